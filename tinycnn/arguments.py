@@ -1,0 +1,140 @@
+"""What the commands share: how arguments are checked and how a refusal is worded.
+
+It knows argparse and exit codes. It imports nothing heavy, so that ``--help`` answers
+at once, and knows nothing of networks.
+
+Exit codes: 0 done; 1 could not, or a check failed; 2 wrong usage; 3 training diverged;
+130 and 143 stopped by Ctrl-C or SIGTERM.
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose refusals are one line: the flag, the rule, the value."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self.add_argument(
+            "--json", action="store_true", help="print results as JSON on stdout"
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line on stderr and exit with 2."""
+        one_line = " ".join(message.split())
+        print(f"{self.prog}: {one_line} (--help lists every flag)", file=sys.stderr)
+        sys.exit(2)
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a command and exit with its code.
+
+    Ctrl-C ends it with 130 and one line; a reader of stdout that went away ends it
+    quietly.
+    """
+    try:
+        code = main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it somewhere to write.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def fail(message: object, code: int = 1) -> NoReturn:
+    """Print one sentence on stderr and exit."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return a converter that accepts an integer from ``least`` to ``most``."""
+
+    def convert(text: str) -> int:
+        # Only plain digits: int() would also take " 5", "1_000" and other scripts'.
+        plain = text.isascii() and text.removeprefix("-").isdigit()
+        if not plain or len(text) > 20 or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"needs an integer from {least} to {most}, not {text!r}"
+            )
+        return int(text)
+
+    return convert
+
+
+def positive(most: float) -> Callable[[str], float]:
+    """Return a converter that accepts a number above 0 and up to ``most``."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text) if "_" not in text else math.nan
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= most:
+            raise argparse.ArgumentTypeError(
+                f"needs a number above 0 and up to {most:g}, not {text!r}"
+            )
+        return value
+
+    return convert
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """Return a converter that accepts one of the names."""
+
+    def convert(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(
+                f"needs one of {', '.join(names)}, not {text!r}"
+            )
+        return text
+
+    return convert
+
+
+def existing_folder(text: str) -> Path:
+    """Accept the path of a folder that exists."""
+    if not text.strip() or not _holds(Path(text).is_dir):
+        raise argparse.ArgumentTypeError(f"needs a folder that exists, not {text!r}")
+    return Path(text)
+
+
+def existing_file(text: str) -> Path:
+    """Accept the path of a file that exists."""
+    if not text.strip() or not _holds(Path(text).is_file):
+        raise argparse.ArgumentTypeError(f"needs a file that exists, not {text!r}")
+    return Path(text)
+
+
+def new_folder(text: str) -> Path:
+    """Accept the path of a folder that can be made, or exists and is empty."""
+    path = Path(text)
+
+    def usable() -> bool:
+        if path.exists():
+            return path.is_dir() and not any(path.iterdir())
+        return all(p.is_dir() for p in path.absolute().parents if p.exists())
+
+    if not text.strip() or not _holds(usable):
+        raise argparse.ArgumentTypeError(
+            f"needs a folder that is new or empty, not {text!r}"
+        )
+    return path
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """Return the answer of a question to the file system, no if it refuses to say."""
+    try:
+        return question()
+    except (OSError, ValueError):
+        return False

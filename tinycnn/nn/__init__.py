@@ -1,0 +1,41 @@
+"""The mathematics: layers, loss, optimizers, and how a network is kept in a file.
+
+This room knows arrays and derivatives. It does not know what a digit is.
+"""
+
+from tinycnn.nn.layers import (
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    MaxPool2D,
+    Parameter,
+    ReLU,
+)
+from tinycnn.nn.losses import softmax, softmax_cross_entropy
+from tinycnn.nn.optim import SGD, Adam, constant, cosine, one_cycle
+from tinycnn.nn.sequential import Sequential
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "BatchNorm2D",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePool2D",
+    "Layer",
+    "MaxPool2D",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "constant",
+    "cosine",
+    "one_cycle",
+    "softmax",
+    "softmax_cross_entropy",
+]

@@ -1,0 +1,80 @@
+"""The loss: how wrong the logits are, and in which direction they should move.
+
+It knows logits and labels; it does not know which network made them.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinycnn.nn.layers import Array
+
+
+def softmax(logits: Array) -> Array:
+    """Turn logits into probabilities: ``p_k = exp(z_k) / sum_j exp(z_j)``.
+
+    Parameters
+    ----------
+    logits : float array (..., K)
+
+    Returns
+    -------
+    probabilities : float array (..., K)
+        Of the same dtype, summing to 1 along the last axis.
+    """
+    # Softmax does not change when all logits move together; this keeps exp finite.
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def softmax_cross_entropy(
+    logits: Array, labels: NDArray[np.integer], label_smoothing: float = 0.0
+) -> tuple[float, Array]:
+    """Return the mean cross-entropy of softmax probabilities, and its gradient.
+
+    With ``t`` the target distribution (1 for the label; with smoothing ``s`` the label
+    has ``1 - s`` and all K classes share ``s``, Szegedy et al. 2016, section 7):
+
+    ``loss = -1/N sum_n sum_k t_nk log p_nk`` and ``dlogits = (p - t) / N``.
+
+    Parameters
+    ----------
+    logits : float array (N, K)
+    labels : int array (N,)
+        Each in ``0 .. K - 1``.
+    label_smoothing : float
+        In [0, 1); 0 is the ordinary cross-entropy.
+
+    Returns
+    -------
+    loss : float
+    dlogits : float array (N, K)
+        The gradient of the loss with respect to the logits, of their dtype.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a label is no class.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.size == 0:
+        raise ValueError(
+            "softmax_cross_entropy needs logits (N, K) and labels (N,) with N at least "
+            f"1, not {logits.shape} and {labels.shape}"
+        )
+    N, K = logits.shape
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers, not {labels.dtype}")
+    if labels.min() < 0 or labels.max() >= K:
+        raise ValueError(
+            f"labels must lie in 0 .. {K - 1}, not in {labels.min()} .. {labels.max()}"
+        )
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1), not {label_smoothing}")
+
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    target = np.full_like(logits, label_smoothing / K)
+    target[np.arange(N), labels] += 1 - label_smoothing
+    loss = -float((target * log_p).sum()) / N
+    dlogits = (np.exp(log_p) - target) / N
+    return loss, dlogits

@@ -1,0 +1,124 @@
+"""Layers in a row: forward through the list, backward through it reversed.
+
+It knows the order of the layers and the names under which their arrays are saved; it
+does not know what any layer computes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tinycnn.nn.layers import Array, Dropout, Layer, Parameter
+
+
+class Sequential(Layer):
+    """Layers applied one after the other; itself a layer.
+
+    ``y = layer_n(... layer_1(layer_0(x)))``; by the chain rule the gradient runs
+    through the layers in the opposite order.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    seed : int
+        For the masks of the dropout layers.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    """
+
+    def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
+        self.layers = list(layers)
+        self.seed_dropout(seed)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map the input of the first layer to the output of the last."""
+        for layer in self.layers:
+            x = layer.forward(x, training)
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of the output to that of the input."""
+        for layer in reversed(self.layers):
+            dy = layer.backward(dy)
+        return dy
+
+    def predict(self, x: Array, batch_size: int = 250) -> Array:
+        """Return ``forward(x)``, a batch at a time so that memory stays small.
+
+        Parameters
+        ----------
+        x : float array (N, ...)
+        batch_size : int
+
+        Returns
+        -------
+        y : float array (N, ...)
+        """
+        starts = range(0, len(x), batch_size)
+        return np.concatenate([self.forward(x[i : i + batch_size]) for i in starts])
+
+    def parameters(self) -> list[Parameter]:
+        """Return the parameters of all layers, in order."""
+        return [p for layer in self.layers for p in layer.parameters()]
+
+    def state(self) -> dict[str, Array]:
+        """Return the live arrays of all layers, named like ``"3.weight"``."""
+        return {
+            f"{number}.{name}": array
+            for number, layer in enumerate(self.layers)
+            for name, array in layer.state().items()
+        }
+
+    def cast(self, dtype: DTypeLike) -> None:
+        """Convert every layer's parameters and buffers to a dtype, in place."""
+        for layer in self.layers:
+            layer.cast(dtype)
+
+    def seed_dropout(self, seed: int, step: int = 0) -> None:
+        """Give each dropout layer its number; set the seed and the step of their masks.
+
+        Parameters
+        ----------
+        seed : int
+        step : int
+            How many training steps came before: a resumed run goes on from there.
+        """
+        for number, layer in enumerate(self.layers):
+            if isinstance(layer, Dropout):
+                layer.seed, layer.number, layer.step = seed, number, step
+
+    def summary(self, input_shape: tuple[int, ...]) -> str:
+        """Return a table: layer, output shape, parameters, multiply-adds.
+
+        Multiply-adds are those of the forward pass of one image: every weight of rank
+        two or more is used once at each position of its layer's output.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            The shape of one input, without N: ``(28, 28, 1)``.
+
+        Returns
+        -------
+        str
+            One line a layer, and a line of totals.
+        """
+        x: Array = np.zeros((1, *input_shape), np.float32)
+        rows = [("layer", "output shape", "parameters", "multiply-adds")]
+        all_parameters = all_multiply_adds = 0
+        for number, layer in enumerate(self.layers):
+            x = layer.forward(x)
+            values = [parameter.value for parameter in layer.parameters()]
+            parameters = sum(value.size for value in values)
+            positions = int(np.prod(x.shape[1:-1]))
+            multiply_adds = sum(positions * v.size for v in values if v.ndim >= 2)
+            shape = " × ".join(map(str, x.shape[1:]))
+            name = f"{number} {type(layer).__name__}"
+            rows.append((name, shape, f"{parameters:,}", f"{multiply_adds:,}"))
+            all_parameters += parameters
+            all_multiply_adds += multiply_adds
+        rows.append(("total", "", f"{all_parameters:,}", f"{all_multiply_adds:,}"))
+        return "\n".join(f"{a:<24}{b:<16}{c:>12}{d:>16}" for a, b, c, d in rows)
