@@ -1,0 +1,558 @@
+"""MNIST: found on this machine, downloaded and verified, or replaced by the sample.
+
+The first of these that is there: the folder that was named; the folder in the
+environment's ``TINYCNN_DATA``; the user's cache folder; the mirrors; the bundled
+sample. A folder that somebody named is never passed over in silence.
+
+A mirror is trusted with nothing. It is spoken to over https only, what it sends is
+bounded and timed, and only bytes with the right SHA-256 are kept or used.
+
+This file knows the four files, their checksums and the mirrors. It does not know the
+IDX format (`tinycnn.data.idx` does) or what the digits are for.
+"""
+
+import hashlib
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_dir
+
+from tinycnn.data.idx import (
+    DataError,
+    IdxError,
+    content_sha256,
+    parse_idx,
+    read_idx,
+    read_pair,
+    write_atomically,
+)
+
+if TYPE_CHECKING:  # loaded only when a download begins
+    import ssl
+    import urllib.request
+
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+# Of the plain content, in the order of NAMES.
+SAMPLE_SHA256 = (
+    "ae5647a31541431e707764c609e75c3a96be4fe0ec956394a4deaf9811acebc8",
+    "aacd798d2a0bedb6102b5778cae5fe5383c7af467cacfb95cea8f4f5fb1bfdcf",
+    "2d13abe4d22e08cf55db24442ae16f94a54b92934698f7cda2288fc28efaf855",
+    "0268b8278017a1604eda067547e02ff8f378030dd85ba93abdc3175a6d0448b8",
+)
+SAMPLE_FOLDER = Path(__file__).parent / "sample"
+
+# The part of the training images that validates: 5,000 of MNIST's 60,000.
+VALIDATION_PART = 12
+
+# A temporary file of this age was left by a process that was killed: writing one takes
+# well under a second, because a download is verified in memory first.
+LEFTOVER_SECONDS = 60.0
+
+PIECE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """Images and labels to train and to test with.
+
+    Attributes
+    ----------
+    train_images : NDArray[np.uint8], shape (N, 28, 28)
+        0 is paper, 255 is ink.
+    train_labels : NDArray[np.uint8], shape (N,)
+        0 to 9.
+    test_images : NDArray[np.uint8], shape (M, 28, 28)
+    test_labels : NDArray[np.uint8], shape (M,)
+    source : str
+        ``"mnist"`` or ``"sample"`` if the content is that, wherever it lay; otherwise
+        the folder as it was given.
+    checksum : str
+        SHA-256 over the SHA-256 of the four plain files, so neither their place nor
+        their packing matters.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.uint8]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.uint8]
+    source: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of an archive: NAME.gz at every mirror.
+
+    Attributes
+    ----------
+    name : str
+        Without ``.gz``.
+    size : int
+        Bytes of the packed file.
+    packed_sha256 : str
+        Of the packed file, as the mirrors have it.
+    sha256 : str
+        Of the plain content.
+    """
+
+    name: str
+    size: int
+    packed_sha256: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Files and the mirrors that have them.
+
+    A mirror is given up when it is silent for `patience` seconds, from the very start
+    (looking up its name included), and as soon as it took longer than
+    ``patience + bytes / pace`` seconds for the bytes it sent. So mirrors that do not
+    answer cost `patience` seconds each, and a line of 16 kB/s is still fast enough.
+
+    Attributes
+    ----------
+    mirrors : tuple[str, ...]
+        Addresses that begin with https and end in a slash.
+    files : tuple[RemoteFile, ...]
+        In the order of NAMES.
+    context : ssl.SSLContext or None
+        Whom to trust; None trusts whom the system trusts.
+    patience : float
+        Seconds.
+    pace : float
+        Bytes a second.
+    """
+
+    mirrors: tuple[str, ...]
+    files: tuple[RemoteFile, ...]
+    context: "ssl.SSLContext | None" = None
+    patience: float = 4.0
+    pace: float = 16_000.0
+
+
+MNIST = Archive(
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    files=(
+        RemoteFile(
+            NAMES[0],
+            9_912_422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        ),
+        RemoteFile(
+            NAMES[1],
+            28_881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        ),
+        RemoteFile(
+            NAMES[2],
+            1_648_877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        ),
+        RemoteFile(
+            NAMES[3],
+            4_542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+)
+
+
+def _to_stderr(line: str) -> None:
+    """Say a line to the person who started the program."""
+    print(line, file=sys.stderr)
+
+
+def load_mnist(
+    folder: str | Path | None = None, *, report: Callable[[str], None] = _to_stderr
+) -> Digits:
+    """Load MNIST from the first place that has it, or the bundled sample.
+
+    The places, in order: `folder`; the folder in ``TINYCNN_DATA``; the user's cache
+    folder; the mirrors, into that folder; the sample. With ``TINYCNN_OFFLINE=1`` no
+    socket is opened.
+
+    In a folder, ``train-images-idx3-ubyte`` may also be written
+    ``train-images.idx3-ubyte``, and either may end in ``.gz``; so for all four files.
+    Any digits in that form will do.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        A folder with the four files. It must have them: no other place is tried.
+    report : callable
+        Called with each line worth saying: a file that was downloaded, a cached file
+        that is damaged, a mirror that failed, and that the sample is used.
+
+    Returns
+    -------
+    Digits
+
+    Raises
+    ------
+    DataError
+        The folder that was named does not hold the four files, or they cannot be read
+        (then it is an `IdxError`). Nothing that happens to the cache or to a mirror is
+        an error.
+    """
+    named = folder if folder is not None else os.environ.get("TINYCNN_DATA") or None
+    if named is not None:
+        return _load_folder(named)
+    arrays = _load_archive(MNIST, _cache_folder(), report)
+    if arrays is not None:
+        return _digits(arrays, [file.sha256 for file in MNIST.files], "mnist")
+    report(
+        "MNIST is not here, so the bundled sample is used: 4,000 training and 1,000"
+        " test digits, on which an accuracy is no MNIST accuracy; for MNIST, connect to"
+        " a network once, or name a folder that has it with --data DIR or TINYCNN_DATA."
+    )
+    return _load_folder(SAMPLE_FOLDER)
+
+
+def split_validation(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Cut the last twelfth off the training images, to validate with.
+
+    Of MNIST these are the last 5,000, most of them by writers who wrote none of the
+    others. A random cut would flatter.
+
+    Parameters
+    ----------
+    images : NDArray[np.uint8], shape (N, 28, 28)
+    labels : NDArray[np.uint8], shape (N,)
+
+    Returns
+    -------
+    train_images : NDArray[np.uint8], shape (N - N // 12, 28, 28)
+    train_labels : NDArray[np.uint8], shape (N - N // 12,)
+    val_images : NDArray[np.uint8], shape (N // 12, 28, 28)
+    val_labels : NDArray[np.uint8], shape (N // 12,)
+        All four are views of the arguments, not copies.
+
+    Raises
+    ------
+    DataError
+        There are fewer than 12 images, or not as many labels.
+    """
+    if len(images) != len(labels):
+        raise DataError(
+            f"{len(images):,} images have {len(labels):,} labels; give as many of each"
+        )
+    if len(images) < VALIDATION_PART:
+        raise DataError(
+            f"{len(images)} training images are too few to set a twelfth aside for"
+            f" validation; give at least {VALIDATION_PART}"
+        )
+    cut = len(images) - len(images) // VALIDATION_PART
+    return images[:cut], labels[:cut], images[cut:], labels[cut:]
+
+
+def _digits(arrays: list[NDArray[np.uint8]], sha256s: list[str], folder: str) -> Digits:
+    """Name what was loaded by its content; `sha256s` are those of the plain files."""
+    known = {
+        tuple(file.sha256 for file in MNIST.files): "mnist",
+        SAMPLE_SHA256: "sample",
+    }
+    train_images, train_labels, test_images, test_labels = arrays
+    return Digits(
+        train_images,
+        train_labels,
+        test_images,
+        test_labels,
+        source=known.get(tuple(sha256s), folder),
+        checksum=hashlib.sha256("\n".join(sha256s).encode()).hexdigest(),
+    )
+
+
+def _load_folder(folder: str | Path) -> Digits:
+    """Load the four files of a folder, or raise DataError."""
+    try:
+        present = {entry.name for entry in Path(folder).iterdir()}
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{folder}: cannot be opened as a folder of digits ({reason}); name a"
+            " folder with the four MNIST files by --data DIR or TINYCNN_DATA"
+        ) from error
+    paths = []
+    for name in NAMES:
+        spelling = next((s for s in _spellings(name) if s in present), None)
+        if spelling is None:
+            raise DataError(
+                f"{folder}: has no file {name} or {name}.gz; name a folder with the"
+                " four MNIST files by --data DIR or TINYCNN_DATA"
+            )
+        paths.append(Path(folder) / spelling)
+    arrays = [*read_pair(*paths[:2]), *read_pair(*paths[2:])]
+    return _digits(arrays, [content_sha256(array) for array in arrays], str(folder))
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """Return the names a file may have, the one in our cache first."""
+    dotted = name.replace("-idx", ".idx")
+    return f"{name}.gz", name, f"{dotted}.gz", dotted
+
+
+def _cache_folder() -> Path | None:
+    """Return where this user keeps MNIST, or None where a user has no place."""
+    folder = Path(user_cache_dir("tinycnn")) / "mnist"
+    return folder if folder.is_absolute() else None
+
+
+def _load_archive(
+    archive: Archive, cache: Path | None, report: Callable[[str], None]
+) -> list[NDArray[np.uint8]] | None:
+    """Return an archive's arrays from the cache and the mirrors, or None."""
+    found = {file.name: _from_cache(file, cache, report) for file in archive.files}
+    missing = [file for file in archive.files if found[file.name] is None]
+    if missing and os.environ.get("TINYCNN_OFFLINE", "0") not in ("", "0"):
+        return None
+    if missing:
+        opener = _https_opener(archive.context)
+        mirrors = list(archive.mirrors)
+        for file in missing:
+            content = _download(file, archive, mirrors, opener, report)
+            if content is None:
+                return None
+            found[file.name] = parse_idx(content, file.name)
+            if not _keep(file, content, cache, report):
+                cache = None  # said once; the other files would fare no better
+    return [array for array in found.values() if array is not None]
+
+
+def _from_cache(
+    file: RemoteFile, cache: Path | None, report: Callable[[str], None]
+) -> NDArray[np.uint8] | None:
+    """Return a cached file's array if its content is the right one."""
+    if cache is None:
+        return None
+    for spelling in _spellings(file.name):
+        path = cache / spelling
+        if not os.path.lexists(path):
+            continue
+        try:
+            array = read_idx(path)
+            if content_sha256(array) == file.sha256:
+                return array
+            report(f"{path}: is not what it should be (SHA-256 differs); not used")
+        except IdxError as error:
+            report(f"Not used, from the cache: {error}")
+    return None
+
+
+def _keep(
+    file: RemoteFile,
+    content: bytes,
+    cache: Path | None,
+    report: Callable[[str], None],
+) -> bool:
+    """Put a verified file into the cache; where that cannot be, say so and go on."""
+    if cache is None:
+        return False
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        for leftover in cache.glob(f".{file.name}.*.part"):
+            with suppress(FileNotFoundError):  # its process has just finished it
+                if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                    leftover.unlink()
+        write_atomically(cache / f"{file.name}.gz", content)
+    except OSError as error:
+        report(
+            f"{cache}: cannot keep MNIST ({error.strerror or error}), so it will be"
+            " downloaded again next time; make the folder writable."
+        )
+        return False
+    return True
+
+
+class _MirrorError(Exception):
+    """Why a mirror's file is not used; `gone` if it is not worth asking again."""
+
+    def __init__(self, reason: str, *, gone: bool) -> None:
+        super().__init__(reason)
+        self.gone = gone
+
+
+def _download(
+    file: RemoteFile,
+    archive: Archive,
+    mirrors: list[str],
+    opener: "urllib.request.OpenerDirector",
+    report: Callable[[str], None],
+) -> bytes | None:
+    """Return a file from the first mirror that has it right; drop those that are gone.
+
+    Whatever is wrong with a mirror, the next is asked.
+    """
+    for mirror in list(mirrors):
+        try:
+            with _progress_bar(file) as advance:
+                content = _fetch(mirror, file, archive, opener, advance)
+        except _MirrorError as error:
+            report(f"{mirror}{file.name}.gz: {error}; not used.")
+            if error.gone:
+                mirrors.remove(mirror)
+        else:
+            if not _on_terminal():
+                report(f"Downloaded {mirror}{file.name}.gz ({file.size:,} bytes).")
+            return content
+    return None
+
+
+def _fetch(
+    mirror: str,
+    file: RemoteFile,
+    archive: Archive,
+    opener: "urllib.request.OpenerDirector",
+    advance: Callable[[int], object],
+) -> bytes:
+    """Return one verified file from one mirror, or raise _MirrorError.
+
+    The socket's work is done by a thread and its time is kept here, because a look-up
+    of a name (getaddrinfo) has no time-out and a socket's time-out is for each piece,
+    not for the whole. A thread that hangs is left alone: it is a daemon, so the program
+    can end without it, and it stops at its next piece.
+    """
+    pieces: queue.SimpleQueue[bytes | _MirrorError] = queue.SimpleQueue()
+    enough = threading.Event()
+    threading.Thread(
+        target=_read_pieces,
+        args=(
+            opener,
+            f"{mirror}{file.name}.gz",
+            archive.patience,
+            file.size,
+            pieces,
+            enough,
+        ),
+        daemon=True,
+    ).start()
+    content = bytearray()
+    start = heard = time.monotonic()
+    try:
+        while True:
+            deadline = archive.patience + min(
+                heard, start + len(content) / archive.pace
+            )
+            piece = pieces.get(timeout=max(0.0, deadline - time.monotonic()))
+            if isinstance(piece, _MirrorError):
+                raise piece
+            if not piece:
+                break
+            content += piece
+            heard = time.monotonic()
+            advance(len(piece))
+            if len(content) > file.size:
+                break
+    except queue.Empty:
+        raise _MirrorError(
+            f"sent {len(content):,} of {file.size:,} bytes in"
+            f" {time.monotonic() - start:.1f} s and kept us waiting",
+            gone=True,
+        ) from None
+    finally:
+        enough.set()
+    if len(content) != file.size:
+        more = "more than " if len(content) > file.size else f"{len(content):,} of "
+        raise _MirrorError(f"sent {more}{file.size:,} bytes", gone=False)
+    if hashlib.sha256(content).hexdigest() != file.packed_sha256:
+        raise _MirrorError("sent other bytes (SHA-256 differs)", gone=False)
+    return bytes(content)
+
+
+def _read_pieces(
+    opener: "urllib.request.OpenerDirector",
+    url: str,
+    timeout: float,
+    size: int,
+    pieces: "queue.SimpleQueue[bytes | _MirrorError]",
+    enough: threading.Event,
+) -> None:
+    """Pass on what an address sends (a thread's whole work), an empty piece last.
+
+    At most one piece more than `size` bytes is read, however much is sent.
+    """
+    import urllib.error
+
+    received = 0
+    try:
+        with opener.open(url, timeout=timeout) as response:
+            while received <= size and not enough.is_set():
+                piece = response.read1(PIECE_BYTES)
+                pieces.put(piece)
+                received += len(piece)
+                if not piece:
+                    return
+    except urllib.error.HTTPError as error:
+        with error:
+            pieces.put(_MirrorError(f"answered {error.code}", gone=False))
+    # The thread's caller must hear of anything at all, to ask the next mirror.
+    except Exception as error:  # noqa: BLE001
+        reason = str(getattr(error, "reason", None) or error)[:200]
+        # It may quote the mirror, which has no business to steer a terminal.
+        reason = "".join(c if c.isprintable() else "?" for c in reason)
+        pieces.put(_MirrorError(f"failed ({reason})", gone=True))
+
+
+def _https_opener(
+    context: "ssl.SSLContext | None",
+) -> "urllib.request.OpenerDirector":
+    """Return an opener that knows https and nothing else, after redirects too."""
+    import ssl
+    import urllib.request
+
+    https_proxy = {k: v for k, v in urllib.request.getproxies().items() if k == "https"}
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(https_proxy),
+        urllib.request.HTTPSHandler(context=context or ssl.create_default_context()),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _on_terminal() -> bool:
+    """Return whether a person watches stderr."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def _progress_bar(file: RemoteFile) -> Iterator[Callable[[int], object]]:
+    """Show a bar on a terminal; give the function that moves it by some bytes."""
+    if not _on_terminal():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(
+        total=file.size, unit="B", unit_scale=True, desc=file.name, leave=False
+    ) as bar:
+        yield bar.update

@@ -1,0 +1,439 @@
+"""Teach a network to read digits: ``python -m tinycnn.train``.
+
+It knows arguments, messages, signals and exit codes. Learning is
+`tinycnn.training.fit`, the files of a run are `tinycnn.training.checkpoint`.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from tinycnn.arguments import (
+    Parser,
+    existing_folder,
+    fail,
+    new_folder,
+    one_of,
+    positive,
+    run,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from tinycnn.data import Digits
+    from tinycnn.training.checkpoint import RunFolder
+    from tinycnn.training.fit import EpochResult, Progress, Trainer
+    from tinycnn.training.metrics import Metrics
+
+PRESETS = ("default", "classic")
+SECONDS_BETWEEN_CHECKPOINTS = 60
+# The flags that make a run what it is: a resumed run keeps every one of them.
+SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train a network from start to end, or go on with a run that was stopped.
+
+    Parameters
+    ----------
+    argv : list of str or None
+        The arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 130 or 143 if a signal stopped the run. What ends it
+        otherwise (1, 2, or 3 if training diverged) leaves by `SystemExit`.
+    """
+    began = time.perf_counter()
+    arguments = _parser().parse_args(argv)
+    if arguments.threads is not None:  # Numba reads this once, when it is imported
+        cores = os.cpu_count() or 1
+        os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
+    stop = Stop()
+    with stop.listening():
+        try:
+            return _train(arguments, stop, began)
+        except Stopped:
+            assert stop.signum is not None
+            _say(f"stopped; {stop.remedy}")
+            return 128 + stop.signum
+
+
+def _parser() -> Parser:
+    """Return the parser; a flag that was not given is None."""
+    parser = Parser(
+        "tinycnn.train",
+        "Teach a network to read digits. The weights, and all that is needed to "
+        "continue after an interruption, are kept in a folder of the run.",
+    )
+    add = parser.add_argument
+    add(
+        "--preset",
+        type=one_of(*PRESETS),
+        metavar="NAME",
+        help=f"the network and its recipe: {', '.join(PRESETS)} (default: default)",
+    )
+    add(
+        "--data",
+        type=existing_folder,
+        metavar="DIR",
+        help="the folder of MNIST's four files (default: search, download, or sample)",
+    )
+    add("--epochs", type=whole(1, 10_000), metavar="N", help="passes over the images")
+    add("--batch-size", type=whole(1, 10_000), metavar="N", help="images a step")
+    add("--lr", type=positive(1e9), metavar="X", help="the highest learning rate")
+    add("--seed", type=whole(0, 2**32 - 1), metavar="N", help="(default: 0)")
+    add(
+        "--limit",
+        type=whole(1, 1_000_000),
+        metavar="N",
+        help="learn from the first N training images only",
+    )
+    add(
+        "--threads",
+        type=whole(1, 256),
+        metavar="N",
+        help="threads of the kernels, which change no result (default: one a core)",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--out",
+        type=new_folder,
+        metavar="DIR",
+        help="the folder of the run (default: a new one in runs)",
+    )
+    where.add_argument(
+        "--resume",
+        type=existing_folder,
+        metavar="DIR",
+        help="go on with the run in this folder, exactly as if it had never stopped",
+    )
+    return parser
+
+
+def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
+    """Prepare a run, loop over it, and tell what came out."""
+    from tinycnn.data import DataError
+    from tinycnn.nn.saving import TensorFileError
+    from tinycnn.training.checkpoint import RunError
+    from tinycnn.training.fit import DivergedError, evaluate
+
+    try:
+        run = _prepare(arguments, began)
+    except (DataError, RunError, TensorFileError, OSError) as error:
+        fail(error)
+    folder = shlex.quote(str(run.folder.path))
+    stop.remedy = f"to continue: python -m tinycnn.train --resume {folder}"
+    try:
+        images_per_second = _loop(run, stop)
+        run.trainer.use_best()
+        test = evaluate(
+            run.trainer.model, run.digits.test_images, run.digits.test_labels
+        )
+        run.save_weights(test)
+    except DivergedError as error:
+        fail(f"{error}; the last good checkpoint is in {run.folder.path}", code=3)
+    except OSError as error:
+        fail(f"{error}; when that is mended, {stop.remedy}")
+
+    result = run.result(test) | {"images_per_second": round(images_per_second, 1)}
+    if arguments.json:
+        print(json.dumps(result), flush=True)
+    else:
+        print(
+            f"test accuracy {test.accuracy:.2%}: {test.errors} errors in "
+            f"{test.images:,} images (validation {result['val_accuracy']:.2%}), after "
+            f"{result['epochs']} epochs and {result['seconds']:.0f} s\n"
+            f"weights: {run.folder.weights}"
+        )
+    return 0
+
+
+@dataclass
+class Run:
+    """A trainer, its folder, and what messages and files say of them."""
+
+    trainer: "Trainer"
+    folder: "RunFolder"
+    settings: dict[str, Any]
+    digits: "Digits"
+    began: float
+    saved: float = 0.0
+
+    def seconds(self) -> float:
+        """Return how long the run has taken, its earlier sittings included."""
+        return time.perf_counter() - self.began
+
+    def save_checkpoint(self) -> None:
+        """Save everything that is needed to go on from here."""
+        self.folder.save(self.trainer, self.seconds())
+        self.saved = time.perf_counter()
+
+    def save_if_due(self) -> None:
+        """Save a checkpoint if the last one is a minute old."""
+        if time.perf_counter() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
+            self.save_checkpoint()
+
+    def record(self, result: "EpochResult") -> None:
+        """Write down what an epoch came to."""
+        self.folder.append(result, self.seconds())
+        if self.trainer.progress.best_epoch == result.epoch:
+            self.save_weights()
+        self.save_checkpoint()
+
+    def result(self, test: "Metrics | None" = None) -> dict[str, Any]:
+        """Return what programs read on the last line of stdout."""
+        facts = {name: self.settings[name] for name in ("preset", "seed", "epochs")}
+        facts |= {
+            "train_images": len(self.trainer.train_images),
+            "val_accuracy": self.trainer.progress.best_accuracy,
+        }
+        if test is not None:
+            facts |= {
+                "test_accuracy": test.accuracy,
+                "test_errors": test.errors,
+                "test_images": test.images,
+            }
+        return facts | {
+            "seconds": round(self.seconds(), 2),
+            "weights": str(self.folder.weights),
+            "data": self.digits.source,
+        }
+
+    def save_weights(self, test: "Metrics | None" = None) -> None:
+        """Write the best weights so far, with what is known of them."""
+        facts = self.result(test)
+        # A weights file holds no times and no paths: the same run, the same bytes.
+        del facts["seconds"], facts["weights"]
+        if self.digits.source not in ("mnist", "sample"):
+            facts["data"] = "a folder"
+        facts |= {
+            "architecture": self.trainer.recipe.architecture,
+            "data_checksum": self.digits.checksum,
+            "best_epoch": self.trainer.progress.best_epoch,
+        }
+        metadata = {name: str(value) for name, value in facts.items()}
+        self.folder.save_best(self.trainer, metadata)
+
+
+def _prepare(arguments: argparse.Namespace, began: float) -> Run:
+    """Load the data and begin a new run, or take up the one to be resumed."""
+    from tinycnn.data import load_mnist, split_validation
+    from tinycnn.nn.threads import use_threads
+    from tinycnn.training.checkpoint import RunFolder
+    from tinycnn.training.fit import Trainer
+    from tinycnn.training.recipes import PRESETS
+
+    threads = use_threads(arguments.threads)
+    config: dict[str, Any] = {}
+    if arguments.resume is not None:
+        config = RunFolder(arguments.resume).config()
+    place = arguments.data or config.get("data_folder")
+    digits = load_mnist(place, report=_say)
+    images, labels, val_images, val_labels = split_validation(
+        digits.train_images, digits.train_labels
+    )
+    if config:
+        settings = _old_settings(arguments, config["settings"], digits.checksum)
+    else:
+        settings = _new_settings(arguments, len(images), digits.checksum)
+    recipe = replace(
+        PRESETS[settings["preset"]],
+        epochs=settings["epochs"],
+        batch_size=settings["batch_size"],
+        learning_rate=settings["lr"],
+    )
+    first = slice(settings["limit"])  # slice(None) is all of them
+    trainer = Trainer(
+        recipe, settings["seed"], images[first], labels[first], val_images, val_labels
+    )
+    if config:
+        folder = RunFolder(arguments.resume)
+        began -= folder.restore(trainer)
+    else:
+        facts = {
+            "settings": settings,
+            "recipe": asdict(recipe),
+            "data": digits.source,
+            "data_folder": None if place is None else str(Path(place).absolute()),
+            "threads": threads,
+        }
+        folder = RunFolder.create(arguments.out, settings["preset"], facts)
+    weights = sum(parameter.value.size for parameter in trainer.model.parameters())
+    _say(
+        f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
+        f"{len(trainer.train_images):,} images to train, {len(val_images):,} to "
+        f"validate; {threads} threads; run folder {folder.path}"
+    )
+    return Run(trainer, folder, settings, digits, began)
+
+
+def _new_settings(
+    arguments: argparse.Namespace, available: int, checksum: str
+) -> dict[str, Any]:
+    """Return the preset's settings, except where a flag says otherwise."""
+    from tinycnn.training.recipes import PRESETS
+
+    preset = arguments.preset or "default"
+    recipe = PRESETS[preset]
+    settings = {
+        "preset": preset,
+        "epochs": recipe.epochs_for(min(arguments.limit or available, available)),
+        "batch_size": recipe.batch_size,
+        "lr": recipe.learning_rate,
+        "seed": 0,
+        "limit": None,
+        "data_checksum": checksum,
+    }
+    given = {name: getattr(arguments, name) for name in SETTINGS}
+    return settings | {name: x for name, x in given.items() if x is not None}
+
+
+def _old_settings(
+    arguments: argparse.Namespace, settings: dict[str, Any], checksum: str
+) -> dict[str, Any]:
+    """Return the settings of the run to be resumed; refuse to change one."""
+    from tinycnn.training.checkpoint import RunError
+
+    if set(settings) != {*SETTINGS, "data_checksum"}:
+        raise RunError(f"config.json in {arguments.resume} is damaged; start a new run")
+    wanted = {name: getattr(arguments, name) for name in SETTINGS}
+    differences = [
+        f"{name} was {settings[name]} and is now {value}"
+        for name, value in (wanted | {"data_checksum": checksum}).items()
+        if value is not None and value != settings[name]
+    ]
+    if differences:
+        fail(
+            f"a run is resumed with its own settings, but {', '.join(differences)}; "
+            "--resume DIR alone is enough, with --data DIR if the images have moved",
+            code=2,
+        )
+    return settings
+
+
+def _loop(run: Run, stop: "Stop") -> float:
+    """Train to the end, or to the end of the batch in which a signal comes.
+
+    Returns
+    -------
+    float
+        Training images a second; the first batch, which may compile, does not count.
+    """
+    from tqdm import tqdm
+
+    trainer, progress = run.trainer, run.trainer.progress
+    count, epochs = len(trainer.train_images), run.settings["epochs"]
+    patience = threading.Timer(1.5, _say, ["compiling kernels, first run only ..."])
+    patience.daemon = True
+    patience.start()
+    begun, images = 0.0, 0
+    stop.deferred = True
+    run.save_checkpoint()
+    with tqdm(
+        total=epochs * count,
+        initial=progress.epoch * count + progress.images,
+        unit=" images",
+        unit_scale=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        for item in trainer.run():
+            patience.cancel()
+            if isinstance(item, int):
+                images = images + item if begun else 0
+                begun = begun or time.perf_counter()
+                bar.set_description(f"epoch {progress.epoch + 1}/{epochs}", False)
+                bar.set_postfix_str(_so_far(progress), False)
+                bar.update(item)
+            else:
+                run.record(item)
+                _say(_epoch_line(item, run))
+            if stop.signum is not None:
+                run.save_checkpoint()
+                raise Stopped
+            run.save_if_due()
+    patience.cancel()
+    stop.deferred = False
+    return images / (time.perf_counter() - begun) if begun else 0.0
+
+
+def _so_far(progress: "Progress") -> str:
+    """Return the running means of the epoch, for the bar."""
+    loss = progress.loss_sum / progress.images
+    return f"loss {loss:.3f}, accuracy {progress.correct / progress.images:.2%}"
+
+
+def _epoch_line(result: "EpochResult", run: Run) -> str:
+    """Return what an epoch came to, in one line."""
+    best = run.trainer.progress.best_epoch == result.epoch
+    return (
+        f"epoch {result.epoch}/{run.settings['epochs']}: loss {result.train_loss:.4f}, "
+        f"accuracy {result.train_accuracy:.2%}, validation {result.val_accuracy:.2%}"
+        f"{' (best)' if best else ''}, {run.seconds():.0f} s"
+    )
+
+
+class Stopped(BaseException):
+    """A signal asks the run to end now."""
+
+
+class Stop:
+    """What Ctrl-C and SIGTERM ask for.
+
+    While a batch is learned they are noted and obeyed after it (``deferred``), at other
+    times obeyed at once. A second signal ends the process on the spot; no file is ever
+    in a state between two, so it damages nothing.
+
+    Attributes
+    ----------
+    signum : int or None
+        The signal that came.
+    deferred : bool
+    remedy : str
+        How to go on, for the last message.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.deferred = False
+        self.remedy = "training had not begun, so start it again"
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle both signals inside the block."""
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._note) for number in signals]
+        try:
+            yield
+        finally:
+            for number, handler in zip(signals, before, strict=True):
+                signal.signal(number, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        signal.signal(signum, signal.SIG_DFL)
+        self.signum = signum
+        if not self.deferred:
+            raise Stopped
+
+
+def _say(line: str) -> None:
+    """Print a line on stderr, above the progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run(main)

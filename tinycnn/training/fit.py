@@ -1,0 +1,289 @@
+"""Learning: four statements a batch, all batches an epoch, a look at validation.
+
+It knows a model, an optimizer, images and labels. It does not know where the images
+came from, where anything is saved or who is watching: a run is an iterator, and whoever
+loops over it decides what to print, when to save and when to stop.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinycnn import models
+from tinycnn.nn import Adam, constant, one_cycle, softmax, softmax_cross_entropy
+from tinycnn.nn.layers import Array
+from tinycnn.nn.optim import Optimizer
+from tinycnn.nn.sequential import Sequential
+from tinycnn.training.augment import deform
+from tinycnn.training.metrics import Metrics, measure
+from tinycnn.training.recipes import Recipe
+
+
+def train_step(
+    model: Sequential,
+    optimizer: Optimizer,
+    images: Array,
+    labels: NDArray[np.integer],
+    label_smoothing: float = 0.0,
+) -> tuple[float, Array]:
+    """Learn from one batch.
+
+    Parameters
+    ----------
+    model : Sequential
+    optimizer : Optimizer
+        Of the model's parameters.
+    images : float32 array (N, 28, 28, 1)
+    labels : int array (N,)
+    label_smoothing : float
+
+    Returns
+    -------
+    loss : float
+        Before the step.
+    logits : float32 array (N, 10)
+        Before the step.
+    """
+    logits = model.forward(images, training=True)
+    loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
+    model.backward(dlogits)
+    optimizer.step()
+    return loss, logits
+
+
+def as_input(images: NDArray[np.uint8]) -> Array:
+    """Turn grey values (N, 28, 28) into ink: float32 (N, 28, 28, 1) in [0, 1]."""
+    return (images.astype(np.float32) / 255)[..., np.newaxis]
+
+
+def evaluate(
+    model: Sequential, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+) -> Metrics:
+    """Measure a model on labelled images.
+
+    Parameters
+    ----------
+    model : Sequential
+    images : uint8 array (N, 28, 28)
+    labels : uint8 array (N,)
+
+    Returns
+    -------
+    Metrics
+    """
+    return measure(softmax(model.predict(as_input(images))), labels)
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Return the order of an epoch: each of ``0 .. count - 1`` once.
+
+    It is a function of its arguments alone, so that an epoch can be entered anywhere.
+
+    Parameters
+    ----------
+    seed : int
+    epoch : int
+        From 1.
+    count : int
+        The number of training images.
+    """
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a weight is no longer a finite number; training cannot go on."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands, in plain numbers: what a checkpoint keeps besides arrays.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Finished epochs, and finished batches of the epoch under way.
+    images, correct, loss_sum : int, int, float
+        Of the epoch under way: images seen, how many were right, the sum of their loss.
+    best_epoch : int
+        The epoch whose weights are kept; 0 before the first validation.
+    best_accuracy, best_nll : float
+        On validation, of that epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    images: int = 0
+    correct: int = 0
+    loss_sum: float = 0.0
+    best_epoch: int = 0
+    best_accuracy: float = 0.0
+    best_nll: float = math.inf
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch came to.
+
+    Attributes
+    ----------
+    epoch : int
+        From 1.
+    learning_rate : float
+        Of its last step.
+    train_loss, train_accuracy : float
+        Means over the epoch, measured before each step, with dropout.
+    val_nll, val_accuracy : float
+        On validation, after the epoch.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_accuracy: float
+    val_nll: float
+    val_accuracy: float
+
+
+class Trainer:
+    """A run: a network, its optimizer, the data, and how far it has come.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        With ``epochs``, ``batch_size`` and ``learning_rate`` as this run wants them.
+    seed : int
+        Of the initial weights, of dropout and of the order of the images.
+    train_images, val_images : uint8 array (N, 28, 28)
+    train_labels, val_labels : uint8 array (N,)
+
+    Attributes
+    ----------
+    model : Sequential
+    optimizer : Adam
+    progress : Progress
+    best : dict of str to array
+        A copy of the model's state after its best epoch on validation.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        train_images: NDArray[np.uint8],
+        train_labels: NDArray[np.uint8],
+        val_images: NDArray[np.uint8],
+        val_labels: NDArray[np.uint8],
+    ) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.train_images, self.train_labels = train_images, train_labels
+        self.val_images, self.val_labels = val_images, val_labels
+        self.model = models.build(recipe.architecture, seed)
+        self.optimizer = Adam(
+            self.model.parameters(),
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
+        self.batches = math.ceil(len(train_images) / recipe.batch_size)
+        self.schedule = constant(recipe.learning_rate)
+        if recipe.schedule == "one_cycle":
+            self.schedule = one_cycle(
+                recipe.learning_rate, self.batches * recipe.epochs
+            )
+        self.progress = Progress()
+        self.best = self._copy_of_state()
+
+    def run(self) -> Iterator[int | EpochResult]:
+        """Train to the end, from wherever the run stands.
+
+        Yields
+        ------
+        int or EpochResult
+            After every batch the number of its images, after every epoch what it came
+            to. Between two items the run can be saved, or left for good.
+
+        Raises
+        ------
+        DivergedError
+            If a loss is not finite.
+        """
+        progress = self.progress
+        while progress.epoch < self.recipe.epochs:
+            epoch = progress.epoch + 1
+            count = len(self.train_images)
+            order = epoch_order(self.seed, epoch, count)
+            maps = self.recipe.deformation.maps(self.seed, epoch, count)
+            while progress.batch < self.batches:
+                start = progress.batch * self.recipe.batch_size
+                chosen = order[start : start + self.recipe.batch_size]
+                images = deform(self.train_images[chosen], maps[chosen])
+                self._learn(images, self.train_labels[chosen])
+                yield len(chosen)
+            yield self._finish_epoch(epoch)
+
+    def use_best(self) -> None:
+        """Give the model the weights of its best epoch."""
+        for name, array in self.model.state().items():
+            array[...] = self.best[name]
+
+    def check_finite(self) -> None:
+        """Raise DivergedError if a weight or a running average is not finite."""
+        for name, array in self.model.state().items():
+            if not np.isfinite(array).all():
+                raise DivergedError(self._account_of(f"the array {name} is not finite"))
+
+    def _learn(self, images: Array, labels: NDArray[np.uint8]) -> None:
+        """Take one step on a batch."""
+        progress = self.progress
+        step = progress.epoch * self.batches + progress.batch
+        self.optimizer.learning_rate = self.schedule(step)
+        # Overflow is not warned about here, it is looked for in the loss.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            loss, logits = train_step(
+                self.model,
+                self.optimizer,
+                images,
+                labels,
+                self.recipe.label_smoothing,
+            )
+        if not math.isfinite(loss):
+            raise DivergedError(self._account_of(f"the loss is {loss}"))
+        progress.batch += 1
+        progress.images += len(labels)
+        progress.loss_sum += loss * len(labels)
+        progress.correct += int((logits.argmax(axis=1) == labels).sum())
+
+    def _finish_epoch(self, epoch: int) -> EpochResult:
+        """Look at validation, keep the weights if they are the best, and go on."""
+        progress = self.progress
+        val = evaluate(self.model, self.val_images, self.val_labels)
+        result = EpochResult(
+            epoch=epoch,
+            learning_rate=self.optimizer.learning_rate,
+            train_loss=progress.loss_sum / progress.images,
+            train_accuracy=progress.correct / progress.images,
+            val_nll=val.nll,
+            val_accuracy=val.accuracy,
+        )
+        best = (progress.best_accuracy, -progress.best_nll)
+        if progress.best_epoch == 0 or (val.accuracy, -val.nll) > best:
+            progress.best_epoch = epoch
+            progress.best_accuracy, progress.best_nll = val.accuracy, val.nll
+            self.best = self._copy_of_state()
+        progress.epoch = epoch
+        progress.batch = progress.images = progress.correct = 0
+        progress.loss_sum = 0.0
+        return result
+
+    def _copy_of_state(self) -> dict[str, Array]:
+        return {name: array.copy() for name, array in self.model.state().items()}
+
+    def _account_of(self, trouble: str) -> str:
+        progress, rate = self.progress, self.optimizer.learning_rate
+        return (
+            f"training diverged: {trouble} in epoch {progress.epoch + 1}, batch "
+            f"{progress.batch + 1}, at learning rate {rate:.3g}; try --lr "
+            f"{self.recipe.learning_rate / 3:.2g}"
+        )

@@ -1,0 +1,119 @@
+"""How good are these probabilities? Accuracy, likelihood, calibration, confusion.
+
+It knows probabilities and labels; it does not know which network gave them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinycnn.nn.layers import Array
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a network got right on a set of labelled images, and how sure it was.
+
+    Attributes
+    ----------
+    images, errors : int
+    accuracy : float
+        The share that is right.
+    nll : float
+        Negative log-likelihood: the mean of ``-log p[label]``, in nats.
+    ece : float
+        Expected calibration error: the mean gap between confidence and accuracy.
+    confusion : int array (K, K)
+        ``confusion[label, prediction]`` counts images.
+    """
+
+    images: int
+    errors: int
+    accuracy: float
+    nll: float
+    ece: float
+    confusion: NDArray[np.int64]
+
+
+def measure(probabilities: Array, labels: NDArray[np.integer]) -> Metrics:
+    """Compare probabilities with labels.
+
+    Parameters
+    ----------
+    probabilities : float array (N, K)
+        Each row sums to 1.
+    labels : int array (N,)
+        Each in ``0 .. K - 1``.
+
+    Returns
+    -------
+    Metrics
+    """
+    N, K = probabilities.shape
+    labels = labels.astype(np.int64)
+    predictions = probabilities.argmax(axis=1)
+    right = predictions == labels
+    errors = int(N - right.sum())
+    confusion = np.bincount(labels * K + predictions, minlength=K * K).reshape(K, K)
+    # A probability that underflowed to 0 must cost much, not infinitely much.
+    smallest = np.finfo(probabilities.dtype).tiny
+    chosen = np.maximum(probabilities[np.arange(N), labels], smallest)
+    return Metrics(
+        images=N,
+        errors=errors,
+        accuracy=(N - errors) / N,
+        nll=float(-np.log(chosen.astype(np.float64)).mean()),
+        ece=calibration_error(probabilities.max(axis=1), right),
+        confusion=confusion,
+    )
+
+
+def calibration_error(
+    confidence: Array, right: NDArray[np.bool_], bins: int = 15
+) -> float:
+    """Return the expected calibration error over bins of equal width.
+
+    ``ECE = sum over bins of n_bin / N * |mean confidence - accuracy|`` (Guo et al.
+    2017, equation 3).
+
+    Parameters
+    ----------
+    confidence : float array (N,)
+        The probability of the predicted class, in [0, 1].
+    right : bool array (N,)
+    bins : int
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
+    bin_of = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_of, weights=confidence - right, minlength=bins)
+    return float(abs(gaps).sum() / len(confidence))
+
+
+def most_confused(
+    confusion: NDArray[np.int64], count: int = 5
+) -> list[tuple[int, int, int]]:
+    """Return the most frequent mistakes.
+
+    Parameters
+    ----------
+    confusion : int array (K, K)
+        ``confusion[label, prediction]``.
+    count : int
+        How many at most.
+
+    Returns
+    -------
+    list of (label, prediction, images)
+        Most frequent first; ties in order of label, then prediction.
+    """
+    mistakes = [
+        (label, prediction, int(images))
+        for (label, prediction), images in np.ndenumerate(confusion)
+        if label != prediction and images > 0
+    ]
+    return sorted(mistakes, key=lambda mistake: -mistake[2])[:count]
