@@ -432,10 +432,10 @@ def _fetch(
 ) -> bytes:
     """Return one verified file from one mirror, or raise _MirrorError.
 
-    The socket's work is done by a thread and its time is kept here, because a look-up
-    of a name (getaddrinfo) has no time-out and a socket's time-out is for each piece,
-    not for the whole. A thread that hangs is left alone: it is a daemon, so the program
-    can end without it, and it stops at its next piece.
+    The socket's work is done by a thread, and the time for the whole is kept here: a
+    socket's own time-out ends a single silence, but the look-up of a name (getaddrinfo)
+    has none, and no time-out ends a mirror that trickles. A thread that hangs is left
+    alone: it is a daemon, so the program can end without it.
     """
     pieces: queue.SimpleQueue[bytes | _MirrorError] = queue.SimpleQueue()
     enough = threading.Event()
@@ -445,26 +445,23 @@ def _fetch(
             opener,
             f"{mirror}{file.name}.gz",
             archive.patience,
-            file.size,
             pieces,
             enough,
         ),
+        name="download",
         daemon=True,
     ).start()
     content = bytearray()
-    start = heard = time.monotonic()
+    start = time.monotonic()
     try:
         while True:
-            deadline = archive.patience + min(
-                heard, start + len(content) / archive.pace
-            )
+            deadline = start + archive.patience + len(content) / archive.pace
             piece = pieces.get(timeout=max(0.0, deadline - time.monotonic()))
             if isinstance(piece, _MirrorError):
                 raise piece
             if not piece:
                 break
             content += piece
-            heard = time.monotonic()
             advance(len(piece))
             if len(content) > file.size:
                 break
@@ -488,23 +485,20 @@ def _read_pieces(
     opener: "urllib.request.OpenerDirector",
     url: str,
     timeout: float,
-    size: int,
     pieces: "queue.SimpleQueue[bytes | _MirrorError]",
     enough: threading.Event,
 ) -> None:
     """Pass on what an address sends (a thread's whole work), an empty piece last.
 
-    At most one piece more than `size` bytes is read, however much is sent.
+    It stops at the first piece after somebody said that it is enough.
     """
     import urllib.error
 
-    received = 0
     try:
         with opener.open(url, timeout=timeout) as response:
-            while received <= size and not enough.is_set():
+            while not enough.is_set():
                 piece = response.read1(PIECE_BYTES)
                 pieces.put(piece)
-                received += len(piece)
                 if not piece:
                     return
     except urllib.error.HTTPError as error:

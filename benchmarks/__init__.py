@@ -1,0 +1,1 @@
+"""Measurements; never asserted by a timed test."""
