@@ -196,11 +196,8 @@ class Conv2D(Layer):
         """Map images (N, H, W, C) to feature maps (N, OH, OW, F)."""
         (KH, KW), (SH, SW) = self.kernel_size, self.stride
         C, F = self.weight.value.shape[2:]
-        _check_shape(self, x, ("N", "H", "W", C))
-        top, bottom, left, right = self._margins(*x.shape[1:3])
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-        x = np.ascontiguousarray(x)
-        N, OH, OW = len(x), *_output_size(self, x)
+        x, margins = self.pad(x)
+        N, OH, OW = len(x), *output_size(self, *x.shape[1:3])
 
         cols = np.empty((N, OH, OW, KH, KW * C), x.dtype)
         kernels.im2col(x, KH, KW, SH, SW, cols)
@@ -209,7 +206,7 @@ class Conv2D(Layer):
         if self.bias is not None:
             y += self.bias.value
         y = y.reshape(N, OH, OW, F)
-        self._remember(y.shape, cols, x.shape, (top, bottom, left, right))
+        self._remember(y.shape, cols, x.shape, margins)
         return y
 
     def backward(self, dy: Array) -> Array:
@@ -227,6 +224,24 @@ class Conv2D(Layer):
         dx = np.empty((N, H, W, C), dcols.dtype)
         kernels.col2im(dcols, KH, KW, SH, SW, dx)
         return dx[:, top : H - bottom, left : W - right]
+
+    def pad(self, x: Array) -> tuple[Array, tuple[int, int, int, int]]:
+        """Return the images with zeros round them, and how many.
+
+        Parameters
+        ----------
+        x : float array (N, H, W, C)
+
+        Returns
+        -------
+        padded : float array (N, top + H + bottom, left + W + right, C)
+            Contiguous.
+        margins : (top, bottom, left, right)
+        """
+        check_shape(self, x, ("N", "H", "W", self.weight.value.shape[2]))
+        top, bottom, left, right = margins = self._margins(*x.shape[1:3])
+        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        return np.ascontiguousarray(padded), margins
 
     def _margins(self, H: int, W: int) -> tuple[int, int, int, int]:
         """Return the rows of zeros above and below, the columns left and right."""
@@ -268,8 +283,8 @@ class MaxPool2D(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
         """Map (N, H, W, C) to (N, OH, OW, C)."""
         (KH, KW), (SH, SW) = self.kernel_size, self.stride
-        _check_shape(self, x, ("N", "H", "W", "C"))
-        N, OH, OW, C = len(x), *_output_size(self, x), x.shape[-1]
+        check_shape(self, x, ("N", "H", "W", "C"))
+        N, OH, OW, C = len(x), *output_size(self, *x.shape[1:3]), x.shape[-1]
         y = np.empty((N, OH, OW, C), x.dtype)
         winner = np.empty((N, OH, OW, C), np.int32)
         kernels.max_pool(np.ascontiguousarray(x), KH, KW, SH, SW, y, winner)
@@ -301,7 +316,7 @@ class GlobalAveragePool2D(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
         """Map (N, H, W, C) to (N, C)."""
-        _check_shape(self, x, ("N", "H", "W", "C"))
+        check_shape(self, x, ("N", "H", "W", "C"))
         y: Array = x.mean(axis=(1, 2))
         self._remember(y.shape, x.shape)
         return y
@@ -376,7 +391,7 @@ class Dense(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
         """Map (N, in_features) to (N, out_features)."""
-        _check_shape(self, x, ("N", self.weight.value.shape[0]))
+        check_shape(self, x, ("N", self.weight.value.shape[0]))
         y: Array = x @ self.weight.value
         if self.bias is not None:
             y += self.bias.value
@@ -448,8 +463,7 @@ class Dropout(Layer):
         if not training:
             self._remember(x.shape, None)
             return x
-        scale = self._mask(x.shape) * x.dtype.type(1 / (1 - self.rate))
-        self.step += 1
+        scale = self.next_mask(x.shape) * x.dtype.type(1 / (1 - self.rate))
         self._remember(x.shape, scale)
         y: Array = x * scale
         return y
@@ -459,9 +473,19 @@ class Dropout(Layer):
         (scale,) = self._recall(dy)
         return dy if scale is None else dy * scale
 
-    def _mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Return which elements survive this step."""
+    def next_mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Return which elements of an array survive this step, and go on to the next.
+
+        Parameters
+        ----------
+        shape : tuple of int
+
+        Returns
+        -------
+        bool array of that shape
+        """
         entropy = [self.seed, self.number, self.step]
+        self.step += 1
         key = np.random.SeedSequence(entropy).generate_state(1)[0]
         bits = kernels.hashed_bits(key, int(np.prod(shape)))
         # Uniform in 0 .. 2**32 - 1, so this share of them is below the threshold.
@@ -519,21 +543,32 @@ class BatchNorm2D(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to the same shape."""
-        _check_shape(self, x, ("N", "H", "W", len(self.weight.value)))
+        check_shape(self, x, ("N", "H", "W", len(self.weight.value)))
         mean, var = self.running_mean, self.running_var
         if training:
             mean = x.mean(axis=(0, 1, 2))
             var = x.var(axis=(0, 1, 2))
-            M = x.size // x.shape[-1]
-            # In place: whoever holds the state of this layer holds these arrays.
-            self.running_mean += self.momentum * (mean - self.running_mean)
-            unbiased = var * (M / max(M - 1, 1))
-            self.running_var += self.momentum * (unbiased - self.running_var)
+            self.update_running(mean, var, x.size // x.shape[-1])
         std = np.sqrt(var + self.eps)
         x_hat = (x - mean) / std
         self._remember(x.shape, x_hat, std, training)
         y: Array = self.weight.value * x_hat + self.bias.value
         return y
+
+    def update_running(self, mean: Array, var: Array, M: int) -> None:
+        """Move the running averages towards a batch's mean and variance.
+
+        Parameters
+        ----------
+        mean, var : float array (C,)
+            The variance is the biased one.
+        M : int
+            How many values of each channel they are of.
+        """
+        # In place: whoever holds the state of this layer holds these arrays.
+        self.running_mean += self.momentum * (mean - self.running_mean)
+        unbiased = var * (M / max(M - 1, 1))
+        self.running_var += self.momentum * (unbiased - self.running_var)
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, H, W, C) to that of x."""
@@ -571,7 +606,7 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
     return _whole(name, pair[0], least), _whole(name, pair[1], least)
 
 
-def _check_shape(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
+def check_shape(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
     """Hold ``x`` against a shape in which letters stand for any size."""
     if not np.issubdtype(x.dtype, np.floating):
         raise ValueError(f"{type(layer).__name__} needs floats, not {x.dtype}")
@@ -584,10 +619,9 @@ def _check_shape(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
         raise ValueError(f"{type(layer).__name__} needs x ({wanted}), not {x.shape}")
 
 
-def _output_size(layer: Conv2D | MaxPool2D, x: Array) -> tuple[int, int]:
-    """Return OH and OW: at how many places a whole window fits into (padded) x."""
+def output_size(layer: Conv2D | MaxPool2D, H: int, W: int) -> tuple[int, int]:
+    """Return OH and OW: at how many places a whole window fits into H × W pixels."""
     (KH, KW), (SH, SW) = layer.kernel_size, layer.stride
-    H, W = x.shape[1:3]
     if KH > H or KW > W:
         raise ValueError(
             f"{type(layer).__name__} slides a {KH}×{KW} window over images of at least "

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tinycnn.nn.fast.plan import make_plan
 from tinycnn.nn.layers import Array, Dropout, Layer, Parameter
 
 
@@ -23,26 +24,53 @@ class Sequential(Layer):
     layers : sequence of Layer
     seed : int
         For the masks of the dropout layers.
+    fuse : bool
+        Whether float32 goes through the `plan`, where several layers are one step. The
+        results differ by rounding. False runs every layer as it is written.
 
     Attributes
     ----------
     layers : list of Layer
+    fuse : bool
+        May be assigned.
     """
 
-    def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], seed: int = 0, *, fuse: bool = True
+    ) -> None:
         self.layers = list(layers)
+        self.fuse = fuse
         self.seed_dropout(seed)
+        self._planned: list[Layer] = []
+        self._plan: list[Layer] = []
+        self._ran: list[Layer] = []
+
+    @property
+    def plan(self) -> list[Layer]:
+        """The steps that do the work of the layers: `tinycnn.nn.fast.plan`."""
+        if self._planned != self.layers:
+            self._planned, self._plan = list(self.layers), make_plan(self.layers)
+        return self._plan
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map the input of the first layer to the output of the last."""
-        for layer in self.layers:
-            x = layer.forward(x, training)
+        values = [x, *(parameter.value for parameter in self.parameters())]
+        planned = self.fuse and all(value.dtype == np.float32 for value in values)
+        self._ran = self.plan if planned else self.layers
+        for step in self._ran:
+            x = step.forward(x, training)
         return x
 
     def backward(self, dy: Array) -> Array:
-        """Map the gradient of the output to that of the input."""
-        for layer in reversed(self.layers):
-            dy = layer.backward(dy)
+        """Map the gradient of the output to that of the input.
+
+        The plan spares the gradient of images, which nothing learns from: where its
+        first step is a convolution it returns an array of no images, (0, H, W, C).
+        """
+        if not self._ran:
+            raise RuntimeError("Sequential.backward needs a forward first")
+        for step in reversed(self._ran):
+            dy = step.backward(dy)
         return dy
 
     def predict(self, x: Array, batch_size: int = 250) -> Array:
