@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 PRESETS = ("default", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that make a run what it is: a resumed run keeps every one of them.
-SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit")
+SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "fuse")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -106,6 +106,13 @@ def _parser() -> Parser:
         type=whole(1, 256),
         metavar="N",
         help="threads of the kernels, which change no result (default: one a core)",
+    )
+    add(
+        "--no-fuse",
+        dest="fuse",
+        action="store_const",
+        const=False,
+        help="run every layer by itself, as it is written; slower",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -257,7 +264,13 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     )
     first = slice(settings["limit"])  # slice(None) is all of them
     trainer = Trainer(
-        recipe, settings["seed"], images[first], labels[first], val_images, val_labels
+        recipe,
+        settings["seed"],
+        images[first],
+        labels[first],
+        val_images,
+        val_labels,
+        fuse=settings["fuse"],
     )
     if config:
         folder = RunFolder(arguments.resume)
@@ -277,6 +290,11 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         f"{len(trainer.train_images):,} images to train, {len(val_images):,} to "
         f"validate; {threads} threads; run folder {folder.path}"
     )
+    if settings["fuse"] and not trainer.model.fuse:
+        _say(
+            "the fused steps do not compute what the layers compute (was a layer "
+            "edited?), so every layer runs by itself"
+        )
     return Run(trainer, folder, settings, digits, began)
 
 
@@ -295,6 +313,7 @@ def _new_settings(
         "lr": recipe.learning_rate,
         "seed": 0,
         "limit": None,
+        "fuse": True,
         "data_checksum": checksum,
     }
     given = {name: getattr(arguments, name) for name in SETTINGS}

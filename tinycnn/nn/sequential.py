@@ -132,7 +132,8 @@ class Sequential(Layer):
         Returns
         -------
         str
-            One line a layer, and a line of totals.
+            One line a layer, a line of totals, and one that says which layers the plan
+            runs as one step.
         """
         x: Array = np.zeros((1, *input_shape), np.float32)
         rows = [("layer", "output shape", "parameters", "multiply-adds")]
@@ -149,4 +150,6 @@ class Sequential(Layer):
             all_parameters += parameters
             all_multiply_adds += multiply_adds
         rows.append(("total", "", f"{all_parameters:,}", f"{all_multiply_adds:,}"))
-        return "\n".join(f"{a:<24}{b:<16}{c:>12}{d:>16}" for a, b, c, d in rows)
+        table = "\n".join(f"{a:<24}{b:<16}{c:>12}{d:>16}" for a, b, c, d in rows)
+        steps = ", ".join(type(step).__name__ for step in self.plan)
+        return f"{table}\nfused: {steps}" if self.fuse else table

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tinycnn import models
 from tinycnn.nn import Adam, constant, one_cycle, softmax, softmax_cross_entropy
+from tinycnn.nn.fast.plan import agree
 from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer
 from tinycnn.nn.sequential import Sequential
@@ -158,10 +159,14 @@ class Trainer:
         Of the initial weights, of dropout and of the order of the images.
     train_images, val_images : uint8 array (N, 28, 28)
     train_labels, val_labels : uint8 array (N,)
+    fuse : bool
+        Whether the model may run its plan. It is held against the plain layers on a few
+        images first: a learner who edits a layer gets the layer they edited.
 
     Attributes
     ----------
     model : Sequential
+        Its ``fuse`` says how it runs.
     optimizer : Adam
     progress : Progress
     best : dict of str to array
@@ -176,11 +181,16 @@ class Trainer:
         train_labels: NDArray[np.uint8],
         val_images: NDArray[np.uint8],
         val_labels: NDArray[np.uint8],
+        *,
+        fuse: bool = True,
     ) -> None:
         self.recipe, self.seed = recipe, seed
         self.train_images, self.train_labels = train_images, train_labels
         self.val_images, self.val_labels = val_images, val_labels
         self.model = models.build(recipe.architecture, seed)
+        plain = models.build(recipe.architecture, seed)
+        plain.fuse = False
+        self.model.fuse = fuse and agree(self.model, plain, as_input(train_images[:8]))
         self.optimizer = Adam(
             self.model.parameters(),
             recipe.learning_rate,

@@ -29,7 +29,13 @@ import numpy as np
 from numba import prange, uintp
 
 from tinycnn.nn.compiled import compiled
-from tinycnn.nn.fast.tile import COLUMNS, ROWS, tile_of_1, tile_of_6
+from tinycnn.nn.fast.tile import (
+    COLUMNS,
+    ROWS,
+    add_multiple,
+    tile_of_1,
+    tile_of_6,
+)
 
 DEAD = 255  # the winner's number where nothing passes: ReLU was closed, or dropped
 BLOCKS = 16
@@ -148,12 +154,10 @@ def backward(  # type: ignore[no-untyped-def]
     _, OH, OW, F = dy.shape
     _, KH, run = weight.shape
     blocks = len(dweight)
-    flat_x, flat_weight = x.reshape(x.size), weight.reshape(weight.size)
-    flat_dx, flat_dweight = dx.reshape(dx.size), dweight.reshape(dweight.size)
     for block in prange(blocks):
         dweight[block] = 0
         dbias[block] = 0
-        into = np.int64(block) * weight.size
+        dweights = dweight.ctypes.data + 4 * np.int64(block) * weight.size
         for n in range(N * block // blocks, N * (block + 1) // blocks):
             dx[n] = 0
             for oh in range(OH):
@@ -167,18 +171,17 @@ def backward(  # type: ignore[no-untyped-def]
                         h = (oh * SHP + cell // KWP) * SH
                         w = (ow * SWP + cell % KWP) * SW
                         for kh in range(KH):
-                            patch = ((n * H + h + kh) * W + w) * C
-                            kernel = (f * KH + kh) * run
-                            _add(flat_x, patch, g, flat_dweight, into + kernel, run)
-                            _add(flat_weight, kernel, g, flat_dx, patch, run)
-
-
-@compiled()
-def _add(source, first, factor, target, into, count):  # type: ignore[no-untyped-def]
-    """Add ``factor`` times ``count`` numbers of one flat array to those of another."""
-    first, into = uintp(first), uintp(into)
-    for i in range(uintp(count)):
-        target[into + i] += factor * source[first + i]
+                            patch = 4 * ((n * H + h + kh) * W + w) * C
+                            kernel = 4 * (f * KH + kh) * run
+                            add_multiple(
+                                g, x.ctypes.data + patch, dweights + kernel, run
+                            )
+                            add_multiple(
+                                g,
+                                weight.ctypes.data + kernel,
+                                dx.ctypes.data + patch,
+                                run,
+                            )
 
 
 @compiled(parallel=True)
@@ -206,10 +209,10 @@ def backward_narrow(  # type: ignore[no-untyped-def]
         dy.reshape(dy.size),
         winner.reshape(dy.size),
     )
-    flat_dweight = dweight.reshape(dweight.size)
     for block in prange(blocks):
         dweight[block] = 0
         dbias[block] = 0
+        dweights = dweight.ctypes.data + 4 * np.int64(block) * KH * run * F
         g = np.empty(F, np.float32)
         for n in range(N * block // blocks, N * (block + 1) // blocks):
             for oh in range(OH):
@@ -226,8 +229,8 @@ def backward_narrow(  # type: ignore[no-untyped-def]
                         w = (ow * SWP + cell % KWP) * SW
                         for kh in range(KH):
                             patch = ((n * H + h + kh) * W + w) * C
-                            into = ((np.int64(block) * KH + kh) * run) * F
                             for i in range(run):
                                 pixel = flat_x[uintp(patch + i)]
                                 if pixel != 0:
-                                    _add(g, 0, pixel, flat_dweight, into + i * F, F)
+                                    into = dweights + 4 * (kh * run + i) * F
+                                    add_multiple(pixel, g.ctypes.data, into, F)

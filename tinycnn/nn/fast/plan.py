@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numba
 import numpy as np
 
 from tinycnn.nn.fast import convolution, normalization
@@ -41,6 +42,9 @@ def make_plan(layers: Sequence[Layer]) -> list[Layer]:
     anything else                                           the layer itself
     ======================================================= =========================
 
+    With ``NUMBA_DISABLE_JIT=1`` every layer stays itself: interpreted Python has no
+    addresses.
+
     Parameters
     ----------
     layers : sequence of Layer
@@ -49,6 +53,8 @@ def make_plan(layers: Sequence[Layer]) -> list[Layer]:
     -------
     list of Layer
     """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return list(layers)
     plan: list[Layer] = []
     rest = list(layers)
     while rest:

@@ -75,7 +75,9 @@ def make_tile(rows: int) -> Any:
                 a, b, *sums = values
                 columns = [_load_vector(builder, b, j) for j in range(VECTORS)]
                 for i in range(rows):
-                    number = _load_and_spread(builder, _row(builder, a, a_row, i))
+                    place = _row(builder, a, a_row, i)
+                    place = builder.inttoptr(place, _FLOAT.as_pointer())
+                    number = _spread(builder, builder.load(place, align=4))
                     for j in range(VECTORS):
                         at = i * VECTORS + j
                         sums[at] = builder.call(
@@ -109,6 +111,45 @@ tile_of_6 = make_tile(ROWS)
 tile_of_1 = make_tile(1)
 
 
+@intrinsic
+def add_multiple(typing_context, factor, x, y, count):  # type: ignore[no-untyped-def]
+    """Add ``factor * x[i]`` to ``y[i]`` for i below count.
+
+    ``factor`` is a float32, ``x`` and ``y`` are addresses of float32, count is int64.
+    Compiled from a plain loop, the last ``count % 32`` numbers go one by one; patches
+    are short, so here only the last ``count % 8`` do.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        factor, x, y, count = arguments
+        vectors = builder.sdiv(count, ir.Constant(_INT64, LANES))
+        singles = builder.srem(count, ir.Constant(_INT64, LANES))
+
+        def add(
+            kind: Any, factor: Any, bytes_: int
+        ) -> Callable[[list[Any]], list[Any]]:
+            def body(values: list[Any]) -> list[Any]:
+                x, y = values
+                into = builder.inttoptr(y, kind.as_pointer())
+                number = builder.load(builder.inttoptr(x, kind.as_pointer()), align=4)
+                product = builder.fmul(factor, number, flags=["contract"])
+                total = builder.fadd(
+                    builder.load(into, align=4), product, flags=["contract"]
+                )
+                builder.store(total, into, align=4)
+                step = ir.Constant(_INT64, bytes_)
+                return [builder.add(x, step), builder.add(y, step)]
+
+            return body
+
+        spread = _spread(builder, factor)
+        x, y = _loop(builder, vectors, [x, y], add(_VECTOR, spread, 4 * LANES))
+        _loop(builder, singles, [x, y], add(_FLOAT, factor, 4))
+        return context.get_dummy_value()
+
+    return types.void(types.float32, types.int64, types.int64, types.int64), generate
+
+
 def _row(builder: Any, address: Any, stride: Any, i: int) -> Any:
     """Return the address of row i."""
     return builder.add(address, builder.mul(stride, ir.Constant(_INT64, i)))
@@ -125,9 +166,8 @@ def _load_vector(builder: Any, address: Any, j: int) -> Any:
     return builder.load(_vector_at(builder, address, j), align=4)
 
 
-def _load_and_spread(builder: Any, address: Any) -> Any:
-    """Return one number, eight times."""
-    number = builder.load(builder.inttoptr(address, _FLOAT.as_pointer()), align=4)
+def _spread(builder: Any, number: Any) -> Any:
+    """Return a vector of one number, eight times."""
     nothing = ir.Constant(_VECTOR, ir.Undefined)
     first = builder.insert_element(nothing, number, ir.Constant(_INT32, 0))
     zeros = ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES)
@@ -140,11 +180,13 @@ def _loop(
     carried: list[Any],
     body: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
-    """Emit ``for _ in range(count): carried = body(carried)``; count is at least 1."""
+    """Emit ``for _ in range(count): carried = body(carried)``."""
     before = builder.block
-    block, after = (builder.append_basic_block(name) for name in ("loop", "after"))
-    builder.branch(block)
-    builder.position_at_end(block)
+    test, block, after = (
+        builder.append_basic_block(name) for name in ("test", "loop", "after")
+    )
+    builder.branch(test)
+    builder.position_at_end(test)
     counter = builder.phi(_INT64)
     counter.add_incoming(ir.Constant(_INT64, 0), before)
     values = []
@@ -152,11 +194,11 @@ def _loop(
         value = builder.phi(first.type)
         value.add_incoming(first, before)
         values.append(value)
-    results = body(values)
-    following = builder.add(counter, ir.Constant(_INT64, 1))
-    counter.add_incoming(following, builder.block)
-    for value, result in zip(values, results, strict=True):
+    builder.cbranch(builder.icmp_signed("<", counter, count), block, after)
+    builder.position_at_end(block)
+    results = [builder.add(counter, ir.Constant(_INT64, 1)), *body(values)]
+    for value, result in zip([counter, *values], results, strict=True):
         value.add_incoming(result, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, count), block, after)
+    builder.branch(test)
     builder.position_at_end(after)
-    return results
+    return values
