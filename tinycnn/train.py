@@ -6,6 +6,7 @@ It knows arguments, messages, signals and exit codes. Learning is
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -263,15 +264,16 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         learning_rate=settings["lr"],
     )
     first = slice(settings["limit"])  # slice(None) is all of them
-    trainer = Trainer(
-        recipe,
-        settings["seed"],
-        images[first],
-        labels[first],
-        val_images,
-        val_labels,
-        fuse=settings["fuse"],
-    )
+    with _said_if_slow():
+        trainer = Trainer(
+            recipe,
+            settings["seed"],
+            images[first],
+            labels[first],
+            val_images,
+            val_labels,
+            fuse=settings["fuse"],
+        )
     if config:
         folder = RunFolder(arguments.resume)
         began -= folder.restore(trainer)
@@ -324,10 +326,6 @@ def _old_settings(
     arguments: argparse.Namespace, settings: dict[str, Any], checksum: str
 ) -> dict[str, Any]:
     """Return the settings of the run to be resumed; refuse to change one."""
-    from tinycnn.training.checkpoint import RunError
-
-    if set(settings) != {*SETTINGS, "data_checksum"}:
-        raise RunError(f"config.json in {arguments.resume} is damaged; start a new run")
     wanted = {name: getattr(arguments, name) for name in SETTINGS}
     differences = [
         f"{name} was {settings[name]} and is now {value}"
@@ -355,12 +353,12 @@ def _loop(run: Run, stop: "Stop") -> float:
 
     trainer, progress = run.trainer, run.trainer.progress
     count, epochs = len(trainer.train_images), run.settings["epochs"]
-    patience = threading.Timer(1.5, _say, ["compiling kernels, first run only ..."])
-    patience.daemon = True
-    patience.start()
     begun, images = 0.0, 0
     stop.deferred = True
     run.save_checkpoint()
+    items = trainer.run()
+    with _said_if_slow():
+        first = list(itertools.islice(items, 1))
     with tqdm(
         total=epochs * count,
         initial=progress.epoch * count + progress.images,
@@ -368,8 +366,7 @@ def _loop(run: Run, stop: "Stop") -> float:
         unit_scale=True,
         disable=not sys.stderr.isatty(),
     ) as bar:
-        for item in trainer.run():
-            patience.cancel()
+        for item in itertools.chain(first, items):
             if isinstance(item, int):
                 images = images + item if begun else 0
                 begun = begun or time.perf_counter()
@@ -383,9 +380,20 @@ def _loop(run: Run, stop: "Stop") -> float:
                 run.save_checkpoint()
                 raise Stopped
             run.save_if_due()
-    patience.cancel()
     stop.deferred = False
     return images / (time.perf_counter() - begun) if begun else 0.0
+
+
+@contextlib.contextmanager
+def _said_if_slow() -> Iterator[None]:
+    """Say what takes so long if the block does not end soon."""
+    timer = threading.Timer(1.5, _say, ["compiling kernels, on the first run only ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _so_far(progress: "Progress") -> str:

@@ -5,15 +5,13 @@ a byte for the number of dimensions, each dimension as four bytes (most signific
 first), then the elements in row-major order. It may be packed with gzip.
 
 This file knows the format and distrusts what it reads. It does not know MNIST, where
-files come from, or what digits are for.
+files come from, how one is replaced, or what digits are for.
 """
 
 import gzip
 import hashlib
 import io
 import math
-import os
-import secrets
 import stat
 import struct
 import zlib
@@ -21,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tinycnn.files import write_atomically
 
 UNSIGNED_BYTE = 8
 MAX_DIMENSIONS = 4
@@ -227,7 +227,7 @@ def write_idx(path: str | Path, array: NDArray[np.uint8]) -> None:
     IdxError
         The array is not of that kind.
     OSError
-        The file cannot be written.
+        The file cannot be written. The old file is untouched and nothing is left over.
     """
     if array.dtype != np.uint8:
         raise IdxError(f"{path}: IDX holds uint8 here, not {array.dtype}; convert it")
@@ -245,34 +245,7 @@ def write_idx(path: str | Path, array: NDArray[np.uint8]) -> None:
         with gzip.GzipFile("", "wb", 9, packed, mtime=0) as file:
             file.write(content)
         content = packed.getvalue()
-    write_atomically(path, content)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it.
-
-    Parameters
-    ----------
-    path : Path
-        The file; replaced if it is there.
-    content : bytes
-        All of it.
-
-    Raises
-    ------
-    OSError
-        It cannot be written. The old file is untouched and nothing is left over.
-    """
-    # The number is for two processes, the token for two threads or two machines.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, [content])
 
 
 def content_sha256(array: NDArray[np.uint8]) -> str:

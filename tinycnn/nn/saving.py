@@ -1,7 +1,8 @@
 """Arrays to a file and back: the safetensors format, read strictly, written atomically.
 
 It knows bytes, names, shapes and dtypes. It does not know layers, optimisers or what
-the metadata means: a model is anything whose `state()` lists its live arrays.
+the metadata means: a model is anything whose `state()` lists its live arrays. How a
+file is replaced in one step is known to `tinycnn.files`.
 
 The format, complete (all numbers little-endian)::
 
@@ -30,7 +31,6 @@ import io
 import json
 import math
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -39,6 +39,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tinycnn.files import write_atomically
 
 Array = NDArray[Any]
 
@@ -123,10 +125,8 @@ def save_tensors(
 ) -> None:
     """Save arrays and metadata in one safetensors file, atomically.
 
-    A reader sees the file as it was before or as it is after, never half of it. The
-    new bytes first go to ``NAME.PID-RANDOM.tmp`` in the same folder. It is removed
-    when anything fails; only a killed process can leave it behind. Such a file is
-    never read and never in the way of a later save, and may be deleted.
+    A reader sees the file as it was before or as it is after, never half of it
+    (`tinycnn.files.write_atomically`, which also says what a killed process leaves).
 
     Parameters
     ----------
@@ -173,7 +173,11 @@ def save_tensors(
     head = _header_bytes(fields)
     checksum = hashlib.sha256(head + b"".join(data)).hexdigest()
     head = head.replace(_checksum_field(_NO_CHECKSUM), _checksum_field(checksum), 1)
-    _write_atomically(path, [head, *data])
+    try:
+        write_atomically(path, [head, *data])
+    except OSError as error:
+        reason = f"{error.strerror}; nothing was saved and nothing was changed"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def _header_bytes(fields: Mapping[str, Any]) -> bytes:
@@ -193,39 +197,6 @@ def _header_bytes(fields: Mapping[str, Any]) -> bytes:
 def _checksum_field(checksum: str) -> bytes:
     # A quote inside a JSON string is escaped, so no name or value can look like this.
     return f'"checksum":"{checksum}"'.encode()
-
-
-def _write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:
-    """Put a new file in the place of `path`, or change nothing."""
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(
-        f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    )
-    try:
-        with temporary.open("xb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())  # the bytes are on the disk before the name is
-        temporary.replace(target)
-    except OSError as error:
-        reason = f"{error.strerror}; nothing was saved and nothing was changed"
-        raise OSError(error.errno, reason, str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):  # after a success it is gone already
-            temporary.unlink()
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk as well, so that it outlives a power cut."""
-    # Windows cannot open a folder and some network disks cannot sync one. The file is
-    # whole either way, so that is no failure.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # --- reading ---------------------------------------------------------------------

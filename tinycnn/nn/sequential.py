@@ -62,11 +62,7 @@ class Sequential(Layer):
         return x
 
     def backward(self, dy: Array) -> Array:
-        """Map the gradient of the output to that of the input.
-
-        The plan spares the gradient of images, which nothing learns from: where its
-        first step is a convolution it returns an array of no images, (0, H, W, C).
-        """
+        """Map the gradient of the output to that of the input."""
         if not self._ran:
             raise RuntimeError("Sequential.backward needs a forward first")
         for step in reversed(self._ran):

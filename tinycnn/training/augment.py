@@ -53,7 +53,7 @@ class Deformation:
             ``x`` the pixel's own, all measured from the centre of the image.
         """
         # The third number keeps this stream apart from that of the order.
-        draws = np.random.default_rng([seed, epoch, 1]).uniform(-1, 1, (6, count))
+        draws = np.random.default_rng([seed, epoch, 1]).uniform(-1, 1, (count, 6)).T
         angle = np.deg2rad(self.rotation) * draws[0]
         height, width = 1 + self.scale * draws[1:3]
         shear = self.shear * draws[3]

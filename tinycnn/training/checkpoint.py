@@ -13,7 +13,6 @@ killed at any moment can be read.
 """
 
 import json
-import os
 import platform
 import time
 from dataclasses import asdict
@@ -21,8 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tinycnn.files import write_atomically
 from tinycnn.nn.layers import Array
-from tinycnn.nn.saving import load_weights, save_weights
+from tinycnn.nn.saving import load_weights, read_metadata, save_weights
 from tinycnn.training.fit import EpochResult, Progress, Trainer
 
 
@@ -45,6 +45,7 @@ class RunFolder:
         self._checkpoint = path / "checkpoint.safetensors"
         self._metrics = path / "metrics.jsonl"
         self._config = path / "config.json"
+        self._settings = ""
 
     @classmethod
     def create(
@@ -76,7 +77,9 @@ class RunFolder:
         if any(path.iterdir()):
             raise FileExistsError(f"{path} is not empty; a run is never overwritten")
         folder = cls(path)
-        _write(folder._config, json.dumps(config | _surroundings(), indent=2) + "\n")
+        folder._settings = json.dumps(config["settings"], sort_keys=True)
+        text = json.dumps(config | _surroundings(), indent=2) + "\n"
+        write_atomically(folder._config, [text.encode()])
         return folder
 
     def config(self) -> dict[str, Any]:
@@ -85,20 +88,29 @@ class RunFolder:
         Raises
         ------
         RunError
-            If it is missing or damaged.
+            If it is missing or damaged, or its settings are not those that the
+            checkpoint was saved with.
+        TensorFileError
+            If the checkpoint is damaged.
         """
         try:
             config = json.loads(self._config.read_text("utf-8"))
-            if isinstance(config, dict) and isinstance(config.get("settings"), dict):
-                return config
+            self._settings = json.dumps(config["settings"], sort_keys=True)
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} holds no run (no config.json); name the folder that "
                 "training printed when it began"
             ) from None
-        except (OSError, ValueError, RecursionError):
-            pass
-        raise RunError(f"{self._config} is damaged; start a new run")
+        except (OSError, KeyError, TypeError, ValueError, RecursionError):
+            raise RunError(f"{self._config} is damaged; start a new run") from None
+        if self._checkpoint.exists():
+            saved = read_metadata(self._checkpoint).get("settings")
+            if saved != self._settings:
+                raise RunError(
+                    f"the settings in {self._config} are not those of the run; put "
+                    "them back, or start a new run"
+                )
+        return config  # type: ignore[no-any-return]
 
     def save(self, trainer: Trainer, seconds: float) -> None:
         """Save where a run stands.
@@ -118,6 +130,7 @@ class RunFolder:
         """
         trainer.check_finite()
         metadata = {
+            "settings": self._settings,
             "progress": json.dumps(asdict(trainer.progress)),
             "optimizer_steps": str(trainer.optimizer.steps),
             "seconds": repr(seconds),
@@ -182,8 +195,8 @@ class RunFolder:
     def _cut_metrics(self, epochs: int) -> None:
         """Keep the first ``epochs`` lines."""
         if self._metrics.exists():
-            lines = self._metrics.read_text("utf-8").splitlines(keepends=True)
-            _write(self._metrics, "".join(lines[:epochs]))
+            lines = self._metrics.read_bytes().splitlines(keepends=True)
+            write_atomically(self._metrics, lines[:epochs])
 
 
 class _State:
@@ -225,16 +238,6 @@ def _new_folder(parent: Path, name: str) -> Path:
             continue
         return path
     raise FileExistsError(f"{parent} has a thousand runs named {name}; use --out DIR")
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a small text file in one step."""
-    new = path.with_name(path.name + ".new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def _surroundings() -> dict[str, Any]:

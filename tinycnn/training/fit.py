@@ -190,7 +190,8 @@ class Trainer:
         self.model = models.build(recipe.architecture, seed)
         plain = models.build(recipe.architecture, seed)
         plain.fuse = False
-        self.model.fuse = fuse and agree(self.model, plain, as_input(train_images[:8]))
+        few = deform(train_images[:8], recipe.deformation.maps(seed, 1, 8))
+        self.model.fuse = fuse and agree(self.model, plain, few)
         self.optimizer = Adam(
             self.model.parameters(),
             recipe.learning_rate,
@@ -268,10 +269,16 @@ class Trainer:
     def _finish_epoch(self, epoch: int) -> EpochResult:
         """Look at validation, keep the weights if they are the best, and go on."""
         progress = self.progress
-        val = evaluate(self.model, self.val_images, self.val_labels)
+        # What the last step ruined shows here, before it could pass for the best.
+        self.check_finite()
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = self.model.predict(as_input(self.val_images))
+        if not np.isfinite(logits).all():
+            raise DivergedError(self._account_of("a logit of validation is not finite"))
+        val = measure(softmax(logits), self.val_labels)
         result = EpochResult(
             epoch=epoch,
-            learning_rate=self.optimizer.learning_rate,
+            learning_rate=self.schedule(epoch * self.batches - 1),
             train_loss=progress.loss_sum / progress.images,
             train_accuracy=progress.correct / progress.images,
             val_nll=val.nll,
@@ -292,8 +299,8 @@ class Trainer:
 
     def _account_of(self, trouble: str) -> str:
         progress, rate = self.progress, self.optimizer.learning_rate
+        batch = min(progress.batch + 1, self.batches)
         return (
-            f"training diverged: {trouble} in epoch {progress.epoch + 1}, batch "
-            f"{progress.batch + 1}, at learning rate {rate:.3g}; try --lr "
-            f"{self.recipe.learning_rate / 3:.2g}"
+            f"training diverged: {trouble} in epoch {progress.epoch + 1}, batch {batch}, "
+            f"at learning rate {rate:.3g}; try --lr {self.recipe.learning_rate / 3:.2g}"
         )

@@ -22,7 +22,9 @@ filter by filter. This is exact: only terms that are zero are left out.
 16 blocks, whatever the number of threads; a block adds up its images in order, and the
 blocks are added in order.
 
-It knows arrays. It does not know layers; `tinycnn.nn.fast.plan` does.
+It knows arrays, and goes by their addresses: the caller makes sure that they are
+float32, contiguous and of the shapes given. It does not know layers;
+`tinycnn.nn.fast.plan` does.
 """
 
 import numpy as np
@@ -101,8 +103,8 @@ def forward(  # type: ignore[no-untyped-def]
                 at = uintp(((np.int64(n) * OH + oh) * OW + ow) * F)
                 for f in range(uintp(F)):
                     closed = best[f] <= 0
-                    if survives.size > 0:
-                        closed |= not survives[at + f]
+                    if survives.size > 0:  # NaN is not hidden, not even by dropout
+                        closed |= (not survives[at + f]) & (best[f] == best[f])
                     flat_y[at + f] = np.float32(0) if closed else best[f] * scale
                     flat_winner[at + f] = np.uint8(DEAD) if closed else np.uint8(won[f])
 
@@ -182,55 +184,3 @@ def backward(  # type: ignore[no-untyped-def]
                                 dx.ctypes.data + patch,
                                 run,
                             )
-
-
-@compiled(parallel=True)
-def backward_narrow(  # type: ignore[no-untyped-def]
-    dy, winner, x, SH, SW, KHP, KWP, SHP, SWP, scale, dweight, dbias
-):
-    """Compute the weights' gradient where a row of a patch is short, as in grey images.
-
-    A run of 3 or 5 numbers is too short for vectors, so here the inner loop runs over
-    the filters instead, with zeros for those that are dead.
-
-    Parameters
-    ----------
-    dy, winner, x, SH, SW, KHP, KWP, SHP, SWP, scale
-        As in `forward` and `backward`.
-    dweight : float32 array (blocks, KH, KW * C, F)
-    dbias : float32 array (blocks, F)
-        Filled with the sums over each block of images.
-    """
-    N, H, W, C = x.shape
-    _, OH, OW, F = dy.shape
-    blocks, KH, run, _ = dweight.shape
-    flat_x, flat_dy, flat_winner = (
-        x.reshape(x.size),
-        dy.reshape(dy.size),
-        winner.reshape(dy.size),
-    )
-    for block in prange(blocks):
-        dweight[block] = 0
-        dbias[block] = 0
-        dweights = dweight.ctypes.data + 4 * np.int64(block) * KH * run * F
-        g = np.empty(F, np.float32)
-        for n in range(N * block // blocks, N * (block + 1) // blocks):
-            for oh in range(OH):
-                for ow in range(OW):
-                    at = uintp(((n * OH + oh) * OW + ow) * F)
-                    for cell in range(KHP * KWP):
-                        number = np.uint8(cell)
-                        for f in range(uintp(F)):
-                            here = flat_winner[at + f] == number
-                            g[f] = flat_dy[at + f] * scale if here else np.float32(0)
-                        for f in range(F):
-                            dbias[block, f] += g[f]
-                        h = (oh * SHP + cell // KWP) * SH
-                        w = (ow * SWP + cell % KWP) * SW
-                        for kh in range(KH):
-                            patch = ((n * H + h + kh) * W + w) * C
-                            for i in range(run):
-                                pixel = flat_x[uintp(patch + i)]
-                                if pixel != 0:
-                                    into = dweights + 4 * (kh * run + i) * F
-                                    add_multiple(pixel, g.ctypes.data, into, F)

@@ -65,7 +65,7 @@ def make_plan(layers: Sequence[Layer]) -> list[Layer]:
                 rest.pop(0) if _next_is(MaxPool2D, rest) and _small(rest[0]) else None
             )
             dropout = rest.pop(0) if _next_is(Dropout, rest) else None
-            plan.append(FusedConvolution(first, pool, dropout, is_first=not plan))
+            plan.append(FusedConvolution(first, pool, dropout))
         elif type(first) is BatchNorm2D:
             plan.append(FusedBatchNorm(first))
         else:
@@ -74,7 +74,9 @@ def make_plan(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def agree(model: Layer, plain: Layer, x: Array) -> bool:
-    """Return whether two models find the same outputs and gradients, within rounding.
+    """Return whether two models compute the same, within rounding.
+
+    Outputs in training and in inference, gradients and running averages are compared.
 
     Parameters
     ----------
@@ -88,7 +90,9 @@ def agree(model: Layer, plain: Layer, x: Array) -> bool:
         y = one.forward(x, training=True)
         # Any upstream gradient will do; this one is random enough and needs no seed.
         one.backward(np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape))
-        found.append([y, *(parameter.grad for parameter in one.parameters())])
+        grads = [parameter.grad for parameter in one.parameters()]
+        # Then the running averages, and what inference makes of them.
+        found.append([y.copy(), *grads, *one.state().values(), one.forward(x)])
     return all(
         ours is not None
         and theirs is not None
@@ -117,28 +121,18 @@ class FusedConvolution(Layer):
     conv : Conv2D
     pool : MaxPool2D or None
     dropout : Dropout or None
-    is_first : bool
-        Whether it is the first step of the network. Nothing learns from the gradient of
-        the images, so `backward` then spares it and returns an array of no images.
     """
 
-    def __init__(
-        self,
-        conv: Any,
-        pool: Any,
-        dropout: Any,
-        *,
-        is_first: bool,
-    ) -> None:
+    def __init__(self, conv: Any, pool: Any, dropout: Any) -> None:
         self.conv: Conv2D = conv
         self.pool: MaxPool2D | None = pool
         self.dropout: Dropout | None = dropout
-        self.is_first = is_first
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
         KH, KW, C, F = self.conv.weight.value.shape
-        padded, margins = self.conv.pad(x)
+        # Whatever floats came in, the kernel goes by addresses of float32.
+        padded, margins = self.conv.pad(x.astype(np.float32, copy=False))
         size = output_size(self.conv, *padded.shape[1:3])
         if self.pool is not None:
             size = output_size(self.pool, *size)
@@ -167,25 +161,17 @@ class FusedConvolution(Layer):
         KH, KW, C, F = self.conv.weight.value.shape
         N, H, W, _ = x.shape
         blocks = min(convolution.BLOCKS, N)
-        SH, SW, KHP, KWP, SHP, SWP = self._geometry()
-        dy = np.ascontiguousarray(dy)
+        SH, SW, _, KWP, SHP, SWP = self._geometry()
+        dy = np.ascontiguousarray(dy, np.float32)
+        weight = self.conv.weight.value.reshape(KH, KW * C, F)
+        weight = np.ascontiguousarray(weight.transpose(2, 0, 1))
+        dweight = np.empty((blocks, F, KH, KW * C), np.float32)
         dbias = np.empty((blocks, F), np.float32)
-        if self.is_first and KW * C < COLUMNS:
-            dx = np.empty((0, H, W, C), np.float32)
-            dweight = np.empty((blocks, KH, KW * C, F), np.float32)
-            convolution.backward_narrow(
-                dy, winner, x, SH, SW, KHP, KWP, SHP, SWP, scale, dweight, dbias
-            )
-            grad = dweight.sum(axis=0)
-        else:
-            dx = np.empty((N, H, W, C), np.float32)
-            weight = self.conv.weight.value.reshape(KH, KW * C, F)
-            weight = np.ascontiguousarray(weight.transpose(2, 0, 1))
-            dweight = np.empty((blocks, F, KH, KW * C), np.float32)
-            convolution.backward(
-                dy, winner, x, SH, SW, KWP, SHP, SWP, scale, weight, dweight, dbias, dx
-            )
-            grad = dweight.sum(axis=0).transpose(1, 2, 0)
+        dx = np.empty((N, H, W, C), np.float32)
+        convolution.backward(
+            dy, winner, x, SH, SW, KWP, SHP, SWP, scale, weight, dweight, dbias, dx
+        )
+        grad = dweight.sum(axis=0).transpose(1, 2, 0)
         self.conv.weight.grad = grad.reshape(KH, KW, C, F)
         if self.conv.bias is not None:
             self.conv.bias.grad = dbias.sum(axis=0)
@@ -214,7 +200,7 @@ class FusedBatchNorm(Layer):
         norm = self.norm
         C = len(norm.weight.value)
         check_shape(norm, x, ("N", "H", "W", C))
-        rows = np.ascontiguousarray(x).reshape(-1, C)
+        rows = np.ascontiguousarray(x, np.float32).reshape(-1, C)
         mean, var = norm.running_mean, norm.running_var
         if training:
             moments = np.empty((2, C), np.float64)
@@ -233,7 +219,7 @@ class FusedBatchNorm(Layer):
         """Map the gradient of y (N, H, W, C) to that of x."""
         x_hat, std, training = self._recall(dy)
         M, C = x_hat.shape
-        rows = np.ascontiguousarray(dy).reshape(M, C)
+        rows = np.ascontiguousarray(dy, np.float32).reshape(M, C)
         sums = np.empty((2, C), np.float64)
         normalization.gradient_sums(rows, x_hat, sums[0], sums[1])
         self.norm.weight.grad, self.norm.bias.grad = sums.astype(np.float32)
