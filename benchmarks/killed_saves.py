@@ -7,9 +7,9 @@ After a random short delay it is killed with SIGKILL, which no program can catch
 the file must load, be one of the two sets, and take the next save. Exit 1 on any
 surprise.
 
-A killed save can leave its temporary file, ``NAME.PID-RANDOM.tmp``, beside the real
-one. Nothing reads it and it is in nobody's way. How many were left, which tells how
-often the kill fell into a save, is printed.
+A killed save can leave its temporary file beside the real one. Nothing reads it and it
+is in nobody's way. How many were left, which tells how often the kill fell into a save,
+is printed.
 
 This file knows processes and signals. It does not know how a file is written. POSIX
 only.
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinycnn.files import temporaries
 from tinycnn.nn.saving import load_weights, save_weights
 
 LONGEST_DELAY = 0.1  # seconds from the first save on
@@ -97,7 +98,7 @@ def main() -> int:
             kill_one(path, rng.uniform(0, LONGEST_DELAY))
             if problem := problem_with(path):
                 problems.append(f"kill {number}: {problem}")
-        strays = list(path.parent.glob(f"{path.name}.*.tmp"))
+        strays = temporaries(path)
         others = {path, *strays} ^ set(path.parent.iterdir())
         problems += [f"unexpected or missing: {other.name}" for other in others]
     print(f"{arguments.count} kills, {len(problems)} problems")

@@ -50,9 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         model, metadata = _load(arguments.weights)
         images, labels, title = _digits(arguments)
+        metrics = evaluate(model, images, labels)
+    except ArithmeticError as error:
+        fail(f"{arguments.weights}: {error}; train again")
     except (DataError, TensorFileError, OSError) as error:
         fail(error)
-    metrics = evaluate(model, images, labels)
     if arguments.json:
         print(json.dumps(asdict(metrics) | {"confusion": metrics.confusion.tolist()}))
     else:

@@ -5,11 +5,9 @@ part of an address names its fault: ``/cut/NAME.gz`` is cut short, ``/good/NAME.
 right. These tests know the mirrors' protocol. They know nothing of MNIST's content.
 """
 
-import gzip
 import hashlib
 import http.server
 import itertools
-import os
 import socket
 import ssl
 import threading
@@ -19,7 +17,7 @@ import numpy as np
 import pytest
 import trustme
 
-from tinycnn.data import load_mnist, mnist
+from tinycnn.data import download, load_mnist, mnist
 from tinycnn.data.idx import content_sha256, write_idx
 
 RNG = np.random.default_rng(2)
@@ -182,7 +180,7 @@ def files(tmp_path_factory):
         content = (folder / f"{name}.gz").read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         files.append(
-            mnist.RemoteFile(name, len(content), digest, content_sha256(array))
+            download.RemoteFile(name, len(content), digest, content_sha256(array))
         )
         contents[f"{name}.gz"] = content
     return tuple(files), contents
@@ -219,7 +217,7 @@ def load(monkeypatch, files, trusting, lines):
     """Return a function that loads from mirrors of our own."""
 
     def load_from(*mirrors, patience=LONG, pace=16_000.0):
-        archive = mnist.Archive(mirrors, files[0], trusting, patience, pace)
+        archive = download.Archive(mirrors, files[0], trusting, patience, pace)
         monkeypatch.setattr(mnist, "MNIST", archive)
         return load_mnist(report=lines.append)
 
@@ -423,63 +421,8 @@ def test_endless_data_is_not_read_to_the_end(load, mirror):
     assert sum(sent) < 16 * 2**20
 
 
-def test_a_damaged_cached_file_is_downloaded_again(load, mirror, cache, files, lines):
-    load(mirror.url("good"))
-    path = cache / f"{mnist.NAMES[2]}.gz"
-    path.write_bytes(path.read_bytes()[:-5])
-    mirror.asked.clear()
-    lines.clear()
-    assert is_right(load(mirror.url("good")))
-    assert mirror.asked == [f"/good/{path.name}"]
-    assert is_whole(cache, files)
-    assert len(lines) == 2
-    assert str(path) in lines[0]
-
-
-def test_a_plain_file_put_into_the_cache_by_hand_is_used(load, mirror, cache, files):
-    cache.mkdir(parents=True)
-    for name, content in files[1].items():
-        (cache / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
-    assert is_right(load(mirror.url("good")))
-    assert mirror.asked == []
-
-
-def test_what_a_killed_process_left_is_removed(load, mirror, cache, files):
-    cache.mkdir(parents=True)
-    old = cache / f".{mnist.NAMES[0]}.gz.1-abc.part"
-    young = cache / f".{mnist.NAMES[0]}.gz.2-abc.part"
-    for path in (old, young):
-        path.write_bytes(b"half")
-    os.utime(old, (time.time() - 3600,) * 2)
-    assert is_right(load(mirror.url("good")))
-    assert not old.exists()
-    assert young.exists()  # its process may be at work
-    young.unlink()
-    assert is_whole(cache, files)
-
-
-def test_an_unwritable_cache_is_said_once_and_not_fatal(load, mirror, cache, lines):
-    cache.parent.parent.joinpath("cache").write_text("a file is in the way")
-    assert is_right(load(mirror.url("good")))
-    said = [line for line in lines if "cannot keep" in line]
-    assert len(said) == 1
-    assert str(cache) in said[0]
-    assert len(mirror.asked) == 4
-
-
-def test_a_user_without_a_cache_loads_from_memory(load, mirror, monkeypatch):
-    monkeypatch.setattr(mnist, "_cache_folder", lambda: None)
-    assert is_right(load(mirror.url("good")))
-
-
-def test_offline_asks_nobody(load, mirror, monkeypatch):
-    monkeypatch.setenv("TINYCNN_OFFLINE", "1")
-    assert load(mirror.url("good")).source == "sample"
-    assert mirror.asked == []
-
-
 def test_a_terminal_sees_a_bar_and_no_lines(load, mirror, monkeypatch, lines, capsys):
-    monkeypatch.setattr(mnist, "_on_terminal", lambda: True)
+    monkeypatch.setattr(download, "_on_terminal", lambda: True)
     assert is_right(load(mirror.url("good")))
     assert lines == []
     assert mnist.NAMES[0] in capsys.readouterr().err

@@ -1,14 +1,17 @@
-"""Laws of finding MNIST: the order of places, names by content, and the sample.
+"""Laws of finding MNIST: the order of places, names by content, cache and sample.
 
-These tests know folders and the environment. They open no socket; the mirrors have
-`test_downloads.py`.
+These tests know folders and the environment. They open no socket: what a mirror would
+send is handed over by a stand-in, and the mirrors have `test_downloads.py`.
 """
 
 import dataclasses
+import errno
 import gzip
+import itertools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import pytest
 
 from tinycnn.data import DataError, IdxError, load_mnist, mnist, split_validation
 from tinycnn.data import write_idx as write
+from tinycnn.data.download import Archive, RemoteFile
 from tinycnn.data.idx import content_sha256
 
 RNG = np.random.default_rng(1)
@@ -47,6 +51,10 @@ def same(digits, arrays):
     return all(np.array_equal(a, b) for a, b in zip(loaded, arrays, strict=True))
 
 
+def kept(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     """Take the network and this machine's own MNIST away; return an empty cache."""
@@ -60,10 +68,26 @@ def cache(tmp_path, monkeypatch):
 def stand_in(monkeypatch):
     """Let the stand-in arrays be MNIST."""
     files = tuple(
-        mnist.RemoteFile(name, 1, "", content_sha256(array))
+        RemoteFile(name, 1, "", content_sha256(array))
         for name, array in zip(mnist.NAMES, STAND_IN, strict=True)
     )
-    monkeypatch.setattr(mnist, "MNIST", mnist.Archive(("https://none/",), files))
+    monkeypatch.setattr(mnist, "MNIST", Archive(("https://none/",), files))
+
+
+@pytest.fixture
+def mirror(monkeypatch, stand_in, tmp_path):  # noqa: ARG001
+    """Let the stand-in arrays be downloaded; return the names that were asked for."""
+    monkeypatch.delenv("TINYCNN_OFFLINE")
+    origin, asked = fill(tmp_path / "origin"), []
+
+    def download(_, files, report):
+        for file in files:
+            asked.append(file.name)
+            report(f"Downloaded {file.name}")
+            yield file, (origin / f"{file.name}.gz").read_bytes()
+
+    monkeypatch.setattr(mnist, "download", download)
+    return asked
 
 
 @pytest.fixture
@@ -153,6 +177,12 @@ def test_the_cache_has_the_same_checksum_as_a_folder(tmp_path, cache):
     assert load_mnist().checksum == load_mnist(fill(tmp_path / "b", end="")).checksum
 
 
+def test_offline_asks_nobody(monkeypatch, mirror):
+    monkeypatch.setenv("TINYCNN_OFFLINE", "1")
+    assert load_mnist().source == "sample"
+    assert mirror == []
+
+
 def test_an_empty_environment_names_no_folder(monkeypatch, lines):
     monkeypatch.setenv("TINYCNN_DATA", "")
     assert load_mnist(report=lines.append).source == "sample"
@@ -205,6 +235,84 @@ def test_a_damaged_cache_is_said_in_one_line_and_not_fatal(cache, damage, lines)
     assert len(said) == (0 if damage == "missing" else 1)
     assert len(lines) == len(said) + 1
     assert not any("\n" in line for line in lines)
+
+
+def test_what_was_downloaded_is_kept(mirror, cache, tmp_path, lines):
+    assert same(load_mnist(report=lines.append), STAND_IN)
+    assert kept(cache) == kept(tmp_path / "origin")
+    assert same(load_mnist(report=lines.append), STAND_IN)
+    assert mirror == list(mnist.NAMES)
+    assert lines == [f"Downloaded {name}" for name in mnist.NAMES]
+
+
+def test_a_damaged_cached_file_is_downloaded_again(mirror, cache, tmp_path, lines):
+    path = fill(cache) / f"{mnist.NAMES[2]}.gz"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert same(load_mnist(report=lines.append), STAND_IN)
+    assert mirror == [mnist.NAMES[2]]
+    assert kept(cache) == kept(tmp_path / "origin")
+    assert len(lines) == 2
+    assert str(path) in lines[0]
+
+
+def test_a_plain_file_put_into_the_cache_by_hand_is_used(mirror, cache):
+    fill(cache, end="")
+    assert same(load_mnist(), STAND_IN)
+    assert mirror == []
+
+
+def test_a_download_that_ends_early_leads_to_the_sample(mirror, cache, monkeypatch):
+    whole = mnist.download
+    monkeypatch.setattr(
+        mnist, "download", lambda *rest: itertools.islice(whole(*rest), 3)
+    )
+    assert load_mnist().source == "sample"
+    assert len(kept(cache)) == 3
+    monkeypatch.setattr(mnist, "download", whole)
+    assert same(load_mnist(), STAND_IN)
+    assert mirror == list(mnist.NAMES)
+
+
+@pytest.mark.usefixtures("mirror")
+def test_what_a_killed_process_left_is_removed(cache, monkeypatch):
+    with monkeypatch.context() as patch:  # as if killed: nothing is renamed or removed
+        patch.setattr(Path, "replace", lambda *_: None)
+        patch.setattr(Path, "unlink", lambda *_: None)
+        load_mnist()
+        load_mnist()
+    old, young = cache.glob(f"{mnist.NAMES[0]}*")
+    os.utime(old, (time.time() - 3600,) * 2)
+    assert same(load_mnist(), STAND_IN)
+    assert not old.exists()
+    assert young.exists()  # its process may be at work
+    assert (cache / f"{mnist.NAMES[0]}.gz").exists()
+
+
+def test_an_unwritable_cache_is_said_once_and_not_fatal(mirror, cache, lines):
+    cache.write_text("a file is in the way")
+    assert same(load_mnist(report=lines.append), STAND_IN)
+    said = [line for line in lines if "cannot keep" in line]
+    assert len(said) == 1
+    assert str(cache) in said[0]
+    assert mirror == list(mnist.NAMES)
+
+
+@pytest.mark.usefixtures("mirror")
+def test_a_full_disk_is_said_once_and_leaves_nothing(cache, lines, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert same(load_mnist(report=lines.append), STAND_IN)
+    (said,) = [line for line in lines if "cannot keep" in line]
+    assert said.startswith(f"{cache}: cannot keep MNIST (No space left on device), so")
+    assert kept(cache) == {}
+
+
+@pytest.mark.usefixtures("mirror")
+def test_a_user_without_a_cache_loads_from_memory(monkeypatch):
+    monkeypatch.setattr(mnist, "_cache_folder", lambda: None)
+    assert same(load_mnist(), STAND_IN)
 
 
 def test_the_sample_says_what_it_is_and_what_to_do(lines):

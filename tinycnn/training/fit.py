@@ -74,8 +74,17 @@ def evaluate(
     Returns
     -------
     Metrics
+
+    Raises
+    ------
+    ArithmeticError
+        If a logit is not finite: the weights are too large to compute with.
     """
-    return measure(softmax(model.predict(as_input(images))), labels)
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = model.predict(as_input(images))
+    if not np.isfinite(logits).all():
+        raise ArithmeticError("a logit is not finite")
+    return measure(softmax(logits), labels)
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
@@ -271,11 +280,10 @@ class Trainer:
         progress = self.progress
         # What the last step ruined shows here, before it could pass for the best.
         self.check_finite()
-        with np.errstate(over="ignore", invalid="ignore"):
-            logits = self.model.predict(as_input(self.val_images))
-        if not np.isfinite(logits).all():
-            raise DivergedError(self._account_of("a logit of validation is not finite"))
-        val = measure(softmax(logits), self.val_labels)
+        try:
+            val = evaluate(self.model, self.val_images, self.val_labels)
+        except ArithmeticError as error:
+            raise DivergedError(self._account_of(str(error))) from None
         result = EpochResult(
             epoch=epoch,
             learning_rate=self.schedule(epoch * self.batches - 1),
@@ -301,6 +309,7 @@ class Trainer:
         progress, rate = self.progress, self.optimizer.learning_rate
         batch = min(progress.batch + 1, self.batches)
         return (
-            f"training diverged: {trouble} in epoch {progress.epoch + 1}, batch {batch}, "
-            f"at learning rate {rate:.3g}; try --lr {self.recipe.learning_rate / 3:.2g}"
+            f"training diverged: {trouble} in epoch {progress.epoch + 1}, batch "
+            f"{batch}, at learning rate {rate:.3g}; try --lr "
+            f"{self.recipe.learning_rate / 3:.2g}"
         )
