@@ -1,0 +1,860 @@
+"""Plant one small fault at a time, and see that a test finds it.
+
+``python -m benchmarks.planted_bugs [--only TEXT]``
+
+A fault is a piece of `tinycnn` that occurs exactly once, and what a tired person might
+have written instead. It is planted in a copy of the package, the test file that mirrors
+the source runs until its first failure, and the copy is repaired. Exit 1 if a fault
+survives, if the code it was to be planted in is no longer there (then somebody must
+look at the table below), or if the test file fails without any fault.
+
+``--only`` takes the faults whose name or file contains TEXT.
+
+This file knows what mistakes look like. It does not know how a test finds them.
+"""
+
+import argparse
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+LIMIT_SECONDS = 180.0  # a test that a fault has made endless counts as a failure
+
+# Each works in a copy of its own. Test files are short and mostly Python, so that two
+# at a time keep two cores at work.
+WORKERS = 2
+
+
+class Fault(NamedTuple):
+    """What is planted: ``new`` in the place of ``old``."""
+
+    name: str
+    old: str
+    new: str
+
+
+# By source file in tinycnn/ and test file in tests/.
+FAULTS: dict[tuple[str, str], list[Fault]] = {
+    ("nn/kernels.py", "nn/test_kernels.py"): [
+        Fault(
+            "im2col: strides swapped",
+            "cols[n, oh, ow, kh, i] = rows[n, oh * SH + kh, ow * SW * C + i]",
+            "cols[n, oh, ow, kh, i] = rows[n, oh * SW + kh, ow * SH * C + i]",
+        ),
+        Fault(
+            "im2col: channels forgotten in the column",
+            "cols[n, oh, ow, kh, i] = rows[n, oh * SH + kh, ow * SW * C + i]",
+            "cols[n, oh, ow, kh, i] = rows[n, oh * SH + kh, ow * SW + i]",
+        ),
+        Fault("col2im: overwrites instead of adding", "i] += cols[", "i] = cols["),
+        Fault("col2im: begins with what was there", "rows[n] = 0", "pass"),
+        Fault("max_pool: a tie goes to the last", "if value > y[", "if value >= y["),
+        Fault("max_pool: NaN hidden", " or np.isnan(value)", ""),
+        Fault(
+            "max_pool: zero wins over negatives",
+            "y[n, oh, ow, c] = x[n, oh * SH, ow * SW, c]",
+            "y[n, oh, ow, c] = 0.0",
+        ),
+        Fault(
+            "max_pool: winner counted in columns",
+            "winner[n, oh, ow, c] = kh * KW + kw",
+            "winner[n, oh, ow, c] = kw * KH + kh",
+        ),
+        Fault(
+            "max_pool_backward: overwrites instead of adding",
+            "c] += dy[n, oh, ow, c]",
+            "c] = dy[n, oh, ow, c]",
+        ),
+        Fault(
+            "max_pool_backward: begins with what was there", "        dx[n] = 0\n", ""
+        ),
+        Fault("hashed_bits: the key is ignored", "^ np.uint64(key)", "^ np.uint64(0)"),
+        Fault(
+            "hashed_bits: shifts too far", "(h >> np.uint64(15))", "(h >> np.uint64(1))"
+        ),
+    ],
+    ("nn/layers.py", "nn/test_layers.py"): [
+        Fault(
+            "Conv2D: bias averaged over the places",
+            "self.bias.grad = dy.sum(axis=0)\n        dcols",
+            "self.bias.grad = dy.mean(axis=0)\n        dcols",
+        ),
+        Fault(
+            "Conv2D: weight gradient transposed",
+            "self.weight.grad = (cols.T @ dy).reshape(KH, KW, C, F)",
+            "self.weight.grad = (dy.T @ cols).reshape(KH, KW, C, F)",
+        ),
+        Fault(
+            "Conv2D: strides swapped",
+            'self.stride = _pair("stride", stride, least=1)',
+            'self.stride = _pair("stride", stride, least=1)[::-1]',
+        ),
+        Fault(
+            "Conv2D: padding swapped", "return PH, PH, PW, PW", "return PW, PW, PH, PH"
+        ),
+        Fault(
+            "Conv2D: same puts the extra at the top",
+            "return PH // 2, PH - PH // 2, PW // 2, PW - PW // 2",
+            "return PH - PH // 2, PH // 2, PW - PW // 2, PW // 2",
+        ),
+        Fault(
+            "Conv2D: same rounds down",
+            "PH = max((-(-H // SH) - 1)",
+            "PH = max((H // SH - 1)",
+        ),
+        Fault(
+            "Conv2D: same may be negative",
+            "PW = max((-(-W // SW) - 1) * SW + KW - W, 0)",
+            "PW = (-(-W // SW) - 1) * SW + KW - W",
+        ),
+        Fault(
+            "Conv2D: the wrong rows are cut off",
+            "dx[:, top : H - bottom,",
+            "dx[:, bottom : H - top,",
+        ),
+        Fault(
+            "Conv2D: He fan-out",
+            "KH * KW * C, rng, dtype), ",
+            "KH * KW * F, rng, dtype), ",
+        ),
+        Fault("He: variance of Xavier", "(2 / fan_in) ** 0.5", "(1 / fan_in) ** 0.5"),
+        Fault("He: root forgotten", "(2 / fan_in) ** 0.5", "(2 / fan_in)"),
+        Fault(
+            "a window that just does not fit is allowed",
+            "if KH > H or KW > W:",
+            "if KH > H + 1 or KW > W:",
+        ),
+        Fault(
+            "output size with strides swapped",
+            "return (H - KH) // SH + 1, (W - KW) // SW + 1",
+            "return (H - KH) // SW + 1, (W - KW) // SH + 1",
+        ),
+        Fault(
+            "MaxPool2D: stride defaults to 1",
+            "kernel_size if stride is None else stride",
+            "1 if stride is None else stride",
+        ),
+        Fault(
+            "MaxPool2D: winner of the wrong width",
+            "(_, KW), (SH, SW) = self.kernel_size, self.stride",
+            "(KW, _), (SH, SW) = self.kernel_size, self.stride",
+        ),
+        Fault(
+            "GlobalAveragePool2D: gradient without 1/HW",
+            "share = dy.reshape(N, 1, 1, C) / (H * W)",
+            "share = dy.reshape(N, 1, 1, C)",
+        ),
+        Fault(
+            "GlobalAveragePool2D: silent float64",
+            "x.mean(axis=(1, 2))",
+            "x.mean(axis=(1, 2), dtype=np.float64)",
+        ),
+        Fault(
+            "Flatten: columns before rows",
+            "y = x.reshape(len(x), -1)",
+            "y = x.swapaxes(1, -1).reshape(len(x), -1)",
+        ),
+        Fault(
+            "Dense: bias summed over the wrong axis",
+            "self.bias.grad = dy.sum(axis=0)\n        dx",
+            "self.bias.grad = dy.sum(axis=1)\n        dx",
+        ),
+        Fault(
+            "Dense: gradient added instead of assigned",
+            "self.weight.grad = x.T @ dy",
+            "self.weight.grad = x.T @ dy + (\n"
+            "            0 if self.weight.grad is None else self.weight.grad\n"
+            "        )",
+        ),
+        Fault(
+            "Dense: divided by N twice",
+            "self.weight.grad = x.T @ dy",
+            "self.weight.grad = x.T @ dy / len(x)",
+        ),
+        Fault(
+            "Dense: edits dy",
+            "dx: Array = dy @ self.weight.value.T",
+            "dx: Array = dy @ self.weight.value.T\n        dy *= 0",
+        ),
+        Fault("ReLU: gradient passes at 0", "x.shape, x > 0)", "x.shape, x >= 0)"),
+        Fault("ReLU: gradient where negative", "dy * positive", "dy * ~positive"),
+        Fault("ReLU: edits x", "np.maximum(x, 0)", "np.maximum(x, 0, out=x)"),
+        Fault("ReLU: hides NaN", "return np.maximum(x, 0)", "return np.fmax(x, 0)"),
+        Fault(
+            "Dropout: scale missing",
+            "x.dtype.type(1 / (1 - self.rate))",
+            "x.dtype.type(1)",
+        ),
+        Fault(
+            "Dropout: silent float64",
+            "x.dtype.type(1 / (1 - self.rate))",
+            "np.float64(1 / (1 - self.rate))",
+        ),
+        Fault("Dropout: step does not advance", "self.step += 1", "pass"),
+        Fault("Dropout: drops at inference", "if not training:", "if False:"),
+        Fault("Dropout: keeps what it should drop", "bits >= np", "bits < np"),
+        Fault(
+            "Dropout: one mask for all layers",
+            "[self.seed, self.number, self.step]",
+            "[self.seed, self.step]",
+        ),
+        Fault(
+            "Dropout: numbers that add up to the same",
+            "[self.seed, self.number, self.step]",
+            "[self.seed + self.number + self.step]",
+        ),
+        Fault(
+            "Dropout: the gradient of what was dropped",
+            "return dy if scale is None else dy * scale",
+            "return dy",
+        ),
+        Fault(
+            "Dropout: stale memory after inference",
+            "            self._remember(x.shape, None)\n",
+            "",
+        ),
+        Fault(
+            "BatchNorm2D: running variance biased",
+            "unbiased = var * (M / max(M - 1, 1))",
+            "unbiased = var",
+        ),
+        Fault(
+            "BatchNorm2D: division by zero for one value",
+            "(M / max(M - 1, 1))",
+            "(M / (M - 1))",
+        ),
+        Fault(
+            "BatchNorm2D: momentum the other way round",
+            "self.running_mean += self.momentum * (",
+            "self.running_mean += (1 - self.momentum) * (",
+        ),
+        Fault(
+            "BatchNorm2D: running mean replaced, not moved",
+            "self.running_mean += self.momentum * (mean - self.running_mean)",
+            "self.running_mean = self.running_mean + self.momentum * (\n"
+            "                mean - self.running_mean\n"
+            "            )",
+        ),
+        Fault("BatchNorm2D: eps missing", "np.sqrt(var + self.eps)", "np.sqrt(var)"),
+        Fault(
+            "BatchNorm2D: eps outside the root",
+            "np.sqrt(var + self.eps)",
+            "np.sqrt(var) + self.eps",
+        ),
+        Fault(
+            "BatchNorm2D: backward misses its last term",
+            " - x_hat * (self.weight.grad / M)",
+            "",
+        ),
+        Fault(
+            "BatchNorm2D: backward misses the mean of dy", " - self.bias.grad / M", ""
+        ),
+        Fault(
+            "BatchNorm2D: the batch decides at inference too",
+            "if training:\n            mean",
+            "if True:\n            mean",
+        ),
+        Fault(
+            "BatchNorm2D: the terms of training at inference",
+            "if training:  # the two",
+            "if True:  # the two",
+        ),
+        Fault(
+            "a layer remembers its first forward for ever",
+            "self._memory = values",
+            "self._memory = self._memory or values",
+        ),
+        Fault(
+            "dy of the right size in the wrong shape",
+            "if dy.shape != y_shape:",
+            "if dy.size != np.prod(y_shape):",
+        ),
+        Fault(
+            "more channels than weights are allowed",
+            "isinstance(wanted, str) or wanted == size",
+            "isinstance(wanted, str) or wanted <= size",
+        ),
+        Fault(
+            "cast forgets the buffers",
+            "setattr(self, name, getattr(self, name).astype(dtype))",
+            "getattr(self, name).astype(dtype)",
+        ),
+        Fault(
+            "a pair is taken in the wrong order",
+            "return _whole(name, pair[0], least), _whole(name, pair[1], least)",
+            "return _whole(name, pair[1], least), _whole(name, pair[0], least)",
+        ),
+    ],
+    ("nn/losses.py", "nn/test_losses.py"): [
+        Fault(
+            "gradient without 1/N",
+            "dlogits = (np.exp(log_p) - target) / N",
+            "dlogits = np.exp(log_p) - target",
+        ),
+        Fault("loss without 1/N", "log_p).sum()) / N", "log_p).sum())"),
+        Fault(
+            "gradient uphill", "(np.exp(log_p) - target)", "(target - np.exp(log_p))"
+        ),
+        Fault(
+            "smoothing over K - 1", "label_smoothing / K)", "label_smoothing / (K - 1))"
+        ),
+        Fault("smoothing not taken from the label", "+= 1 - label_smoothing", "+= 1"),
+        Fault(
+            "smoothing overwritten at the label",
+            "+= 1 - label_smoothing",
+            "= 1 - label_smoothing",
+        ),
+        Fault("label off by one", "labels.max() >= K", "labels.max() > K"),
+        Fault("negative labels allowed", "labels.min() < 0 or ", ""),
+        Fault(
+            "maximum not subtracted",
+            "shifted = logits - logits.max(axis=1, keepdims=True)",
+            "shifted = logits",
+        ),
+        Fault(
+            "maximum of the batch subtracted",
+            "shifted = logits - logits.max(axis=1, keepdims=True)",
+            "shifted = logits - logits.max()",
+        ),
+        Fault(
+            "softmax overflows",
+            "np.exp(logits - logits.max(axis=-1, keepdims=True))",
+            "np.exp(logits)",
+        ),
+        Fault(
+            "silent float64",
+            "np.full_like(logits, label_smoothing / K)",
+            "np.full(logits.shape, label_smoothing / K)",
+        ),
+    ],
+    ("nn/optim.py", "nn/test_optim.py"): [
+        Fault(
+            "Adam: first moment not corrected",
+            "m_unbiased = m / (1 - self.beta1**self.steps)",
+            "m_unbiased = m",
+        ),
+        Fault(
+            "Adam: second moment not corrected",
+            "v_unbiased = v / (1 - self.beta2**self.steps)",
+            "v_unbiased = v",
+        ),
+        Fault("Adam: decay of biases", "if value.ndim >= 2:", "if value.ndim >= 1:"),
+        Fault(
+            "Adam: decay without the learning rate",
+            "1 - self.learning_rate * self.weight_decay",
+            "1 - self.weight_decay",
+        ),
+        Fault(
+            "Adam: eps inside the root",
+            "(np.sqrt(v_unbiased) + self.eps)",
+            "np.sqrt(v_unbiased + self.eps)",
+        ),
+        Fault("Adam: no square", "(grad * grad - v)", "(abs(grad) - v)"),
+        Fault("Adam: betas swapped", "(1 - self.beta2) * (", "(1 - self.beta1) * ("),
+        Fault("Adam: two moments of one name", '{f"{i}.v": array', '{f"{i}.m": array'),
+        Fault(
+            "SGD: momentum against the gradient", "velocity += grad", "velocity -= grad"
+        ),
+        Fault(
+            "SGD: momentum damped the other way",
+            "velocity *= self.momentum",
+            "velocity *= 1 - self.momentum",
+        ),
+        Fault("steps are not counted", "        self.steps += 1\n", ""),
+        Fault(
+            "cosine: a whole period",
+            "(1 + math.cos(math.pi * step / steps))",
+            "(1 + math.cos(2 * math.pi * step / steps))",
+        ),
+        Fault("one_cycle: off by one", "fall(step - rise)", "fall(step - rise + 1)"),
+        Fault("one_cycle: ends above 0", "max(1, steps - rise)", "max(1, steps)"),
+        Fault(
+            "one_cycle: no warm-up", "low = learning_rate / 25", "low = learning_rate"
+        ),
+        Fault(
+            "one_cycle: warm-up of one step", "round(warm_up * steps)", "round(warm_up)"
+        ),
+        Fault(
+            "one_cycle: rises in a line",
+            "(1 - math.cos(math.pi * step / rise)) / 2",
+            "step / rise",
+        ),
+    ],
+    ("nn/sequential.py", "nn/test_sequential.py"): [
+        Fault("backward is not reversed", "in reversed(", "in list("),
+        Fault(
+            "training is not passed on",
+            ".forward(x, training)\n        return x",
+            ".forward(x)\n        return x",
+        ),
+        Fault(
+            "predict loses the last batch",
+            "range(0, len(x), batch_size)",
+            "range(0, len(x) - batch_size + 1, batch_size)",
+        ),
+        Fault(
+            "predict overlaps its batches",
+            "x[i : i + batch_size]",
+            "x[i : i + batch_size + 1]",
+        ),
+        Fault(
+            "predict trains",
+            "self.forward(x[i : i + batch_size])",
+            "self.forward(x[i : i + batch_size], True)",
+        ),
+        Fault(
+            "names of the state collide",
+            'f"{number}.{name}": array',
+            'f"{type(layer).__name__}.{name}": array',
+        ),
+        Fault(
+            "dropout layers share a number", "= seed, number, step", "= seed, 0, step"
+        ),
+        Fault("dropout begins at step 0", "= seed, number, step", "= seed, number, 0"),
+        Fault("dropout without the seed", "= seed, number, step", "= 0, number, step"),
+        Fault("multiply-adds of biases", "if v.ndim >= 2", "if v.ndim >= 1"),
+        Fault("multiply-adds at every channel", "x.shape[1:-1]", "x.shape[1:]"),
+        Fault("cast forgets the layers", "layer.cast(dtype)", "pass"),
+    ],
+    ("nn/gradcheck.py", "nn/test_gradcheck.py"): [
+        Fault("tolerates much", "TOLERANCE = 1e-6", "TOLERANCE = 1e-2"),
+        Fault("tolerates much where linear", "TOLERANCE = 1e-9", "TOLERANCE = 1e-6"),
+        Fault("sees no kink", "KINK = 1e-3", "KINK = 1e3"),
+        Fault("sees kinks in curves", "KINK = 1e-3", "KINK = 1e-6"),
+        Fault("a kink hides every error", "error[kinks] = 0", "error[...] = 0"),
+        Fault("kinks count as errors", "    error[kinks] = 0\n", ""),
+        Fault(
+            "nothing but kinks is fine",
+            "elif 2 * kinks > values",
+            "elif kinks > values",
+        ),
+        Fault(
+            "NaN is fine",
+            "error[np.isnan(error)] = np.inf",
+            "error[np.isnan(error)] = 0",
+        ),
+        Fault(
+            "upstream of ones",
+            "np.random.default_rng([seed, 1]).standard_normal(y.shape)",
+            "np.ones(y.shape)",
+        ),
+        Fault("the seed is ignored", "default_rng([seed, 1])", "default_rng([0, 1])"),
+        Fault("entries are not put back", "        values[index] = value\n", ""),
+        Fault(
+            "inference is not checked",
+            "if not np.array_equal(in_training, in_inference):",
+            "if False:",
+        ),
+        Fault("works on the layer itself", "layer = copy.deepcopy(layer)", "pass"),
+        Fault("edited arguments are fine", "if edited:", "if False:"),
+        Fault(
+            "one generator for all forwards",
+            "copy.deepcopy(layer).forward(x, training).copy()",
+            "layer.forward(x, training).copy()",
+        ),
+        Fault(
+            "compares a view with itself",
+            "copy.deepcopy(layer).forward(x, training).copy()",
+            "copy.deepcopy(layer).forward(x, training)",
+        ),
+        Fault("float32", "layer.cast(np.float64)", "layer.cast(np.float32)"),
+        Fault(
+            "shapes are not compared",
+            "if analytic.shape != numeric.shape:",
+            "if analytic.size != numeric.size:",
+        ),
+    ],
+    ("nn/threads.py", "nn/test_threads.py"): [
+        Fault("BLAS keeps its threads", "limits=1,", "limits=None,"),
+        Fault("kernels keep their threads", "numba.set_num_threads(count)", "pass"),
+    ],
+    ("nn/compiled.py", "nn/test_compiled.py"): [
+        Fault("NaN is assumed away", '"fastmath": {"contract"}', '"fastmath": True'),
+        Fault("no cache, no kernel", "except RuntimeError:", "except OSError:"),
+    ],
+    ("nn/saving.py", "nn/test_saving.py"): [
+        Fault(
+            "checksum not looked at",
+            "digest.hexdigest() != checksum",
+            "checksum is None",
+        ),
+        Fault(
+            "gaps allowed", "if entry.start != reached:", "if entry.start < reached:"
+        ),
+        Fault("duplicate keys allowed", "if len(result) < len(pairs):", "if False:"),
+        Fault(
+            "surplus data allowed",
+            "if reached != data_size:",
+            "if reached > data_size:",
+        ),
+        Fault("NaN loaded", "if bad := _not_finite(tensors):", "if bad := None:"),
+        Fault("NaN saved", "if bad := _not_finite(state):", "if bad := None:"),
+        Fault("model not compared", "        _check_against(state, header)\n", ""),
+        Fault(
+            "arrays replaced, not filled",
+            "array[...] = tensors[name]",
+            "state[name] = tensors[name]",
+        ),
+        Fault("written in place", "with temporary.open(", "with target.open("),
+        Fault("data not aligned", "-len(text) % 8", "0"),
+    ],
+    ("data/idx.py", "data/test_idx.py"): [
+        Fault("labels above 9", "labels > 9", "labels > 10"),
+        Fault("more labels than images", "if len(images) != len(labels):", "if False:"),
+        Fault("surplus bytes", "if len(body) != math.prod(shape):", "if False:"),
+        Fault("any element type", "if element_type != UNSIGNED_BYTE:", "if False:"),
+        Fault("little-endian header", 'f">{dimensions}I"', 'f"<{dimensions}I"'),
+        Fault("read-only array", ".reshape(shape).copy()", ".reshape(shape)"),
+        Fault("no limit to unpacking", "promised + 1)", "0)"),
+    ],
+    ("data/mnist.py", "data/test_mnist.py"): [
+        Fault(
+            "validation is the first part",
+            "return images[:cut], labels[:cut], images[cut:], labels[cut:]",
+            "return images[-cut:], labels[-cut:], images[:-cut], labels[:-cut]",
+        ),
+        Fault(
+            "validation leaks into training",
+            "return images[:cut], labels[:cut],",
+            "return images, labels,",
+        ),
+        Fault(
+            "test digits are training digits",
+            "*read_pair(*paths[2:])",
+            "*read_pair(*paths[:2])",
+        ),
+    ],
+    ("training/fit.py", "training/test_fit.py"): [
+        Fault("the same order every epoch", "([seed, epoch]).perm", "([seed]).perm"),
+        Fault(
+            "images drawn with replacement",
+            ".permutation(count)",
+            ".integers(count, size=count)",
+        ),
+        Fault(
+            "last batch lost",
+            "math.ceil(len(train_images) / recipe.batch_size)",
+            "len(train_images) // recipe.batch_size",
+        ),
+        Fault(
+            "labels of other images",
+            "self.train_labels[chosen]",
+            "self.train_labels[: len(chosen)]",
+        ),
+        Fault("deformed by another's map", "maps[chosen]", "maps[: len(chosen)]"),
+        Fault(
+            "the last epoch is the best",
+            "if progress.best_epoch == 0 or (",
+            "if True or (",
+        ),
+        Fault(
+            "the best is not kept apart", "name: array.copy() for", "name: array for"
+        ),
+        Fault(
+            "the best is thrown away",
+            "array[...] = self.best[name]",
+            "self.best[name] = array",
+        ),
+        Fault(
+            "validates on training images",
+            "evaluate(self.model, self.val_images, self.val_labels)",
+            "evaluate(self.model, self.train_images, self.train_labels)",
+        ),
+        Fault(
+            "learning rate not applied",
+            "self.optimizer.learning_rate = self.schedule(step)",
+            "self.schedule(step)",
+        ),
+        Fault(
+            "schedule starts anew each epoch",
+            "step = progress.epoch * self.batches + progress.batch",
+            "step = progress.batch",
+        ),
+        Fault("schedule of one epoch", "self.batches * recipe.epochs", "self.batches"),
+        Fault(
+            "grey values not scaled",
+            "images.astype(np.float32) / 255",
+            "images.astype(np.float32)",
+        ),
+        Fault("trains without dropout", "training=True", "training=False"),
+        Fault(
+            "loss of a ragged batch weighs as much",
+            "loss * len(labels)",
+            "loss * self.recipe.batch_size",
+        ),
+        Fault(
+            "an infinite loss goes on",
+            "if not math.isfinite(loss):",
+            "if math.isnan(loss):",
+        ),
+        Fault("no step", "    optimizer.step()\n", ""),
+        Fault(
+            "no weight decay", "weight_decay=recipe.weight_decay,", "weight_decay=0.0,"
+        ),
+        Fault(
+            "smoothing dropped", "(logits, labels, label_smoothing)", "(logits, labels)"
+        ),
+    ],
+    ("training/metrics.py", "training/test_metrics.py"): [
+        Fault(
+            "confusion transposed",
+            "labels * K + predictions",
+            "predictions * K + labels",
+        ),
+        Fault("NLL in bits", "-np.log(chosen", "-np.log2(chosen"),
+        Fault("NLL infinite", "chosen = np.maximum(", "chosen = np.minimum("),
+        Fault("bins of the ECE weigh the same", "/ len(confidence))", "/ bins)"),
+        Fault("gaps of the ECE cancel", "abs(gaps).sum()", "abs(gaps.sum())"),
+        Fault("the diagonal is a mistake", "label != prediction and ", ""),
+        Fault("the rarest mistakes first", "-mistake[2]", "mistake[2]"),
+        Fault("errors are what is right", "int(N - right.sum())", "int(right.sum())"),
+    ],
+    ("training/checkpoint.py", "training/test_checkpoint.py"): [
+        Fault(
+            "resumed dropout begins again",
+            "seed_dropout(trainer.seed, trainer.optimizer.steps)",
+            "seed_dropout(trainer.seed)",
+        ),
+        Fault(
+            "steps of the optimizer lost",
+            'trainer.optimizer.steps = int(metadata["optimizer_steps"])',
+            'int(metadata["optimizer_steps"])',
+        ),
+        Fault(
+            "moments lost",
+            '"optimizer": self._trainer.optimizer.state(),',
+            '"optimizer": {},',
+        ),
+        Fault("best weights lost", '"best": self._trainer.best,', '"best": {},'),
+        Fault("progress lost", "trainer.progress = Progress(", "Progress("),
+        Fault("younger lines kept", "lines[:epochs]", "lines"),
+        Fault("a ruined network saved", "        trainer.check_finite()\n", ""),
+        Fault("a folder used twice", "if any(path.iterdir()):", "if False:"),
+    ],
+    ("training/augment.py", "training/test_augment.py"): [
+        Fault("the same every epoch", "([seed, epoch, 1])", "([seed, 1])"),
+        Fault(
+            "rows for columns",
+            "images[n, top + i, left + j]",
+            "images[n, left + j, top + i]",
+        ),
+        Fault("not scaled to ink", "= grey / 255", "= grey"),
+        Fault("turned about a corner", "(H - 1) / 2, (W - 1) / 2", "0.0, 0.0"),
+    ],
+    ("models.py", "test_models.py"): [
+        Fault(
+            "one seed for all", "default_rng(seed)), seed)", "default_rng(0)), seed)"
+        ),
+        Fault(
+            "dropout without the seed",
+            "default_rng(seed)), seed)",
+            "default_rng(seed)))",
+        ),
+    ],
+    ("arguments.py", "test_arguments.py"): [
+        Fault("the largest is refused", "<= int(text) <= most", "<= int(text) < most"),
+        Fault(
+            "zero is positive",
+            "if not 0 < value <= most:",
+            "if not 0 <= value <= most:",
+        ),
+        Fault("underscores in numbers", 'if "_" not in text else math.nan', ""),
+        Fault("Ctrl-C is a success", "code = 130", "code = 0"),
+    ],
+    ("gradcheck.py", "test_gradcheck_command.py"): [
+        Fault("a wrong gradient exits with 0", "return 1 if wrong else 0", "return 0"),
+        Fault(
+            "the seed is not passed on", "(layer, x, seed=arguments.seed)", "(layer, x)"
+        ),
+        Fault(
+            "a traceback for the learner", "except Exception as", "except KeyError as"
+        ),
+    ],
+}
+
+
+class Workshop:
+    """A copy of the project in which faults are planted, one at a time.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder for the copy and for what Numba compiles.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.copy = folder, folder / "copy"
+        self.copy.mkdir()
+        for name in ("tinycnn", "tests"):
+            unwanted = shutil.ignore_patterns("__pycache__", ".*")
+            shutil.copytree(ROOT / name, self.copy / name, ignore=unwanted)
+        for name in ("pyproject.toml", "README.md"):
+            shutil.copy2(ROOT / name, self.copy / name)
+
+    def try_tests(self, test: str) -> None:
+        """Run a test file without any fault, which warms the caches, too.
+
+        Raises
+        ------
+        LookupError
+            If it does not pass.
+        """
+        code, failure, output = self._run(test, "cache")
+        if code:
+            raise LookupError(f"without it, tests/{test} fails: {failure}\n{output}")
+
+    def plant(self, source: str, test: str, fault: Fault) -> str | None:
+        """Plant a fault, run the tests, repair the copy.
+
+        Returns
+        -------
+        str or None
+            What failed, or None if nothing did.
+
+        Raises
+        ------
+        LookupError
+            If the fault cannot be planted.
+        """
+        path = self.copy / "tinycnn" / source
+        original = path.read_text("utf-8") if path.is_file() else ""
+        if original.count(fault.old) != 1:
+            times = original.count(fault.old)
+            raise LookupError(f"what it replaces occurs {times} times in {source}")
+        damaged = original.replace(fault.old, fault.new)
+        try:
+            compile(damaged, path.name, "exec")
+        except SyntaxError as error:
+            raise LookupError(f"it is not even Python: {error}") from error
+        cache = "cache"
+        if "@compiled" in original or path.name == "compiled.py":
+            # Numba forgets what it compiled from a source that has changed. In a cache
+            # of its own; the common one stays warm.
+            cache = tempfile.mkdtemp(dir=self.folder)
+        status = path.stat()
+        path.write_text(damaged, "utf-8")
+        try:
+            code, failure, _ = self._run(test, cache, "PYTHONDONTWRITEBYTECODE")
+        finally:
+            path.write_text(original, "utf-8")
+            # Numba and Python trust what they kept if the time of the source is right.
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return failure if code else None
+
+    def _run(self, test: str, cache: str, *switches: str) -> tuple[int, str, str]:
+        """Run a test file until its first failure.
+
+        Returns
+        -------
+        code : int
+            Of pytest; negative if a signal ended it.
+        failure : str
+            The first test that failed, or how the run ended.
+        output : str
+        """
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        process = subprocess.Popen(
+            [*command, f"tests/{test}"],
+            cwd=self.copy,
+            env=os.environ
+            | {
+                "PYTHONPATH": str(self.copy),
+                "NUMBA_CACHE_DIR": str(self.folder / cache),
+            }
+            | dict.fromkeys(switches, "1"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # what a test has started is ended with it
+        )
+        try:
+            output, _ = process.communicate(timeout=LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return -signal.SIGKILL, f"no end within {LIMIT_SECONDS:.0f} s", ""
+        if process.returncode < 0:
+            name = signal.Signals(-process.returncode).name
+            return process.returncode, name, output
+        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+        return process.returncode, found[1] if found else "", output
+
+
+def try_file(workshop: Workshop, source: str, test: str, faults: list[Fault]) -> int:
+    """Plant the faults of one source file, print a line for each, count the caught."""
+    caught = 0
+    refusal = None
+    try:
+        workshop.try_tests(test)
+    except LookupError as error:
+        refusal = error
+    for fault in faults:
+        began = time.perf_counter()
+        try:
+            if refusal:
+                raise refusal
+            failure = workshop.plant(source, test, fault)
+        except LookupError as error:
+            print(f"CANNOT    {source}: {fault.name}: {error}", flush=True)
+            continue
+        seconds = time.perf_counter() - began
+        if failure is None:
+            print(f"SURVIVED  {source}: {fault.name} ({seconds:.1f} s)", flush=True)
+        else:
+            caught += 1
+            by = failure.rpartition("::")[2]
+            line = f"caught    {source}: {fault.name}, by {by} ({seconds:.1f} s)"
+            print(line, flush=True)
+    return caught
+
+
+def main() -> int:
+    """Run the campaign and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", metavar="TEXT", help="of name or file")
+    only = parser.parse_args().only
+    chosen = {
+        files: [fault for fault in faults if only in f"{files[0]}: {fault.name}"]
+        for files, faults in FAULTS.items()
+    }
+    chosen = {files: faults for files, faults in chosen.items() if faults}
+    if not chosen:
+        parser.error(f"no fault has {only!r} in its name or file")
+    count = sum(len(faults) for faults in chosen.values())
+    begin = time.perf_counter()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(WORKERS) as workers,
+    ):
+        workshops: queue.SimpleQueue[Workshop] = queue.SimpleQueue()
+        for _ in range(WORKERS):
+            workshops.put(Workshop(Path(tempfile.mkdtemp(dir=folder))))
+
+        def work(files: tuple[str, str]) -> int:
+            workshop = workshops.get()
+            try:
+                return try_file(workshop, *files, chosen[files])
+            finally:
+                workshops.put(workshop)
+
+        # The longest first, so that the workers end together.
+        order = sorted(chosen, key=lambda files: -len(chosen[files]))
+        caught = sum(workers.map(work, order))
+    minutes = (time.perf_counter() - begin) / 60
+    print(f"{caught} of {count} faults caught in {minutes:.1f} minutes")
+    return 0 if caught == count else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The laws of the loops: each against NumPy's own windows, or against its own meaning.
+
+Only float64 and small arrays, so that the file can also be run without compiling
+(``NUMBA_DISABLE_JIT=1``) and with every index looked at (``NUMBA_BOUNDSCHECK=1``).
+"""
+
+import math
+
+import numpy as np
+import pytest
+from geometries import DIFFERENT, UNPADDED, apart, images, output_size
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tinycnn.nn import kernels
+
+every_geometry = pytest.mark.parametrize("g", UNPADDED.values(), ids=UNPADDED.keys())
+
+
+def windows(x, g):
+    """Return every window by NumPy: (N, OH, OW, C, KH, KW)."""
+    return sliding_window_view(x, (g.KH, g.KW), axis=(1, 2))[:, :: g.SH, :: g.SW]
+
+
+def im2col(x, g):
+    # NaN where the kernel writes nothing.
+    cols = np.full((g.N, *output_size(g), g.KH, g.KW * g.C), np.nan)
+    kernels.im2col(x, g.KH, g.KW, g.SH, g.SW, cols)
+    return cols
+
+
+def col2im(cols, g):
+    x = np.full((g.N, g.H, g.W, g.C), np.nan)
+    kernels.col2im(cols, g.KH, g.KW, g.SH, g.SW, x)
+    return x
+
+
+def max_pool(x, g):
+    shape = (g.N, *output_size(g), g.C)
+    y, winner = np.full(shape, np.nan), np.full(shape, -1, np.int32)
+    kernels.max_pool(x, g.KH, g.KW, g.SH, g.SW, y, winner)
+    return y, winner
+
+
+def max_pool_backward(dy, winner, g):
+    dx = np.full((g.N, g.H, g.W, g.C), np.nan)
+    kernels.max_pool_backward(dy, winner, g.KW, g.SH, g.SW, dx)
+    return dx
+
+
+@pytest.mark.parametrize("g", DIFFERENT.values(), ids=DIFFERENT.keys())
+def test_the_sizes_of_a_geometry_are_pairwise_different(g):
+    assert len(set(g[:9])) == 9
+
+
+@every_geometry
+def test_im2col_lays_out_the_windows_of_numpy(g):
+    x = images(g)
+    wanted = windows(x, g).transpose(0, 1, 2, 4, 5, 3)  # (N, OH, OW, KH, KW, C)
+    cols = im2col(x, g)
+    np.testing.assert_array_equal(cols.reshape(wanted.shape), wanted)
+
+
+@every_geometry
+def test_col2im_is_the_transpose_of_im2col(g):
+    x = images(g)
+    cols = np.random.default_rng(1).standard_normal(im2col(x, g).shape)
+    there, back = (im2col(x, g) * cols).sum(), (x * col2im(cols, g)).sum()
+    assert abs(there - back) <= 1e-12 * np.linalg.norm(x) * np.linalg.norm(cols)
+    assert abs(there - back) <= 1e-12 * (abs(im2col(x, g) * cols)).sum()
+
+
+@every_geometry
+def test_col2im_of_ones_counts_the_patches_of_a_pixel(g):
+    counts = np.zeros((g.N, g.H, g.W, g.C))
+    OH, OW = output_size(g)
+    for oh in range(OH):
+        for ow in range(OW):
+            top, left = oh * g.SH, ow * g.SW
+            counts[:, top : top + g.KH, left : left + g.KW] += 1
+    ones = np.ones((g.N, OH, OW, g.KH, g.KW * g.C))
+    np.testing.assert_array_equal(col2im(ones, g), counts)
+
+
+@every_geometry
+def test_max_pool_is_the_maximum_of_the_windows_of_numpy(g):
+    x = apart((g.N, g.H, g.W, g.C))
+    y, winner = max_pool(x, g)
+    flat = windows(x, g).reshape(*y.shape, g.KH * g.KW)
+    np.testing.assert_array_equal(y, flat.max(axis=-1))
+    np.testing.assert_array_equal(winner, flat.argmax(axis=-1))
+
+
+@every_geometry
+def test_a_tie_goes_to_the_first_cell_only(g):
+    y, winner = max_pool(np.full((g.N, g.H, g.W, g.C), -3.0), g)
+    assert (y == -3).all()
+    assert (winner == 0).all()
+    # Whole numbers, whose sums are exact.
+    dy = np.random.default_rng(2).integers(-9, 9, y.shape).astype(float)
+    dx = max_pool_backward(dy, winner, g)
+    assert dx.sum() == dy.sum()
+    OH, OW = output_size(g)
+    corners = np.zeros_like(dx)
+    corners[:, : OH * g.SH : g.SH, : OW * g.SW : g.SW] = dy
+    np.testing.assert_array_equal(dx, corners)
+
+
+def test_among_tied_cells_the_first_in_row_major_order_wins():
+    g = UNPADDED["3×3 stride 1"]._replace(N=1, H=3, W=3, C=1)
+    x = np.array([[0.0, 1, 5], [5, 2, 5], [5, 5, 3]]).reshape(1, 3, 3, 1)
+    assert max_pool(x, g)[1].item() == 2
+
+
+@every_geometry
+def test_a_winner_of_several_windows_receives_their_sum(g):
+    y, winner = max_pool(apart((g.N, g.H, g.W, g.C)), g)
+    dy = np.random.default_rng(3).integers(1, 9, y.shape).astype(float)
+    wanted = np.zeros((g.N, g.H, g.W, g.C))
+    for n, oh, ow, c in np.ndindex(y.shape):
+        kh, kw = divmod(int(winner[n, oh, ow, c]), g.KW)
+        wanted[n, oh * g.SH + kh, ow * g.SW + kw, c] += dy[n, oh, ow, c]
+    np.testing.assert_array_equal(max_pool_backward(dy, winner, g), wanted)
+
+
+@pytest.mark.parametrize("place", range(9))
+def test_not_a_number_wins_every_maximum(place):
+    g = UNPADDED["3×3 stride 1"]._replace(N=1, H=3, W=3, C=1)
+    x = np.arange(9.0)
+    x[place] = np.nan
+    y, winner = max_pool(x.reshape(1, 3, 3, 1), g)
+    assert np.isnan(y.item())
+    assert winner.item() == place
+
+
+def lowbias32(number, key):
+    """Return the hash in Python's own integers."""
+    h = number * 0x9E3779B9 % 2**32 ^ key
+    h = (h ^ h >> 16) * 0x7FEB352D % 2**32
+    h = (h ^ h >> 15) * 0x846CA68B % 2**32
+    return h ^ h >> 16
+
+
+@pytest.mark.parametrize("key", [0, 1, 0x80000000, 0xFFFFFFFF])
+def test_hashed_bits_are_those_of_whole_number_arithmetic(key):
+    bits = kernels.hashed_bits(np.uint32(key), 300)
+    assert bits.dtype == np.uint32
+    assert bits.tolist() == [lowbias32(number, key) for number in range(300)]
+
+
+def test_hashed_bits_do_not_depend_on_how_many_are_asked_for():
+    short, long = (kernels.hashed_bits(np.uint32(7), count) for count in (5, 50))
+    np.testing.assert_array_equal(short, long[:5])
+
+
+@pytest.mark.parametrize("key", [0, 12345])
+def test_hashed_bits_fall_evenly_into_bins(key):
+    count, bins = 16384, 64
+    bits = kernels.hashed_bits(np.uint32(key), count)
+    for shift in (0, 13, 26):  # the low, the middle and the high bits
+        found = np.bincount((bits >> np.uint32(shift)) % bins, minlength=bins)
+        chi_square = ((found - count / bins) ** 2).sum() / (count / bins)
+        # Six standard deviations round the mean; too even would be wrong as well.
+        assert abs(chi_square - (bins - 1)) < 6 * math.sqrt(2 * (bins - 1))
+
+
+def test_two_keys_agree_in_half_of_the_bits():
+    first, second = (kernels.hashed_bits(np.uint32(key), 2048) for key in (1, 2))
+    differing = np.unpackbits((first ^ second).view(np.uint8)).mean()
+    assert abs(differing - 0.5) < 0.01

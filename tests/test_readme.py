@@ -1,0 +1,60 @@
+"""What the README says is true: its code runs, its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tinycnn import gradcheck
+from tinycnn.training import fit
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def _without_spaces(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def test_the_training_step_is_the_one_that_trains() -> None:
+    (step,) = [block for block in BLOCKS if "optimizer.step()" in block]
+    source = Path(fit.__file__).read_text("utf-8")
+    source = source.replace(", label_smoothing)\n", ")\n")
+    assert _without_spaces(step) in _without_spaces(source)
+
+
+def test_the_derivation_ends_in_the_code_of_dense() -> None:
+    (lines,) = [block for block in BLOCKS if block.startswith("self.weight.grad")]
+    source = _without_spaces((ROOT / "tinycnn/nn/layers.py").read_text("utf-8"))
+    for line in lines.replace("dx =", "dx: Array =").splitlines():
+        assert _without_spaces(line) in source, line
+
+
+@pytest.mark.parametrize(("slope", "code"), [("0.1", 0), ("0.2", 1)])
+def test_the_example_layer_passes_and_its_mistake_is_named(
+    slope: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = [block for block in BLOCKS if "LeakyReLU" in block]
+    wrong = example.replace("dy * self._slope", f"dy * self._slope * ({slope} / 0.1)")
+    file = tmp_path / "my_layer.py"
+    file.write_text(wrong, "utf-8")
+    assert gradcheck.main([f"{file}:example"]) == code
+    assert ("by the difference quotient" in capsys.readouterr().out) == bool(code)
+
+
+def test_every_link_leads_to_a_file() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_lengths_in_the_reading_order_are_right_within_a_tenth() -> None:
+    rows = re.findall(r"\]\((tinycnn/[^)]+)\) \| ([\d,]+) \|", README)
+    assert rows
+    for name, lines in rows:
+        path = ROOT / name
+        files = path.glob("*.py") if path.is_dir() else [path]
+        actual = sum(len(file.read_text("utf-8").splitlines()) for file in files)
+        assert int(lines.replace(",", "")) == pytest.approx(actual, rel=0.1), name
