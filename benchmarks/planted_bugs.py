@@ -505,8 +505,13 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "array[...] = tensors[name]",
             "state[name] = tensors[name]",
         ),
-        Fault("written in place", "with temporary.open(", "with target.open("),
         Fault("data not aligned", "-len(text) % 8", "0"),
+    ],
+    ("files.py", "test_files.py"): [
+        Fault("written in place", "with temporary.open(", "with target.open("),
+        Fault("written before it is on the disk", "os.fsync(file.fileno())", "pass"),
+        Fault("one temporary name for all", "{secrets.token_hex(4)}", "0"),
+        Fault("leavings after an error", "temporary.unlink()", "pass"),
     ],
     ("data/idx.py", "data/test_idx.py"): [
         Fault("labels above 9", "labels > 9", "labels > 10"),
@@ -711,7 +716,8 @@ class Workshop:
         """
         code, failure, output = self._run(test, "cache")
         if code:
-            raise LookupError(f"without it, tests/{test} fails: {failure}\n{output}")
+            print(output, flush=True)
+            raise LookupError(f"without it, tests/{test} fails: {failure}")
 
     def plant(self, source: str, test: str, fault: Fault) -> str | None:
         """Plant a fault, run the tests, repair the copy.

@@ -247,7 +247,8 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     threads = use_threads(arguments.threads)
     config: dict[str, Any] = {}
     if arguments.resume is not None:
-        config = RunFolder(arguments.resume).config()
+        folder = RunFolder(arguments.resume)
+        config = folder.config()
     place = arguments.data or config.get("data_folder")
     digits = load_mnist(place, report=_say)
     images, labels, val_images, val_labels = split_validation(
@@ -275,7 +276,6 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
             fuse=settings["fuse"],
         )
     if config:
-        folder = RunFolder(arguments.resume)
         began -= folder.restore(trainer)
     else:
         facts = {

@@ -90,14 +90,18 @@ def compute(layer, x, dy, training):
 @pytest.mark.parametrize("mean", [0, 1000])
 @pytest.mark.parametrize("C", CHANNELS)
 def test_the_step_is_batch_norm_in_float64(C, mean, training):
+    """To rounding: measured 2e-7, and 1.3e-5 where the mean is a thousand times std."""
+    tolerance = 3e-5 if mean else 1e-6
     step, plain = make_pair(C)
     x, dy = normal(9, 6, 7, C) + np.float32(mean), normal(9, 6, 7, C, seed=1)
     for _ in range(2):
         found = compute(step, x, dy, training)
         assert {array.dtype for array in found} == {np.dtype(np.float32)}
         wanted = compute(plain, x.astype(np.float64), dy.astype(np.float64), training)
-        errors = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, wanted)]
-        print(C, mean, training, [f"{e:.1e}" for e in errors])
+        largest = [np.abs(array).max() for array in wanted]
+        largest[2:4] = [np.abs(dy).sum((0, 1, 2)).max()] * 2  # the sums of these
+        for ours, theirs, size in zip(found, wanted, largest, strict=True):
+            assert np.abs(ours - theirs).max() <= tolerance * size
 
 
 def test_one_value_a_channel_has_no_variance():

@@ -8,13 +8,14 @@ import copy
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinycnn import models
 from tinycnn.nn import (
-    Adam,
+    SGD,
     BatchNorm2D,
     Conv2D,
     Dense,
@@ -120,11 +121,11 @@ def test_the_summary_names_the_steps():
     assert "fused" not in model.summary((4, 4, 1))
 
 
-def small(seed=1):
+def small():
     """Return a model with two fused convolutions, for images (N, 6, 6, 1)."""
     layers = [conv(), ReLU(), conv(2, 3), ReLU(), MaxPool2D(2), Dropout(0.5)]
     model = Sequential(
-        [*layers, Flatten(), Dense(27, 4, rng=np.random.default_rng(5))], seed=seed
+        [*layers, Flatten(), Dense(27, 4, rng=np.random.default_rng(5))], seed=1
     )
     make_whole(model)
     return model
@@ -137,9 +138,9 @@ def make_whole(model):
         parameter.value[:] = rng.integers(-2, 3, parameter.value.shape)
 
 
-def whole_images(N=3, size=6):
+def whole_images():
     rng = np.random.default_rng(0)
-    return rng.integers(-2, 3, (N, size, size, 1)).astype(np.float32)
+    return rng.integers(-2, 3, (3, 6, 6, 1)).astype(np.float32)
 
 
 def compute(model, x):
@@ -197,7 +198,7 @@ def test_float64_runs_the_layers_as_they_are_written(fused_calls):
 
 
 def test_backward_belongs_to_the_forward_that_ran():
-    """Also where the two run differently, or ``fuse`` is changed in between."""
+    """Also where ``fuse`` is changed in between."""
     x, model, plain = whole_images(), small(), small()
     plain.fuse = False
     for y_model in (model, plain):
@@ -210,6 +211,7 @@ def test_backward_belongs_to_the_forward_that_ran():
 def test_layers_that_were_changed_are_planned_anew():
     model = Sequential([conv(), ReLU()])
     assert len(model.plan) == 1
+    assert model.plan is model.plan
     model.layers.append(MaxPool2D(2))
     assert model.plan[0].pool is model.layers[2]
     model.layers[1] = OtherReLU()
@@ -217,11 +219,6 @@ def test_layers_that_were_changed_are_planned_anew():
     model.layers = [BatchNorm2D(1)]
     assert model.plan[0].norm is model.layers[0]
     assert model.forward(whole_images()).shape == (3, 6, 6, 1)
-
-
-def test_a_plan_is_kept_as_long_as_its_layers():
-    model = small()
-    assert model.plan is model.plan
 
 
 def test_a_deep_copy_has_a_plan_over_its_own_parameters():
@@ -270,7 +267,7 @@ print(*(float(np.abs(array).sum()) for array in t.compute(model, x)))
 def test_interpreted_python_runs_the_layers():
     done = subprocess.run(
         [sys.executable, "-c", INTERPRETED],
-        cwd=os.path.dirname(__file__),  # noqa: PTH120
+        cwd=Path(__file__).parent,
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
@@ -298,7 +295,7 @@ def two(name):
 def test_the_networks_agree_with_themselves(name):
     model, plain = two(name)
     before = {key: array.copy() for key, array in model.state().items()}
-    assert agree(model, plain, digits(4))
+    assert agree(model, plain, digits(2))
     for key, array in model.state().items():  # neither is changed
         np.testing.assert_array_equal(array, before[key])
     assert all(p.grad is None for p in [*model.parameters(), *plain.parameters()])
@@ -365,21 +362,20 @@ EDITS = {
 def test_a_layer_that_was_edited_does_not_agree_with_its_step(name, monkeypatch):
     kind, method, edit = EDITS[name]
     monkeypatch.setattr(kind, method, edit(getattr(kind, method)))
-    assert not agree(*two("default"), digits(4))
+    assert not agree(*two("default"), digits(2))
 
 
 def test_a_few_steps_of_training_stay_together():
-    """Measured: the weights are 0.0000 apart after 5 steps that move them by 0.00."""
+    """Measured: after 5 steps that move weights by 0.06 they are 1e-6 apart."""
     found = []
     labels = np.arange(20) % 10
     for model in two("default"):
-        optimizer = Adam(model.parameters(), 1e-3)
+        optimizer = SGD(model.parameters(), 0.1)
         for _ in range(5):
             _, dy = softmax_cross_entropy(model.forward(digits(20), True), labels)
             model.backward(dy)
             optimizer.step()
-        found.append(np.concatenate([a.ravel() for a in model.state().values()]))
-    fresh = models.build("default").state().values()
-    moved = np.abs(found[1] - np.concatenate([a.ravel() for a in fresh])).max()
-    print(np.abs(found[0] - found[1]).max(), moved)
-    assert np.abs(found[0] - found[1]).max() <= 0.01 * moved
+        found.append(np.concatenate([p.value.ravel() for p in model.parameters()]))
+    fresh = [p.value.ravel() for p in models.build("default").parameters()]
+    moved = np.abs(found[1] - np.concatenate(fresh)).max()
+    assert np.abs(found[0] - found[1]).max() <= 2e-4 * moved

@@ -131,8 +131,9 @@ class FusedConvolution(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
         KH, KW, C, F = self.conv.weight.value.shape
+        padded, margins = self.conv.pad(x)
         # Whatever floats came in, the kernel goes by addresses of float32.
-        padded, margins = self.conv.pad(x.astype(np.float32, copy=False))
+        padded = padded.astype(np.float32, copy=False)
         size = output_size(self.conv, *padded.shape[1:3])
         if self.pool is not None:
             size = output_size(self.pool, *size)
