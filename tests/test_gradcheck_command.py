@@ -29,6 +29,11 @@ class Wrong(LeakyReLU):
         return 2 * super().backward(dy)
 
 
+class Offset(LeakyReLU):
+    def backward(self, dy):
+        return super().backward(dy) + 0.01
+
+
 class Raises(LeakyReLU):
     def backward(self, dy):
         return dy @ np.ones((99, 99))
@@ -44,6 +49,10 @@ def right():
 
 def wrong():
     return Wrong(), X
+
+
+def offset():
+    return Offset(), X
 
 
 def raises():
@@ -124,6 +133,14 @@ def test_a_wrong_layer_is_said_in_json(file, capsys):
     assert rows[0]["max_relative_error"] == pytest.approx(0.5)
 
 
+def test_the_seed_draws_the_upstream_gradient(file, capsys):
+    errors = []
+    for seed in ("1", "1", "2"):
+        assert main([f"{file}:offset", "--json", "--seed", seed]) == 1
+        errors.append(json.loads(capsys.readouterr().out)["max_relative_error"])
+    assert errors[0] == errors[1] != errors[2]
+
+
 @pytest.mark.parametrize(
     "example",
     [
@@ -162,7 +179,7 @@ def test_a_wrong_seed_exits_with_2_and_one_line(seed, capsys):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("raises", ["Raises raised ValueError", "my_layer.py, line 24"]),
+        ("raises", ["Raises raised ValueError", "my_layer.py, line 29"]),
         ("broken", ["broken raised ZeroDivisionError", "my_layer.py, line "]),
         ("not_a_pair", ["not_a_pair must return (layer, x)"]),
         ("not_a_layer", ["not_a_layer must return (layer, x)"]),

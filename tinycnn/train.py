@@ -142,8 +142,10 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
         run = _prepare(arguments, began)
     except (DataError, RunError, TensorFileError, OSError) as error:
         fail(error)
-    folder = shlex.quote(str(run.folder.path))
-    stop.remedy = f"to continue: python -m tinycnn.train --resume {folder}"
+    command = ["python", "-m", "tinycnn.train", "--resume", str(run.folder.path)]
+    if arguments.resume and arguments.data:  # config.json names where they were
+        command += ["--data", str(arguments.data)]
+    stop.remedy = f"to continue: {shlex.join(command)}"
     try:
         images_per_second = _loop(run, stop)
         run.trainer.use_best()

@@ -26,7 +26,7 @@ from tinycnn.nn import (
 )
 from tinycnn.nn.threads import use_threads
 from tinycnn.training import fit
-from tinycnn.training.augment import Deformation
+from tinycnn.training.augment import Deformation, deform
 from tinycnn.training.fit import (
     DivergedError,
     EpochResult,
@@ -234,6 +234,16 @@ def test_training_images_are_deformed_and_differently_each_epoch(steps):
     seen = [batch for batch, *_ in steps]
     assert not np.array_equal(seen[0], as_input(images))
     assert not np.array_equal(seen[0], seen[1])
+
+
+def test_an_image_is_deformed_by_the_map_of_its_index(steps):
+    trainer = new_trainer()
+    list(trainer.run())
+    for epoch in (1, 2, 3):
+        maps = RECIPE.deformation.maps(0, epoch, COUNT)
+        whole = deform(trainer.train_images, maps)
+        seen = np.concatenate([batch for batch, *_ in steps[3 * epoch - 3 : 3 * epoch]])
+        assert np.array_equal(seen, whole[epoch_order(0, epoch, COUNT)])
 
 
 def test_the_images_themselves_stay_as_they_are():

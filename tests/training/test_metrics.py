@@ -82,7 +82,7 @@ def test_images_of_one_bin_are_averaged_before_the_gap_is_taken():
 
 def test_full_confidence_lies_in_the_last_bin():
     confidence = np.array([1.0, 0.94])  # together in bin 14: mean 0.97, accuracy 1/2
-    right = np.array([True, False])
+    right = np.array([False, True])
     assert calibration_error(confidence, right) == pytest.approx(0.97 - 0.5)
 
 
