@@ -43,7 +43,7 @@ class Sequential(Layer):
         self.seed_dropout(seed)
         self._planned: list[Layer] = []
         self._plan: list[Layer] = []
-        self._ran: list[Layer] = []
+        self._ran: list[Layer] | None = None
 
     @property
     def plan(self) -> list[Layer]:
@@ -63,7 +63,7 @@ class Sequential(Layer):
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of the output to that of the input."""
-        if not self._ran:
+        if self._ran is None:
             raise RuntimeError("Sequential.backward needs a forward first")
         for step in reversed(self._ran):
             dy = step.backward(dy)

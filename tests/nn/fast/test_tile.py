@@ -22,7 +22,7 @@ from test_convolution import Case, hold_together
 
 from tinycnn.nn import Conv2D
 from tinycnn.nn.fast import convolution, plan
-from tinycnn.nn.fast.tile import add_multiple, tile_of_1, tile_of_6
+from tinycnn.nn.fast.convolution import add_multiple, tile_of_1, tile_of_6
 
 RIM = 8  # numbers on both sides of a buffer
 

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from tinycnn.nn.fast import convolution, normalization
-from tinycnn.nn.fast.tile import COLUMNS
+from tinycnn.nn.fast.convolution import COLUMNS
 from tinycnn.nn.layers import (
     Array,
     BatchNorm2D,
