@@ -11,7 +11,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +24,15 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "--json", action="store_true", help="print results as JSON on stdout"
         )
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: None = None
+    ) -> argparse.Namespace:
+        """Parse as usual; ``--flag=--``, which argparse drops, is a wrong value too."""
+        for text in sys.argv[1:] if args is None else args:
+            if text.startswith("--") and text.endswith("=--"):
+                self.error(f"argument {text[:-3]}: needs a value, not '--'")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print one line on stderr and exit with 2."""
@@ -76,8 +85,10 @@ def positive(most: float) -> Callable[[str], float]:
     """Return a converter that accepts a number above 0 and up to ``most``."""
 
     def convert(text: str) -> float:
+        # float() would also take " 5", "1_000" and other scripts' digits.
+        plain = text.isascii() and not any(c.isspace() or c == "_" for c in text)
         try:
-            value = float(text) if "_" not in text else math.nan
+            value = float(text) if plain else math.nan
         except ValueError:
             value = math.nan
         if not 0 < value <= most:
@@ -104,14 +115,14 @@ def one_of(*names: str) -> Callable[[str], str]:
 
 def existing_folder(text: str) -> Path:
     """Accept the path of a folder that exists."""
-    if not text.strip() or not _holds(Path(text).is_dir):
+    if not text.strip() or not holds(Path(text).is_dir):
         raise argparse.ArgumentTypeError(f"needs a folder that exists, not {text!r}")
     return Path(text)
 
 
 def existing_file(text: str) -> Path:
     """Accept the path of a file that exists."""
-    if not text.strip() or not _holds(Path(text).is_file):
+    if not text.strip() or not holds(Path(text).is_file):
         raise argparse.ArgumentTypeError(f"needs a file that exists, not {text!r}")
     return Path(text)
 
@@ -125,15 +136,21 @@ def new_folder(text: str) -> Path:
             return path.is_dir() and not any(path.iterdir())
         return all(p.is_dir() for p in path.absolute().parents if p.exists())
 
-    if not text.strip() or not _holds(usable):
+    if not text.strip() or not holds(usable):
         raise argparse.ArgumentTypeError(
             f"needs a folder that is new or empty, not {text!r}"
         )
     return path
 
 
-def _holds(question: Callable[[], bool]) -> bool:
-    """Return the answer of a question to the file system, no if it refuses to say."""
+def holds(question: Callable[[], bool]) -> bool:
+    """Return the answer of a question to the file system, no if it refuses to say.
+
+    Parameters
+    ----------
+    question : function without arguments
+        As ``Path("x").is_file``; a name may be too long to ask about.
+    """
     try:
         return question()
     except (OSError, ValueError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn.arguments import Parser, fail, run, whole
+from tinycnn.arguments import Parser, fail, holds, run, whole
 
 if TYPE_CHECKING:
     from tinycnn.nn.gradcheck import TensorCheck
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
 def _example(example: str, parser: Parser) -> tuple["Layer", "Array"]:
     """Return the layer and the input that ``FILE.py:NAME`` makes."""
     file, _, name = example.rpartition(":")
-    if not (file.endswith(".py") and name.isidentifier() and Path(file).is_file()):
+    if not (file.endswith(".py") and name.isidentifier() and holds(Path(file).is_file)):
         parser.error(
             "argument FILE.py:NAME: needs a Python file that exists, a colon and the "
             f"name of a function in it, not {example!r}"

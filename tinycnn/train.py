@@ -145,6 +145,7 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
     command = ["python", "-m", "tinycnn.train", "--resume", str(run.folder.path)]
     if arguments.resume and arguments.data:  # config.json names where they were
         command += ["--data", str(arguments.data)]
+    stop.deferred = True  # until there is a checkpoint to continue from
     stop.remedy = f"to continue: {shlex.join(command)}"
     try:
         images_per_second = _loop(run, stop)
@@ -287,7 +288,10 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
             "data_folder": None if place is None else str(Path(place).absolute()),
             "threads": threads,
         }
-        folder = RunFolder.create(arguments.out, settings["preset"], facts)
+        try:
+            folder = RunFolder.create(arguments.out, settings["preset"], facts)
+        except OSError as error:
+            fail(f"the run has no place ({error}); name another with --out DIR")
     weights = sum(parameter.value.size for parameter in trainer.model.parameters())
     _say(
         f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
@@ -356,7 +360,6 @@ def _loop(run: Run, stop: "Stop") -> float:
     trainer, progress = run.trainer, run.trainer.progress
     count, epochs = len(trainer.train_images), run.settings["epochs"]
     begun, images = 0.0, 0
-    stop.deferred = True
     run.save_checkpoint()
     items = trainer.run()
     with _said_if_slow():
@@ -383,6 +386,8 @@ def _loop(run: Run, stop: "Stop") -> float:
                 raise Stopped
             run.save_if_due()
     stop.deferred = False
+    if stop.signum is not None:
+        raise Stopped
     return images / (time.perf_counter() - begun) if begun else 0.0
 
 
@@ -451,7 +456,8 @@ class Stop:
                 signal.signal(number, handler)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        signal.signal(signum, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         self.signum = signum
         if not self.deferred:
             raise Stopped

@@ -273,7 +273,7 @@ def test_a_folder_in_the_place_of_the_config_is_damage(saved):
 def test_a_run_without_a_checkpoint_says_so(saved):
     (saved.path / "checkpoint.safetensors").unlink()
     with pytest.raises(RunError, match="has no checkpoint") as error:
-        saved.restore(new_trainer())
+        saved.config()
     assert REMEDY.search(str(error.value))
 
 
@@ -408,6 +408,7 @@ def test_the_name_of_a_run_is_its_time_and_preset(tmp_path, monkeypatch):
 
 def test_the_config_keeps_what_it_is_given_and_the_surroundings(tmp_path):
     folder = RunFolder.create(tmp_path / "run", "small", CONFIG)
+    folder.save(new_trainer(), 0.0)
     config = folder.config()
     assert config | CONFIG == config
     assert {"python", "tinycnn", "numpy", "numba"} <= set(config["versions"])

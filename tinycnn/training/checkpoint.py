@@ -20,6 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding
+
 from tinycnn.files import write_atomically
 from tinycnn.nn.layers import Array
 from tinycnn.nn.saving import load_weights, read_metadata, save_weights
@@ -88,8 +90,8 @@ class RunFolder:
         Raises
         ------
         RunError
-            If it is missing or damaged, or its settings are not those that the
-            checkpoint was saved with.
+            If it is missing or damaged, there is no checkpoint, or its settings are
+            not those that the checkpoint was saved with.
         TensorFileError
             If the checkpoint is damaged.
         """
@@ -103,13 +105,18 @@ class RunFolder:
             ) from None
         except (OSError, KeyError, TypeError, ValueError, RecursionError):
             raise RunError(f"{self._config} is damaged; start a new run") from None
-        if self._checkpoint.exists():
+        try:
             saved = read_metadata(self._checkpoint).get("settings")
-            if saved != self._settings:
-                raise RunError(
-                    f"the settings in {self._config} are not those of the run; put "
-                    "them back, or start a new run"
-                )
+        except FileNotFoundError:
+            raise RunError(
+                f"{self.path} has no checkpoint; the run ended before its first, so "
+                "start it again"
+            ) from None
+        if saved != self._settings:
+            raise RunError(
+                f"the settings in {self._config} are not those of the run; put them "
+                "back, or start a new run"
+            )
         return config  # type: ignore[no-any-return]
 
     def save(self, trainer: Trainer, seconds: float) -> None:
@@ -150,17 +157,11 @@ class RunFolder:
         Raises
         ------
         RunError
-            If there is no checkpoint, or it is none of these settings.
+            If another version saved the checkpoint.
         TensorFileError
-            If it is damaged.
+            If it is damaged, or of another network.
         """
-        try:
-            metadata = load_weights(self._checkpoint, _Everything(trainer))
-        except FileNotFoundError:
-            raise RunError(
-                f"{self.path} has no checkpoint; the run ended before its first, so "
-                "start it again"
-            ) from None
+        metadata = load_weights(self._checkpoint, _Everything(trainer))
         try:
             trainer.progress = Progress(**json.loads(metadata["progress"]))
             trainer.optimizer.steps = int(metadata["optimizer_steps"])
@@ -246,6 +247,6 @@ def _surroundings() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in packages},
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": llvmlite.binding.get_host_cpu_name(),
         "system": platform.platform(),
     }

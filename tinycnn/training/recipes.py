@@ -52,7 +52,7 @@ PRESETS = {
     "default": Recipe(
         architecture="default",
         epochs=6,
-        epochs_of_few=15,
+        epochs_of_few=25,
         batch_size=64,
         learning_rate=3e-3,
         schedule="one_cycle",
