@@ -210,3 +210,14 @@ def test_a_sequence_is_a_layer_among_layers():
     x = np.random.default_rng(5).normal(size=(3, 5))
     wanted = dense(3, 2).forward(inner.forward(dense(5, 4).forward(x)))
     np.testing.assert_array_equal(model.forward(x), wanted)
+
+
+def test_dropout_in_a_network_within_a_network_has_a_number_of_its_own():
+    def inner():
+        return Sequential([Dropout(0.5), ReLU()])
+
+    model = Sequential([inner(), Dropout(0.5), inner()])
+    model.seed_dropout(3, step=7)
+    layers = [model.layers[0].layers[0], model.layers[1], model.layers[2].layers[0]]
+    assert [(layer.seed, layer.step) for layer in layers] == [(3, 7)] * 3
+    assert len({layer.number for layer in layers}) == 3

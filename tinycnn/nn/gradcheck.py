@@ -87,8 +87,8 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
     layer = copy.deepcopy(layer)
     layer.cast(np.float64)
     x = np.array(x, np.float64)
-    in_training = copy.deepcopy(layer).forward(x, training=True)
-    in_inference = copy.deepcopy(layer).forward(x, training=False)
+    in_training = copy.deepcopy(layer).forward(x.copy(), training=True)
+    in_inference = copy.deepcopy(layer).forward(x.copy(), training=False)
     checks = list(_check(layer, x, True, seed))
     if not np.array_equal(in_training, in_inference):
         checks += _check(layer, x, False, seed)
@@ -110,12 +110,12 @@ def table(checks: list[TensorCheck]) -> str:
 
 def _check(layer: Layer, x: Array, training: bool, seed: int) -> Iterator[TensorCheck]:
     """Yield the checks of one way the layer behaves."""
-    run = copy.deepcopy(layer)
+    run, x_before = copy.deepcopy(layer), x.copy()
     y = run.forward(x, training)
     # A stream of its own: with the numbers of an x drawn from the same seed, dy would
     # be the one direction in which a normalising layer has no gradient.
     dy = np.random.default_rng([seed, 1]).standard_normal(y.shape)
-    x_before, dy_before = x.copy(), dy.copy()
+    dy_before = dy.copy()
     dx = run.backward(dy)
     edited = ""
     if not (np.array_equal(x, x_before) and np.array_equal(dy, dy_before)):

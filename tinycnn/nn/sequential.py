@@ -101,7 +101,7 @@ class Sequential(Layer):
         for layer in self.layers:
             layer.cast(dtype)
 
-    def seed_dropout(self, seed: int, step: int = 0) -> None:
+    def seed_dropout(self, seed: int, step: int = 0, first: int = 0) -> None:
         """Give each dropout layer its number; set the seed and the step of their masks.
 
         Parameters
@@ -109,10 +109,15 @@ class Sequential(Layer):
         seed : int
         step : int
             How many training steps came before: a resumed run goes on from there.
+        first : int
+            The number of the first layer. A network within the network counts on in
+            thousands of its own, so that no two dropout layers share a number.
         """
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self.layers, start=first):
             if isinstance(layer, Dropout):
                 layer.seed, layer.number, layer.step = seed, number, step
+            elif isinstance(layer, Sequential):
+                layer.seed_dropout(seed, step, first=1000 * (number + 1))
 
     def summary(self, input_shape: tuple[int, ...]) -> str:
         """Return a table: layer, output shape, parameters, multiply-adds.
