@@ -501,3 +501,12 @@ def test_a_learning_rate_that_is_far_too_high_is_told_as_such():
 def test_before_the_first_validation_nothing_is_best():
     assert Progress().best_epoch == 0
     assert Progress().best_nll == math.inf
+
+
+@pytest.mark.parametrize("loss", [np.inf, -np.inf, np.nan])
+def test_an_infinite_loss_stops_the_run_before_it_counts(monkeypatch, loss):
+    trainer = new_trainer()
+    monkeypatch.setattr(fit, "train_step", lambda *_: (loss, np.zeros((1, 10))))
+    with pytest.raises(DivergedError, match=f"the loss is {loss} in epoch 1, batch 1"):
+        next(trainer.run())
+    assert trainer.progress == Progress()

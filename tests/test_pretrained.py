@@ -1,0 +1,43 @@
+"""The weights that come along are those of their card, and compute what it says."""
+
+import hashlib
+import re
+
+import pytest
+
+from tinycnn import data, models
+from tinycnn.data import mnist
+from tinycnn.evaluate import SHIPPED
+from tinycnn.nn.saving import load_weights
+from tinycnn.training.fit import evaluate
+
+CARD = SHIPPED.with_suffix(".md").read_text("utf-8")
+
+
+def test_the_file_is_the_one_on_the_card() -> None:
+    assert hashlib.sha256(SHIPPED.read_bytes()).hexdigest() in CARD
+    assert SHIPPED.stat().st_size < 2_000_000
+
+
+def test_the_figures_inside_are_those_on_the_card() -> None:
+    metadata = load_weights(SHIPPED, models.build("default"))
+    assert metadata["architecture"] == "default"
+    assert f"`{metadata['data_checksum']}`" in CARD
+    assert (
+        f"test, 10,000 images, read once | {float(metadata['test_accuracy']):.2%}"
+        in (CARD.replace(" %", "%"))
+    )
+
+
+def test_the_sample_is_read_as_the_card_says() -> None:
+    """A regression check and no accuracy: the network has learned from these images."""
+    found = re.search(r"bundled sample.*\| (\d+) \| ([\d.]+) \| ([\d.]+) \|", CARD)
+    assert found is not None
+    model = models.build("default")
+    load_weights(SHIPPED, model)
+    digits = data.load_mnist(mnist.SAMPLE_FOLDER)
+    metrics = evaluate(model, digits.test_images, digits.test_labels)
+    # Another processor rounds otherwise, which may tip one image that is on the edge.
+    assert metrics.errors == pytest.approx(int(found[1]), abs=1)
+    assert metrics.nll == pytest.approx(float(found[2]), abs=1e-3)
+    assert metrics.ece == pytest.approx(float(found[3]), abs=1e-3)

@@ -1,0 +1,1 @@
+"""Trained weights that come with the package; beside each file stands its model card."""
