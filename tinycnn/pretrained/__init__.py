@@ -1,1 +1,1 @@
-"""Trained weights that come with the package; beside each file stands its model card."""
+"""Trained weights that come with the package; beside each stands its model card."""
