@@ -108,7 +108,7 @@ def test_every_command_knows_json():
 @pytest.mark.parametrize("code", [0, 1, 3])
 def test_run_exits_with_the_code_of_the_command(code):
     with pytest.raises(SystemExit) as exit_:
-        arguments.run(lambda: code)
+        arguments.run_command(lambda: code)
     assert exit_.value.code == code
 
 
@@ -117,18 +117,18 @@ def test_control_c_exits_with_130_and_one_line(capsys):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as exit_:
-        arguments.run(interrupted)
+        arguments.run_command(interrupted)
     assert exit_.value.code == 130
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
 
 
 def test_a_reader_that_went_away_ends_the_command_quietly():
     code = (
-        "from tinycnn.arguments import run\n"
+        "from tinycnn.arguments import run_command\n"
         "def main():\n"
         "    while True:\n"
         "        print('line', flush=True)\n"
-        "run(main)\n"
+        "run_command(main)\n"
     )
     read, write = os.pipe()
     os.close(read)

@@ -36,9 +36,9 @@ def test_the_example_layer_passes_and_its_mistake_is_named(
     slope: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (example,) = [block for block in BLOCKS if "LeakyReLU" in block]
-    wrong = example.replace("dy * self._slope", f"dy * self._slope * ({slope} / 0.1)")
+    assert example.count("0.1 * dy") == 1
     file = tmp_path / "my_layer.py"
-    file.write_text(wrong, "utf-8")
+    file.write_text(example.replace("0.1 * dy", f"{slope} * dy"), "utf-8")
     assert gradcheck.main([f"{file}:example"]) == code
     assert ("by the difference quotient" in capsys.readouterr().out) == bool(code)
 

@@ -41,12 +41,15 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def run(main: Callable[[], int]) -> NoReturn:
+def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its code.
 
     Ctrl-C ends it with 130 and one line; a reader of stdout that went away ends it
-    quietly.
+    quietly; a full disk behind stdout is said.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     try:
         code = main()
         sys.stdout.flush()
@@ -57,6 +60,9 @@ def run(main: Callable[[], int]) -> NoReturn:
         # Python flushes stdout once more at exit; give it somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(f"the results cannot be written ({error})")
     sys.exit(code)
 
 

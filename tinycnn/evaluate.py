@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinycnn.arguments import Parser, existing_file, existing_folder, fail, run
+from tinycnn.arguments import Parser, existing_file, existing_folder, fail, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         metrics = evaluate(model, images, labels)
     except ArithmeticError as error:
         fail(f"{arguments.weights}: {error}; train again")
+    except MemoryError:
+        fail("not enough memory for these images; split them")
     except (DataError, TensorFileError, OSError) as error:
         fail(error)
     if arguments.json:
@@ -149,4 +151,4 @@ def _report(metrics: "Metrics") -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

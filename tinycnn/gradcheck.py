@@ -5,6 +5,7 @@ It knows arguments, messages and exit codes; the check is `tinycnn.nn.gradcheck`
 
 import contextlib
 import json
+import math
 import runpy
 import sys
 import traceback
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn.arguments import Parser, fail, holds, run, whole
+from tinycnn.arguments import Parser, fail, holds, run_command, whole
 
 if TYPE_CHECKING:
     from tinycnn.nn.gradcheck import TensorCheck
@@ -102,21 +103,22 @@ def _explained(name: str) -> Iterator[None]:
     """End with one sentence, naming the line, if the learner's code raises."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - the learner's code may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may come
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
         fail(f"{name} raised {type(error).__name__}: {error} ({where})")
 
 
 def _as_json(check: "TensorCheck") -> dict[str, Any]:
-    """Return the fields that other programs rely on."""
+    """Return the fields that other programs rely on; JSON has no infinity."""
+    error = check.max_relative_error
     return {
         "layer": check.layer,
         "parameter": check.parameter,
-        "max_relative_error": check.max_relative_error,
+        "max_relative_error": error if math.isfinite(error) else None,
         "ok": check.ok,
     }
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from tinycnn.arguments import (
     new_folder,
     one_of,
     positive,
-    run,
+    run_command,
     whole,
 )
 
@@ -66,8 +66,10 @@ def main(argv: list[str] | None = None) -> int:
     with stop.listening():
         try:
             return _train(arguments, stop, began)
-        except Stopped:
-            assert stop.signum is not None
+        except (Stopped, ImportError):
+            # A library that is being imported may make an ImportError of Stopped.
+            if stop.signum is None:
+                raise
             _say(f"stopped; {stop.remedy}")
             return 128 + stop.signum
 
@@ -181,7 +183,7 @@ class Run:
     settings: dict[str, Any]
     digits: "Digits"
     began: float
-    saved: float = 0.0
+    saved: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:
         """Return how long the run has taken, its earlier sittings included."""
@@ -290,6 +292,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         }
         try:
             folder = RunFolder.create(arguments.out, settings["preset"], facts)
+            folder.save(trainer, 0.0)
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
     weights = sum(parameter.value.size for parameter in trainer.model.parameters())
@@ -360,7 +363,6 @@ def _loop(run: Run, stop: "Stop") -> float:
     trainer, progress = run.trainer, run.trainer.progress
     count, epochs = len(trainer.train_images), run.settings["epochs"]
     begun, images = 0.0, 0
-    run.save_checkpoint()
     items = trainer.run()
     with _said_if_slow():
         first = list(itertools.islice(items, 1))
@@ -394,7 +396,9 @@ def _loop(run: Run, stop: "Stop") -> float:
 @contextlib.contextmanager
 def _said_if_slow() -> Iterator[None]:
     """Say what takes so long if the block does not end soon."""
-    timer = threading.Timer(1.5, _say, ["compiling kernels, on the first run only ..."])
+    timer = threading.Timer(
+        1.5, _say, ["compiling kernels, once if they can be kept ..."]
+    )
     timer.daemon = True
     timer.start()
     try:
@@ -471,4 +475,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

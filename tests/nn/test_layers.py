@@ -700,3 +700,27 @@ def test_batch_norm_gradients_are_right_for_one_image_and_for_many():
             exact = check.parameter != "x"
             limit = 1e-9 if exact else 1e-6
             assert check.max_relative_error <= limit, check.message
+
+
+class Residual(nn.Layer):
+    """A layer with a layer inside."""
+
+    def __init__(self):
+        self.inner = nn.Dense(3, 3, rng=np.random.default_rng(0))
+
+    def forward(self, x, training=False):
+        return x + self.inner.forward(x, training)
+
+    def backward(self, dy):
+        return dy + self.inner.backward(dy)
+
+
+def test_a_layer_inside_a_layer_is_trained_saved_and_cast():
+    layer = Residual()
+    assert layer.parameters() == layer.inner.parameters()
+    assert list(layer.state()) == ["inner.weight", "inner.bias"]
+    layer.cast(np.float64)
+    assert layer.inner.weight.value.dtype == np.float64
+    checks = check_gradients(layer, np.random.default_rng(1).standard_normal((2, 3)))
+    assert [check.parameter for check in checks] == ["x", "inner.weight", "inner.bias"]
+    assert all(check.ok for check in checks)

@@ -45,6 +45,9 @@ class Parameter:
 class Layer:
     """A differentiable function of one array. Subclass it and write two methods.
 
+    Parameters, and layers inside the layer, must be attributes of it, not items of a
+    list: that is how they are found, to be trained, saved and checked.
+
     Attributes
     ----------
     linear_in : tuple of str
@@ -88,17 +91,32 @@ class Layer:
 
     def parameters(self) -> list[Parameter]:
         """Return the parameters, in the order in which they were made."""
-        return [value for value in vars(self).values() if isinstance(value, Parameter)]
+        found: list[Parameter] = []
+        for value in vars(self).values():
+            if isinstance(value, Parameter):
+                found.append(value)
+            elif isinstance(value, Layer):
+                found += value.parameters()
+        return found
 
     def state(self) -> dict[str, Array]:
         """Return name and live array of every parameter and buffer: what is saved."""
-        named = {parameter.name: parameter.value for parameter in self.parameters()}
+        named: dict[str, Array] = {}
+        for attribute, value in vars(self).items():
+            if isinstance(value, Parameter):
+                named[value.name] = value.value
+            elif isinstance(value, Layer):
+                inner = value.state().items()
+                named |= {f"{attribute}.{name}": array for name, array in inner}
         return named | {name: getattr(self, name) for name in self.buffer_names}
 
     def cast(self, dtype: DTypeLike) -> None:
         """Convert every parameter and buffer to a dtype, in place."""
-        for parameter in self.parameters():
-            parameter.value = parameter.value.astype(dtype)
+        for value in vars(self).values():
+            if isinstance(value, Parameter):
+                value.value = value.value.astype(dtype)
+            elif isinstance(value, Layer):
+                value.cast(dtype)
         for name in self.buffer_names:
             setattr(self, name, getattr(self, name).astype(dtype))
 

@@ -25,7 +25,7 @@ class Deformation:
     rotation : float
         Degrees.
     scale : float
-        0.1 is from 0.9 to 1.1 of the size, in height and in width apart.
+        0.1 is from 1/1.1 to 1/0.9 of the size, in height and in width apart.
     shear : float
         Columns a row.
     shift : float
@@ -99,13 +99,13 @@ def _deform(images, maps, ink):  # type: ignore[no-untyped-def]
                 from_h += middle_h
                 from_w += middle_w
                 top, left = int(np.floor(from_h)), int(np.floor(from_w))
-                low, right = from_h - top, from_w - left
+                part_h, part_w = from_h - top, from_w - left
                 grey = 0.0
                 for i in range(2):
                     for j in range(2):
                         if 0 <= top + i < H and 0 <= left + j < W:
-                            weight = (low if i else 1 - low) * (
-                                right if j else 1 - right
+                            weight = (part_h if i else 1 - part_h) * (
+                                part_w if j else 1 - part_w
                             )
                             grey += weight * images[n, top + i, left + j]
                 ink[n, h, w, 0] = grey / 255

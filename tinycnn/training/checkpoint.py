@@ -98,6 +98,8 @@ class RunFolder:
         try:
             config = json.loads(self._config.read_text("utf-8"))
             self._settings = json.dumps(config["settings"], sort_keys=True)
+            if not isinstance(config.get("data_folder"), str | None):
+                raise TypeError("data_folder must be text or null")
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} holds no run (no config.json); name the folder that "

@@ -13,10 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn import models
-from tinycnn.nn import Adam, constant, one_cycle, softmax, softmax_cross_entropy
+from tinycnn.nn import (
+    Adam,
+    constant,
+    cosine,
+    one_cycle,
+    softmax,
+    softmax_cross_entropy,
+)
 from tinycnn.nn.fast.plan import agree
 from tinycnn.nn.layers import Array
-from tinycnn.nn.optim import Optimizer
+from tinycnn.nn.optim import Optimizer, Schedule
 from tinycnn.nn.sequential import Sequential
 from tinycnn.training.augment import deform
 from tinycnn.training.metrics import Metrics, measure
@@ -80,8 +87,11 @@ def evaluate(
     ArithmeticError
         If a logit is not finite: the weights are too large to compute with.
     """
+    slabs = range(0, len(images), 10_000)  # in float32 they are four times as large
     with np.errstate(over="ignore", invalid="ignore"):
-        logits = model.predict(as_input(images))
+        logits = np.concatenate(
+            [model.predict(as_input(images[i : i + 10_000])) for i in slabs]
+        )
     if not np.isfinite(logits).all():
         raise ArithmeticError("a logit is not finite")
     return measure(softmax(logits), labels)
@@ -207,13 +217,24 @@ class Trainer:
             weight_decay=recipe.weight_decay,
         )
         self.batches = math.ceil(len(train_images) / recipe.batch_size)
-        self.schedule = constant(recipe.learning_rate)
-        if recipe.schedule == "one_cycle":
-            self.schedule = one_cycle(
-                recipe.learning_rate, self.batches * recipe.epochs
-            )
+        self.schedule = self._schedule()
         self.progress = Progress()
         self.best = self._copy_of_state()
+
+    def _schedule(self) -> Schedule:
+        """Return the schedule that the recipe names."""
+        peak, steps = self.recipe.learning_rate, self.batches * self.recipe.epochs
+        schedules = {
+            "constant": constant(peak),
+            "cosine": cosine(peak, steps),
+            "one_cycle": one_cycle(peak, steps),
+        }
+        if self.recipe.schedule not in schedules:
+            raise ValueError(
+                f"schedule must be one of {', '.join(schedules)}, not "
+                f"{self.recipe.schedule!r}"
+            )
+        return schedules[self.recipe.schedule]
 
     def run(self) -> Iterator[int | EpochResult]:
         """Train to the end, from wherever the run stands.

@@ -25,7 +25,7 @@ class Recipe:
     learning_rate : float
         The highest of the run.
     schedule : str
-        "constant" or "one_cycle".
+        "constant", "cosine" or "one_cycle".
     weight_decay : float
         Of Adam, decoupled.
     label_smoothing : float

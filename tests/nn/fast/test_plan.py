@@ -379,3 +379,30 @@ def test_a_few_steps_of_training_stay_together():
     fresh = [p.value.ravel() for p in models.build("default").parameters()]
     moved = np.abs(found[1] - np.concatenate(fresh)).max()
     assert np.abs(found[0] - found[1]).max() <= 2e-4 * moved
+
+
+def without_bias(self, x, training=False):
+    bias, self.bias = self.bias, None
+    y = plain_convolution(self, x, training)
+    self.bias = bias
+    return y
+
+
+def without_scale(self, x, training=False):
+    plain_norm(self, x, training)
+    return self._memory[1]
+
+
+plain_convolution, plain_norm = Conv2D.forward, BatchNorm2D.forward
+
+
+@pytest.mark.parametrize(
+    ("kind", "edited"), [(Conv2D, without_bias), (BatchNorm2D, without_scale)]
+)
+def test_an_edit_that_fresh_weights_would_hide_is_seen(monkeypatch, kind, edited):
+    model, plain = models.build("default"), models.build("default")
+    plain.fuse = False
+    x = np.random.default_rng(0).random((4, 28, 28, 1), np.float32)
+    assert agree(model, plain, x)
+    monkeypatch.setattr(kind, "forward", edited)
+    assert not agree(model, plain, x)

@@ -243,9 +243,9 @@ def forward(  # type: ignore[no-untyped-def]
     ----------
     x : float32 array (N, H, W, C)
         Padded.
-    weight : float32 array (KH, KW * C, F')
-        F' is F rounded up to a multiple of 16, the rest zeros.
-    bias : float32 array (F',)
+    weight : float32 array (KH, KW * C, F16)
+        F16 is F rounded up to a multiple of 16, the rest zeros.
+    bias : float32 array (F16,)
     SH, SW : int
         Stride of the convolution.
     KHP, KWP, SHP, SWP : int
@@ -259,37 +259,39 @@ def forward(  # type: ignore[no-untyped-def]
         Filled with ``kh * KWP + kw`` of the cell that won, or DEAD.
     """
     N, H, W, C = x.shape
-    KH, run, FP = weight.shape
+    KH, run, F16 = weight.shape
     _, OH, OW, F = y.shape
-    columns = (OW - 1) * SWP + KWP
+    map_columns = (OW - 1) * SWP + KWP
     flat_y, flat_winner = y.reshape(y.size), winner.reshape(y.size)
     for n in prange(N):
-        rows = np.empty(KHP * columns * FP, np.float32)
+        rows = np.empty(KHP * map_columns * F16, np.float32)
         best, won = np.empty(F, np.float32), np.empty(F, np.int32)
         for oh in range(OH):
             for i in range(KHP):
                 h = (oh * SHP + i) * SH
                 image = x.ctypes.data + 4 * (np.int64(n) * H + h) * W * C
-                into = rows.ctypes.data + 4 * i * columns * FP
-                for f in range(0, FP, COLUMNS):
+                into = rows.ctypes.data + 4 * i * map_columns * F16
+                for f in range(0, F16, COLUMNS):
                     b, start = weight.ctypes.data + 4 * f, bias.ctypes.data + 4 * f
                     # The last tile of a row steps back rather than over the edge.
                     w = 0
-                    while w + ROWS <= columns:
+                    while w + ROWS <= map_columns:
                         tile_of_6(
                             image + 4 * w * SW * C, 4 * SW * C, 4 * W * C, 4, KH, run,
-                            b, 4 * FP, start, 0, into + 4 * (w * FP + f), 4 * FP,
+                            b, 4 * F16, start, 0, into + 4 * (w * F16 + f), 4 * F16,
                         )  # fmt: skip
-                        last = w + ROWS == columns
-                        w = columns if last else min(w + ROWS, columns - ROWS)
-                    while w < columns:  # fewer than 6 columns in all
+                        last = w + ROWS == map_columns
+                        w = map_columns if last else min(w + ROWS, map_columns - ROWS)
+                    while w < map_columns:  # fewer than 6 in all
                         tile_of_1(
                             image + 4 * w * SW * C, 4 * SW * C, 4 * W * C, 4, KH, run,
-                            b, 4 * FP, start, 0, into + 4 * (w * FP + f), 4 * FP,
+                            b, 4 * F16, start, 0, into + 4 * (w * F16 + f), 4 * F16,
                         )  # fmt: skip
                         w += 1
             for ow in range(OW):
-                _largest(rows, ow * SWP * FP, columns * FP, FP, KHP, KWP, best, won)
+                _largest(
+                    rows, ow * SWP * F16, map_columns * F16, F16, KHP, KWP, best, won
+                )
                 at = uintp(((np.int64(n) * OH + oh) * OW + ow) * F)
                 for f in range(uintp(F)):
                     closed = best[f] <= 0

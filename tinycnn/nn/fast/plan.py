@@ -87,6 +87,11 @@ def agree(model: Layer, plain: Layer, x: Array) -> bool:
     """
     found = []
     for one in (copy.deepcopy(model), copy.deepcopy(plain)):
+        # Fresh biases are all 0 and fresh scales all 1, which would hide their absence.
+        rng = np.random.default_rng(0)
+        for array in one.state().values():
+            if array.ndim == 1:
+                array += rng.uniform(0.1, 0.2, array.shape).astype(array.dtype)
         y = one.forward(x, training=True)
         # Any upstream gradient will do; this one is random enough and needs no seed.
         one.backward(np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape))
