@@ -585,7 +585,9 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "step = progress.epoch * self.batches + progress.batch",
             "step = progress.batch",
         ),
-        Fault("schedule of one epoch", "self.batches * recipe.epochs", "self.batches"),
+        Fault(
+            "schedule of one epoch", "self.batches * self.recipe.epochs", "self.batches"
+        ),
         Fault(
             "grey values not scaled",
             "images.astype(np.float32) / 255",
@@ -673,7 +675,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "if not 0 < value <= most:",
             "if not 0 <= value <= most:",
         ),
-        Fault("underscores in numbers", 'if "_" not in text else math.nan', ""),
+        Fault("underscores in numbers", ' or c == "_"', ""),
         Fault("Ctrl-C is a success", "code = 130", "code = 0"),
     ],
     ("gradcheck.py", "test_gradcheck_command.py"): [
@@ -682,7 +684,9 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "the seed is not passed on", "(layer, x, seed=arguments.seed)", "(layer, x)"
         ),
         Fault(
-            "a traceback for the learner", "except Exception as", "except KeyError as"
+            "a traceback for the learner",
+            "except (Exception, SystemExit) as",
+            "except KeyError as",
         ),
     ],
 }
