@@ -221,3 +221,12 @@ def test_dropout_in_a_network_within_a_network_has_a_number_of_its_own():
     layers = [model.layers[0].layers[0], model.layers[1], model.layers[2].layers[0]]
     assert [(layer.seed, layer.step) for layer in layers] == [(3, 7)] * 3
     assert len({layer.number for layer in layers}) == 3
+
+
+def test_a_network_within_a_network_counts_each_of_its_layers():
+    rng = np.random.default_rng(0)
+    inner = Sequential([Conv2D(1, 4, 3, stride=2, rng=rng), Flatten()])
+    model = Sequential([inner, Dense(36, 2, rng=rng)])
+    first, second = model.summary((8, 8, 1)).splitlines()[1:3]
+    assert first.split()[-1] == "324"  # 3 × 3 places of 3 × 3 weights for 4 filters
+    assert second.split()[-1] == "72"

@@ -133,18 +133,14 @@ class Sequential(Layer):
         Returns
         -------
         str
-            One line a layer, a line of totals, and one that says which layers the plan
-            runs as one step.
+            One line a layer, a line of totals, and one with the steps of the plan.
         """
         x: Array = np.zeros((1, *input_shape), np.float32)
         rows = [("layer", "output shape", "parameters", "multiply-adds")]
         all_parameters = all_multiply_adds = 0
         for number, layer in enumerate(self.layers):
-            x = layer.forward(x)
-            values = [parameter.value for parameter in layer.parameters()]
-            parameters = sum(value.size for value in values)
-            positions = int(np.prod(x.shape[1:-1]))
-            multiply_adds = sum(positions * v.size for v in values if v.ndim >= 2)
+            x, multiply_adds = _forward_and_count(layer, x)
+            parameters = sum(parameter.value.size for parameter in layer.parameters())
             shape = " × ".join(map(str, x.shape[1:]))
             name = f"{number} {type(layer).__name__}"
             rows.append((name, shape, f"{parameters:,}", f"{multiply_adds:,}"))
@@ -154,3 +150,17 @@ class Sequential(Layer):
         table = "\n".join(f"{a:<24}{b:<16}{c:>12}{d:>16}" for a, b, c, d in rows)
         steps = ", ".join(type(step).__name__ for step in self.plan)
         return f"{table}\nfused: {steps}" if self.fuse else table
+
+
+def _forward_and_count(layer: Layer, x: Array) -> tuple[Array, int]:
+    """Return y and the multiply-adds it took."""
+    if isinstance(layer, Sequential):
+        total = 0
+        for inner in layer.layers:
+            x, count = _forward_and_count(inner, x)
+            total += count
+        return x, total
+    y = layer.forward(x)
+    positions = int(np.prod(y.shape[1:-1]))
+    sizes = [p.value.size for p in layer.parameters() if p.value.ndim >= 2]
+    return y, positions * sum(sizes)

@@ -96,6 +96,8 @@ class RunFolder:
             If the checkpoint is damaged.
         """
         try:
+            if self._config.is_fifo():  # reading it could wait for ever
+                raise TypeError("config.json must be a file")
             config = json.loads(self._config.read_text("utf-8"))
             self._settings = json.dumps(config["settings"], sort_keys=True)
             if not isinstance(config.get("data_folder"), str | None):
