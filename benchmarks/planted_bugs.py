@@ -422,8 +422,10 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault("dropout begins at step 0", "= seed, number, step", "= seed, number, 0"),
         Fault("dropout without the seed", "= seed, number, step", "= 0, number, step"),
-        Fault("multiply-adds of biases", "if v.ndim >= 2", "if v.ndim >= 1"),
-        Fault("multiply-adds at every channel", "x.shape[1:-1]", "x.shape[1:]"),
+        Fault(
+            "multiply-adds of biases", "if p.value.ndim >= 2", "if p.value.ndim >= 1"
+        ),
+        Fault("multiply-adds at every channel", "y.shape[1:-1]", "y.shape[1:]"),
         Fault("cast forgets the layers", "layer.cast(dtype)", "pass"),
     ],
     ("nn/gradcheck.py", "nn/test_gradcheck.py"): [
