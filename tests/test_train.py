@@ -475,7 +475,7 @@ def step(*arguments):
         print("the batch was finished", flush=True)
     return original(*arguments)
 fit.train_step = step
-train.run(train.main)
+train.run_command(train.main)
 """
 
 
