@@ -39,7 +39,7 @@ TRAIN = ["-m", "tinycnn.train"]
 OFTEN = """
 from tinycnn import train
 train.SECONDS_BETWEEN_CHECKPOINTS = 0.2
-train.run(train.main)
+train.run_command(train.main)
 """
 TRAIN_SAVING_OFTEN = ["-c", OFTEN]
 
