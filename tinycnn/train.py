@@ -147,7 +147,7 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
     command = ["python", "-m", "tinycnn.train", "--resume", str(run.folder.path)]
     if arguments.resume and arguments.data:  # config.json names where they were
         command += ["--data", str(arguments.data)]
-    stop.deferred = True  # until there is a checkpoint to continue from
+    stop.deferred = True  # from here on a signal waits for the end of its batch
     stop.remedy = f"to continue: {shlex.join(command)}"
     try:
         images_per_second = _loop(run, stop)
