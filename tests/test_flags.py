@@ -11,9 +11,14 @@ from typing import NamedTuple
 
 import pytest
 
-from tinycnn import arguments, evaluate, gradcheck, train
+from tinycnn import arguments, evaluate, gradcheck, recognize, train
 
-COMMANDS = {"train": train.main, "evaluate": evaluate.main, "gradcheck": gradcheck.main}
+COMMANDS = {
+    "train": train.main,
+    "evaluate": evaluate.main,
+    "recognize": recognize.main,
+    "gradcheck": gradcheck.main,
+}
 
 # What the values in the table stand for is made anew for each test.
 MISSING, FILE, FOLDER, FULL_FOLDER, BELOW_FILE = (
@@ -65,6 +70,13 @@ TABLE = [
     Flag("evaluate", "--data", "a folder that exists", [*NO_PATH, FILE]),
     Flag("evaluate", "--images", "a file that exists", [*NO_PATH, FOLDER]),
     Flag("evaluate", "--labels", "a file that exists", [*NO_PATH, FOLDER]),
+    Flag("recognize", "--weights", "a file that exists", [*NO_PATH, FOLDER]),
+    Flag(
+        "recognize",
+        "--annotate",
+        "a folder that exists or can be made",
+        ["", " ", "\t", FILE, BELOW_FILE, TOO_LONG],
+    ),
     Flag("gradcheck", "--seed", "an integer from 0 to", [*NO_INTEGER, str(2**32)]),
     Flag(
         "gradcheck",
@@ -82,7 +94,10 @@ SWITCHES = [
     *[(command, "--json") for command in COMMANDS],
     *[(command, "--help") for command in COMMANDS],
     ("train", "--no-fuse"),
+    ("recognize", "--verbose"),
 ]
+# What is wrong with one of these files stops no other: see test_recognize.py.
+FILES = [("recognize", "FILE")]
 
 CASES = [
     pytest.param(flag, value, id=f"{flag.command} {flag.name} {number}")
@@ -184,8 +199,8 @@ def test_every_flag_of_every_command_is_in_the_table(command, monkeypatch):
     actions = parser_of(command, monkeypatch)._actions
     names = {(action.option_strings or [action.metavar])[-1] for action in actions}
     in_table = {flag.name for flag in TABLE if flag.command == command}
-    switches = {name for owner, name in SWITCHES if owner == command}
-    assert names == in_table | switches
+    others = {name for owner, name in [*SWITCHES, *FILES] if owner == command}
+    assert names == in_table | others
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -214,6 +229,10 @@ def test_an_unknown_or_shortened_flag_is_named(command, unknown, capsys):
 
 def test_training_takes_no_positional_argument(capsys):
     assert "leftover" in refusal("train", ["leftover"], capsys)
+
+
+def test_reading_needs_a_file(capsys):
+    assert "argument FILE: needs at least one" in refusal("recognize", [], capsys)
 
 
 def test_a_value_with_line_breaks_is_still_one_line(capsys):

@@ -72,7 +72,7 @@ def test_the_package_loads_nothing_heavy():
     assert not loaded_after("import tinycnn") & {*HEAVY, "socket", "ssl", "json"}
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "gradcheck"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "recognize", "gradcheck"])
 def test_help_loads_nothing_heavy(command):
     code = (
         "import runpy\n"
@@ -133,6 +133,19 @@ def test_training_loads_no_science_and_no_window_and_opens_no_socket(
     assert {"numpy", "numba", "tinycnn.training.fit"} <= modules
     assert not modules & {"tkinter", "PIL"}
     assert science_in(modules) <= numbas_own
+
+
+def test_reading_needs_no_window_no_training_and_no_socket(tmp_path):
+    code = (
+        f"{NO_SOCKET}\n"
+        "from tinycnn import recognize\n"
+        "assert recognize.main([sys.argv[1], '--annotate', sys.argv[2]]) == 0"
+    )
+    file = tmp_path / "one.json"
+    file.write_text('{"strokes": [[[50, 20], [50, 80]]], "size": [100, 100]}')
+    modules = modules_after(code, str(file), str(tmp_path / "copies"))
+    assert {"tinycnn.reading.reader", "PIL"} <= modules
+    assert not modules & {"tkinter", "tinycnn.training"}
 
 
 def test_a_kernel_runs_where_no_code_can_be_cached_and_there_is_no_home(tmp_path):

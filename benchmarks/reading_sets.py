@@ -1,0 +1,534 @@
+"""The pictures that reading is measured on, each with its truth.
+
+A set is a function that yields items: what the reader is given, the text that is right,
+the box of every digit, and every digit's own image for the ceiling. It is made from a
+folder laid out so; a set whose part is absent raises `MissingError`:
+
+    mnist/       the four files of MNIST (the mirrors are named in `tinycnn.data.mnist`)
+    strokes/crohme-train-numbers.jsonl.gz
+                 numbers as people wrote them on tablets, from the training parts of
+                 CROHME (the competition on recognizing handwritten formulas; TC11 and
+                 Zenodo have it). Gzipped JSON lines, y downward, any unit:
+                 {"text": "125", "digits": [{"label": "1", "strokes": [[[x, y], ...]]}]}
+    cheques/     pictures of cheque amounts, from the training part of ORAND-CAR-A
+                 (the ICFHR 2014 competition HDSRC), with boxes that others added since.
+                 labels.jsonl: {"file": "a.jpg", "text": "125",
+                 "boxes": [[x, y, width, height], ...]}, one for each digit of the text
+
+Item i of a set is made with a generator seeded by the seed and by i, so it is the same
+picture whatever else is measured. Where only some items of a set are asked for, they
+are drawn at random, with the same seed.
+
+Every picture of digits has a kind, the first of these that holds of the truth:
+
+    touching     one piece of ink belongs to two digits
+    broken       a digit's ink has several pieces
+    overlapping  two digits share columns
+    separate     none of it
+
+This file knows data, drawing and truth. It does not know the reader or the network.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from tinycnn.data import DataError, load_mnist
+from tinycnn.ink.normalize import SIDE, normalize, normalize_strokes
+from tinycnn.ink.picture import picture_ink
+from tinycnn.ink.strokes import Strokes
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half open, in pixels
+Random = np.random.Generator
+
+HALF = 0.5  # a pixel with more ink than paper belongs to the digit
+PART = 0.05  # of a digit's ink: a smaller piece of it is a speck
+FAINT = 0.05  # softer than this is nothing that resampling left around a digit
+
+NUMBERS = 2000  # synthetic ones, of each set
+PAPERS = 200  # pictures of each kind of nothing
+TIMED = 50  # pictures
+
+
+class MissingError(Exception):
+    """A part of the folder is not there; the message names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """What the reader is given, and the truth.
+
+    Attributes
+    ----------
+    kind : str
+    given : uint8 array (H, W) or (H, W, 3), or Strokes
+    text : str
+        The D digits, from left to right.
+    boxes : tuple of D boxes
+        In pixels of the picture, or of the strokes' canvas.
+    images : float32 array (D, 28, 28)
+        What the network is shown for the ceiling: every digit's own ink, normalised.
+    """
+
+    kind: str
+    given: NDArray[np.uint8] | Strokes
+    text: str
+    boxes: tuple[Box, ...]
+    images: NDArray[np.float32]
+
+
+# --- the truth -------------------------------------------------------------------
+
+
+def ink_box(ink: NDArray[np.float32]) -> Box:
+    """Return the tight box of the pixels that are more ink than paper.
+
+    Parameters
+    ----------
+    ink : float32 array (H, W)
+        At least one pixel is above 0.5.
+    """
+    rows, columns = (np.flatnonzero((ink > HALF).any(axis=a)) for a in (1, 0))
+    return float(columns[0]), float(rows[0]), columns[-1] + 1.0, rows[-1] + 1.0
+
+
+def kind_of(inks: Sequence[NDArray[np.float32]], boxes: Sequence[Box]) -> str:
+    """Return the kind of a picture of digits.
+
+    Parameters
+    ----------
+    inks : sequence of D float32 arrays (H, W)
+        Every digit's own ink at its place in the picture.
+    boxes : sequence of D boxes
+    """
+    masks = [ink > HALF for ink in inks]
+    pieces, count = ndimage.label(np.logical_or.reduce(masks), np.ones((3, 3)))
+    parts = []
+    for mask in masks:
+        sizes = np.bincount(pieces[mask], minlength=count + 1)
+        parts.append(set(np.flatnonzero(sizes >= max(PART * sizes.sum(), 1)).tolist()))
+    if any(one & other for one, other in combinations(parts, 2)):
+        return "touching"
+    if any(len(part) > 1 for part in parts):
+        return "broken"
+    if any(a[0] < b[2] and b[0] < a[2] for a, b in combinations(boxes, 2)):
+        return "overlapping"
+    return "separate"
+
+
+# --- digits of MNIST, pasted -----------------------------------------------------
+
+
+def mnist(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield MNIST's test digits, one a picture, at random sizes, places and polarity.
+
+    The longer side of a digit is 20 to 300 pixels, as many small ones as large ones
+    (uniform in its logarithm); the picture is 1.3 to 3 times as wide and as high. The
+    image for the ceiling is the original one.
+    """
+    images, labels = _mnist_test(folder)
+    for index, rng in _chosen(len(images), seed, limit):
+        digit = scaled(images[index], np.exp(rng.uniform(np.log(20), np.log(300))))
+        room = (digit.shape * rng.uniform(1.3, 3.0, 2)).astype(int) + 2
+        ink = np.zeros(room, np.float32)
+        y, x = rng.integers(1, room - digit.shape)
+        _paste(ink, digit, y, x)
+        picture = _dark_on_light(ink)
+        boxes = (ink_box(ink),)
+        yield Item(
+            kind_of([ink], boxes),
+            255 - picture if rng.random() < 0.5 else picture,
+            str(labels[index]),
+            boxes,
+            images[index : index + 1].astype(np.float32) / 255,
+        )
+
+
+def numbers(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield numbers of 2 to 8 MNIST test digits with gaps of 0 to 30 % of a width."""
+    yield from _numbers(folder, seed, limit, (0.0, 0.3))
+
+
+def numbers_touching(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield such numbers whose digits overlap by 0 to 15 % of a width."""
+    yield from _numbers(folder, seed, limit, (-0.15, 0.0))
+
+
+def ten_digits(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield pictures of 900×300 with ten MNIST test digits in a row, 60 pixels high."""
+    images, labels = _mnist_test(folder)
+    for _, rng in _chosen(TIMED, seed, limit):
+        picked = rng.integers(0, len(images), 10)
+        yield number(
+            images[picked], labels[picked], 60.0, (0.1, 0.2), rng, size=(900, 300)
+        )
+
+
+def number(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    height: float,
+    gaps: tuple[float, float],
+    rng: Random,
+    size: tuple[int, int] | None = None,
+) -> Item:
+    """Return a picture of MNIST digits in a row, dark on light.
+
+    Each digit is 10 % smaller to 10 % larger than `height` and stands up to 5 % of it
+    off the line. Where digits overlap, the darker ink counts.
+
+    Parameters
+    ----------
+    images : uint8 array (D, 28, 28)
+    labels : uint8 array (D,)
+    height : float
+        Pixels that 20 pixels of MNIST, the longer side of a digit, become.
+    gaps : (float, float)
+        Least and most of the gaps between the boxes of neighbours, a share of the mean
+        of their widths. Below 0 the boxes overlap.
+    rng : numpy Generator
+    size : (int, int) or None
+        Width and height of the picture; None leaves margins of about half a digit.
+
+    Returns
+    -------
+    Item
+    """
+    digits = [scaled(image, height * rng.uniform(0.9, 1.1)) for image in images]
+    boxes = [ink_box(digit) for digit in digits]
+    # Where each box begins and ends, the first at x = 0, the line at y = 0.
+    corners = []
+    x = 0.0
+    for i, (x0, _, x1, y1) in enumerate(boxes):
+        if i > 0:
+            before = boxes[i - 1][2] - boxes[i - 1][0]
+            x += rng.uniform(*gaps) * (before + x1 - x0) / 2
+        corners.append((round(x - x0), round(rng.uniform(-0.05, 0.05) * height - y1)))
+        x += x1 - x0
+    margin = round(0.5 * height)
+    left = min(x for x, _ in corners)
+    top = min(y for _, y in corners)
+    right = max(x + d.shape[1] for (x, _), d in zip(corners, digits, strict=True))
+    bottom = max(y + d.shape[0] for (_, y), d in zip(corners, digits, strict=True))
+    width, depth = size or (right - left + 2 * margin, bottom - top + 2 * margin)
+    across, down = (width - right - left) // 2, (depth - bottom - top) // 2
+    inks = []
+    for digit, (x, y) in zip(digits, corners, strict=True):
+        inks.append(np.zeros((depth, width), np.float32))
+        _paste(inks[-1], digit, y + down, x + across)
+    return _item(
+        _dark_on_light(np.maximum.reduce(inks)),
+        "".join(str(label) for label in labels),
+        inks,
+        [normalize(ink) for ink in inks],
+    )
+
+
+def scaled(image: NDArray[np.uint8], side: float) -> NDArray[np.float32]:
+    """Return the tight ink of an MNIST image whose longer side becomes `side`.
+
+    Parameters
+    ----------
+    image : uint8 array (28, 28)
+    side : float
+        Pixels.
+
+    Returns
+    -------
+    float32 array (H, W)
+        In [0, 1], bicubically resampled.
+    """
+    x0, y0, x1, y1 = ink_box(image / np.float32(255))
+    large = round(SIDE * side / max(x1 - x0, y1 - y0))
+    # Shrinking widens Pillow's kernel, so thin strokes fade rather than vanish.
+    page = Image.fromarray(image).resize((large, large), Image.Resampling.BICUBIC)
+    ink = np.asarray(page, np.float32) / np.float32(255)
+    rows, columns = (np.flatnonzero((ink > FAINT).any(axis=a)) for a in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _numbers(
+    folder: Path, seed: int, limit: int | None, gaps: tuple[float, float]
+) -> Iterator[Item]:
+    """Yield numbers of 2 to 8 digits, 40 to 100 pixels high."""
+    images, labels = _mnist_test(folder)
+    for _, rng in _chosen(NUMBERS, seed, limit):
+        picked = rng.integers(0, len(images), rng.integers(2, 9))
+        height = rng.uniform(40, 100)
+        yield number(images[picked], labels[picked], height, gaps, rng)
+
+
+def _mnist_test(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    try:
+        digits = load_mnist(folder / "mnist")
+    except DataError as error:
+        raise MissingError(str(error)) from error
+    return digits.test_images, digits.test_labels
+
+
+# --- numbers of CROHME -----------------------------------------------------------
+
+
+def crohme_pictures(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield CROHME's numbers drawn as pictures, dark on light.
+
+    A number is 60 to 120 pixels high, its pen 4 to 10 % of that wide.
+    """
+    for strokes, text, inks, _ in _crohme(folder, seed, limit):
+        images = [normalize(ink) for ink in inks]
+        yield _item(_dark_on_light(strokes.draw()), text, inks, images)
+
+
+def crohme_strokes(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield the same numbers as strokes, digit after digit."""
+    for strokes, text, inks, digits in _crohme(folder, seed, limit):
+        yield _item(strokes, text, inks, [normalize_strokes(d) for d in digits])
+
+
+def place_strokes(
+    digits: Sequence[Sequence[NDArray[np.float64]]],
+    height: float,
+    pen_width: float,
+) -> list[list[NDArray[np.float64]]]:
+    """Scale a number's strokes, and move them half its height off the corner.
+
+    Parameters
+    ----------
+    digits : sequence of D lists of float arrays (P, 2)
+        In any unit, y downward.
+    height : float
+        Of the number with its ink, pixels.
+    pen_width : float
+        Pixels.
+
+    Returns
+    -------
+    list of D lists of float arrays (P, 2)
+        In pixels.
+    """
+    everything = np.concatenate([stroke for digit in digits for stroke in digit])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    scale = (height - pen_width) / (high - low)[1]
+    edge = height / 2 + pen_width / 2
+    return [[(stroke - low) * scale + edge for stroke in digit] for digit in digits]
+
+
+def _crohme(
+    folder: Path, seed: int, limit: int | None
+) -> Iterator[tuple[Strokes, str, list[NDArray[np.float32]], Any]]:
+    """Yield strokes, text, and every digit's ink alone and points."""
+    written = _json_lines(folder / "strokes" / "crohme-train-numbers.jsonl.gz")
+    for index, rng in _chosen(len(written), seed, limit):
+        height = rng.uniform(60, 120)
+        pen_width = height * rng.uniform(0.04, 0.1)
+        points = [
+            [np.array(stroke, np.float64) for stroke in digit["strokes"]]
+            for digit in written[index]["digits"]
+        ]
+        digits = place_strokes(points, height, pen_width)
+        furthest = np.concatenate([s for digit in digits for s in digit]).max(axis=0)
+        across, down = np.ceil(furthest + height / 2 + pen_width / 2).astype(int)
+        size = int(across), int(down)
+        inks = [_by_pen(digit, pen_width, size).draw() for digit in digits]
+        everything = [stroke for digit in digits for stroke in digit]
+        strokes = _by_pen(everything, pen_width, size)
+        yield strokes, written[index]["text"], inks, digits
+
+
+def _by_pen(
+    points: Sequence[NDArray[np.float64]], pen_width: float, size: tuple[int, int]
+) -> Strokes:
+    return Strokes(tuple(points), (pen_width,) * len(points), size)
+
+
+# --- cheques ---------------------------------------------------------------------
+
+
+def cheques(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield cheque amounts.
+
+    No digit's own ink is known here: all ink within its box counts as its own, for the
+    kind and for the ceiling. A few of the labels are wrong.
+    """
+    labelled = _json_lines(folder / "cheques" / "labels.jsonl")
+    for index, _ in _chosen(len(labelled), seed, limit):
+        entry = labelled[index]
+        try:
+            with Image.open(folder / "cheques" / entry["file"]) as page:
+                picture = np.asarray(page.convert("RGB"))
+        except OSError as error:
+            raise MissingError(f"cheques: {error}") from error
+        ink = picture_ink(picture)
+        boxes = [(x, y, x + w, y + h) for x, y, w, h in entry["boxes"]]
+        inks = [_within(ink.values, box, ink.scale) for box in boxes]
+        yield Item(
+            kind_of(inks, boxes),
+            picture,
+            entry["text"],
+            tuple(boxes),
+            np.stack([normalize(own) for own in inks]),
+        )
+
+
+def _within(values: NDArray[np.float32], box: Box, scale: float) -> NDArray[np.float32]:
+    """Return ink (H, W) with nothing left outside a box in pixels of the picture."""
+    x0, y0, x1, y1 = (max(round(edge / scale), 0) for edge in box)
+    own = np.zeros_like(values)
+    own[y0:y1, x0:x1] = values[y0:y1, x0:x1]
+    return own
+
+
+# --- pictures without a digit ----------------------------------------------------
+
+
+def nothing(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:  # noqa: ARG001
+    """Yield pictures that hold no digit; they need no folder.
+
+    `limit` counts those of one kind.
+    """
+    for i, (kind, draw) in enumerate(PAPER.items()):
+        for _, rng in _chosen(PAPERS, seed + i, limit):
+            shape = int(rng.integers(100, 401)), int(rng.integers(200, 901))
+            grey = np.clip(draw(shape, rng), 0, 255).astype(np.uint8)
+            yield Item(kind, grey, "", (), np.zeros((0, SIDE, SIDE), np.float32))
+
+
+def _blank(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
+    """Return paper of any one grey, from black to white."""
+    return np.full(shape, rng.uniform(0, 255))
+
+
+def _noise(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
+    """Return a grain of 2 to 25 grey levels, fine or of a few pixels."""
+    grain = ndimage.gaussian_filter(rng.normal(size=shape), rng.choice([0, 0.7, 1.5]))
+    return rng.uniform(30, 225) + grain / grain.std() * rng.uniform(2, 25)
+
+
+def _lined(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
+    """Return ruled lines 20 to 60 pixels apart, a little noisy."""
+    spacing, thick = int(rng.integers(20, 61)), int(rng.integers(1, 4))
+    on_a_line = (np.arange(shape[0]) + rng.integers(spacing)) % spacing < thick
+    paper = np.full(shape, rng.uniform(225, 255))
+    paper[on_a_line] = rng.uniform(60, 210)
+    return paper + rng.normal(size=shape) * rng.uniform(0, 4)
+
+
+def _squared(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
+    """Return squares of 15 to 50 pixels, a little noisy."""
+    spacing, thick = int(rng.integers(15, 51)), int(rng.integers(1, 4))
+    rows, columns = (
+        (np.arange(length) + rng.integers(spacing)) % spacing < thick
+        for length in shape
+    )
+    paper = np.full(shape, rng.uniform(225, 255))
+    paper[rows[:, None] | columns] = rng.uniform(60, 210)
+    return paper + rng.normal(size=shape) * rng.uniform(0, 4)
+
+
+def _shaded(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
+    """Return light from one side and the soft shadow of a hand."""
+    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    angle, at = rng.uniform(0, 2 * np.pi), rng.uniform(-1, 1, 2)
+    slope = (x * np.cos(angle) + y * np.sin(angle)) * rng.uniform(10, 60)
+    far = (x - at[0]) ** 2 + (y - at[1]) ** 2
+    shadow = np.exp(-far / rng.uniform(0.1, 1.0)) * rng.uniform(20, 120)
+    return rng.uniform(180, 240) + slope - shadow + rng.normal(size=shape) * 2
+
+
+def _specks(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
+    """Return 1 to 60 dark dots, 1 to 5 pixels across, on white paper."""
+    dots = [rng.uniform(0, 1, (1, 2)) * shape[::-1] for _ in range(rng.integers(1, 61))]
+    widths = rng.uniform(1, 5, len(dots)).tolist()
+    return _drawn(dots, widths, shape)
+
+
+def _scribbles(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
+    """Return one to three tangles of a pen, 60 to 200 pixels across.
+
+    A tangle is a sum of sine waves, with too many turns for a digit.
+    """
+    tangles = []
+    turns = np.arange(3, 12)[:, None, None]
+    t = np.linspace(0, 2 * np.pi, 300)[:, None]
+    for _ in range(rng.integers(1, 4)):
+        sizes = rng.normal(size=(9, 1, 2)) / np.sqrt(turns)
+        wave = (sizes * np.sin(turns * t + rng.uniform(0, 7, (9, 1, 2)))).sum(axis=0)
+        wave *= rng.uniform(60, 200) / np.ptp(wave, axis=0).max()
+        # The whole tangle lies within the picture if it is small enough for it.
+        low, high = -wave.min(axis=0) + 8, np.array(shape[::-1]) - wave.max(axis=0) - 8
+        tangles.append(wave + rng.uniform(low, np.maximum(low, high)))
+    return _drawn(tangles, [rng.uniform(2, 8)] * len(tangles), shape)
+
+
+def _drawn(
+    points: Sequence[NDArray[np.float64]], widths: list[float], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return strokes in black on white paper (H, W)."""
+    strokes = Strokes(tuple(points), tuple(widths), (shape[1], shape[0]))
+    return 255 * (1 - strokes.draw().astype(np.float64))
+
+
+PAPER: dict[str, Callable[[tuple[int, int], Random], NDArray[np.float64]]] = {
+    "blank": _blank,
+    "noise": _noise,
+    "lined": _lined,
+    "squared": _squared,
+    "shaded": _shaded,
+    "specks": _specks,
+    "scribbles": _scribbles,
+}
+
+
+# --- what the sets share ---------------------------------------------------------
+
+
+def _chosen(count: int, seed: int, limit: int | None) -> Iterator[tuple[int, Random]]:
+    """Yield the indices of all items or of some, each with its own generator."""
+    indices = np.arange(count)
+    if limit is not None and limit < count:
+        rng = np.random.default_rng(seed)
+        indices = np.sort(rng.choice(count, limit, replace=False))
+    for index in indices.tolist():
+        yield index, np.random.default_rng([seed, index])
+
+
+def _item(
+    given: NDArray[np.uint8] | Strokes,
+    text: str,
+    inks: Sequence[NDArray[np.float32]],
+    images: Sequence[NDArray[np.float32]],
+) -> Item:
+    """Return an item whose boxes and kind follow from every digit's own ink."""
+    boxes = tuple(ink_box(ink) for ink in inks)
+    return Item(kind_of(inks, boxes), given, text, boxes, np.stack(images))
+
+
+def _paste(
+    ink: NDArray[np.float32], digit: NDArray[np.float32], y: int, x: int
+) -> None:
+    """Put a digit's ink (h, w) into a picture's (H, W), which has room for it."""
+    ink[y : y + digit.shape[0], x : x + digit.shape[1]] = digit
+
+
+def _dark_on_light(ink: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(255 * (1 - ink)).astype(np.uint8)
+
+
+def _json_lines(path: Path) -> list[Any]:
+    """Return the objects of a file of JSON lines, gzipped or not."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MissingError(f"{path}: {error.strerror or error}") from error
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    return [json.loads(line) for line in content.splitlines()]

@@ -1,0 +1,181 @@
+"""Laws of the ink that is found on paper, on small pictures drawn here.
+
+They know `find_ink` and how to draw a stroke. They know no file and no network.
+"""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tinycnn.ink.paper import find_ink
+
+H, W = 90, 130
+
+
+def draw_seven(height: int = H, width: int = W, pen: float = 5.0) -> np.ndarray:
+    """Return the ink of a 7 with soft edges, (height, width) in [0, 1]."""
+    y, x = np.mgrid[0:height, 0:width] / height
+    bar = np.maximum(np.abs(y - 0.25), np.abs(x - 0.7) - 0.2)
+    along = np.clip((y - 0.25) / 0.5, 0, 1)
+    stem = np.hypot(x - (0.9 - 0.3 * along), y - (0.25 + 0.5 * along))
+    distance = np.minimum(bar, stem) * height
+    return np.clip(pen / 2 + 0.5 - distance, 0, 1).astype(np.float32)
+
+
+def rounded(grey: np.ndarray) -> np.ndarray:
+    """Return grey levels as a file of 8 bits would hold them."""
+    return (np.round(np.clip(grey, 0, 1) * 255) / 255).astype(np.float32)
+
+
+def agreement(ink: np.ndarray, true: np.ndarray) -> float:
+    """Return intersection over union of what is more than half ink."""
+    found, drawn = ink > 0.4, true > 0.4
+    return float((found & drawn).sum() / (found | drawn).sum())
+
+
+def biggest_piece(ink: np.ndarray) -> int:
+    """Return the pixels of the largest connected piece of ink."""
+    labels, _ = ndimage.label(ink > 0.2, np.ones((3, 3)))
+    return int(np.bincount(labels.ravel())[1:].max(initial=0))
+
+
+def shade() -> np.ndarray:
+    """Return light that falls off to a corner by half."""
+    y, x = np.mgrid[0:H, 0:W]
+    return 1 - 0.5 * (x / W + y / H) / 2
+
+
+def ruled(pitch: int, thickness: int, tilt: float = 0.0) -> np.ndarray:
+    """Return which pixels lie on ruled lines."""
+    y, x = np.mgrid[0:H, 0:W]
+    return (y + tilt * x + pitch / 3) % pitch < thickness
+
+
+@pytest.mark.parametrize("paper", [0.0, 0.2, 0.7, 1.0])
+@pytest.mark.parametrize("contrast", [-1.0, -0.4, 0.4, 1.0])
+def test_grey_levels_survive_on_clean_paper(paper, contrast):
+    pen = paper + contrast
+    if not 0 <= pen <= 1:
+        pen = 1 - paper if abs(1 - 2 * paper) >= 0.4 else paper - 0.4
+    true = draw_seven()
+    ink = find_ink(rounded(paper + (pen - paper) * true))
+    np.testing.assert_allclose(ink, true, atol=1.1 / 255 / abs(pen - paper))
+
+
+def test_what_comes_out_is_float32_in_the_unit_range():
+    for grey in (draw_seven(), shade() * (1 - 0.5 * draw_seven())):
+        ink = find_ink(grey.astype(np.float32))
+        assert ink.dtype == np.float32
+        assert ink.shape == grey.shape
+        assert ink.min() >= 0
+        assert ink.max() <= 1
+
+
+def test_the_picture_is_not_edited():
+    for grey in (rounded(1 - draw_seven()), rounded(shade() * (1 - draw_seven()))):
+        before = grey.copy()
+        find_ink(grey)
+        np.testing.assert_array_equal(grey, before)
+
+
+def test_a_thick_digit_in_a_tight_crop_is_still_the_ink():
+    true = draw_seven(pen=18)[12:78, 38:126]
+    assert (true > 0.5).mean() > 0.28
+    for grey in (true, 1 - true):
+        np.testing.assert_allclose(find_ink(rounded(grey)), true, atol=0.01)
+
+
+@pytest.mark.parametrize("light_on_dark", [False, True])
+def test_shade_is_no_ink(light_on_dark):
+    true = draw_seven()
+    grey = shade() * (1 - 0.4 * true)
+    ink = find_ink(rounded(1 - grey if light_on_dark else grey))
+    assert agreement(ink, true) > 0.75
+    assert ink[:, :30].max() == 0
+
+
+def test_the_edge_of_a_shadow_is_no_ink():
+    true = draw_seven()
+    x = np.arange(W)
+    shadow = 1 - 0.35 / (1 + np.exp(-(x - 75) / 3))
+    ink = find_ink(rounded(0.9 * shadow * (1 - 0.6 * true)))
+    assert agreement(ink, true) > 0.7
+    assert ink[:, :30].max() == 0
+
+
+def test_a_pencil_is_read_on_shaded_paper():
+    true = draw_seven()
+    noise = np.random.default_rng(1).normal(0, 0.008, (H, W))
+    assert agreement(find_ink(rounded(shade() * (1 - 0.18 * true) + noise)), true) > 0.6
+
+
+def test_a_pattern_vanishes_under_the_strokes():
+    true = draw_seven()
+    y, x = np.mgrid[0:H, 0:W]
+    pattern = 1 - 0.12 * (np.sin(0.9 * y + 2 * np.sin(x / 9)) > 0.4)
+    ink = find_ink(rounded(0.8 * pattern * (1 - 0.7 * true)))
+    assert agreement(ink, true) > 0.7
+    assert ink[:, :30].max() == 0
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("blur", [0, 1, 2])
+def test_noise_is_nothing(sigma, blur):
+    for seed in range(5):
+        noise = np.random.default_rng(seed).normal(size=(H, W))
+        noise = ndimage.gaussian_filter(noise, blur) if blur else noise
+        grey = rounded(0.6 + sigma * noise / noise.std())
+        assert biggest_piece(find_ink(grey)) < 20
+
+
+@pytest.mark.parametrize("density", [0.01, 0.1, 0.3])
+def test_salt_and_pepper_are_specks_at_most(density):
+    rng = np.random.default_rng(2)
+    grey = np.where(rng.random((H, W)) < density, rng.integers(0, 2, (H, W)), 0.7)
+    assert biggest_piece(find_ink(rounded(grey))) < 20
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
+def test_blank_is_nothing(level):
+    noise = np.random.default_rng(3).normal(0, 0.004, (H, W))
+    for grey in (np.full((H, W), level), level + noise, level * shade()):
+        assert not find_ink(rounded(grey)).any()
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.03])
+@pytest.mark.parametrize("level", [0.3, 0.75])
+def test_ruled_lines_vanish_and_strokes_stay_whole(tilt, level):
+    true = draw_seven()
+    lines = np.where(ruled(28, 2, tilt), level, 1.0)
+    ink = find_ink(rounded(np.minimum(0.95 * lines, 0.95 - 0.85 * true)))
+    assert biggest_piece(ink[:, :30]) < 8
+    assert agreement(ink, true) > 0.75
+    assert biggest_piece(ink) > 0.85 * (true > 0.5).sum()
+
+
+def test_squares_alone_are_nothing():
+    y, x = np.mgrid[0:H, 0:W]
+    grey = np.where((y % 22 < 2) | (x % 22 < 2), 0.5, 0.95)
+    assert biggest_piece(find_ink(rounded(grey))) < 8
+
+
+@pytest.mark.parametrize(
+    ("margin", "turned"), [(0, False), (1, False), (12, False), (12, True)]
+)
+def test_a_lone_straight_stroke_is_no_ruled_line(margin, turned):
+    true = np.zeros((100, 70), np.float32)
+    true[margin : 100 - margin, 33:37] = 1
+    true = true.T if turned else true
+    np.testing.assert_allclose(find_ink(rounded(1 - 0.9 * true)), true, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (1, 1), (1, 40), (40, 1), (2, 3), (5, 200)])
+def test_pictures_of_any_shape_are_taken(shape):
+    rng = np.random.default_rng(4)
+    for grey in (np.ones(shape), rng.random(shape), np.indices(shape).sum(0) / 240):
+        assert find_ink(grey.astype(np.float32)).shape == shape
+
+
+def test_the_same_picture_gives_the_same_ink():
+    grey = rounded(shade() * (1 - 0.5 * draw_seven()))
+    np.testing.assert_array_equal(find_ink(grey), find_ink(grey.copy()))

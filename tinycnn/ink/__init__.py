@@ -1,0 +1,1 @@
+"""Pictures and strokes become ink. Knows nothing of networks."""

@@ -1,0 +1,375 @@
+"""Ink is told from paper: polarity, shade, pattern, noise, ruled lines.
+
+A clean picture (flat paper) is only stretched, so that its grey levels survive.
+Any other paper is estimated and divided out first.
+
+It knows a grey picture. It does not know files, colours, strokes or digits.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Grey = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
+
+LEAST_CONTRAST = 0.06  # of the range from black to white: anything fainter is no ink
+WORKING_SIDE = 480  # decisions are made on a picture hardly longer than this
+LEVELS = np.arange(256)
+EIGHT = np.ones((3, 3), bool)
+DARKEST = 0.4  # paper darker than this does not make its noise ink
+COVERED = 0.75  # of the strips that a ruled line fills
+STEEPEST = 0.045  # a ruled line drops at most this much a pixel: 2.6 degrees
+
+
+def find_ink(grey: Grey) -> Grey:
+    """Return the ink of a grey picture.
+
+    Parameters
+    ----------
+    grey : float32 array (H, W)
+        In [0, 1], 1 = white. Dark ink on light paper or the reverse.
+
+    Returns
+    -------
+    float32 array (H, W)
+        In [0, 1]: 1 is ink, 0 is paper, edges are soft. All 0 where there is no ink.
+    """
+    if grey.size == 0 or float(np.ptp(grey)) < LEAST_CONTRAST:
+        return np.zeros(grey.shape, np.float32)
+    ink = _ink_on_flat_paper(grey)
+    if ink is None:
+        ink = _ink_on_uneven_paper(grey)
+    return _without_rules(ink)
+
+
+def _ink_on_flat_paper(grey: Grey) -> Grey | None:
+    """Return the ink on paper of one grey level, or None where the paper is not flat.
+
+    A histogram decides, so that a clean picture costs little, and the answer is linear
+    in the grey levels, so that they survive.
+    """
+    levels = (grey * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    counts = np.bincount(levels.ravel(), minlength=256)
+    paper = _paper_level(levels, counts)
+    band = slice(max(paper - 4, 0), paper + 5)
+    near = counts[band]
+    if near.sum() < 0.2 * levels.size:
+        return None
+    dark = bool(counts @ (LEVELS - paper) ** 3 <= 0)
+    present = np.flatnonzero(counts)
+    contrast = abs(paper - int(present[0] if dark else present[-1]))
+    if contrast < 255 * LEAST_CONTRAST:
+        return None
+    depth = (paper - LEVELS if dark else LEVELS - paper) / contrast
+    beyond = np.abs(LEVELS - paper) > 4
+    strong = counts[depth > 0.5].sum()
+    faint = counts[beyond & (depth > 0) & (depth < 0.45)].sum()
+    wrong = counts[beyond & (depth < 0)].sum()
+    if faint > 1.5 * strong or wrong > min(0.4 * strong, 0.05 * near.sum()):
+        return None  # shade or noise: more than the soft edges of ink would explain
+    half = paper + contrast * (0.5 - dark)
+    # A shadow takes little more than half the light: what is darker is a broad pen.
+    lightest = paper if dark else paper + contrast
+    ink_mask = levels < half if dark else levels > half
+    if not _strokelike(ink_mask, maybe_shadow=contrast < 0.6 * lightest):
+        return None
+    # Compression leaves ripples about the paper; where there are none, none are cut.
+    ripple = np.abs(LEVELS[band] - paper) @ near / near.sum()
+    floor = 0.0 if counts[paper] > 0.9 * near.sum() else 2 * float(ripple)
+    scale = np.float32(255 / (contrast - floor))
+    ink: Grey = (grey - np.float32(paper / 255)) * (-scale if dark else scale)
+    ink -= np.float32(floor / (contrast - floor))
+    np.clip(ink, 0, 1, out=ink)
+    return ink
+
+
+def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
+    """Return the grey level of the paper: what most of the border is, if it is plain.
+
+    Ink that fills a tight crop may be more than the paper, or most of the border, but
+    seldom both.
+    """
+    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    window = np.ones(9)
+    edge = np.convolve(np.bincount(border, minlength=256), window, "same") / border.size
+    whole = np.convolve(counts, window, "same") / levels.size
+    share = edge + whole + 1 * ((edge > 0.75) & (whole > 0.2))
+    around = int(share.argmax())
+    start = max(around - 4, 0)
+    return start + int(counts[start : around + 5].argmax())
+
+
+def _strokelike(ink: Mask, *, maybe_shadow: bool) -> bool:
+    """Return whether the ink is made of strokes: neither grains nor slabs of shadow."""
+    beside = (ink[:, 1:] & ink[:, :-1]).sum(), (ink[1:] & ink[:-1]).sum()
+    if max(beside) < 0.5 * ink.sum():
+        return False
+    border = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
+    if maybe_shadow and border.mean() > 0.12:
+        return False
+    factor = -(-max(ink.shape) // 64)
+    small = ink[factor // 2 :: factor, factor // 2 :: factor]
+    broadest = 0.22 if maybe_shadow else 0.42
+    side = max(2, int(broadest * (small.shape[0] * small.shape[1]) ** 0.5))
+    return not ndimage.minimum_filter(small, side, mode="constant", cval=0).any()
+
+
+def _ink_on_uneven_paper(grey: Grey) -> Grey:
+    """Return the ink on paper with shade, pattern or noise.
+
+    The paper is estimated and divided out, as Lu, Su and Tan (2010) do for documents;
+    what remains is split in two, and a component is ink if it is strong somewhere.
+    """
+    factor = -(-max(grey.shape) // WORKING_SIDE)
+    small = _reduced(grey, factor)
+    if _is_light_on_dark(small):
+        grey, small = 1 - grey, 1 - small
+    paper, cell = _paper(small)
+    found = _strokes(_depth(small, paper, cell))
+    if found is None:
+        return np.zeros(grey.shape, np.float32)
+    strokes, low, full = found
+    if factor > 1:
+        strokes = np.repeat(np.repeat(strokes, factor, 0), factor, 1)
+        strokes = strokes[: grey.shape[0], : grey.shape[1]]
+    ink = _depth(grey, paper, cell * factor)
+    ink = np.clip((ink - np.float32(low)) * np.float32(1 / (full - low)), 0, 1)
+    return np.asarray(ink * strokes, np.float32)
+
+
+def _depth(grey: Grey, paper: Grey, cell: int) -> Grey:
+    """Return how much darker than its paper each pixel is, as a share of the paper."""
+    light = _enlarged(paper, cell, grey.shape)
+    return np.asarray((light - grey) / np.maximum(light, DARKEST), np.float32)
+
+
+def _reduced(grey: Grey, factor: int) -> Grey:
+    """Return the means of blocks of factor × factor pixels; edges are repeated."""
+    if factor == 1:
+        return grey
+    H, W = grey.shape
+    padded = np.pad(grey, ((0, -H % factor), (0, -W % factor)), "edge")
+    rows = np.add.reduceat(padded, np.arange(0, len(padded), factor), axis=0)
+    blocks: Grey = rows.reshape(len(rows), -1, factor).sum(axis=2)
+    return np.asarray(blocks / factor**2, np.float32)
+
+
+def _enlarged(small: Grey, cell: int, shape: tuple[int, ...]) -> Grey:
+    """Return what `_reduced` made small, interpolated: two small matrix products."""
+    down, across = (_hats(n, cell, N) for n, N in zip(small.shape, shape, strict=True))
+    return np.asarray(down @ small @ across.T, np.float32)
+
+
+def _hats(n: int, cell: int, length: int) -> Grey:
+    """Return the (length, n) matrix that interpolates the values of n cells."""
+    place = np.clip((np.arange(length) + 0.5) / cell - 0.5, 0, n - 1)
+    weight = 1 - np.abs(place[:, None] - np.arange(n))
+    return np.asarray(np.maximum(weight, 0), np.float32)
+
+
+def _is_light_on_dark(small: Grey) -> bool:
+    """Return whether the ink is lighter than its paper.
+
+    Ink is the minority wherever one looks, so it is what a median takes away. The
+    median also keeps the edge of a shadow, which then says nothing.
+    """
+    coarse = _reduced(small, -(-min(small.shape) // 20))
+    size = max(3, min(coarse.shape) // 3)
+    wide, inner = _continued(coarse, size)
+    residual = (wide - ndimage.median_filter(wide, size))[inner]
+    return float((residual**3).sum()) > 0
+
+
+def _paper(small: Grey) -> tuple[Grey, int]:
+    """Return how bright the paper is in cells of the picture, and their side.
+
+    A grey closing with a window wider than a stroke takes the strokes out and leaves
+    shade, and the edge of a shadow, where they are.
+    """
+    cell = max(1, min(small.shape) // 48)
+    coarse = _reduced(small, cell)
+    coarse = ndimage.gaussian_filter(coarse, 0.7, mode="nearest")
+    size = max(3, int(0.35 * min(coarse.shape)))
+    wide, inner = _continued(coarse, size)
+    closed = ndimage.grey_closing(np.minimum(wide, coarse.max()), (size, size))
+    return closed[inner], cell
+
+
+def _continued(grey: Grey, margin: int) -> tuple[Grey, tuple[slice, slice]]:
+    """Return the picture with a margin around it, and where it lies in there.
+
+    In the margin shade goes on as it was going.
+    """
+    margin = min(margin, *(n - 1 for n in grey.shape))
+    wide = np.pad(grey, margin, "reflect", reflect_type="odd")
+    H, W = grey.shape
+    return wide, (slice(margin, margin + H), slice(margin, margin + W))
+
+
+def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
+    """Return where strokes are, and the depths of paper and of full ink, or None."""
+    smooth = ndimage.gaussian_filter(depth, 0.7, mode="nearest", truncate=3)
+    low, high = float(smooth.min()), float(smooth.max())
+    width = max(high - low, 1e-6) / 255
+    bins = ((smooth - np.float32(low)) * np.float32(1 / width)).astype(np.uint8)
+    counts = np.bincount(bins.ravel(), minlength=256)
+    split, needed = 0, 3.0
+    for _ in range(3):
+        split += _otsu(counts[split:])
+        middle, full = _quantile(counts[:split]), split + _quantile(counts[split:])
+        away = np.abs(LEVELS[:split] - middle).astype(int)
+        noise = 1.48 * _quantile(np.bincount(away, counts[:split]))
+        share = counts[split:].sum() / smooth.size
+        if share < 0.42 and full - middle > needed * noise:
+            break
+        needed = 5.0  # the tail of noise looks a little like ink: ask more of it
+    else:
+        return None
+    if (full - middle) * width < LEAST_CONTRAST:
+        return None
+    labels, count = ndimage.label(bins >= split, EIGHT)
+    area = np.bincount(labels.ravel(), minlength=count + 1)
+    peak = np.bincount(labels[bins > (split + full) / 2], minlength=count + 1)
+    keep = (area >= 6) & (peak > 0)
+    keep[0] = False
+    if keep.sum() > 30 and area[keep].mean() < 30:
+        return None  # grains: nobody writes so many digits so small
+    strokes = ndimage.maximum_filter(keep[labels], 3)
+    paper = middle + 0.45 * (split - middle)
+    # Full ink is the darkest of it: the middle of it would make every stroke flat.
+    full = split + _quantile(counts[split:], 0.95)
+    return strokes, low + paper * width, low + full * width
+
+
+def _quantile(counts: NDArray[Any], share: float = 0.5) -> int:
+    """Return the level of a histogram that a share of the pixels do not exceed."""
+    below = np.cumsum(counts)
+    return int(np.searchsorted(below, below[-1] * share))
+
+
+def _otsu(counts: NDArray[np.int64]) -> int:
+    """Return where the upper of two classes best begins (Otsu 1979)."""
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    total = np.cumsum(counts * np.arange(len(counts)))
+    both = np.maximum(below, 1) * np.maximum(above, 1)
+    between = (total[-1] * below - total[:-1] * counts.sum()) / both**0.5
+    return 1 + int(np.argmax(between**2 * (below > 0) * (above > 0)))
+
+
+def _without_rules(ink: Grey) -> Grey:
+    """Return the ink without ruled lines, where they are surely ruled lines.
+
+    A digit may be one long straight stroke itself. So a lone line counts only along the
+    long side of the picture, and vertical lines only where they make squares with the
+    horizontal ones.
+    """
+    H, W = ink.shape
+    mask = (ink > 0.2).view(np.uint8)
+    rows, n_rows = _rules(mask)
+    if n_rows < (1 if W >= 1.5 * H else 2):
+        return ink
+    columns, _ = _rules(mask.T) if n_rows > 1 else ([], 0)
+    if len(columns) < max(2, 0.5 * len(rows) * W / H):
+        columns = []
+    ink, ruled = ink.copy(), np.zeros(ink.shape, bool)
+    for rule in rows:
+        _erase(ink, ruled, rule)
+    for rule in columns:
+        _erase(ink.T, ruled.T, rule)
+    # What is left of a line has no ink beyond it.
+    labels, count = ndimage.label(ink > 0.05, EIGHT)
+    area = np.bincount(labels.ravel(), minlength=count + 1)
+    beyond = np.bincount(labels[~ruled], minlength=count + 1)
+    crumb = beyond < np.maximum(0.3 * area, 4)
+    crumb[0] = False
+    return np.where(crumb[labels], np.float32(0), ink)
+
+
+def _rules(mask: NDArray[np.uint8]) -> tuple[list[Rule], int]:
+    """Return the nearly horizontal ruled lines, and how many cross the whole picture.
+
+    The picture is cut into strips. A rule fills its row in nearly every strip, at one
+    slope, and is thin (a coarse Radon transform).
+    """
+    H, W = mask.shape
+    n = min(16, W // 6)  # strips
+    if n < 8 or H < 24:
+        return [], 0
+    starts = np.linspace(0, W, n, endpoint=False).astype(int)
+    widths = np.diff(starts, append=W)
+    slack = max(3, 1 + int(STEEPEST * widths.max()))  # the drop of a rule in a strip
+    tall = ndimage.maximum_filter1d(mask, slack, axis=0)
+    filled = np.add.reduceat(tall, starts, axis=1, dtype=np.int32) > 0.85 * widths
+    if filled.any(axis=0).mean() < COVERED:
+        return [], 0
+    thickest = slack - 1 + max(3, 0.05 * min(H, W))
+    centres = starts + widths / 2
+    reach = int(STEEPEST * W) + 1
+    margin = ((0, 0), (2 * reach, 2 * reach))
+    padded = np.pad(filled.T.astype(np.uint8), margin)
+    within = np.pad(np.ones((n, H), np.uint8), margin)
+    best: tuple[list[Rule], int] = [], 0
+    most = 0.0
+    for drop in range(-reach, reach + 1, max(1, slack // 3)):
+        shifts = np.round(drop / W * centres).astype(int) + reach
+        pieces = [(i, slice(s, s + H + 2 * reach)) for i, s in enumerate(shifts)]
+        count = np.add.reduce([padded[piece] for piece in pieces])
+        if count.max() < COVERED * 0.2 * n:
+            continue
+        inside = np.add.reduce([within[piece] for piece in pieces])
+        covered = (count >= COVERED * inside) & (inside > 0.2 * n)
+        edges = np.flatnonzero(np.diff(covered, prepend=False, append=False))
+        runs = [(a, b) for a, b in edges.reshape(-1, 2) if b - a <= thickest]
+        score = sum(int(count[a:b].max()) for a, b in runs) - 0.01 * abs(drop)
+        if score > most:
+            most = score
+            whole = sum(bool(inside[a:b].min() > 0.75 * n) for a, b in runs)
+            best = (
+                [
+                    ((a + b - 1) / 2 - reach, drop / W, max(1, int(b - a) - slack + 1))
+                    for a, b in runs
+                ],
+                whole,
+            )
+    return best
+
+
+def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
+    """Take one nearly horizontal rule out of the ink; strokes across it stay.
+
+    `ruled` becomes true where it was.
+    """
+    row, slope, thickness = rule
+    H, W = ink.shape
+    middle = np.round(row + slope * np.arange(W)).astype(int)
+    columns = np.flatnonzero((middle >= 0) & (middle < H))
+    R = thickness + 3
+    places = middle[columns] + np.arange(-R, R + 1)[:, None]
+    inside = (places >= 0) & (places < H)
+    places = np.clip(places, 0, H - 1)
+    window = np.where(inside, ink[places, columns], 0)
+    # Along most of its length the rule lies on bare paper: the median is the rule.
+    whole = np.maximum(1.5 * np.median(window, axis=1), 0.2)
+    line = np.empty_like(window)
+    for part in np.array_split(np.arange(len(columns)), min(8, len(columns))):
+        line[:, part] = np.minimum(np.median(window[:, part], axis=1), whole)[:, None]
+    covered = ndimage.maximum_filter1d(line, 3, axis=0) > 0.05
+    # A stroke that crosses is seen on both sides of the line, perhaps slanted.
+    first = np.argmax(covered, axis=0)
+    last = 2 * R - np.argmax(covered[::-1], axis=0)
+    slant = 2 * (thickness // 2) + 3
+    sides = (
+        ndimage.maximum_filter1d(window[np.clip(at, 0, 2 * R), columns], slant)
+        for at in (first - 1, last + 1)
+    )
+    excess = (window - line) / np.maximum(1 - line, 0.05)
+    kept = np.minimum(window, np.maximum(excess, np.minimum(*sides)))
+    touched = inside & covered
+    across = np.broadcast_to(columns, places.shape)
+    ink[places[touched], across[touched]] = np.maximum(kept[touched], 0)
+    ruled[places[touched], across[touched]] = True

@@ -1,0 +1,242 @@
+"""Strokes: points drawn by a pen, their file, and the ink they leave.
+
+It knows polylines with round ends. It does not know pictures, digits or widgets.
+
+A stroke file is JSON, in the pixels of the canvas, y downward:
+
+    {"strokes": [[[x, y], [x, y], ...], ...], "pen_width": 14, "size": [900, 300]}
+
+``pen_width`` is one number, or one for each stroke. Only ``strokes`` is needed: where
+pen width or size is missing or null, the pen is 14 wide and the canvas as large as the
+ink. Other keys are left alone.
+"""
+
+import json
+import math
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from tinycnn.files import write_atomically
+
+PEN_WIDTH = 14.0  # pixels, where a file does not say
+FINENESS = 4  # drawn this many times larger, then averaged: soft edges
+THINNEST = 2  # pixels so drawn; Pillow leaves thinner discs out
+LARGEST_FILE = 16 * 2**20  # bytes
+LARGEST_SIDE = 8192  # pixels of a canvas
+
+
+class StrokesError(ValueError):
+    """A stroke file that cannot be read; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Strokes:
+    """What was drawn on a canvas.
+
+    Attributes
+    ----------
+    points : tuple of float64 arrays (P, 2)
+        One a stroke, in the order drawn: x right and y down, in pixels.
+    pen_widths : tuple of float
+        One a stroke, in pixels.
+    size : (int, int)
+        Width and height of the canvas, in pixels.
+    """
+
+    points: tuple[NDArray[np.float64], ...]
+    pen_widths: tuple[float, ...]
+    size: tuple[int, int]
+
+    def draw(self) -> NDArray[np.float32]:
+        """Return the ink of the whole canvas, (H, W) in [0, 1]."""
+        return draw(self.points, self.pen_widths, self.size)
+
+
+def draw(
+    points: Sequence[NDArray[np.float64]],
+    pen_widths: Sequence[float],
+    size: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Return the ink that round pens leave.
+
+    Each stroke is a line through its points with a disc at every point, which rounds
+    its ends and its corners.
+
+    Parameters
+    ----------
+    points : sequence of float arrays (P, 2)
+        One a stroke, P at least 1: x right, y down, in pixels; (0, 0) is the corner of
+        the corner pixel.
+    pen_widths : sequence of float
+        One a stroke, in pixels.
+    size : (int, int)
+        Width and height, in pixels.
+
+    Returns
+    -------
+    float32 array (height, width)
+        The share of each pixel that is covered, in steps of 1/16. Ink outside the
+        canvas is cut.
+    """
+    width, height = size
+    page = Image.new("L", (width * FINENESS, height * FINENESS))
+    pen = ImageDraw.Draw(page)
+    for stroke, pen_width in zip(points, pen_widths, strict=True):
+        # Pillow cuts fractions off, and negative ones the other way: it gets none.
+        thick = max(round(pen_width * FINENESS), THINNEST)
+        corners = np.floor(stroke * FINENESS - thick / 2 + 0.5).astype(int)
+        if len(corners) > 1:
+            middles = corners + (thick - 1) // 2
+            pen.line([(x, y) for x, y in middles.tolist()], fill=255, width=thick)
+        for x, y in corners.tolist():
+            pen.ellipse((x, y, x + thick - 1, y + thick - 1), fill=255)
+    return np.asarray(page.reduce(FINENESS), np.float32) / np.float32(255)
+
+
+def load_strokes(path: str | Path) -> Strokes:
+    """Read a stroke file.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Strokes
+
+    Raises
+    ------
+    StrokesError
+        Whatever is wrong with the file, in one sentence.
+    """
+    # A name that cannot be printed (a newline, undecodable bytes) is shown escaped.
+    name = str(path) if str(path).isprintable() else repr(str(path))
+    try:
+        return _strokes(_document(_content(Path(path))))
+    except StrokesError as error:
+        raise StrokesError(f"{name}: {error}") from None
+
+
+def save_strokes(path: str | Path, strokes: Strokes) -> None:
+    """Write a stroke file, or change nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+    strokes : Strokes
+        Points are kept to a thousandth of a pixel.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    document = {
+        "strokes": [stroke.round(3).tolist() for stroke in strokes.points],
+        "pen_width": list(strokes.pen_widths),
+        "size": list(strokes.size),
+    }
+    write_atomically(path, [json.dumps(document).encode() + b"\n"])
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of a regular file that is not too large."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe could be waited for for ever
+            raise StrokesError("is not a regular file; name a stroke file")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except StrokesError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise StrokesError(
+            f"cannot be read ({reason}); check the name and your right to read it"
+        ) from None
+    if len(content) > LARGEST_FILE:
+        raise StrokesError(f"has more than {LARGEST_FILE:,} bytes; split the drawing")
+    return content
+
+
+def _document(content: bytes) -> Any:
+    """Return what the JSON says."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise StrokesError("is not JSON; save the drawing again") from None
+
+
+def _strokes(document: Any) -> Strokes:
+    """Return the strokes of a document after checking all of it."""
+    if not isinstance(document, dict) or not isinstance(document.get("strokes"), list):
+        raise StrokesError('needs {"strokes": [[[x, y], ...], ...]}')
+    points = tuple(_points(stroke, i) for i, stroke in enumerate(document["strokes"]))
+    widths = document.get("pen_width")
+    if widths is None:
+        widths = PEN_WIDTH
+    if not isinstance(widths, list):
+        widths = [widths] * len(points)
+    if len(widths) != len(points):
+        raise StrokesError(
+            f"has {len(widths)} pen widths for {len(points)} strokes; give one number, "
+            "or one for each"
+        )
+    for width in widths:
+        if not _number(width) or not 0 < width <= LARGEST_SIDE:
+            raise StrokesError(
+                f"pen_width needs numbers above 0 and up to {LARGEST_SIDE}, "
+                f"not {width!r:.40}"
+            )
+    size = document.get("size")
+    if size is None:
+        size = _extent(points, widths)
+    pair = isinstance(size, list) and len(size) == 2 and all(map(_number, size))
+    if not pair or not all(1 <= n <= LARGEST_SIDE and n == int(n) for n in size):
+        raise StrokesError(
+            f"size needs [width, height] from 1 to {LARGEST_SIDE} pixels, "
+            f"not {size!r:.40}; scale the drawing"
+        )
+    return Strokes(points, tuple(map(float, widths)), (int(size[0]), int(size[1])))
+
+
+def _points(stroke: Any, index: int) -> NDArray[np.float64]:
+    """Return one stroke as an array (P, 2)."""
+    try:
+        points = np.asarray(stroke)
+    except ValueError:  # lists of different lengths
+        points = np.empty(0)
+    numbers = points.dtype.kind in "iuf"  # an integer too large for these is an object
+    shaped = points.ndim == 2 and points.shape[1] == 2 and len(points) > 0
+    # NaN is in no range.
+    if not (numbers and shaped and (abs(points) <= LARGEST_SIDE).all()):
+        raise StrokesError(
+            f"stroke {index} needs at least one point [x, y], all numbers from "
+            f"-{LARGEST_SIDE} to {LARGEST_SIDE}; scale or save the drawing again"
+        )
+    return points.astype(np.float64)
+
+
+def _number(value: Any) -> bool:
+    """Return whether JSON's value is a finite number; true and false are none."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) < math.inf  # isfinite does not take every integer
+    )
+
+
+def _extent(
+    points: Sequence[NDArray[np.float64]], widths: Sequence[float]
+) -> list[int]:
+    """Return the smallest canvas, from the corner (0, 0), that holds all ink."""
+    reach = [p.max(axis=0) + w / 2 for p, w in zip(points, widths, strict=True)]
+    far = np.max([np.ones(2), *reach], axis=0)  # at least one pixel
+    extent: list[int] = np.ceil(far).astype(int).tolist()
+    return extent

@@ -1,0 +1,164 @@
+"""A reading is drawn onto a copy of its picture: boxes, digits and confidences.
+
+It knows pictures and readings. It does not know how digits are found or read.
+"""
+
+import io
+import math
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tinycnn.ink.ink import Ink
+from tinycnn.ink.picture import open_picture
+from tinycnn.reading.reader import Digit, Reading
+
+Box = tuple[float, float, float, float]
+
+# Blue and vermilion of Okabe and Ito, which every eye tells apart: neighbours differ.
+COLOURS = ((0, 114, 178), (213, 94, 0))
+REFUSED = (110, 110, 110)
+HALO = (255, 255, 255)  # around lines and labels, so that they show on any paper
+SMALLEST_DIGIT = (26, 40)  # width, height; a smaller one is narrower than its label
+LARGEST_PICTURE = 8_000_000  # pixels that an enlarged picture may have
+
+
+def annotated_png(file: str | Path, ink: Ink, reading: Reading) -> bytes:
+    """Return a PNG file of the picture with all that was read in it.
+
+    Parameters
+    ----------
+    file : str or Path
+        The picture; strokes are drawn from the ink instead.
+    ink : Ink
+        What the file holds.
+    reading : Reading
+        What was read in this ink.
+
+    Raises
+    ------
+    PictureError
+        The file cannot be read any more.
+    """
+    if ink.strokes is None:
+        picture = open_picture(file)
+    else:
+        picture = Image.fromarray(np.rint(255 - 255 * ink.values).astype(np.uint8))
+    content = io.BytesIO()
+    annotate(picture, reading, ink.scale).save(content, "PNG")
+    return content.getvalue()
+
+
+def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Image:
+    """Return a copy of the picture with a box and a label at every digit.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        As a person sees it, perhaps scaled down; not changed.
+    reading : Reading
+        Its boxes are in pixels of the picture before that.
+    scale : float
+        Pixels of that picture a pixel of this one.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode RGB. Enlarged by a whole number where its digits are too small to label.
+    """
+    boxes: list[Box] = [
+        (b[0] / scale, b[1] / scale, b[2] / scale, b[3] / scale)
+        for b in (digit.box for digit in reading.digits)
+    ]
+    if not boxes:
+        return picture.convert("RGB")
+    width = median(x1 - x0 for x0, _, x1, _ in boxes)
+    height = median(y1 - y0 for _, y0, _, y1 in boxes)
+    enlarged = _enlargement(picture.size, width, height)
+    size = (picture.width * enlarged, picture.height * enlarged)
+    copy = picture.convert("RGB").resize(size, Image.Resampling.NEAREST)
+    text = max(12.0, enlarged * min(0.3 * height, 0.5 * width))
+    pen = ImageDraw.Draw(copy)
+    font = ImageFont.load_default(text)
+    placed = [
+        (digit, _around(box, enlarged, text / 10 + 3, size))
+        for digit, box in zip(reading.digits, boxes, strict=True)
+    ]
+    for i, (digit, box) in enumerate(placed):
+        _draw_box(pen, box, _colour(digit, i), max(1, round(text / 10)), digit)
+    for i, (digit, box) in enumerate(placed):  # no label lies under a box
+        _draw_label(pen, box, _colour(digit, i), font, digit, size)
+    return copy
+
+
+def _enlargement(size: tuple[int, int], width: float, height: float) -> int:
+    """Return how many times larger a picture must be to label digits of this size."""
+    wanted = max(SMALLEST_DIGIT[0] / width, SMALLEST_DIGIT[1] / height)
+    most = math.isqrt(LARGEST_PICTURE // (size[0] * size[1]))
+    return max(1, min(math.ceil(wanted), most))
+
+
+def _around(box: Box, enlarged: int, gap: float, size: tuple[int, int]) -> Box:
+    """Return a box enlarged and with a gap around it, inside the picture."""
+    x0, y0, x1, y1 = (enlarged * side for side in box)
+    return (
+        max(x0 - gap, 0),
+        max(y0 - gap, 0),
+        min(x1 + gap, size[0]) - 1,
+        min(y1 + gap, size[1]) - 1,
+    )
+
+
+def _colour(digit: Digit, index: int) -> tuple[int, int, int]:
+    return REFUSED if digit.digit is None else COLOURS[index % len(COLOURS)]
+
+
+def _draw_box(
+    pen: ImageDraw.ImageDraw,
+    box: Box,
+    colour: tuple[int, int, int],
+    thickness: int,
+    digit: Digit,
+) -> None:
+    """Draw a box on its halo, dashed where the digit was refused."""
+    pen.rectangle(box, outline=HALO, width=thickness + 2)
+    if digit.digit is not None:
+        pen.rectangle(box, outline=colour, width=thickness)
+        return
+    x0, y0, x1, y1 = box
+    dash = 3 * thickness + 1
+    for x in np.arange(x0, x1, 2 * dash):
+        for y in (y0, y1 - thickness + 1):
+            pen.rectangle((x, y, min(x + dash, x1), y + thickness - 1), fill=colour)
+    for y in np.arange(y0, y1, 2 * dash):
+        for x in (x0, x1 - thickness + 1):
+            pen.rectangle((x, y, x + thickness - 1, min(y + dash, y1)), fill=colour)
+
+
+def _draw_label(
+    pen: ImageDraw.ImageDraw,
+    box: Box,
+    colour: tuple[int, int, int],
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    digit: Digit,
+    size: tuple[int, int],
+) -> None:
+    """Write the digit above its box and the confidence below, or inside at the edge."""
+    x0, y0, x1, y1 = box
+    name = "?" if digit.digit is None else str(digit.digit)
+    for text, above in ((name, True), (f"{digit.confidence:.0%}", False)):
+        left, top, right, bottom = pen.textbbox((0, 0), text, font, stroke_width=2)
+        width, height = right - left, bottom - top
+        x = min(max((x0 + x1 - width) / 2, 0), max(size[0] - width, 0))
+        y = y0 - height - 1 if above else y1 + 2
+        y = min(max(y, 0), max(size[1] - height, 0))
+        pen.text(
+            (x - left, y - top),
+            text,
+            colour,
+            font,
+            stroke_width=2,
+            stroke_fill=HALO,
+        )

@@ -1,0 +1,258 @@
+"""What number is in this picture? ``python -m tinycnn.recognize FILE...`` tells.
+
+It knows arguments, messages and exit codes. `tinycnn.ink` opens what it is given,
+`tinycnn.reading` reads it and draws the boxes.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinycnn.arguments import Parser, existing_file, fail, holds, run_command
+from tinycnn.files import write_atomically
+
+if TYPE_CHECKING:
+    from tinycnn.ink.ink import Ink
+    from tinycnn.reading.reader import Digit, Reader, Reading
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the digits in pictures and stroke files, and print them.
+
+    Parameters
+    ----------
+    argv : list of str or None
+        The arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        0, or 1 if a file could not be read or annotated. What goes wrong before the
+        first file leaves by `SystemExit`.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not arguments.files:
+        parser.error("argument FILE: needs at least one picture or stroke file")
+
+    from tinycnn.ink.picture import PictureError
+    from tinycnn.ink.strokes import StrokesError
+
+    copies = None
+    if arguments.annotate is not None:
+        try:
+            copies = _Copies(arguments.annotate, arguments.files)
+        except OSError as error:
+            fail(f"{error}; name another folder with --annotate DIR")
+    reader = _reader(arguments.weights)
+    several, failures = len(arguments.files) > 1, 0
+    for file in arguments.files:
+        try:
+            ink = _ink(file)
+            reading = reader.read_ink(ink)
+        except (PictureError, StrokesError) as error:
+            failures += _sorry(error)
+            continue
+        except MemoryError:
+            failures += _sorry(f"{_shown(file)}: not enough memory; make it smaller")
+            continue
+        except ArithmeticError as error:
+            fail(f"the weights are of no use ({error}); train again")
+        if arguments.json:
+            print(_json(file, reading), flush=True)
+        else:
+            print(_text(file, reading, several, arguments.verbose), flush=True)
+        if not reading.digits:
+            print(f"{_shown(file)}: no digits found", file=sys.stderr)
+        if copies is not None:
+            try:
+                copies.add(file, ink, reading)
+            except (PictureError, OSError) as error:
+                failures += _sorry(f"{_shown(file)}: cannot be annotated ({error})")
+    return 1 if failures else 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "tinycnn.recognize",
+        "Read the digits in pictures (PNG, JPEG, BMP, GIF, WEBP) and in the drawing "
+        "window's stroke files. A '?' is as large as a digit and is none.",
+    )
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="a picture or a stroke file"
+    )
+    parser.add_argument(
+        "--weights",
+        type=existing_file,
+        metavar="FILE",
+        help="a weights.safetensors of a run (default: the weights that come along)",
+    )
+    parser.add_argument(
+        "--annotate",
+        type=_folder,
+        metavar="DIR",
+        help="write a copy of each picture with boxes and digits into this folder",
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print every digit's confidence, box, second and third choice",
+    )
+    return parser
+
+
+def _folder(text: str) -> Path:
+    """Accept the path of a folder that exists or can be made."""
+    path = Path(text)
+
+    def usable() -> bool:
+        return all(p.is_dir() for p in (path, *path.absolute().parents) if p.exists())
+
+    if not text.strip() or not holds(usable):
+        raise argparse.ArgumentTypeError(
+            f"needs a folder that exists or can be made, not {text!r}"
+        )
+    return path
+
+
+def _reader(weights: Path | None) -> "Reader":
+    """Return the reader, its kernels compiled."""
+    import numpy as np
+
+    from tinycnn.nn.saving import TensorFileError
+    from tinycnn.nn.threads import use_threads
+    from tinycnn.reading.reader import Reader
+
+    use_threads()
+    try:
+        with _said_if_slow():
+            reader = Reader(weights)
+            reader.probabilities(np.zeros((1, 28, 28), np.float32))
+    except ArithmeticError as error:
+        fail(f"the weights are of no use ({error}); train again")
+    except (TensorFileError, OSError) as error:
+        fail(error)
+    return reader
+
+
+@contextlib.contextmanager
+def _said_if_slow() -> Iterator[None]:
+    """Say on a terminal what takes so long if the block does not end soon."""
+    line = "compiling kernels, once if they can be kept ..."
+    timer = threading.Timer(1.5, print, [line], {"file": sys.stderr})
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _ink(file: str) -> "Ink":
+    """Return the ink of a picture or of a stroke file, told by name or content."""
+    from tinycnn.ink.ink import strokes_ink
+    from tinycnn.ink.picture import load_picture
+    from tinycnn.ink.strokes import load_strokes
+
+    path = Path(file)
+    if path.suffix.lower() == ".json" or holds(lambda: _begins_as_json(path)):
+        return strokes_ink(load_strokes(file))
+    return load_picture(file)
+
+
+def _begins_as_json(path: Path) -> bool:
+    """Return whether a file begins with a brace; no picture does."""
+    if not path.is_file():  # opening a pipe could wait for ever
+        return False
+    with path.open("rb") as opened:
+        return opened.read(100).lstrip().startswith(b"{")
+
+
+def _json(file: str, reading: "Reading") -> str:
+    """Return the reading for programs, in one line."""
+    fields = ("digit", "confidence", "box", "top")
+    digits = [{name: getattr(d, name) for name in fields} for d in reading.digits]
+    return json.dumps({"file": file, "text": reading.text, "digits": digits})
+
+
+def _text(file: str, reading: "Reading", several: bool, verbose: bool) -> str:
+    """Return the reading for people; one of several has its file's name in front."""
+    lines = reading.text.splitlines()
+    if several and len(lines) == 1:
+        lines = [f"{_shown(file)}: {lines[0]}"]
+    elif several:
+        lines = [f"{_shown(file)}:", *(f"  {line}" for line in lines)]
+    if verbose and reading.digits:
+        lines += ["", *_table(reading.digits)]
+    if verbose and several:
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _table(digits: "tuple[Digit, ...]") -> list[str]:
+    """Return a table of what is known of each digit, a line a row."""
+    rows = [("digit", "confidence", "box", "second", "third")]
+    for digit in digits:
+        second, third = (f"{other} {p:.1%}" for other, p in digit.top[1:3])
+        x0, y0, x1, y1 = digit.box
+        box = f"{x0},{y0} to {x1},{y1}"
+        label = "?" if digit.digit is None else str(digit.digit)
+        rows.append((label, f"{digit.confidence:.1%}", box, second, third))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
+        for row in rows
+    ]
+
+
+class _Copies:
+    """The folder of the annotated copies, and which names in it are taken."""
+
+    def __init__(self, folder: Path, files: list[str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.inputs = [Path(file) for file in files]
+        self.taken: set[str] = set()
+
+    def add(self, file: str, ink: "Ink", reading: "Reading") -> None:
+        """Write the annotated copy of one input."""
+        from tinycnn.reading.annotate import annotated_png
+
+        content = annotated_png(file, ink, reading)
+        write_atomically(self._free_path(Path(file).stem), [content])
+
+    def _free_path(self, stem: str) -> Path:
+        """Return where a copy overwrites neither another one nor an input."""
+        name, number = f"{stem}.png", 1
+        # Some file systems take "A.png" and "a.png" for the same file.
+        while name.casefold() in self.taken or self._is_input(self.folder / name):
+            number += 1
+            name = f"{stem}-{number}.png"
+        self.taken.add(name.casefold())
+        return self.folder / name
+
+    def _is_input(self, path: Path) -> bool:
+        return any(holds(partial(path.samefile, file)) for file in self.inputs)
+
+
+def _sorry(error: object) -> int:
+    """Say on stderr why one file has no result; the others may have theirs."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    return 1
+
+
+def _shown(file: str) -> str:
+    """Return a file's name; what cannot be printed of it is escaped."""
+    return file if file.isprintable() else repr(file)
+
+
+if __name__ == "__main__":
+    run_command(main)
