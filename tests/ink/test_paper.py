@@ -153,6 +153,13 @@ def test_ruled_lines_vanish_and_strokes_stay_whole(tilt, level):
     assert biggest_piece(ink) > 0.85 * (true > 0.5).sum()
 
 
+def test_a_tilted_rule_that_leaves_the_picture_vanishes_too():
+    y, x = np.mgrid[0:150, 0:400]
+    for slope in (-0.04, 0.04):
+        grey = np.where((y + slope * x) % 37 < 2, 0.4, 0.95)
+        assert biggest_piece(find_ink(rounded(grey))) < 30
+
+
 def test_squares_alone_are_nothing():
     y, x = np.mgrid[0:H, 0:W]
     grey = np.where((y % 22 < 2) | (x % 22 < 2), 0.5, 0.95)

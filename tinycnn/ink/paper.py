@@ -319,10 +319,10 @@ def _rules(mask: NDArray[np.uint8]) -> tuple[list[Rule], int]:
         shifts = np.round(drop / W * centres).astype(int) + reach
         pieces = [(i, slice(s, s + H + 2 * reach)) for i, s in enumerate(shifts)]
         count = np.add.reduce([padded[piece] for piece in pieces])
-        if count.max() < COVERED * 0.2 * n:
+        if count.max() < COVERED * n / 2:
             continue
         inside = np.add.reduce([within[piece] for piece in pieces])
-        covered = (count >= COVERED * inside) & (inside > 0.2 * n)
+        covered = (count >= COVERED * inside) & (inside > 0)
         edges = np.flatnonzero(np.diff(covered, prepend=False, append=False))
         runs = [(a, b) for a, b in edges.reshape(-1, 2) if b - a <= thickest]
         score = sum(int(count[a:b].max()) for a, b in runs) - 0.01 * abs(drop)
@@ -347,7 +347,11 @@ def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
     row, slope, thickness = rule
     H, W = ink.shape
     middle = np.round(row + slope * np.arange(W)).astype(int)
-    columns = np.flatnonzero((middle >= 0) & (middle < H))
+    # A tilted rule may leave the picture.
+    columns = np.flatnonzero((middle >= -thickness) & (middle < H + thickness))
+    across = np.arange(len(columns))
+    if len(across) < 8:
+        return
     R = thickness + 3
     places = middle[columns] + np.arange(-R, R + 1)[:, None]
     inside = (places >= 0) & (places < H)
@@ -356,7 +360,7 @@ def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
     # Along most of its length the rule lies on bare paper: the median is the rule.
     whole = np.maximum(1.5 * np.median(window, axis=1), 0.2)
     line = np.empty_like(window)
-    for part in np.array_split(np.arange(len(columns)), min(8, len(columns))):
+    for part in np.array_split(across, 8):
         line[:, part] = np.minimum(np.median(window[:, part], axis=1), whole)[:, None]
     covered = ndimage.maximum_filter1d(line, 3, axis=0) > 0.05
     # A stroke that crosses is seen on both sides of the line, perhaps slanted.
@@ -364,12 +368,12 @@ def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
     last = 2 * R - np.argmax(covered[::-1], axis=0)
     slant = 2 * (thickness // 2) + 3
     sides = (
-        ndimage.maximum_filter1d(window[np.clip(at, 0, 2 * R), columns], slant)
+        ndimage.maximum_filter1d(window[np.clip(at, 0, 2 * R), across], slant)
         for at in (first - 1, last + 1)
     )
     excess = (window - line) / np.maximum(1 - line, 0.05)
     kept = np.minimum(window, np.maximum(excess, np.minimum(*sides)))
     touched = inside & covered
-    across = np.broadcast_to(columns, places.shape)
-    ink[places[touched], across[touched]] = np.maximum(kept[touched], 0)
-    ruled[places[touched], across[touched]] = True
+    where = places[touched], np.broadcast_to(columns, places.shape)[touched]
+    ink[where] = np.maximum(kept[touched], 0)
+    ruled[where] = True

@@ -5,6 +5,7 @@ It knows pictures and readings. It does not know how digits are found or read.
 
 import io
 import math
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +22,7 @@ Box = tuple[float, float, float, float]
 COLOURS = ((0, 114, 178), (213, 94, 0))
 REFUSED = (110, 110, 110)
 HALO = (255, 255, 255)  # around lines and labels, so that they show on any paper
-SMALLEST_DIGIT = (26, 40)  # width, height; a smaller one is narrower than its label
+SMALLEST_LABEL = 12.0  # pixels; a picture with less room is enlarged
 LARGEST_PICTURE = 8_000_000  # pixels that an enlarged picture may have
 
 
@@ -68,18 +69,19 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
     PIL.Image.Image
         Mode RGB. Enlarged by a whole number where its digits are too small to label.
     """
+    copy = picture.convert("RGB")
+    if not reading.digits:
+        return copy
     boxes: list[Box] = [
         (b[0] / scale, b[1] / scale, b[2] / scale, b[3] / scale)
         for b in (digit.box for digit in reading.digits)
     ]
-    if not boxes:
-        return picture.convert("RGB")
-    width = median(x1 - x0 for x0, _, x1, _ in boxes)
-    height = median(y1 - y0 for _, y0, _, y1 in boxes)
-    enlarged = _enlargement(picture.size, width, height)
-    size = (picture.width * enlarged, picture.height * enlarged)
-    copy = picture.convert("RGB").resize(size, Image.Resampling.NEAREST)
-    text = max(12.0, enlarged * min(0.3 * height, 0.5 * width))
+    room = _room(reading) / scale
+    most = math.isqrt(LARGEST_PICTURE // (copy.width * copy.height))
+    enlarged = max(1, min(math.ceil(SMALLEST_LABEL / room), most))
+    text = max(SMALLEST_LABEL, enlarged * room)
+    size = (copy.width * enlarged, copy.height * enlarged)
+    copy = copy.resize(size, Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(copy)
     font = ImageFont.load_default(text)
     placed = [
@@ -93,11 +95,17 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
     return copy
 
 
-def _enlargement(size: tuple[int, int], width: float, height: float) -> int:
-    """Return how many times larger a picture must be to label digits of this size."""
-    wanted = max(SMALLEST_DIGIT[0] / width, SMALLEST_DIGIT[1] / height)
-    most = math.isqrt(LARGEST_PICTURE // (size[0] * size[1]))
-    return max(1, min(math.ceil(wanted), most))
+def _room(reading: Reading) -> float:
+    """Return the height of labels that fit the digits and the gaps between them."""
+    boxes = [digit.box for digit in reading.digits]
+    sides = [max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
+    gaps = [
+        abs(right.box[0] + right.box[2] - left.box[0] - left.box[2]) / 2
+        for line in reading.lines
+        for left, right in pairwise(line)
+    ]
+    room = min(0.25 * median(sides), 0.4 * median(gaps or [math.inf]))
+    return float(max(room, 0.1))
 
 
 def _around(box: Box, enlarged: int, gap: float, size: tuple[int, int]) -> Box:

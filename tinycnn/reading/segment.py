@@ -126,7 +126,7 @@ class PicturePage:
         # The soft edge belongs to the ink beside it.
         for _ in range(2):
             labels = np.where(labels, labels, ndimage.maximum_filter(labels, 3))
-        self._labels = labels  # number of the piece + 1, or 0
+        self.owner = labels  # number of the piece + 1, or 0
         self._crossed: dict[tuple[int, int], float] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
@@ -140,7 +140,7 @@ class PicturePage:
         )
         keep = np.zeros(len(self.pieces) + 1, np.float32)
         keep[np.add(pieces, 1)] = 1
-        return normalize(self.values[window] * keep[self._labels[window]])
+        return normalize(self.values[window] * keep[self.owner[window]])
 
     def cut(self, wholes: Iterable[int]) -> None:
         """Cut components where one digit may end and the next begin.
@@ -157,7 +157,7 @@ class PicturePage:
                 slice(int(whole.y0), int(whole.y1)),
                 slice(int(whole.x0), int(whole.x1)),
             )
-            labels = self._labels[window]
+            labels = self.owner[window]
             mine = labels == number + 1
             values = np.where(mine, self.values[window], np.float32(0))
             seams = _seams(values, min(typical, whole.height))
@@ -209,7 +209,7 @@ class PicturePage:
         if top >= bottom:
             return _distance(a, b)
         x0, x1 = int(min(a.x0, b.x0)), int(max(a.x1, b.x1))
-        labels = self._labels[int(top) : int(bottom), x0:x1]
+        labels = self.owner[int(top) : int(bottom), x0:x1]
         left, right = labels == i + 1, labels == j + 1
         ends = x1 - x0 - left[:, ::-1].argmax(axis=1), right.argmax(axis=1)
         both = left.any(axis=1) & right.any(axis=1)

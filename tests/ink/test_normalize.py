@@ -1,0 +1,251 @@
+"""The laws of the normaliser: one digit's ink or strokes become MNIST's kind of image.
+
+MNIST images are the bundled sample's.
+"""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinycnn.data
+from tinycnn.data import load_mnist
+from tinycnn.ink.normalize import BOX, CENTRE, PEN, SIDE, normalize, normalize_strokes
+from tinycnn.ink.strokes import draw
+
+SAMPLE = Path(tinycnn.data.__file__).parent / "sample"
+INDICES = np.arange(SIDE)
+STROKES = {
+    "2": [[(10, 30), (30, 10), (55, 25), (40, 60), (10, 95), (60, 95)]],
+    "4": [[(40, 0), (0, 60), (70, 60)], [(50, 20), (50, 100)]],
+    "5": [[(60, 5), (15, 5), (10, 45), (50, 45), (60, 75), (35, 98), (5, 90)]],
+    "7": [[(5, 5), (60, 5), (25, 100)]],
+    "1": [[(30, 0), (25, 100)]],
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Return 500 MNIST images, float32 in [0, 1]."""
+    images = load_mnist(SAMPLE).train_images[::8][:500]
+    return images / np.float32(255)
+
+
+def strokes(name):
+    """Return the strokes of a digit as arrays."""
+    return [np.array(stroke, float) for stroke in STROKES[name]]
+
+
+def centre_of_mass(image):
+    """Return row and column of the centre of mass, in pixel indices."""
+    total = image.sum()
+    return image.sum(axis=1) @ INDICES / total, image.sum(axis=0) @ INDICES / total
+
+
+def tight_box(image):
+    """Return height and width of the ink."""
+    ink = image > 0
+    return [np.ptp(np.flatnonzero(ink.any(axis=axis))) + 1 for axis in (1, 0)]
+
+
+# --- pictures ---------------------------------------------------------------------
+
+
+def test_an_mnist_image_comes_out_as_it_went_in(digits):
+    levels = 255 * np.abs(np.stack([normalize(d) for d in digits]) - digits)
+    assert (levels <= 1).mean() >= 0.9995  # of the pixels
+    most = levels.max(axis=(1, 2))
+    assert (most <= 1).mean() >= 0.93  # of the images; others lose the faintest edge:
+    assert (most <= 13).mean() >= 0.99
+
+
+@pytest.mark.parametrize("times", [2, 3, 4, 7, 10])
+def test_an_enlarged_digit_gives_the_same_image(digits, times):
+    for digit in digits[::5]:
+        enlarged = np.kron(digit, np.ones((times, times), np.float32))
+        assert normalize(enlarged) == pytest.approx(normalize(digit), abs=2e-6)
+
+
+@given(*[st.integers(0, 40)] * 4, st.integers(0, 499))
+def test_place_and_margin_change_nothing(digits, top, bottom, left, right, index):
+    padded = np.pad(digits[index], ((top, bottom), (left, right)))
+    assert np.array_equal(normalize(padded), normalize(digits[index]))
+
+
+def test_the_tight_box_alone_is_enough(digits):
+    for digit in digits[:50]:
+        rows, columns = (np.flatnonzero((digit > 0).any(axis=axis)) for axis in (1, 0))
+        tight = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert np.array_equal(normalize(tight), normalize(digit))
+
+
+@given(st.floats(0.3, 1), st.integers(0, 499))
+def test_the_strongest_pixel_is_1_however_faint_the_ink(digits, strength, index):
+    image = normalize(digits[index] * np.float32(strength))
+    assert image.max() == 1
+    assert image.min() == 0
+
+
+inks = st.tuples(
+    st.integers(1, 50), st.integers(1, 50), st.integers(0, 2**32 - 1), st.floats(0, 1)
+)
+
+
+@given(inks)
+def test_the_centre_of_mass_is_in_the_middle_or_the_box_at_the_edge(ink):
+    height, width, seed, threshold = ink
+    values = np.random.default_rng(seed).random((height, width), np.float32)
+    values[values < threshold] = 0
+    image = normalize(values)
+    assert image.shape == (SIDE, SIDE)
+    if not (values > 0.05).any():
+        assert not image.any()
+        return
+    assert max(tight_box(image)) == BOX
+    for axis, centre in enumerate(centre_of_mass(image)):
+        filled = np.flatnonzero(image.any(axis=1 - axis))
+        at_an_edge = filled[0] == 0 or filled[-1] == SIDE - 1
+        assert at_an_edge or abs(centre - CENTRE) <= 0.5 + 1e-4
+
+
+def test_the_box_is_moved_as_far_as_it_goes_and_never_cut():
+    lopsided = np.zeros((20, 20), np.float32)
+    lopsided[:, 0] = 1
+    lopsided[0] = 0.06
+    lopsided[0, 0] = 1
+    image = normalize(lopsided)
+    assert np.flatnonzero(image.any(axis=0)).tolist() == list(range(8, 28))
+    assert image.sum() == pytest.approx(lopsided.sum())
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 30), (30, 60), (100, 9), (40, 40)])
+def test_nothing_is_stretched(height, width):
+    image = normalize(np.ones((height, width), np.float32))
+    longest = max(height, width)
+    scaled = [BOX * height / longest, BOX * width / longest]
+    assert tight_box(image) == pytest.approx(scaled, abs=1)
+    assert image.sum() == pytest.approx(scaled[0] * scaled[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (3, 700), (1, 2)])
+def test_ink_far_from_square_stays_in_the_box(shape):
+    image = normalize(np.ones(shape, np.float32))
+    long, short = (1, 0) if shape[1] > shape[0] else (0, 1)
+    box = tight_box(image)
+    assert box[long] == BOX
+    assert box[short] <= max(1, BOX / 2)
+    assert image.max() == 1
+
+
+def test_one_pixel_of_ink_is_a_full_square():
+    speck = np.zeros((9, 9), np.float32)
+    speck[2, 7] = 0.4
+    image = normalize(speck)
+    assert tight_box(image) == [BOX, BOX]
+    assert image.sum() == BOX * BOX
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (1, 1), (0, 0), (0, 7), (300, 2)])
+def test_no_ink_stays_none(shape):
+    for values in (np.zeros(shape, np.float32), np.full(shape, 0.04, np.float32)):
+        image = normalize(values)
+        assert image.shape == (SIDE, SIDE)
+        assert image.dtype == np.float32
+        assert not image.any()
+
+
+def test_faint_dirt_does_not_widen_the_box(digits):
+    padded = np.pad(digits[3], 40)
+    padded[0, 0] = padded[-1, -1] = 0.04
+    assert np.array_equal(normalize(padded), normalize(digits[3]))
+
+
+def test_it_edits_no_argument_and_returns_float32(digits):
+    values = np.pad(digits[0], 3)
+    before = values.copy()
+    image = normalize(values)
+    assert image.dtype == np.float32
+    image[:] = 7
+    assert np.array_equal(values, before)
+
+
+# --- strokes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STROKES)
+@pytest.mark.parametrize("scale", [0.001, 0.25, 2, 1024])
+def test_the_unit_of_strokes_changes_nothing(name, scale):
+    scaled = [stroke * scale for stroke in strokes(name)]
+    difference = np.abs(normalize_strokes(scaled) - normalize_strokes(strokes(name)))
+    assert difference.mean() < 0.002  # rounding may move the edge of a pixel or two
+
+
+@pytest.mark.parametrize("name", STROKES)
+@pytest.mark.parametrize("shift", [(-500, 3), (1e4, 1e4), (0.3, -0.7)])
+def test_the_place_of_strokes_changes_nothing(name, shift):
+    moved = [stroke + shift for stroke in strokes(name)]
+    difference = np.abs(normalize_strokes(moved) - normalize_strokes(strokes(name)))
+    assert difference.mean() < 0.002
+
+
+def test_the_order_of_strokes_does_not_matter():
+    four = strokes("4")
+    assert np.array_equal(normalize_strokes(four), normalize_strokes(four[::-1]))
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 100])
+def test_the_pen_is_the_same_whatever_the_unit(scale):
+    image = normalize_strokes([np.array([(0, 0), (0, 100)], float) * scale])
+    widths = image.sum(axis=1)[image.any(axis=1)][3:-3]
+    assert widths == pytest.approx(np.full(len(widths), PEN), rel=0.05)
+    assert max(tight_box(image)) == BOX
+
+
+@pytest.mark.parametrize("name", STROKES)
+def test_strokes_fill_the_box_and_lie_in_its_middle(name):
+    image = normalize_strokes(strokes(name))
+    assert image.dtype == np.float32
+    assert image.shape == (SIDE, SIDE)
+    assert image.max() == 1
+    assert max(tight_box(image)) == BOX
+    centre = centre_of_mass(image)
+    assert centre == pytest.approx((CENTRE, CENTRE), abs=0.5 + 1e-4)
+
+
+@pytest.mark.parametrize("name", STROKES)
+def test_strokes_and_a_picture_of_them_agree(name):
+    scaled = [stroke * 2.5 + 20 for stroke in strokes(name)]
+    pen = PEN * 2.5 * 100 / (BOX - PEN)  # so broad that it comes out as PEN
+    picture = normalize(draw(scaled, [pen] * len(scaled), (220, 300)))
+    image = normalize_strokes(strokes(name))
+    # Ends of the pen are in the one's box and not in the other's: a pixel's shift.
+    likeness = max(
+        np.corrcoef(np.roll(picture, shift, (0, 1)).ravel(), image.ravel())[0, 1]
+        for shift in itertools.product((-1, 0, 1), repeat=2)
+    )
+    assert likeness > 0.9
+    assert picture.sum() == pytest.approx(image.sum(), rel=0.1)
+
+
+@pytest.mark.parametrize("points", [[(3, 9)], [(3, 9), (3, 9)]])
+def test_a_dot_is_a_dot_of_the_pens_width(points):
+    image = normalize_strokes([np.array(points, float)])
+    assert image.sum() == pytest.approx(np.pi * PEN**2 / 4, rel=0.15)
+    assert max(tight_box(image)) <= 4
+    assert centre_of_mass(image) == pytest.approx((CENTRE, CENTRE), abs=0.5 + 1e-4)
+
+
+def test_no_strokes_are_no_ink():
+    image = normalize_strokes([])
+    assert image.shape == (SIDE, SIDE)
+    assert image.dtype == np.float32
+    assert not image.any()
+
+
+def test_it_edits_no_stroke():
+    four = strokes("4")
+    normalize_strokes(four)
+    assert all(map(np.array_equal, four, strokes("4")))

@@ -1,0 +1,185 @@
+"""What a judge learns from: candidates cut from numbers that the code composes.
+
+The judge tells digits from pieces of digits, from two digits taken for one, and from
+scribbles. Nobody has to collect such ink. Digits are set side by side, the segmenter
+offers its candidates, and since the code knows which ink is whose, it knows which
+candidates are digits.
+
+It knows ink, labels and the segmenter. It knows no network.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from tinycnn.ink.normalize import normalize_strokes
+from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.reading import segment
+
+NONE = 10  # the label of what is no digit
+IS_DIGIT, IS_NONE = 0.88, 0.75  # of a digit's ink, and of a candidate's
+KEPT = 0.35  # of the candidates that are none: there are many, and much alike
+PIXEL_HEIGHTS = 28, 64  # of composed digits
+Floats = NDArray[np.float32]
+Points = NDArray[np.float64]
+Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
+
+
+def from_images(
+    images: Floats, labels: NDArray[np.integer], rng: np.random.Generator
+) -> Iterator[Example]:
+    """Set digits side by side, apart to overlapping, and yield what the segmenter finds.
+
+    Parameters
+    ----------
+    images : float32 array (N, 28, 28)
+        Ink of single digits.
+    labels : int array (N,)
+    rng : numpy Generator
+    """
+    height = int(rng.integers(*PIXEL_HEIGHTS))
+    glyphs = [_thicker(_scaled(image, height, rng), rng) for image in images]
+    lowest, highest = ((-0.25, 0.05), (-0.15, 0), (0, 0.3))[rng.integers(3)]
+    layers = _side_by_side(glyphs, rng.uniform(lowest, highest, len(glyphs)), rng)
+    yield from _of_picture(layers, labels, rng)
+
+
+def from_strokes(
+    digits: Sequence[list[Points]],
+    labels: NDArray[np.integer],
+    rng: np.random.Generator,
+) -> Iterator[Example]:
+    """Write digits side by side and yield what the segmenter finds, as strokes or as ink.
+
+    Parameters
+    ----------
+    digits : sequence of lists of float arrays (P, 2)
+        The strokes of each digit, in any unit.
+    labels : int array
+        One a digit.
+    rng : numpy Generator
+    """
+    height = float(rng.integers(*PIXEL_HEIGHTS))
+    pen = height * rng.uniform(0.04, 0.14)
+    placed, x = [], 2 * pen
+    for strokes in digits:
+        everything = np.concatenate(strokes)
+        low, high = everything.min(axis=0), everything.max(axis=0)
+        scale = height * rng.uniform(0.8, 1.1) / max(high[1] - low[1], 1e-6)
+        top = 2 * pen + height * rng.uniform(0, 0.15)
+        placed.append([(stroke - low) * scale + (x, top) for stroke in strokes])
+        x += (high[0] - low[0]) * scale + pen + height * rng.uniform(-0.1, 0.4)
+    size = int(x + height), int(1.3 * height + 5 * pen)
+    if rng.random() < 0.5:
+        layers = np.stack([draw(d, [pen] * len(d), size) for d in placed])
+        yield from _of_picture(layers, labels, rng)
+        return
+    points = tuple(stroke for strokes in placed for stroke in strokes)
+    page = segment.StrokePage(Strokes(points, (pen,) * len(points), size))
+    owner = np.repeat(np.arange(len(placed)), [len(strokes) for strokes in placed])
+    areas = np.array([piece.area for piece in page.pieces])
+    shares = areas * (owner == np.arange(len(placed))[:, np.newaxis])
+    yield from _examples(page, shares, areas, labels, rng)
+
+
+def scribble(rng: np.random.Generator) -> Example:
+    """Return a few aimless strokes, or a bar that nobody would call a 1."""
+    if rng.random() < 0.1:
+        angle = rng.uniform(-0.5, 0.5)
+        bar = np.array([[0, 0], [np.cos(angle), np.sin(angle)]])
+        return normalize_strokes([bar]), NONE
+    strokes = []
+    for _ in range(rng.integers(1, 5)):
+        corners = rng.uniform(0, 1, (rng.integers(2, 7), 2)) * rng.uniform(0.3, 1, 2)
+        along = np.linspace(0, len(corners) - 1, 8 * len(corners))
+        line = [np.interp(along, np.arange(len(corners)), axis) for axis in corners.T]
+        roundness = rng.uniform(0.1, 4)
+        line = ndimage.gaussian_filter1d(line, roundness, axis=1, mode="nearest")
+        strokes.append(line.T + rng.uniform(0, 0.5, 2))
+    return normalize_strokes(strokes), NONE
+
+
+def _of_picture(
+    layers: Floats, labels: NDArray[np.integer], rng: np.random.Generator
+) -> Iterator[Example]:
+    """Yield the candidates of a picture whose digits lie in separate layers."""
+    page = segment.PicturePage(layers.max(axis=0))
+    page.cut(range(len(page.pieces)))
+    owned = page.owner.ravel()
+    count = len(page.pieces)
+    shares = np.stack(
+        [np.bincount(owned, layer.ravel(), count + 1)[1:] for layer in layers]
+    )
+    areas = np.bincount(owned, page.values.ravel(), count + 1)[1:]
+    totals = layers.sum(axis=(1, 2))
+    yield from _examples(page, shares, areas, labels, rng, totals)
+
+
+def _examples(
+    page: segment.Page,
+    shares: NDArray[np.float64],
+    areas: NDArray[np.float64],
+    labels: NDArray[np.integer],
+    rng: np.random.Generator,
+    totals: NDArray[np.floating] | None = None,
+) -> Iterator[Example]:
+    """Yield candidates with their labels.
+
+    ``shares[k, i]`` is the ink of digit k in piece i. A candidate is a digit if it holds
+    nearly all of the digit's ink and hardly any other; in between it is left out.
+    """
+    totals = shares.sum(axis=1) if totals is None else totals
+    for line in segment.lines(page):
+        for candidate in segment.candidates(page, line):
+            pieces = list(candidate.pieces)
+            ink = shares[:, pieces].sum(axis=1)
+            like = np.minimum(ink / totals, ink / areas[pieces].sum())
+            best = int(like.argmax())
+            if like[best] > IS_DIGIT:
+                yield page.image(pieces), int(labels[best])
+            elif like[best] < IS_NONE and rng.random() < KEPT:
+                yield page.image(pieces), NONE
+
+
+def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:
+    """Return a digit without its margin, about as high as asked."""
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    tight = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = height * rng.uniform(0.85, 1.1) / 20
+    H, W = (max(int(length * scale), 2) for length in tight.shape)
+    picture = Image.fromarray(tight).resize((W, H), Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(picture), 0, 1)
+
+
+def _thicker(glyph: Floats, rng: np.random.Generator) -> Floats:
+    """Return a digit of another pen: thicker, thinner or as it is."""
+    kind = rng.random()
+    if kind < 0.25:
+        return ndimage.grey_dilation(np.pad(glyph, 1), (2, 2))
+    if kind < 0.5:
+        thinner = ndimage.grey_erosion(glyph, (2, 2))
+        return glyph if thinner.max() < 0.6 else thinner / thinner.max()
+    return glyph
+
+
+def _side_by_side(
+    glyphs: Sequence[Floats], gaps: NDArray[np.float64], rng: np.random.Generator
+) -> Floats:
+    """Return a layer for each digit, (K, H, W); gaps are in widths of their digits."""
+    margin = 4
+    H = int(1.1 * max(len(glyph) for glyph in glyphs)) + 2 * margin
+    lefts = [0]
+    for k in range(1, len(glyphs)):
+        before, after = glyphs[k - 1].shape[1], glyphs[k].shape[1]
+        lefts.append(lefts[-1] + before + round(gaps[k] * (before + after) / 2))
+    first = min(lefts)
+    last = max(left + g.shape[1] for left, g in zip(lefts, glyphs, strict=True))
+    layers = np.zeros((len(glyphs), H, last - first + 2 * margin), np.float32)
+    for layer, left, glyph in zip(layers, lefts, glyphs, strict=True):
+        y = margin + int(rng.uniform(0, 0.1) * len(glyph))
+        x = left - first + margin
+        layer[y : y + len(glyph), x : x + glyph.shape[1]] = glyph
+    return layers
