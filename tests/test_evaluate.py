@@ -160,7 +160,7 @@ def test_without_data_the_sample_is_used_and_said(weights, capsys):
 
 
 def test_the_weights_that_come_along_read_digits(capsys):
-    assert evaluate.SHIPPED.is_file(), "pretrained/default.safetensors must ship"
+    assert models.SHIPPED.is_file(), "pretrained/default.safetensors must ship"
     assert exit_code(["--data", SAMPLE, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["accuracy"] > 0.98
 
@@ -264,5 +264,5 @@ def test_weights_that_overflow_are_one_sentence(weights, pair, tmp_path, capsys,
 
 
 def test_missing_shipped_weights_are_one_sentence(pair, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate, "SHIPPED", tmp_path / "gone.safetensors")
+    monkeypatch.setattr(models, "SHIPPED", tmp_path / "gone.safetensors")
     assert "gone.safetensors" in refusal(pair, capsys)

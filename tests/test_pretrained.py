@@ -7,7 +7,7 @@ import pytest
 
 from tinycnn import data, models
 from tinycnn.data import mnist
-from tinycnn.evaluate import SHIPPED
+from tinycnn.models import SHIPPED
 from tinycnn.nn.saving import load_weights
 from tinycnn.training.fit import evaluate
 

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn import evaluate, recognize
+from tinycnn import models, recognize
 from tinycnn.data import load_mnist
 from tinycnn.ink.ink import strokes_ink
 from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading import annotate, reader
 from tinycnn.reading.reader import Digit, Reading
 
-SAMPLE = evaluate.SHIPPED.parent.parent / "data" / "sample"
+SAMPLE = models.SHIPPED.parent.parent / "data" / "sample"
 SEVEN = {"strokes": [[[30, 70], [90, 70], [50, 190]]], "pen_width": 9}
 BLUE, VERMILION = annotate.COLOURS
 
@@ -171,7 +171,7 @@ def test_weights_may_be_named(page, capsys):
     page("1703").save("page.png")
     exit_code("page.png", "--json")
     shipped = capsys.readouterr().out
-    assert exit_code("page.png", "--json", "--weights", evaluate.SHIPPED) == 0
+    assert exit_code("page.png", "--json", "--weights", models.SHIPPED) == 0
     assert capsys.readouterr().out == shipped
 
 

@@ -1,17 +1,19 @@
-"""What the commands share: how arguments are checked and how a refusal is worded.
+"""What the commands share: arguments are checked, refusals worded, waits explained.
 
-It knows argparse and exit codes. It imports nothing heavy, so that ``--help`` answers
-at once, and knows nothing of networks.
+It knows argparse, exit codes and the terminal. It imports nothing heavy, so that
+``--help`` answers at once, and knows nothing of networks.
 
 Exit codes: 0 done; 1 could not, or a check failed; 2 wrong usage; 3 training diverged;
 130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -70,6 +72,20 @@ def fail(message: object, code: int = 1) -> NoReturn:
     """Print one sentence on stderr and exit."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def said_if_slow() -> Iterator[None]:
+    """Say on a terminal that kernels are compiled if the block does not end soon."""
+    line = "compiling kernels, once if they can be kept ..."
+    timer = threading.Timer(1.5, print, [line], {"file": sys.stderr})
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -131,6 +147,20 @@ def existing_file(text: str) -> Path:
     if not text.strip() or not holds(Path(text).is_file):
         raise argparse.ArgumentTypeError(f"needs a file that exists, not {text!r}")
     return Path(text)
+
+
+def possible_folder(text: str) -> Path:
+    """Accept the path of a folder that exists or can be made."""
+    path = Path(text)
+
+    def usable() -> bool:
+        return all(p.is_dir() for p in (path, *path.absolute().parents) if p.exists())
+
+    if not text.strip() or not holds(usable):
+        raise argparse.ArgumentTypeError(
+            f"needs a folder that exists or can be made, not {text!r}"
+        )
+    return path
 
 
 def new_folder(text: str) -> Path:

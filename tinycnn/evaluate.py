@@ -6,7 +6,6 @@ It knows arguments, messages and exit codes; `tinycnn.training.metrics` measures
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn.arguments import Parser, existing_file, existing_folder, fail, run_command
@@ -15,10 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tinycnn.nn import Sequential
     from tinycnn.training.metrics import Metrics
-
-SHIPPED = Path(__file__).parent / "pretrained" / "default.safetensors"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,18 +37,20 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.images is not None and arguments.data is not None:
         parser.error("argument --data: not allowed with --images and --labels")
 
+    from tinycnn import models
     from tinycnn.data import DataError
     from tinycnn.nn.saving import TensorFileError
     from tinycnn.nn.threads import use_threads
     from tinycnn.training.fit import evaluate
 
     use_threads()
+    path = arguments.weights or models.SHIPPED
     try:
-        model, metadata = _load(arguments.weights)
+        model, metadata = models.load(path)
         images, labels, title = _digits(arguments)
         metrics = evaluate(model, images, labels)
     except ArithmeticError as error:
-        fail(f"{arguments.weights}: {error}; train again")
+        fail(f"{path}: {error}; train again")
     except MemoryError:
         fail("not enough memory for these images; split them")
     except (DataError, TensorFileError, OSError) as error:
@@ -63,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         preset = (
             f"preset {metadata.get('preset', '?')}, seed {metadata.get('seed', '?')}"
         )
-        print(f"{arguments.weights} ({preset})\non {title}\n\n{_report(metrics)}")
+        print(f"{path} ({preset})\non {title}\n\n{_report(metrics)}")
     return 0
 
 
@@ -77,7 +75,6 @@ def _parser() -> Parser:
         "weights",
         nargs="?",
         type=existing_file,
-        default=SHIPPED,
         metavar="WEIGHTS",
         help="a weights.safetensors of a run (default: the weights that come along)",
     )
@@ -94,21 +91,6 @@ def _parser() -> Parser:
         "--labels", type=existing_file, metavar="FILE", help="their labels, likewise"
     )
     return parser
-
-
-def _load(path: Path) -> tuple["Sequential", dict[str, str]]:
-    """Return the network that a weights file is of, with these weights."""
-    from tinycnn import models
-    from tinycnn.nn.saving import TensorFileError, load_weights, read_metadata
-
-    architecture = read_metadata(path).get("architecture", "")
-    try:
-        model = models.build(architecture)
-    except ValueError as error:
-        raise TensorFileError(
-            f"{path}: {error}; use a weights.safetensors that tinycnn.train wrote"
-        ) from None
-    return model, load_weights(path, model)
 
 
 def _digits(

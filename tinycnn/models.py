@@ -5,6 +5,8 @@ It knows which layers follow which; how they are trained is in
 logits go out as (N, 10).
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from tinycnn.nn import (
@@ -18,6 +20,7 @@ from tinycnn.nn import (
     ReLU,
     Sequential,
 )
+from tinycnn.nn.saving import TensorFileError, load_weights, read_metadata
 
 INPUT_SHAPE = (28, 28, 1)
 
@@ -63,7 +66,14 @@ def default(rng: np.random.Generator) -> list[Layer]:
     ]
 
 
-NETWORKS = {"classic": classic, "default": default}
+def judge(rng: np.random.Generator) -> list[Layer]:
+    """Return the default network with an eleventh class: no digit at all."""
+    return [*default(rng)[:-1], Dense(5 * 5 * 64, 11, rng=rng)]
+
+
+NETWORKS = {"classic": classic, "default": default, "judge": judge}
+SHIPPED = Path(__file__).parent / "pretrained" / "default.safetensors"
+JUDGE = SHIPPED.with_name("judge.safetensors")
 
 
 def build(architecture: str, seed: int = 0) -> Sequential:
@@ -91,3 +101,32 @@ def build(architecture: str, seed: int = 0) -> Sequential:
             f"{', '.join(NETWORKS)}"
         )
     return Sequential(NETWORKS[architecture](np.random.default_rng(seed)), seed)
+
+
+def load(path: str | Path) -> tuple[Sequential, dict[str, str]]:
+    """Return the network that a weights file is of, with these weights.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    Sequential, dict of str to str
+        The network and the file's metadata, "architecture" among them.
+
+    Raises
+    ------
+    TensorFileError
+        If the file is damaged, or of no network that there is.
+    OSError
+        If there is no such file.
+    """
+    architecture = read_metadata(path).get("architecture", "")
+    try:
+        model = build(architecture)
+    except ValueError as error:
+        raise TensorFileError(
+            f"{path}: {error}; use a weights.safetensors that tinycnn.train wrote"
+        ) from None
+    return model, load_weights(path, model)

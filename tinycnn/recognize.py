@@ -4,17 +4,21 @@ It knows arguments, messages and exit codes. `tinycnn.ink` opens what it is give
 `tinycnn.reading` reads it and draws the boxes.
 """
 
-import argparse
-import contextlib
 import json
 import sys
-import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinycnn.arguments import Parser, existing_file, fail, holds, run_command
+from tinycnn.arguments import (
+    Parser,
+    existing_file,
+    fail,
+    holds,
+    possible_folder,
+    run_command,
+    said_if_slow,
+)
 from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
@@ -95,7 +99,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--annotate",
-        type=_folder,
+        type=possible_folder,
         metavar="DIR",
         help="write a copy of each picture with boxes and digits into this folder",
     )
@@ -108,20 +112,6 @@ def _parser() -> Parser:
     return parser
 
 
-def _folder(text: str) -> Path:
-    """Accept the path of a folder that exists or can be made."""
-    path = Path(text)
-
-    def usable() -> bool:
-        return all(p.is_dir() for p in (path, *path.absolute().parents) if p.exists())
-
-    if not text.strip() or not holds(usable):
-        raise argparse.ArgumentTypeError(
-            f"needs a folder that exists or can be made, not {text!r}"
-        )
-    return path
-
-
 def _reader(weights: Path | None) -> "Reader":
     """Return the reader, its kernels compiled."""
     import numpy as np
@@ -132,7 +122,7 @@ def _reader(weights: Path | None) -> "Reader":
 
     use_threads()
     try:
-        with _said_if_slow():
+        with said_if_slow():
             reader = Reader(weights)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
     except ArithmeticError as error:
@@ -140,20 +130,6 @@ def _reader(weights: Path | None) -> "Reader":
     except (TensorFileError, OSError) as error:
         fail(error)
     return reader
-
-
-@contextlib.contextmanager
-def _said_if_slow() -> Iterator[None]:
-    """Say on a terminal what takes so long if the block does not end soon."""
-    line = "compiling kernels, once if they can be kept ..."
-    timer = threading.Timer(1.5, print, [line], {"file": sys.stderr})
-    timer.daemon = True
-    if sys.stderr.isatty():
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _ink(file: str) -> "Ink":

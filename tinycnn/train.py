@@ -12,7 +12,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +27,7 @@ from tinycnn.arguments import (
     one_of,
     positive,
     run_command,
+    said_if_slow,
     whole,
 )
 
@@ -237,6 +237,8 @@ class Run:
             "data_checksum": self.digits.checksum,
             "best_epoch": self.trainer.progress.best_epoch,
         }
+        if test is not None:
+            facts["temperature"] = self.trainer.temperature()
         metadata = {name: str(value) for name, value in facts.items()}
         self.folder.save_best(self.trainer, metadata)
 
@@ -270,7 +272,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         learning_rate=settings["lr"],
     )
     first = slice(settings["limit"])  # slice(None) is all of them
-    with _said_if_slow():
+    with said_if_slow():
         trainer = Trainer(
             recipe,
             settings["seed"],
@@ -364,7 +366,7 @@ def _loop(run: Run, stop: "Stop") -> float:
     count, epochs = len(trainer.train_images), run.settings["epochs"]
     begun, images = 0.0, 0
     items = trainer.run()
-    with _said_if_slow():
+    with said_if_slow():
         first = list(itertools.islice(items, 1))
     with tqdm(
         total=epochs * count,
@@ -391,20 +393,6 @@ def _loop(run: Run, stop: "Stop") -> float:
     if stop.signum is not None:
         raise Stopped
     return images / (time.perf_counter() - begun) if begun else 0.0
-
-
-@contextlib.contextmanager
-def _said_if_slow() -> Iterator[None]:
-    """Say what takes so long if the block does not end soon."""
-    timer = threading.Timer(
-        1.5, _say, ["compiling kernels, once if they can be kept ..."]
-    )
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _so_far(progress: "Progress") -> str:

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinycnn.evaluate import SHIPPED, _load
+from tinycnn.models import SHIPPED, load
 from tinycnn.training.fit import as_input
 from tinycnn.training.handwriting import WAYS, write, written
 
@@ -156,7 +156,7 @@ def test_pens_are_as_wide_as_people_use(many):
 
 
 def test_the_shipped_network_reads_most_of_it(many):
-    model, _ = _load(SHIPPED)
+    model, _ = load(SHIPPED)
     images, labels = many
     right = model.predict(as_input(images)).argmax(axis=1) == labels
     assert right.mean() > 0.8

@@ -9,13 +9,14 @@ It knows ink, labels and the segmenter. It knows no network.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tinycnn.ink.normalize import normalize_strokes
+from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes, draw
 from tinycnn.reading import segment
 
@@ -23,7 +24,7 @@ NONE = 10  # the label of what is no digit
 IS_DIGIT, IS_NONE = 0.88, 0.75  # of a digit's ink, and of a candidate's
 KEPT = 0.35  # of the candidates that are none: there are many, and much alike
 PIXEL_HEIGHTS = 28, 64  # of composed digits
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Points = NDArray[np.float64]
 Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
 
@@ -31,7 +32,7 @@ Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
 def from_images(
     images: Floats, labels: NDArray[np.integer], rng: np.random.Generator
 ) -> Iterator[Example]:
-    """Set digits side by side, apart to overlapping, and yield what the segmenter finds.
+    """Set digits side by side and yield the candidates that the segmenter finds.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def from_strokes(
     labels: NDArray[np.integer],
     rng: np.random.Generator,
 ) -> Iterator[Example]:
-    """Write digits side by side and yield what the segmenter finds, as strokes or as ink.
+    """Write digits side by side and yield the candidates, of strokes or of ink.
 
     Parameters
     ----------
@@ -80,14 +81,18 @@ def from_strokes(
     points = tuple(stroke for strokes in placed for stroke in strokes)
     page = segment.StrokePage(Strokes(points, (pen,) * len(points), size))
     owner = np.repeat(np.arange(len(placed)), [len(strokes) for strokes in placed])
-    areas = np.array([piece.area for piece in page.pieces])
+    areas = np.array([piece.area for piece in page.pieces.values()])
     shares = areas * (owner == np.arange(len(placed))[:, np.newaxis])
     yield from _examples(page, shares, areas, labels, rng)
 
 
 def scribble(rng: np.random.Generator) -> Example:
-    """Return a few aimless strokes, or a bar that nobody would call a 1."""
-    if rng.random() < 0.1:
+    """Return a few aimless strokes, a blot, or a bar that nobody would call a 1."""
+    kind = rng.random()
+    if kind < 0.1:
+        y, x = np.mgrid[-1:1:40j, -1:1:40j] / rng.uniform(0.5, 1, (2, 1, 1))
+        return normalize((abs(y) ** 3 + abs(x) ** 3 < 1).astype(np.float32)), NONE
+    if kind < 0.2:
         angle = rng.uniform(-0.5, 0.5)
         bar = np.array([[0, 0], [np.cos(angle), np.sin(angle)]])
         return normalize_strokes([bar]), NONE
@@ -107,31 +112,31 @@ def _of_picture(
 ) -> Iterator[Example]:
     """Yield the candidates of a picture whose digits lie in separate layers."""
     page = segment.PicturePage(layers.max(axis=0))
-    page.cut(range(len(page.pieces)))
-    owned = page.owner.ravel()
-    count = len(page.pieces)
-    shares = np.stack(
-        [np.bincount(owned, layer.ravel(), count + 1)[1:] for layer in layers]
-    )
-    areas = np.bincount(owned, page.values.ravel(), count + 1)[1:]
-    totals = layers.sum(axis=(1, 2))
-    yield from _examples(page, shares, areas, labels, rng, totals)
+    page.cut(list(page.pieces))
+    owner = page.owner.ravel()
+    shares = np.stack([_sums(owner, layer) for layer in layers])
+    yield from _examples(page, shares, _sums(owner, page.values), labels, rng)
+
+
+def _sums(owner: NDArray[np.int32], ink: Floats) -> Floats:
+    """Return the ink of every piece, by its number."""
+    return np.bincount(owner, weights=ink.ravel()).astype(np.float64)
 
 
 def _examples(
     page: segment.Page,
-    shares: NDArray[np.float64],
-    areas: NDArray[np.float64],
+    shares: Floats,
+    areas: Floats,
     labels: NDArray[np.integer],
     rng: np.random.Generator,
-    totals: NDArray[np.floating] | None = None,
 ) -> Iterator[Example]:
     """Yield candidates with their labels.
 
-    ``shares[k, i]`` is the ink of digit k in piece i. A candidate is a digit if it holds
+    ``shares[k, i]`` is the ink of digit k in piece i, ``areas[i]`` all ink of piece i.
+    A candidate is a digit if it holds
     nearly all of the digit's ink and hardly any other; in between it is left out.
     """
-    totals = shares.sum(axis=1) if totals is None else totals
+    totals = np.maximum(shares.sum(axis=1), 1e-6)  # a digit may be hidden altogether
     for line in segment.lines(page):
         for candidate in segment.candidates(page, line):
             pieces = list(candidate.pieces)
@@ -151,17 +156,19 @@ def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:
     scale = height * rng.uniform(0.85, 1.1) / 20
     H, W = (max(int(length * scale), 2) for length in tight.shape)
     picture = Image.fromarray(tight).resize((W, H), Image.Resampling.BICUBIC)
-    return np.clip(np.asarray(picture), 0, 1)
+    clipped: Floats = np.clip(np.asarray(picture), 0, 1)
+    return clipped
 
 
 def _thicker(glyph: Floats, rng: np.random.Generator) -> Floats:
     """Return a digit of another pen: thicker, thinner or as it is."""
     kind = rng.random()
     if kind < 0.25:
-        return ndimage.grey_dilation(np.pad(glyph, 1), (2, 2))
+        thicker: Floats = ndimage.grey_dilation(np.pad(glyph, 1), (2, 2))
+        return thicker
     if kind < 0.5:
-        thinner = ndimage.grey_erosion(glyph, (2, 2))
-        return glyph if thinner.max() < 0.6 else thinner / thinner.max()
+        thinner: Floats = ndimage.grey_erosion(glyph, (2, 2))
+        return glyph if thinner.max() < 0.6 else np.divide(thinner, thinner.max())
     return glyph
 
 

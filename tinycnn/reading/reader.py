@@ -1,109 +1,379 @@
-"""Candidates become digits."""
+"""Candidates become digits, digits become the numbers of a picture.
+
+Two networks look at every candidate. One says which digit it is; the other, the judge,
+says whether it is a digit at all: it has learned from pieces of digits, digits run
+together and scribbles (`tinycnn.reading.practice`). A search then takes, of all ways to
+divide a line into candidates, the likeliest.
+
+It knows ink and trained networks. It does not know how they are trained, nor windows.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
-from tinycnn.ink.ink import Ink, strokes_ink
+from numpy.typing import NDArray
+
+from tinycnn import models
+from tinycnn.ink.ink import Ink
+from tinycnn.ink.picture import load_picture, picture_ink
 from tinycnn.ink.strokes import Strokes
-from tinycnn.nn.losses import softmax
+from tinycnn.nn import softmax
+from tinycnn.nn.saving import TensorFileError
 from tinycnn.reading import segment
+
+SURE = 0.9  # a component that is this surely a digit is not cut
+BONDS = 1 / 3  # their weight beside the networks' scores
+JUNK = -3.0  # the log probability that ink as large as a digit is none
+LOW = 0.55  # of the line's height; a digit hardly ever is lower
+SPECK = 8  # pixels; smaller than this is nothing that anybody wrote
+LEAST = 1e-9  # probabilities are no smaller: their logarithm is finite
+Floats = NDArray[np.floating[Any]]
+Scores = dict[tuple[int, ...], tuple[Floats, float]]  # of candidates, by their pieces
+
 
 @dataclass(frozen=True)
 class Digit:
+    """One digit as it was read, or ink of a digit's size that is none.
+
+    Attributes
+    ----------
+    digit : int or None
+        0 to 9; None is refused.
+    confidence : float
+        The probability that it is a digit and this one.
+    box : (int, int, int, int)
+        ``x0, y0, x1, y1``, half open, in pixels of the picture as a person sees it.
+    top : three of (int, float)
+        The likeliest digits and their probabilities. What these and the others lack to
+        1 is the probability that it is no digit.
+    """
+
     digit: int | None
     confidence: float
     box: tuple[int, int, int, int]
     top: tuple[tuple[int, float], ...]
 
+
 @dataclass(frozen=True)
 class Reading:
+    """What a picture says.
+
+    Attributes
+    ----------
+    lines : tuple of tuples of Digit
+        Top to bottom, left to right.
+    """
+
     lines: tuple[tuple[Digit, ...], ...]
+
     @property
-    def text(self):
-        return "\n".join("".join("?" if d.digit is None else str(d.digit) for d in l) for l in self.lines)
+    def text(self) -> str:
+        """The digits, ``?`` for what was refused, a line a line."""
+        return "\n".join(
+            "".join("?" if d.digit is None else str(d.digit) for d in line)
+            for line in self.lines
+        )
+
     @property
-    def digits(self):
-        return tuple(d for l in self.lines for d in l)
+    def digits(self) -> tuple[Digit, ...]:
+        """All digits in reading order."""
+        return tuple(digit for line in self.lines for digit in line)
+
 
 class Reader:
-    def __init__(self, weights: Path | None = None):
-        from tinycnn.evaluate import SHIPPED, _load
-        self.model, meta = _load(weights or SHIPPED)
-        self.temperature = float(meta.get("temperature", 1.0))
-        self.junk = None
-    def probabilities(self, images):
-        return softmax(self.model.predict(np.ascontiguousarray(images)[..., None]) / np.float32(self.temperature))
-    def digitness(self, images):
-        if self.junk is None:
-            return np.full(len(images), .9)
-        return softmax(self.junk.predict(np.ascontiguousarray(images)[..., None]))[:, 1]
+    """Reads the numbers in pictures, ink and strokes.
+
+    Parameters
+    ----------
+    weights : str or Path or None
+        A weights file of a network of ten digits; None takes the one that ships.
+
+    Attributes
+    ----------
+    model, judge : Sequential
+        The network that names digits, and the one that tells them from other ink.
+    temperature : float
+        Logits are divided by it before softmax (Guo et al. 2017, section 4.2); fitted
+        on validation images when the network was trained.
+    threshold : float
+        Of the confidence; below it a digit is refused. 99.5 % of the validation images
+        pass.
+
+    Raises
+    ------
+    TensorFileError
+        If the weights cannot be read or are of another kind of network.
+    OSError
+        If there is no such file.
+    """
+
+    def __init__(self, weights: str | Path | None = None) -> None:
+        path = models.SHIPPED if weights is None else Path(weights)
+        self.model, metadata = models.load(path)
+        if metadata["architecture"] == "judge":
+            raise TensorFileError(
+                f"{path}: is the network that tells digits from other ink; name the "
+                "weights of one that names digits"
+            )
+        self.temperature = _number(metadata, "temperature", path)
+        self.judge, metadata = models.load(models.JUDGE)
+        self.joint_temperature = _number(metadata, "temperature", models.JUDGE)
+        self.threshold = _number(metadata, "threshold", models.JUDGE)
+
     def read_picture(self, picture: Any) -> Reading:
-        from tinycnn.ink.picture import load_picture, picture_ink
-        return self.read_ink(load_picture(picture) if isinstance(picture, str | Path) else picture_ink(picture))
+        """Read a picture.
+
+        Parameters
+        ----------
+        picture : str, Path, PIL.Image.Image or array
+            A file, an image, or grey values (H, W) or colours (H, W, 1 to 4) of any
+            dtype.
+
+        Returns
+        -------
+        Reading
+
+        Raises
+        ------
+        PictureError
+            If a file cannot be read.
+        ValueError
+            If an array is no picture.
+        """
+        if isinstance(picture, str | Path):
+            return self.read_ink(load_picture(picture))
+        return self.read_ink(picture_ink(picture))
+
     def read_strokes(self, strokes: Strokes) -> Reading:
-        return self.read_ink(Ink(np.zeros((0, 0), np.float32), strokes.size, strokes=strokes))
-    SURE = .9
-    W = 1.0
+        """Read what was drawn, one stroke after another.
+
+        Parameters
+        ----------
+        strokes : Strokes
+
+        Returns
+        -------
+        Reading
+            Boxes are in pixels of the canvas.
+        """
+        nothing = np.zeros((0, 0), np.float32)  # the strokes say it all
+        return self.read_ink(Ink(nothing, strokes.size, strokes=strokes))
+
     def read_ink(self, ink: Ink) -> Reading:
-        page = segment.PicturePage(ink.values) if ink.strokes is None else segment.StrokePage(ink.strokes)
-        scores = {}
-        lines = segment.lines(page)
-        cands = self._score(page, lines, scores)
-        best = {}
-        for cs in cands:
-            for c in cs:
-                p, q = scores[c.names]
-                for i in c.pieces:
-                    best[i] = max(best.get(i, 0), q * p.max())
-        doubt = [i for i in range(len(page.pieces)) if best[i] < self.SURE]
-        if doubt and self.SPLIT:
-            n = len(page.pieces)
-            page.cut(doubt)
-            if len(page.pieces) > n:
-                lines = segment.lines(page)
-                cands = self._score(page, lines, scores)
-        out = []
-        for line, cs in zip(lines, cands):
-            ds = self._search(line, cs, scores, ink.scale)
-            if ds: out.append(tuple(ds))
-        return Reading(tuple(out))
-    SPLIT = True
-    def _score(self, page, lines, scores):
-        all_ = []; new = {}
-        for line in lines:
-            cs = list(segment.candidates(page, line)); all_.append(cs)
-            for c in cs:
-                object.__setattr__(c, 'names', tuple(sorted((page.pieces[i].whole, page.pieces[i].part, page.pieces[i].x1) for i in c.pieces)))
-                if c.names not in scores: new[c.names] = c.pieces
+        """Read ink, by its strokes where they are known.
+
+        Parameters
+        ----------
+        ink : Ink
+
+        Returns
+        -------
+        Reading
+        """
+        page: segment.Page
+        if ink.strokes is None:
+            page = segment.PicturePage(ink.values)
+        else:
+            page = segment.StrokePage(ink.strokes)
+        scores: Scores = {}
+        lines = self._scored(page, scores)
+        doubtful = self._doubtful(page, lines, scores)
+        if page.cut(doubtful):
+            lines = self._scored(page, scores)
+        found = []
+        for line, offered in lines:
+            chosen = self._search(line, offered, scores)
+            digits = [(c, self._digit(c, scores[c.pieces], ink)) for c in chosen]
+            found.append(
+                tuple(
+                    digit
+                    for candidate, digit in digits
+                    if digit.digit is not None or not _is_nothing(candidate, ink)
+                )
+            )
+        return Reading(tuple(line for line in found if line))
+
+    def probabilities(self, images: Floats) -> Floats:
+        """Return the calibrated probability of each digit, given that it is one.
+
+        Parameters
+        ----------
+        images : float32 array (N, 28, 28)
+            As `tinycnn.ink.normalize` makes them.
+
+        Returns
+        -------
+        float32 array (N, 10)
+        """
+        return self._opinions(images)[0]
+
+    def digitness(self, images: Floats) -> Floats:
+        """Return the probability that each is a digit at all.
+
+        Parameters
+        ----------
+        images : float32 array (N, 28, 28)
+
+        Returns
+        -------
+        float32 array (N,)
+        """
+        return self._opinions(images)[1]
+
+    def _opinions(self, images: Floats) -> tuple[Floats, Floats]:
+        """Return what both networks make of images: which digit, and whether one."""
+        x = np.ascontiguousarray(images, np.float32)[..., np.newaxis]
+        named = self.model.predict(x) / np.float32(self.temperature)
+        judged = self.judge.predict(x)
+        both = joint_logits(named, judged) / np.float32(self.joint_temperature)
+        return softmax(both), softmax(judged)[:, :10].sum(axis=1)
+
+    def _scored(
+        self, page: segment.Page, scores: Scores
+    ) -> list[tuple[segment.Line, list[segment.Candidate]]]:
+        """Return the lines and their candidates; score the new ones in one batch."""
+        lines = [
+            (line, list(segment.candidates(page, line))) for line in segment.lines(page)
+        ]
+        new = [c.pieces for _, offered in lines for c in offered]
+        new = [pieces for pieces in new if pieces not in scores]
         if new:
-            images = np.stack([page.image(p) for p in new.values()])
-            P = self.probabilities(images); Q = self.digitness(images)
-            for name, p, q in zip(new, P, Q): scores[name] = (p, float(q))
-        return all_
-    THRESHOLD = .05; NONE=.001; LAM=1.; MU=1.
-    def _search(self, line, mine, scores, scale):
-        N = len(line.pieces)
-        best = [-np.inf] * (N + 1); best[0] = 0.; back = [None] * (N + 1)
-        b = np.array(line.bonds); join = -np.logaddexp(0, -b) * self.MU; split = -np.logaddexp(0, b) * self.MU
-        for c in mine:
-            p, q = scores[c.names]
-            h = (c.box[3] - c.box[1]) / line.height
-            w = (c.box[2] - c.box[0]) / line.height
-            small = np.log(min(1., max(h, w*.5) / .55)) * 4
-            base = best[c.start] + join[c.start:c.stop - 1].sum() + (split[c.start - 1] if c.start else 0)
-            digit = self.LAM*np.log(q * p.max() + 1e-9) + small
-            none = np.log((1 - q) * self.NONE + 1e-9)
-            drop = np.log(.5 if h < .35 else .02 if h < .5 else 1e-4) if c.stop == c.start + 1 else -np.inf
-            for s, kind in ((digit, 'd'), (none, 'n'), (drop, 'x')):
-                t = base + s
-                if t > best[c.stop]:
-                    best[c.stop] = t; back[c.stop] = (c, p, q, kind)
-        out = []; at = N
-        while at:
-            c, p, q, kind = back[at]; at = c.start
-            if kind == 'x': continue
-            order = np.argsort(-p, kind='stable')[:3]
-            conf = float(p.max() * q)
-            out.append(Digit(int(order[0]) if kind == 'd' and conf >= self.THRESHOLD else None, conf,
-                tuple(int(round(v * scale)) for v in c.box), tuple((int(k), float(p[k] * q)) for k in order)))
-        return out[::-1]
+            images = np.stack([page.image(pieces) for pieces in new])
+            names, digits = self._opinions(images)
+            scores.update(
+                zip(new, zip(names, digits.tolist(), strict=True), strict=True)
+            )
+        return lines
+
+    def _doubtful(
+        self,
+        page: segment.Page,
+        lines: list[tuple[segment.Line, list[segment.Candidate]]],
+        scores: Scores,
+    ) -> list[int]:
+        """Return the pieces of which no candidate is surely a digit."""
+        best = dict.fromkeys(page.pieces, 0.0)
+        for _, offered in lines:
+            for candidate in offered:
+                names, digit = scores[candidate.pieces]
+                for number in candidate.pieces:
+                    best[number] = max(best[number], digit * float(names.max()))
+        return [number for number, sure in best.items() if sure < SURE]
+
+    def _search(
+        self, line: segment.Line, offered: Sequence[segment.Candidate], scores: Scores
+    ) -> list[segment.Candidate]:
+        """Return the digits and the refused ink of the likeliest division of a line.
+
+        ``best[k]`` is the log probability of the best division of the first k pieces:
+        each candidate is a digit, junk as large as one, or something to be dropped, and
+        between neighbours either a digit ends or it goes on.
+        """
+        bonds = np.array(line.bonds)
+        joined = BONDS * -np.logaddexp(0, -bonds)
+        parted = BONDS * -np.logaddexp(0, bonds)
+        best = [0.0] + [-math.inf] * len(line.pieces)
+        last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
+        for candidate in offered:  # in order of their start
+            start, stop = candidate.start, candidate.stop
+            so_far = best[start] + joined[start : stop - 1].sum()
+            if start > 0:
+                so_far += parted[start - 1]
+            names, digit = scores[candidate.pieces]
+            low = min(_tallness(candidate, line) / LOW, 1)
+            as_digit = math.log(max(digit * float(names.max()), LEAST)) + math.log(low)
+            as_junk = math.log(max(1 - digit, LEAST)) + JUNK
+            as_nothing = _dropped(candidate, line)
+            for score, kept in (
+                (as_digit, True),
+                (as_junk, True),
+                (as_nothing, False),
+            ):
+                if so_far + score > best[stop]:
+                    best[stop], last[stop] = so_far + score, (candidate, kept)
+        found = []
+        at = len(line.pieces)
+        while (step := last[at]) is not None:
+            candidate, kept = step
+            if kept:
+                found.append(candidate)
+            at = candidate.start
+        return found[::-1]
+
+    def _digit(
+        self, candidate: segment.Candidate, score: tuple[Floats, float], ink: Ink
+    ) -> Digit:
+        """Return a candidate as the reading shows it."""
+        names, digit = score
+        order = np.argsort(-names, kind="stable")[:3].tolist()
+        top = tuple((n, float(names[n]) * digit) for n in order)
+        label, confidence = top[0]
+        x0, y0, x1, y1 = (edge * ink.scale for edge in candidate.box)
+        box = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+        accepted = confidence >= self.threshold
+        return Digit(label if accepted else None, confidence, box, top)
+
+
+def joint_logits(named: Floats, judged: Floats) -> Floats:
+    """Return the sum of two opinions, a product of experts (Hinton 1999).
+
+    The network that names digits knows MNIST better; the judge has also seen digits
+    that were cut apart, and hands that MNIST lacks.
+
+    Parameters
+    ----------
+    named : float32 array (N, 10)
+    judged : float32 array (N, 11)
+        The last column, of what is no digit, is left out.
+
+    Returns
+    -------
+    float32 array (N, 10)
+    """
+    return named + judged[:, :10]
+
+
+def _number(metadata: dict[str, str], name: str, path: Path) -> float:
+    """Return a positive number of a weights file's metadata."""
+    try:
+        value = float(metadata.get(name, "1"))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise TensorFileError(
+            f"{path}: its {name} is {metadata[name]!r:.40}, no positive number; train "
+            "again"
+        )
+    return value
+
+
+def _tallness(candidate: segment.Candidate, line: segment.Line) -> float:
+    """Return a candidate's height in heights of the line; what is broad counts, too."""
+    x0, y0, x1, y1 = candidate.box
+    return max(y1 - y0, (x1 - x0) / 2) / line.height
+
+
+def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
+    """Return the log probability that a piece is a point, a comma or a dash."""
+    if candidate.stop - candidate.start > 1:
+        return -math.inf
+    x0, y0, x1, y1 = candidate.box
+    if max(x1 - x0, y1 - y0) < SPECK:
+        return 0.0
+    height = (y1 - y0) / line.height
+    return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
+
+
+def _is_nothing(candidate: segment.Candidate, ink: Ink) -> bool:
+    """Return whether ink that is no digit is not even worth a question mark.
+
+    That is a rule or a dash, and what the border of the picture cuts.
+    """
+    x0, y0, x1, y1 = candidate.box
+    H, W = ink.values.shape
+    cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)
+    return cut or x1 - x0 > 3 * (y1 - y0) or max(x1 - x0, y1 - y0) < SPECK

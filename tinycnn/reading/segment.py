@@ -1,8 +1,8 @@
 """Ink becomes pieces, pieces become lines, lines offer candidates for digits.
 
-A *piece* is ink that belongs together: a connected component, a part of one between two
-cuts, or a stroke of a pen. A *candidate* is a run of neighbouring pieces that may be one
-digit. Nothing is decided here: a search over all ways to divide a line into candidates,
+A *piece* is ink that belongs together: a connected component, a part of one between
+two cuts, or a stroke of a pen. A *candidate* is a run of neighbouring pieces that may
+be one digit. Nothing is decided here: a search over all ways to divide a line into candidates,
 scored by networks, does that (`tinycnn.reading.reader`). This is the over-segmentation
 of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
 recognition" (1998), section V.
@@ -12,7 +12,8 @@ How much two neighbours look like parts of one digit is their *bond*, in log odd
 It knows the shapes of ink, and no network.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +25,20 @@ from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # what counts as ink when asking what touches
+EDGE = 2  # pixels of soft edge around what counts as ink
 EIGHT = np.ones((3, 3), bool)  # neighbours touch at corners, too
 MOST_PIECES = 8  # of one digit
+WIDEST = 1.4  # of the height: a digit of several components is no wider
 TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
 APART = -20.0  # the bond of what has nothing to do with each other
+UNLIKELY = -6.0  # the bond across which no candidate reaches
+CROSSED = 0.3  # the bond of a cut for each width of a stroke that it crosses
+SPACING = 0.05  # of the height, between cuts
+THICKEST = 4.5  # widths of a stroke that a cut may cross
+SIDEWAYS = np.float32(2)  # what a cut pays for a step aside, in pixels of ink
 
 Floats = NDArray[np.float32]
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -38,18 +47,17 @@ class Piece:
 
     Attributes
     ----------
-    x0, y0, x1, y1 : float
-        Its box, half open, in pixels of the ink.
+    box : (float, float, float, float)
+        ``x0, y0, x1, y1``, half open, in pixels of the ink.
     area : float
         Pixels of ink.
-    whole, part : int
-        The component or stroke, and which part of it, left to right.
+    whole : int
+        The component or stroke it is, or is a part of.
+    part : int
+        Which part, from the left.
     """
 
-    x0: float
-    y0: float
-    x1: float
-    y1: float
+    box: Box
     area: float
     whole: int
     part: int = 0
@@ -57,7 +65,12 @@ class Piece:
     @property
     def height(self) -> float:
         """Its height in pixels."""
-        return self.y1 - self.y0
+        return self.box[3] - self.box[1]
+
+    @property
+    def middle(self) -> float:
+        """The column halfway between its left and its right."""
+        return (self.box[0] + self.box[2]) / 2
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class Line:
     Attributes
     ----------
     pieces : tuple of int
-        Numbers of the page's pieces, left to right.
+        Numbers of pieces, left to right.
     height : float
         The typical height of its digits, in pixels.
     bonds : tuple of float
@@ -88,22 +101,22 @@ class Candidate:
     start, stop : int
         The run of pieces in its line, half open.
     pieces : tuple of int
-        Numbers of the page's pieces.
+        Their numbers.
     wholes : int
         How many components or strokes they are of.
     box : (float, float, float, float)
-        ``x0, y0, x1, y1`` in pixels of the ink, half open.
+        ``x0, y0, x1, y1``, half open, in pixels of the ink.
     """
 
     start: int
     stop: int
     pieces: tuple[int, ...]
     wholes: int
-    box: tuple[float, float, float, float]
+    box: Box
 
 
 class PicturePage:
-    """Pieces of ink whose strokes nobody knows: its connected components.
+    """Pieces of ink whose strokes nobody knows: at first its connected components.
 
     Parameters
     ----------
@@ -112,76 +125,75 @@ class PicturePage:
 
     Attributes
     ----------
-    pieces : list of Piece
+    pieces : dict of int to Piece
+    owner : int32 array (H, W)
+        The number of the piece that each pixel is of, 0 for paper.
     """
 
     def __init__(self, values: Floats) -> None:
         self.values = values
-        labels, count = ndimage.label(values >= INK, EIGHT)
-        areas = np.bincount(labels.ravel(), minlength=count + 1)
-        self.pieces = [
-            Piece(x.start, y.start, x.stop, y.stop, int(areas[n + 1]), n)
-            for n, (y, x) in enumerate(ndimage.find_objects(labels))
-        ]
+        owner, count = ndimage.label(values >= INK, EIGHT)
+        areas = np.bincount(owner.ravel(), minlength=count + 1).tolist()
+        self.pieces = {
+            n: Piece((x.start, y.start, x.stop, y.stop), areas[n], n)
+            for n, (y, x) in enumerate(ndimage.find_objects(owner), 1)
+        }
         # The soft edge belongs to the ink beside it.
-        for _ in range(2):
-            labels = np.where(labels, labels, ndimage.maximum_filter(labels, 3))
-        self.owner = labels  # number of the piece + 1, or 0
-        self._crossed: dict[tuple[int, int], float] = {}
+        for _ in range(EDGE):
+            owner = np.where(owner, owner, ndimage.maximum_filter(owner, 3))
+        self.owner: NDArray[np.int32] = owner
+        self._next: int = count + 1
+        self._crossed: dict[int, float] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
         """Return the 28×28 image of some pieces together."""
-        chosen = [self.pieces[i] for i in pieces]
-        x0, y0, x1, y1 = _box(chosen)
-        edge = 2
-        window = (
-            slice(max(int(y0) - edge, 0), int(y1) + edge),
-            slice(max(int(x0) - edge, 0), int(x1) + edge),
-        )
-        keep = np.zeros(len(self.pieces) + 1, np.float32)
-        keep[np.add(pieces, 1)] = 1
+        box = _widened(_around([self.pieces[n].box for n in pieces]))
+        x0, y0, x1, y1 = map(int, box)
+        window = np.s_[y0:y1, x0:x1]
+        keep = np.zeros(self._next, np.float32)
+        keep[list(pieces)] = 1
         return normalize(self.values[window] * keep[self.owner[window]])
 
-    def cut(self, wholes: Iterable[int]) -> None:
-        """Cut components where one digit may end and the next begin.
+    def cut(self, pieces: Iterable[int]) -> bool:
+        """Cut pieces where one digit may end and the next begin.
 
         Parameters
         ----------
-        wholes : iterable of int
-            Which; not cut before.
+        pieces : iterable of int
+            Their numbers, which are gone if they are cut; the parts have new ones.
+
+        Returns
+        -------
+        bool
+            Whether anything was cut.
         """
-        typical = _typical_height(self.pieces)
-        for number in wholes:
+        before = self._next
+        typical = _typical_height(list(self.pieces.values()))
+        for number in pieces:
             whole = self.pieces[number]
-            window = (
-                slice(int(whole.y0), int(whole.y1)),
-                slice(int(whole.x0), int(whole.x1)),
-            )
-            labels = self.owner[window]
-            mine = labels == number + 1
-            values = np.where(mine, self.values[window], np.float32(0))
-            seams = _seams(values, min(typical, whole.height))
-            part = np.zeros(values.shape, np.int32)
-            for seam, _ in seams:
-                part += np.arange(values.shape[1]) >= seam[:, np.newaxis]
-            for n in range(len(seams) + 1):
-                inside = mine & (part == n)
+            x0, y0, x1, y1 = map(int, _widened(whole.box))
+            owner, values = self.owner[y0:y1, x0:x1], self.values[y0:y1, x0:x1]
+            mine = owner == number
+            values = np.where(mine, values, np.float32(0))
+            cuts = _cuts(values, min(typical, whole.height))
+            if not cuts:
+                continue
+            del self.pieces[number]
+            side = np.zeros(values.shape, np.int64)
+            for path, _ in cuts:
+                side += np.arange(values.shape[1]) >= path[:, np.newaxis]
+            for part in range(len(cuts) + 1):
+                inside = mine & (side == part)
                 y, x = np.nonzero(inside & (values >= INK))
-                piece = Piece(
-                    whole.x0 + (x.min() if len(x) else 0),
-                    whole.y0 + (y.min() if len(y) else 0),
-                    whole.x0 + (x.max() + 1 if len(x) else 0),
-                    whole.y0 + (y.max() + 1 if len(y) else 0),
-                    len(x),
-                    whole.whole,
-                    n,
-                )
-                if n == 0:
-                    self.pieces[number] = piece
-                else:
-                    labels[inside] = len(self.pieces) + 1
-                    self.pieces.append(piece)
-                    self._crossed[whole.whole, n] = seams[n - 1][1]
+                owner[inside] = self._next
+                if len(x):
+                    left, right = x0 + int(x.min()), x0 + int(x.max()) + 1
+                    top, bottom = y0 + int(y.min()), y0 + int(y.max()) + 1
+                    box = left, top, right, bottom
+                    self.pieces[self._next] = Piece(box, len(x), whole.whole, part)
+                self._crossed[self._next] = cuts[part - 1][1] if part else 0.0
+                self._next += 1
+        return self._next > before
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two pieces are of one digit.
@@ -189,31 +201,28 @@ class PicturePage:
         Parameters
         ----------
         i, j : int
-            Numbers of pieces.
+            Their numbers, i to the left.
         height : float
             Of the line, in pixels.
         """
         a, b = self.pieces[i], self.pieces[j]
-        if a.whole != b.whole:
-            return _bond(self._gap(i, j) / height, a, b, height)
-        if abs(a.part - b.part) != 1:
-            return APART
-        return CUT + CROSSED * self._crossed[a.whole, max(a.part, b.part)]
+        if a.whole == b.whole:
+            neighbours = abs(a.part - b.part) == 1
+            return CROSSED * self._crossed[max(i, j)] if neighbours else APART
+        return _bond(lambda: self._gap(i, j), a, b, height)
 
     def _gap(self, i: int, j: int) -> float:
-        """Return the smallest distance along a row, or of the boxes where none meets
-        both.
-        """
-        a, b = self.pieces[i], self.pieces[j]
-        top, bottom = max(a.y0, b.y0), min(a.y1, b.y1)
-        if top >= bottom:
+        """Return the least distance along a row, or of the boxes if no row has both."""
+        a, b = self.pieces[i].box, self.pieces[j].box
+        top, bottom = int(max(a[1], b[1])), int(min(a[3], b[3]))
+        left, right = int(min(a[0], b[0])), int(max(a[2], b[2]))
+        owner = self.owner[top : max(bottom, top), left:right]
+        in_a, in_b = owner == i, owner == j
+        both = in_a.any(axis=1) & in_b.any(axis=1)
+        if not both.any():
             return _distance(a, b)
-        x0, x1 = int(min(a.x0, b.x0)), int(max(a.x1, b.x1))
-        labels = self.owner[int(top) : int(bottom), x0:x1]
-        left, right = labels == i + 1, labels == j + 1
-        ends = x1 - x0 - left[:, ::-1].argmax(axis=1), right.argmax(axis=1)
-        both = left.any(axis=1) & right.any(axis=1)
-        return float(max((ends[1] - ends[0])[both].min(), 0)) if both.any() else 0.0
+        ends = right - left - in_a[both, ::-1].argmax(axis=1)
+        return float(max((in_b[both].argmax(axis=1) - ends).min(), 0))
 
 
 class StrokePage:
@@ -225,58 +234,58 @@ class StrokePage:
 
     Attributes
     ----------
-    pieces : list of Piece
+    pieces : dict of int to Piece
     """
 
     def __init__(self, strokes: Strokes) -> None:
         self.points = strokes.points
-        self.pieces = []
-        for n, (points, pen) in enumerate(
-            zip(strokes.points, strokes.pen_widths, strict=True)
-        ):
-            low, high = points.min(axis=0) - pen / 2, points.max(axis=0) + pen / 2
-            length = np.hypot(*np.diff(points, axis=0).T).sum()
-            x0, y0, x1, y1 = map(float, (*low, *high))
-            self.pieces.append(Piece(x0, y0, x1, y1, float(pen * (length + pen)), n))
+        self.pieces = {}
+        for n, points in enumerate(self.points):
+            pen = strokes.pen_widths[n]
+            x0, y0 = (points.min(axis=0) - pen / 2).tolist()
+            x1, y1 = (points.max(axis=0) + pen / 2).tolist()
+            length = float(np.hypot(*np.diff(points, axis=0).T).sum())
+            box = x0, y0, x1, y1
+            self.pieces[n] = Piece(box, pen * (length + pen), n)
 
     def image(self, pieces: Sequence[int]) -> Floats:
         """Return the 28×28 image of some strokes together."""
-        return normalize_strokes([self.points[i] for i in pieces])
+        return normalize_strokes([self.points[n] for n in pieces])
 
-    def cut(self, wholes: Iterable[int]) -> None:
-        """Leave strokes whole: nobody writes two digits without lifting the pen."""
+    def cut(self, pieces: Iterable[int]) -> bool:  # noqa: ARG002
+        """Cut nothing: hardly anybody writes two digits without lifting the pen."""
+        return False
 
     def bond(self, i: int, j: int, height: float) -> float:
-        """Return the log odds that two strokes are of one digit."""
-        a, b = self.pieces[i], self.pieces[j]
-        gap = _distance(a, b)
-        if gap < height:
-            fine = 0.05 * height
-            gap = float(cdist(_dense(self.points[i], fine), _dense(self.points[j], fine)).min())
-        return _bond(gap / height, a, b, height)
+        """Return the log odds that two strokes are of one digit; see `PicturePage`."""
+
+        def gap() -> float:
+            a, b = (_dense(self.points[n], 0.05 * height) for n in (i, j))
+            return float(cdist(a, b).min())
+
+        return _bond(gap, self.pieces[i], self.pieces[j], height)
 
 
 Page = PicturePage | StrokePage
 
-CUT, CROSSED = 2.0, 0.1
 
-
-def _bond(gap: float, a: Piece, b: Piece, height: float) -> float:
+def _bond(gap: Callable[[], float], a: Piece, b: Piece, height: float) -> float:
     """Return the log odds that two separate pieces are of one digit.
 
-    Fitted to the neighbouring strokes of written numbers: those that touch are of one
-    digit 19 times of 20, those that are apart by a fifth of the height hardly ever,
-    unless one is above the other.
+    Fitted by eye to the neighbouring strokes of written numbers: those that touch are
+    of one digit 19 times of 20, those that are apart by a fifth of the height hardly
+    ever, unless one is above the other.
     """
-    beside = (min(a.x1, b.x1) - max(a.x0, b.x0)) / height
-    return max(2 - 33 * gap + 10 * max(beside, 0), APART)
+    if _distance(a.box, b.box) > 0.5 * height:
+        return APART
+    shared = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
+    return max(2 - 33 * gap() / height + 10 * max(shared, 0) / height, APART)
 
 
 def _dense(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     """Return the points of a stroke, and more between those that are far apart."""
-    if len(points) == 1:
-        return points
-    along = np.concatenate([[0], np.hypot(*np.diff(points, axis=0).T).cumsum()])
+    lengths = np.hypot(*np.diff(points, axis=0).T)
+    along = np.concatenate([[0], lengths.cumsum()])
     places = np.linspace(0, along[-1], int(along[-1] / step) + 2)
     return np.stack([np.interp(places, along, axis) for axis in points.T], axis=1)
 
@@ -288,64 +297,69 @@ def _typical_height(pieces: Sequence[Piece]) -> float:
     return order[int(np.searchsorted(half, half[-1] / 2))].height
 
 
-SP, LIM, LAT = 0.05, 4.5, 2.0
-
-
-def _seams(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]]:
+def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]]:
     """Return paths from top to bottom that cross little ink, left to right.
 
-    A path moves by at most one column a row and pays for ink and for moving sideways.
+    A path moves by at most one column a row and pays for ink and for stepping aside.
     ``down[y, x]`` is the price of the cheapest path from the top to (y, x), ``up`` the
-    same from the bottom; their sum in the middle row is that of the cheapest path
-    through each column, and its local minima are where digits may touch.
+    same from the bottom. Their sum in the middle row is the price of the cheapest path
+    through each column, and where it is least, digits may touch.
+
+    Parameters
+    ----------
+    values : float32 array (H, W)
+        Ink of one component alone.
+    height : float
+        Of a digit, in pixels.
 
     Returns
     -------
     list of (int array (H,), float)
-        The first column of the right side in each row, and the ink crossed in widths of
-        a stroke.
+        The first column right of the cut in each row, and the ink crossed, in widths
+        of a stroke.
     """
     H, W = values.shape
-    if H < 8 or W < 0.3 * height:
+    if H < 8 or 0.3 * height > W:
         return []
-    cost = values + np.float32(0.01)
-    down, up = np.empty_like(cost), np.empty_like(cost)
-    for total, rows in ((down, range(H)), (up, range(H - 1, -1, -1))):
-        before = np.zeros(W, np.float32)
+    price = values + np.float32(0.01)  # the shorter of two free paths is cheaper
+    down, up = price.copy(), price.copy()
+    for total, rows in ((down, range(1, H)), (up, range(H - 2, -1, -1))):
+        before = total[rows[0] - rows.step]
         for y in rows:
-            total[y] = before + cost[y]
-            np.minimum(total[y, 1:], before[:-1] + LAT + cost[y, 1:], out=total[y, 1:])
-            np.minimum(total[y, :-1], before[1:] + LAT + cost[y, :-1], out=total[y, :-1])
+            cheapest = before.copy()
+            aside = before + SIDEWAYS
+            np.minimum(cheapest[1:], aside[:-1], out=cheapest[1:])
+            np.minimum(cheapest[:-1], aside[1:], out=cheapest[:-1])
+            total[y] += cheapest
             before = total[y]
     middle = H // 2
-    through = down[middle] + up[middle] - cost[middle]
+    through = down[middle] + up[middle] - price[middle]
     ink = values >= INK
     rim = ink & ~ndimage.binary_erosion(ink)
     stroke = 2 * ink.sum() / max(rim.sum(), 1)
-    spacing = max(int(SP * height), 2)
+    spacing = max(int(SPACING * height), 2)
     least = ndimage.minimum_filter1d(through, 2 * spacing + 1, mode="nearest")
     margin = max(int(0.1 * height), 1)
     chosen: list[int] = []
     for x in range(margin, W - margin):
-        cheap = through[x] == least[x] and through[x] <= LIM * stroke + 0.01 * H
+        cheap = through[x] == least[x] and through[x] <= THICKEST * stroke + 0.01 * H
         if cheap and (not chosen or x - chosen[-1] >= spacing):
             chosen.append(x)
-    return [
-        (_path(down, up, x), float(through[x] / stroke)) for x in chosen
-    ]
+    return [(_path(down, up, x), float(through[x] / stroke)) for x in chosen]
 
 
 def _path(down: Floats, up: Floats, x: int) -> NDArray[np.int64]:
     """Follow the cheapest path from column x of the middle row to top and bottom."""
-    H, W = down.shape
-    middle = H // 2
-    path = np.empty(H, np.int64)
-    for total, rows in ((down, range(middle - 1, -1, -1)), (up, range(middle + 1, H))):
-        at = path[middle] = x
+    H = len(down)
+    path = np.full(H, x)
+    for total, rows in ((down, range(H // 2 - 1, -1, -1)), (up, range(H // 2 + 1, H))):
+        at = x
         for y in rows:
-            near = range(max(at - 1, 0), min(at + 2, W))
-            at = min(near, key=lambda j: total[y, j] + LAT * (j != at))  # noqa: B023
-            path[y] = at
+            first = max(at - 1, 0)
+            near = total[y, first : at + 2].copy()
+            near += SIDEWAYS
+            near[at - first] -= SIDEWAYS
+            path[y] = at = first + int(near.argmin())
     return path
 
 
@@ -364,48 +378,43 @@ def lines(page: Page) -> list[Line]:
     list of Line
     """
     parts: dict[int, list[int]] = {}
-    for i, piece in enumerate(page.pieces):
-        parts.setdefault(piece.whole, []).append(i)
+    for number, piece in page.pieces.items():
+        parts.setdefault(piece.whole, []).append(number)
     if not parts:
         return []
     wholes = {}
     for n, numbers in parts.items():
-        area = sum(page.pieces[i].area for i in numbers)
-        wholes[n] = Piece(*_box([page.pieces[i] for i in numbers]), area, n)
+        pieces = [page.pieces[number] for number in numbers]
+        box = _around([piece.box for piece in pieces])
+        wholes[n] = Piece(box, sum(piece.area for piece in pieces), n)
     least = TALL * _typical_height(list(wholes.values()))
-    rows: list[list[int]] = []
-    for n in sorted(wholes, key=lambda n: wholes[n].x0):
-        if wholes[n].height >= least:
-            beside = [
-                max(_overlap(wholes[n], wholes[m]) for m in row[-2:]) for row in rows
-            ]
+    tall: list[list[Piece]] = []
+    for whole in sorted(wholes.values(), key=lambda whole: whole.box[0]):
+        if whole.height >= least:
+            beside = [max(_beside(whole, w) for w in line[-2:]) for line in tall]
             if beside and max(beside) > 0.3:
-                rows[beside.index(max(beside))].append(n)
+                tall[beside.index(max(beside))].append(whole)
             else:
-                rows.append([n])
-    middles = [np.mean([wholes[n].y0 + wholes[n].y1 for n in row]) for row in rows]
-    tall = [rows[r] for r in np.argsort(middles, kind="stable")]
-    rows = [list(row) for row in tall]
-    for n, whole in wholes.items():
+                tall.append([whole])
+    tall.sort(key=lambda line: np.mean([w.box[1] + w.box[3] for w in line]))
+    rows = [list(line) for line in tall]
+    for whole in wholes.values():
         if whole.height < least:
-            near = [min(_distance(whole, wholes[m]) for m in row) for row in tall]
-            rows[near.index(min(near))].append(n)
-    return [_line(page, [wholes[n] for n in row], parts) for row in rows]
+            near = [min(_distance(whole.box, w.box) for w in line) for line in tall]
+            rows[near.index(min(near))].append(whole)
+    return [_line(page, row, parts) for row in rows]
 
 
 def _line(page: Page, wholes: list[Piece], parts: dict[int, list[int]]) -> Line:
-    """Put the pieces of some components in order."""
+    """Put the pieces of some components in order, and find their bonds."""
     height = _typical_height(wholes)
-    numbers = [i for whole in wholes for i in parts[whole.whole]]
-    numbers.sort(key=lambda i: (page.pieces[i].x0 + page.pieces[i].x1, i))
+    numbers = [number for whole in wholes for number in parts[whole.whole]]
+    numbers.sort(key=lambda number: page.pieces[number].middle)
     bonds = []
     for k in range(1, len(numbers)):
-        across = (
-            page.bond(i, j, height)
-            for i in numbers[max(k - 3, 0) : k]
-            for j in numbers[k : k + 3]
-        )
-        bonds.append(max(across))
+        # A bar may come between two pieces that belong together.
+        left, right = numbers[max(k - 3, 0) : k], numbers[k : k + 3]
+        bonds.append(max(page.bond(i, j, height) for i in left for j in right))
     return Line(tuple(numbers), height, tuple(bonds))
 
 
@@ -415,37 +424,39 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
     A single piece always may; several may if no bond between them says otherwise and
     they are no wider than a digit.
     """
-    for start in range(len(line.pieces)):
-        for stop in range(start + 1, min(start + MOST_PIECES, len(line.pieces)) + 1):
+    count = len(line.pieces)
+    for start in range(count):
+        for stop in range(start + 1, min(start + MOST_PIECES, count) + 1):
             numbers = line.pieces[start:stop]
-            pieces = [page.pieces[i] for i in numbers]
-            box = _box(pieces)
-            wholes = len({piece.whole for piece in pieces})
-            if stop > start + 1 and (
-                line.bonds[stop - 2] < -6
-                or (wholes > 1 and box[2] - box[0] > 1.4 * max(line.height, box[3] - box[1]))
-            ):
+            box = _around([page.pieces[n].box for n in numbers])
+            wholes = len({page.pieces[n].whole for n in numbers})
+            width, height = box[2] - box[0], max(box[3] - box[1], line.height)
+            apart = stop > start + 1 and line.bonds[stop - 2] < UNLIKELY
+            if apart or (wholes > 1 and width > WIDEST * height):
                 break
             yield Candidate(start, stop, numbers, wholes, box)
 
 
-def _box(pieces: Sequence[Piece]) -> tuple[float, float, float, float]:
-    """Return the box around some pieces."""
-    return (
-        min(piece.x0 for piece in pieces),
-        min(piece.y0 for piece in pieces),
-        max(piece.x1 for piece in pieces),
-        max(piece.y1 for piece in pieces),
-    )
+def _around(boxes: Sequence[Box]) -> Box:
+    """Return the box around some boxes."""
+    x0, y0, x1, y1 = zip(*boxes, strict=True)
+    return min(x0), min(y0), max(x1), max(y1)
 
 
-def _overlap(a: Piece, b: Piece) -> float:
-    """Return how much of the lower piece's height is beside the other."""
-    return (min(a.y1, b.y1) - max(a.y0, b.y0)) / min(a.height, b.height)
+def _widened(box: Box) -> Box:
+    """Return a box with room for the soft edge of the ink in it."""
+    x0, y0, x1, y1 = box
+    return max(x0 - EDGE, 0), max(y0 - EDGE, 0), x1 + EDGE, y1 + EDGE
 
 
-def _distance(a: Piece, b: Piece) -> float:
-    """Return the distance of two boxes."""
-    dx = max(a.x0 - b.x1, b.x0 - a.x1, 0)
-    dy = max(a.y0 - b.y1, b.y0 - a.y1, 0)
-    return float(np.hypot(dx, dy))
+def _beside(a: Piece, b: Piece) -> float:
+    """Return how much of the lower one's height is beside the other."""
+    shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    return shared / min(a.height, b.height)
+
+
+def _distance(a: Box, b: Box) -> float:
+    """Return the distance of two boxes, 0 if they overlap."""
+    dx = max(a[0] - b[2], b[0] - a[2], 0)
+    dy = max(a[1] - b[3], b[1] - a[3], 0)
+    return math.hypot(dx, dy)

@@ -26,7 +26,7 @@ from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer, Schedule
 from tinycnn.nn.sequential import Sequential
 from tinycnn.training.augment import deform
-from tinycnn.training.metrics import Metrics, measure
+from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
 
 
@@ -85,6 +85,26 @@ def evaluate(
     Raises
     ------
     ArithmeticError
+        If a logit is not finite.
+    """
+    return measure(softmax(logits_of(model, images)), labels)
+
+
+def logits_of(model: Sequential, images: NDArray[np.uint8]) -> Array:
+    """Return what a model says of many images.
+
+    Parameters
+    ----------
+    model : Sequential
+    images : uint8 array (N, 28, 28)
+
+    Returns
+    -------
+    float32 array (N, 10)
+
+    Raises
+    ------
+    ArithmeticError
         If a logit is not finite: the weights are too large to compute with.
     """
     slabs = range(0, len(images), 10_000)  # in float32 they are four times as large
@@ -94,7 +114,7 @@ def evaluate(
         )
     if not np.isfinite(logits).all():
         raise ArithmeticError("a logit is not finite")
-    return measure(softmax(logits), labels)
+    return logits
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
@@ -268,6 +288,10 @@ class Trainer:
         """Give the model the weights of its best epoch."""
         for name, array in self.model.state().items():
             array[...] = self.best[name]
+
+    def temperature(self) -> float:
+        """Return the temperature that calibrates the model on validation."""
+        return fit_temperature(logits_of(self.model, self.val_images), self.val_labels)
 
     def check_finite(self) -> None:
         """Raise DivergedError if a weight or a running average is not finite."""

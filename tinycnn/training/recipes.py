@@ -3,7 +3,7 @@
 It knows settings only; what they mean to a run is in `tinycnn.training.fit`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinycnn.training.augment import Deformation
 
@@ -72,3 +72,13 @@ PRESETS = {
         deformation=Deformation(),
     ),
 }
+
+# Of the network that tells digits from other ink; see `tinycnn.train_judge`.
+JUDGE = replace(
+    PRESETS["default"],
+    architecture="judge",
+    epochs=4,
+    epochs_of_few=4,
+    label_smoothing=0.0,
+    deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1),
+)

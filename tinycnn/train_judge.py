@@ -1,0 +1,229 @@
+"""Teach the judge: ``python -m tinycnn.train_judge``.
+
+The judge is the network that tells digits from pieces of digits, from digits run
+together and from scribbles. The one that ships was made by this command; whoever has
+changed how ink is cut can make another.
+
+It knows arguments, messages and exit codes, and which ink the judge is shown.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinycnn.arguments import Parser, existing_folder, fail, run_command, whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tinycnn.reading.practice import Example
+    from tinycnn.training.fit import Trainer
+
+NUMBERS = 8000  # composed of MNIST's digits; as many scribbles, half as many written
+WRITTEN = 20_000  # single digits written by code
+ACCEPTED = 0.995  # of the validation digits
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compose examples, train the judge on them, set the threshold, and save it.
+
+    Parameters
+    ----------
+    argv : list of str or None
+        The arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        0. What goes wrong leaves by `SystemExit`.
+    """
+    began = time.perf_counter()
+    arguments = _parser().parse_args(argv)
+
+    from tinycnn.data import DataError
+    from tinycnn.nn.saving import TensorFileError
+    from tinycnn.nn.threads import use_threads
+    from tinycnn.training.fit import DivergedError
+
+    use_threads()
+    try:
+        result = _teach(
+            arguments.data, arguments.seed, arguments.numbers, arguments.out
+        )
+    except DivergedError as error:
+        fail(error, code=3)
+    except (DataError, TensorFileError, OSError) as error:
+        fail(error)
+    result |= {"seconds": round(time.perf_counter() - began, 1)}
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        print(
+            f"validation: {result['digits_kept']:.2%} of digits kept, "
+            f"{result['junk_found']:.2%} of the rest found; threshold "
+            f"{result['threshold']:.4f}, after {result['seconds']:.0f} s\n"
+            f"judge: {result['judge']}"
+        )
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "tinycnn.train_judge",
+        "Teach the network that tells digits from other ink, on numbers that the code "
+        "composes and cuts apart.",
+    )
+    parser.add_argument(
+        "--data",
+        type=existing_folder,
+        metavar="DIR",
+        help="the folder of MNIST's four files (default: search, download, or sample)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole(0, 2**32 - 1),
+        default=0,
+        metavar="N",
+        help="of the examples, the weights and their order (default: 0)",
+    )
+    parser.add_argument(
+        "--numbers",
+        type=whole(100, 10**6),
+        default=NUMBERS,
+        metavar="N",
+        help=f"how many numbers to compose (default: {NUMBERS})",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("judge.safetensors"),
+        metavar="FILE",
+        help="where to save it (default: judge.safetensors in this folder)",
+    )
+    return parser
+
+
+def _teach(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, Any]:
+    """Return what programs read on stdout, when all is done."""
+    import numpy as np
+
+    from tinycnn.data import load_mnist, split_validation
+    from tinycnn.nn.saving import save_weights
+    from tinycnn.training.fit import Trainer
+    from tinycnn.training.handwriting import written
+    from tinycnn.training.recipes import JUDGE
+
+    digits = load_mnist(data)
+    images, labels, val_images, val_labels = split_validation(
+        digits.train_images, digits.train_labels
+    )
+    made, made_labels = _examples(images, labels, numbers, [seed, 0])
+    hands, hand_labels = written(seed, 0, WRITTEN)
+    val_made, val_made_labels = _examples(
+        val_images, val_labels, max(numbers // 10, 10), [seed, 1]
+    )
+    trainer = Trainer(
+        JUDGE,
+        seed,
+        np.concatenate([images, hands, made]),
+        np.concatenate([labels, hand_labels, made_labels]),
+        np.concatenate([val_images, val_made]),
+        np.concatenate([val_labels, val_made_labels]),
+    )
+    _train(trainer)
+    facts = _measured(trainer, val_images, val_labels)
+    metadata = facts | {
+        "architecture": "judge",
+        "seed": seed,
+        "numbers": numbers,
+        "data": digits.source if digits.source in ("mnist", "sample") else "a folder",
+        "data_checksum": digits.checksum,
+    }
+    save_weights(out, trainer.model, {k: str(v) for k, v in metadata.items()})
+    return facts | {"judge": str(out)}
+
+
+def _examples(
+    images: "NDArray[np.uint8]",
+    labels: "NDArray[np.uint8]",
+    numbers: int,
+    seed: list[int],
+) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
+    """Return images (N, 28, 28) and labels (N,) of digits and of what is none."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from tinycnn.reading import practice
+    from tinycnn.training.handwriting import write
+
+    rng = np.random.default_rng(seed)
+
+    def composed() -> Iterator["Iterator[Example]"]:
+        for _ in tqdm(range(numbers), "numbers", unit="", disable=None):
+            chosen = rng.integers(0, len(images), rng.integers(1, 6))
+            ink = images[chosen].astype(np.float32) / 255
+            yield practice.from_images(ink, labels[chosen], rng)
+            yield iter([practice.scribble(rng)])
+            if rng.random() < 0.5:
+                chosen = rng.integers(0, 10, rng.integers(1, 6))
+                strokes = [write(digit, rng) for digit in chosen.tolist()]
+                yield practice.from_strokes(strokes, chosen, rng)
+
+    examples = [example for found in composed() for example in found]
+    grey = np.stack([np.rint(image * 255).astype(np.uint8) for image, _ in examples])
+    return grey, np.array([label for _, label in examples], np.uint8)
+
+
+def _train(trainer: "Trainer") -> None:
+    """Run all epochs, with a bar on a terminal, and take the best."""
+    from tqdm import tqdm
+
+    total = trainer.recipe.epochs * len(trainer.train_images)
+    with tqdm(total=total, unit=" images", unit_scale=True, disable=None) as bar:
+        for item in trainer.run():
+            if isinstance(item, int):
+                bar.update(item)
+    trainer.use_best()
+
+
+def _measured(
+    trainer: "Trainer", digits: "NDArray[np.uint8]", labels: "NDArray[np.uint8]"
+) -> dict[str, Any]:
+    """Return the figures of the judge, and the threshold and temperature of a reader.
+
+    Both opinions on the validation digits count, those of the judge and of the network
+    that ships; so does what `tinycnn.reading.reader.Reader` makes of them.
+    """
+    import numpy as np
+
+    from tinycnn import models
+    from tinycnn.nn import softmax
+    from tinycnn.reading.practice import NONE
+    from tinycnn.reading.reader import joint_logits
+    from tinycnn.training.fit import logits_of
+    from tinycnn.training.metrics import fit_temperature
+
+    judged = logits_of(trainer.model, trainer.val_images)
+    kept = judged.argmax(axis=1) != NONE
+    is_digit = trainer.val_labels != NONE
+
+    judged = logits_of(trainer.model, digits)
+    shipped, metadata = models.load(models.SHIPPED)
+    named = logits_of(shipped, digits) / np.float32(metadata["temperature"])
+    both = joint_logits(named, judged)
+    temperature = fit_temperature(both, labels)
+    confidence = softmax(both / temperature).max(axis=1)
+    confidence *= softmax(judged)[:, :NONE].sum(axis=1)
+    return {
+        "digits_kept": round(float(kept[is_digit].mean()), 5),
+        "junk_found": round(float((~kept[~is_digit]).mean()), 5),
+        "temperature": temperature,
+        "threshold": round(float(np.quantile(confidence, 1 - ACCEPTED)), 5),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)
