@@ -89,30 +89,32 @@ def ungrouped(page: segment.Page, line: segment.Line) -> Iterator[segment.Candid
             yield candidate
 
 
-def seamless(
+def uncut(
     values: NDArray[np.float32],  # noqa: ARG001
     height: float,  # noqa: ARG001
 ) -> list[tuple[NDArray[np.int64], float]]:
-    """Return no seam at all: a component of the ink stays in one piece."""
+    """Return no cut at all: a component of the ink stays in one piece."""
     return []
 
 
 def unjudged(
-    reader: Reader,  # noqa: ARG001
-    images: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Return that each of the N images is surely a digit."""
-    return np.ones(len(images), np.float32)
+    reader: Reader, images: NDArray[np.float32]
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Return the probabilities as they are, and that each image surely is a digit."""
+    names, digitness = OPINIONS(reader, images)
+    return names, np.ones_like(digitness)
 
 
-CANDIDATES = segment.candidates  # as it is, whatever is replaced meanwhile
+# As they are, whatever is replaced meanwhile.
+CANDIDATES = segment.candidates
+OPINIONS = Reader._opinions
 
 # What is left out, and how: a context in which the reader does without it.
 ABLATIONS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no centre of mass": lambda: patch("tinycnn.ink.normalize._centred", uncentred),
     "no grouping": lambda: patch("tinycnn.reading.segment.candidates", ungrouped),
-    "no splitting": lambda: patch("tinycnn.reading.segment._seams", seamless),
-    "no junk score": lambda: patch("tinycnn.reading.reader.Reader.digitness", unjudged),
+    "no splitting": lambda: patch("tinycnn.reading.segment._cuts", uncut),
+    "no junk score": lambda: patch("tinycnn.reading.reader.Reader._opinions", unjudged),
 }
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def test_a_new_folder_is_absent_or_empty(tmp_path):
         assert arguments.new_folder(str(tmp_path / name)) == tmp_path / name
     for text in (str(file.parent), str(file), str(file / "in"), "", "x" * 5000):
         refused(arguments.new_folder, text)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_possible_folder_exists_or_can_be_made(tmp_path):
+    (tmp_path / "full").mkdir()
+    file = tmp_path / "full" / "file"
+    file.write_text("")
+    for name in ("full", "absent", "absent/deep/down"):
+        assert arguments.possible_folder(str(tmp_path / name)) == tmp_path / name
+    for text in (str(file), str(file / "in"), "", " ", "x" * 5000):
+        refused(arguments.possible_folder, text)
     assert not (tmp_path / "absent").exists()
 
 
@@ -151,6 +163,28 @@ def test_a_failure_is_one_sentence(code, wanted, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err == "error: no luck\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_block_that_takes_long_is_explained_on_a_terminal_only(
+    terminal, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(arguments, "PATIENCE", 0.01)
+    with arguments.said_if_slow():
+        time.sleep(0.3)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("compiling kernels") == err.count("\n") == int(terminal)
+
+
+def test_a_block_that_ends_soon_is_not_explained(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(arguments, "PATIENCE", 0.2)
+    with arguments.said_if_slow():
+        pass
+    time.sleep(0.3)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_arguments_import_nothing_heavy():

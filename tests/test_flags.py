@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tinycnn import arguments, evaluate, gradcheck, recognize, train
+from tinycnn import arguments, evaluate, gradcheck, recognize, train, train_judge
 
 COMMANDS = {
     "train": train.main,
+    "train_judge": train_judge.main,
     "evaluate": evaluate.main,
     "recognize": recognize.main,
     "gradcheck": gradcheck.main,
@@ -66,6 +67,20 @@ TABLE = [
         ["", " ", "\t", FILE, FULL_FOLDER, BELOW_FILE, TOO_LONG],
     ),
     Flag("train", "--resume", "a folder that exists", [*NO_PATH, FILE]),
+    Flag("train_judge", "--data", "a folder that exists", [*NO_PATH, FILE]),
+    Flag("train_judge", "--seed", "an integer from 0 to", [*NO_INTEGER, str(2**32)]),
+    Flag(
+        "train_judge",
+        "--numbers",
+        "an integer from 100 to",
+        [*NO_INTEGER, "0", "99", "1000001"],
+    ),
+    Flag(
+        "train_judge",
+        "--out",
+        "the name of a file in a folder that exists",
+        ["", " ", "\t", FOLDER, BELOW_FILE, f"{MISSING}/file", TOO_LONG],
+    ),
     Flag("evaluate", "WEIGHTS", "a file that exists", [*NO_PATH, FOLDER]),
     Flag("evaluate", "--data", "a folder that exists", [*NO_PATH, FILE]),
     Flag("evaluate", "--images", "a file that exists", [*NO_PATH, FOLDER]),

@@ -72,7 +72,10 @@ def test_the_package_loads_nothing_heavy():
     assert not loaded_after("import tinycnn") & {*HEAVY, "socket", "ssl", "json"}
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "recognize", "gradcheck"])
+COMMANDS = ["train", "train_judge", "evaluate", "recognize", "gradcheck"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_loads_nothing_heavy(command):
     code = (
         "import runpy\n"

@@ -313,12 +313,22 @@ def test_without_splitting_touching_ink_stays_in_one_piece(digits):
 
     def pieces():
         page = segment.PicturePage(ink)
-        page.cut({piece.whole for piece in page.pieces})
+        page.cut(list(page.pieces))
         return len(page.pieces)
 
     cut = pieces()
     with reading.ABLATIONS["no splitting"]():
         assert pieces() < cut
+
+
+def test_without_a_junk_score_everything_is_a_digit_and_names_stay():
+    judged = np.array([[0.7] + [0.3 / 9] * 9, [0.1] * 10]), np.array([0.2, 0.9])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "OPINIONS", lambda *_: judged)
+        with reading.ABLATIONS["no junk score"]():
+            names, digitness = reading.Reader._opinions(None, np.zeros((2, 28, 28)))
+    np.testing.assert_array_equal(names, judged[0])
+    np.testing.assert_array_equal(digitness, [1, 1])
 
 
 def test_without_grouping_no_candidate_has_two_components():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn import models, recognize
+from tinycnn import arguments, models, recognize
 from tinycnn.data import load_mnist
 from tinycnn.ink.ink import strokes_ink
 from tinycnn.ink.strokes import load_strokes
@@ -524,7 +524,7 @@ def test_what_takes_long_is_said_on_a_terminal(said, monkeypatch, capsys):
         def cancel(self):
             started.remove(self)
 
-    monkeypatch.setattr(recognize.threading, "Timer", Timer)
+    monkeypatch.setattr(arguments.threading, "Timer", Timer)
     said += [[[digit(5, 10)]]]
     assert exit_code("a.png") == 0
     out, err = capsys.readouterr()

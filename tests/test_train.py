@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinycnn import train
-from tinycnn.data import load_mnist, write_idx
+from tinycnn import models, train
+from tinycnn.data import load_mnist, split_validation, write_idx
 from tinycnn.nn import ReLU
 from tinycnn.nn.saving import read_metadata, read_tensors
 from tinycnn.training import checkpoint, fit
@@ -257,6 +257,32 @@ def test_the_weights_file_holds_no_time_and_no_path(whole, digits):
         assert str(place).encode() not in content
 
 
+def test_a_finished_run_has_the_temperature_of_its_weights(
+    settings, digits, monkeypatch
+):
+    given = []
+
+    def noted(logits, labels):
+        given.append((logits, labels))
+        return 0.75
+
+    monkeypatch.setattr(fit, "fit_temperature", noted)
+    assert exit_code([*settings, "--out", "run"]) == 0
+    model, metadata = models.load("run/weights.safetensors")
+    assert metadata["temperature"] == "0.75"
+    ((logits, labels),) = given  # once, when all is done
+    data = load_mnist(digits)
+    _, _, images, its_labels = split_validation(data.train_images, data.train_labels)
+    np.testing.assert_array_equal(labels, its_labels)
+    np.testing.assert_array_equal(logits, fit.logits_of(model, images))
+
+
+def test_weights_of_a_run_under_way_have_no_temperature_yet(settings, monkeypatch):
+    at_step(monkeypatch, 5, send(signal.SIGINT))
+    assert exit_code([*settings, "--out", "run"]) == 130
+    assert "temperature" not in read_metadata("run/weights.safetensors")
+
+
 def test_a_limit_takes_the_first_images(settings, capsys, monkeypatch):
     seen = []
     original = fit.train_step
@@ -464,7 +490,7 @@ def test_signals_are_handled_as_before_when_the_command_is_over(settings):
 
 CHILD = """
 import os, signal, sys
-from tinycnn import train
+from tinycnn import models, train
 from tinycnn.training import fit
 original, steps, signals = fit.train_step, [], sys.argv.pop(1).split(",")
 def step(*arguments):

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+PATIENCE = 1.5  # seconds until a wait is explained
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose refusals are one line: the flag, the rule, the value."""
@@ -78,7 +80,7 @@ def fail(message: object, code: int = 1) -> NoReturn:
 def said_if_slow() -> Iterator[None]:
     """Say on a terminal that kernels are compiled if the block does not end soon."""
     line = "compiling kernels, once if they can be kept ..."
-    timer = threading.Timer(1.5, print, [line], {"file": sys.stderr})
+    timer = threading.Timer(PATIENCE, print, [line], {"file": sys.stderr})
     timer.daemon = True
     if sys.stderr.isatty():
         timer.start()

@@ -325,6 +325,14 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     assert "split the drawing" in refusal(path)
 
 
+def test_long_strings_cost_no_more_than_themselves(tmp_path):
+    path = tmp_path / "strings.json"
+    stroke = ["a" * 1_000_000, *["b"] * 200_000]  # as an array, 800 GB
+    path.write_text(json.dumps({"strokes": [stroke]}))
+    assert path.stat().st_size < module.LARGEST_FILE
+    assert "stroke 0 needs" in refusal(path)
+
+
 def test_a_name_that_cannot_be_printed_is_shown_escaped(tmp_path):
     with pytest.raises(StrokesError, match=r"two\\nlines"):
         load_strokes(tmp_path / "two\nlines")

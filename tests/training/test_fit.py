@@ -35,9 +35,10 @@ from tinycnn.training.fit import (
     as_input,
     epoch_order,
     evaluate,
+    logits_of,
     train_step,
 )
-from tinycnn.training.metrics import Metrics
+from tinycnn.training.metrics import Metrics, fit_temperature
 from tinycnn.training.recipes import PRESETS, Recipe
 
 COUNT, BATCH = 20, 8  # batches of 8, 8 and 4
@@ -181,6 +182,39 @@ def test_evaluate_measures_the_network_as_it_is_used():
     assert metrics.errors == (predictions != labels).sum()
     for name, array in model.state().items():
         assert np.array_equal(array, before[name]), f"{name} was changed"
+
+
+def test_the_logits_of_many_images_are_those_of_each():
+    images, _ = random_digits(30)
+    model = models.build("small")
+    logits = logits_of(model, images)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits, model.forward(as_input(images)))
+
+
+def test_logits_come_in_slabs_and_none_is_lost(monkeypatch):
+    """The network is scripted: an image of grey value k gets k / 255."""
+    images = np.zeros((25_001, 2, 2), np.uint8)
+    images[:, 0, 0] = np.arange(25_001) % 251
+    model, sizes = models.build("small"), []
+
+    def predict(x):
+        sizes.append(len(x))
+        return x[:, 0, 0]
+
+    monkeypatch.setattr(model, "predict", predict)
+    logits = logits_of(model, images)
+    assert sizes == [10_000, 10_000, 5_001]
+    np.testing.assert_array_equal(logits, as_input(images)[:, 0, 0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_logits_that_are_not_finite_are_an_error(value):
+    model = models.build("small")
+    for array in model.state().values():
+        array[...] = value
+    with pytest.raises(ArithmeticError, match="not finite"):
+        logits_of(model, random_digits(3)[0])
 
 
 # --- an epoch --------------------------------------------------------------------
@@ -361,6 +395,23 @@ def test_using_the_best_weights_does_not_tie_them_to_the_model(monkeypatch):
     for array in trainer.model.state().values():
         array += 1
     assert same([trainer.best], [before])
+
+
+def test_the_temperature_is_fitted_on_validation_to_the_weights_in_use(monkeypatch):
+    trainer = new_trainer()
+    list(trainer.run())
+    given = []
+
+    def noted(logits, labels):
+        given.append((logits, labels))
+        return fit_temperature(logits, labels)
+
+    monkeypatch.setattr(fit, "fit_temperature", noted)
+    temperature = trainer.temperature()
+    ((logits, labels),) = given
+    np.testing.assert_array_equal(logits, logits_of(trainer.model, trainer.val_images))
+    np.testing.assert_array_equal(labels, trainer.val_labels)
+    assert temperature == fit_temperature(logits, labels)
 
 
 # --- the same again --------------------------------------------------------------

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tinycnn.training.metrics import calibration_error, measure, most_confused
+from tinycnn.nn import softmax
+from tinycnn.training.metrics import (
+    calibration_error,
+    fit_temperature,
+    measure,
+    most_confused,
+)
 
 # Four images of three classes: right, right, wrong (2 read as 0), wrong (0 read as 1).
 PROBABILITIES = np.array(
@@ -158,3 +164,45 @@ def test_the_most_confused_are_the_largest_off_the_diagonal(confusion):
     assert [images for _, _, images in found] == largest
     assert all(confusion[label, read] == images for label, read, images in found)
     assert len(set(found)) == len(found)
+
+
+# --- temperature -------------------------------------------------------------------
+
+
+def drawn_labels(logits, rng):
+    """Return labels that are drawn from the probabilities of these logits."""
+    below = softmax(logits).cumsum(axis=1) < rng.random((len(logits), 1))
+    return np.minimum(below.sum(axis=1), logits.shape[1] - 1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_spoiled_the_logits_is_found(temperature):
+    rng = np.random.default_rng(0)
+    honest = rng.normal(0, 2, (20_000, 10))
+    found = fit_temperature(honest * temperature, drawn_labels(honest, rng))
+    assert found == pytest.approx(temperature, rel=0.05)
+
+
+@given(cases())
+def test_no_temperature_of_the_grid_is_likelier(case):
+    probabilities, labels = case
+    logits = np.log(probabilities)
+
+    def nll(temperature):
+        return measure(softmax(logits / temperature), labels).nll
+
+    least = nll(fit_temperature(logits, labels))
+    assert all(least <= nll(t) + 1e-4 for t in np.geomspace(0.25, 4, 401))
+
+
+def test_logits_that_are_always_right_get_the_least_temperature_and_wrong_the_most():
+    logits, labels = 5 * np.eye(10, dtype=np.float32), np.arange(10)
+    assert fit_temperature(logits, labels) == 0.25
+    assert fit_temperature(logits, labels[::-1]) == 4
+
+
+def test_fitting_leaves_the_logits_as_they_are():
+    logits = np.random.default_rng(0).normal(size=(9, 10)).astype(np.float32)
+    before = logits.copy()
+    fit_temperature(logits, np.arange(9))
+    np.testing.assert_array_equal(logits, before)

@@ -114,8 +114,7 @@ def decode(path: str | Path) -> Decoded:
     Exception
         Whatever Pillow raises for a file that is damaged or no picture.
     """
-    content = _read(path)
-    content, exif, at_once = _essential(content)
+    content, exif, at_once = _essential(_read(path))
     image = Image.open(_Rationed(content), formats=FORMATS)
     exif = exif or image.info.get("exif", b"")
     size = image.size
@@ -142,7 +141,7 @@ def check_size(size: tuple[int, int]) -> None:
     PictureError
     """
     width, height = size
-    if width < 1 or height < 1:
+    if min(size) < 1:
         raise PictureError(f"is {width} × {height}; a picture needs pixels")
     if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
         raise PictureError(
@@ -206,8 +205,8 @@ class _Rationed(io.BytesIO):
 def _read(path: str | Path) -> bytes:
     """Return the content of a regular file that is not too large."""
     try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
+        # Opening a pipe could wait for ever.
+        if not stat.S_ISREG(Path(path).stat().st_mode):
             raise PictureError("is not a regular file; name a picture file")
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE + 1)

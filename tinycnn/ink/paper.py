@@ -211,7 +211,7 @@ def _continued(grey: Grey, margin: int) -> tuple[Grey, tuple[slice, slice]]:
 
 
 def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
-    """Return where strokes are, and the depths of paper and of full ink, or None."""
+    """Return where strokes are, and the inside of paper and of full ink, or None."""
     smooth = ndimage.gaussian_filter(depth, 0.7, mode="nearest", truncate=3)
     low, high = float(smooth.min()), float(smooth.max())
     width = max(high - low, 1e-6) / 255
@@ -234,7 +234,7 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     labels, count = ndimage.label(bins >= split, EIGHT)
     area = np.bincount(labels.ravel(), minlength=count + 1)
     peak = np.bincount(labels[bins > (split + full) / 2], minlength=count + 1)
-    keep = (area >= 6) & (peak > 0)
+    keep = (area >= 6) & (peak > 0) & _sharp(depth, labels, count)
     keep[0] = False
     if keep.sum() > 30 and area[keep].mean() < 30:
         return None  # grains: nobody writes so many digits so small
@@ -243,6 +243,23 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     # Full ink is the darkest of it: the middle of it would make every stroke flat.
     full = split + _quantile(counts[split:], 0.95)
     return strokes, low + paper * width, low + full * width
+
+
+def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
+    """Return which components have an edge, by their number: a shadow has none.
+
+    A broad stroke climbs its depth in a few pixels, a shadow over half its breadth.
+    """
+    numbers = np.arange(count + 1)
+    breadth = 2 * ndimage.maximum(
+        ndimage.distance_transform_edt(labels), labels, numbers
+    )
+    smooth = ndimage.gaussian_filter(depth, 2, mode="nearest")
+    slopes = ndimage.gaussian_gradient_magnitude(depth, 2, mode="nearest")
+    slope = ndimage.maximum(slopes, labels, numbers)
+    height = ndimage.maximum(smooth, labels, numbers) - np.median(smooth)
+    sharp: Mask = (breadth < 12) | (slope > 0.12 * height)
+    return sharp
 
 
 def _quantile(counts: NDArray[Any], share: float = 0.5) -> int:

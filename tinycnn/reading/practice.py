@@ -22,7 +22,7 @@ from tinycnn.reading import segment
 
 NONE = 10  # the label of what is no digit
 IS_DIGIT, IS_NONE = 0.88, 0.75  # of a digit's ink, and of a candidate's
-KEPT = 0.35  # of the candidates that are none: there are many, and much alike
+KEPT = 0.25  # of the candidates that are none: there are many, and much alike
 PIXEL_HEIGHTS = 28, 64  # of composed digits
 Floats = NDArray[np.floating[Any]]
 Points = NDArray[np.float64]
@@ -97,14 +97,16 @@ def scribble(rng: np.random.Generator) -> Example:
         bar = np.array([[0, 0], [np.cos(angle), np.sin(angle)]])
         return normalize_strokes([bar]), NONE
     strokes = []
+    corners = rng.integers(5, 8) if kind < 0.6 else rng.integers(8, 30)
     for _ in range(rng.integers(1, 5)):
-        corners = rng.uniform(0, 1, (rng.integers(2, 7), 2)) * rng.uniform(0.3, 1, 2)
-        along = np.linspace(0, len(corners) - 1, 8 * len(corners))
-        line = [np.interp(along, np.arange(len(corners)), axis) for axis in corners.T]
+        places = rng.uniform(0, 1, (corners, 2)) * rng.uniform(0.3, 1, 2)
+        along = np.linspace(0, corners - 1, 8 * corners)
+        line = [np.interp(along, np.arange(corners), axis) for axis in places.T]
         roundness = rng.uniform(0.1, 4)
         line = ndimage.gaussian_filter1d(line, roundness, axis=1, mode="nearest")
-        strokes.append(line.T + rng.uniform(0, 0.5, 2))
-    return normalize_strokes(strokes), NONE
+        strokes.append(40 * (line.T + rng.uniform(0, 0.5, 2)))
+    pen = 40 * rng.uniform(0.05, 0.16)
+    return normalize(draw(strokes, [pen] * len(strokes), (60, 60))), NONE
 
 
 def _of_picture(
@@ -189,4 +191,16 @@ def _side_by_side(
         y = margin + int(rng.uniform(0, 0.1) * len(glyph))
         x = left - first + margin
         layer[y : y + len(glyph), x : x + glyph.shape[1]] = glyph
-    return layers
+    return _leaning(layers, rng)
+
+
+def _leaning(layers: Floats, rng: np.random.Generator) -> Floats:
+    """Return some numbers as they are and some in a hand that leans to the right."""
+    if rng.random() < 0.6:
+        return layers
+    H = layers.shape[1]
+    moves = np.rint(rng.uniform(0.1, 0.6) * np.arange(H)[::-1]).astype(np.int64)
+    wide = np.pad(layers, ((0, 0), (0, 0), (0, int(moves[0]))))
+    for y, move in enumerate(moves.tolist()):
+        wide[:, y] = np.roll(wide[:, y], move, axis=1)
+    return wide

@@ -2,10 +2,10 @@
 
 A *piece* is ink that belongs together: a connected component, a part of one between
 two cuts, or a stroke of a pen. A *candidate* is a run of neighbouring pieces that may
-be one digit. Nothing is decided here: a search over all ways to divide a line into candidates,
-scored by networks, does that (`tinycnn.reading.reader`). This is the over-segmentation
-of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document
-recognition" (1998), section V.
+be one digit. Nothing is decided here: a search over all ways to divide a line into
+candidates, scored by networks, does that (`tinycnn.reading.reader`). This is the
+over-segmentation of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied
+to document recognition" (1998), section V.
 
 How much two neighbours look like parts of one digit is their *bond*, in log odds.
 
@@ -25,9 +25,10 @@ from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # what counts as ink when asking what touches
+DOTS = 12  # at least make a line of dots
 EDGE = 2  # pixels of soft edge around what counts as ink
 EIGHT = np.ones((3, 3), bool)  # neighbours touch at corners, too
-MOST_PIECES = 8  # of one digit
+MOST_PIECES = 12  # of one digit
 WIDEST = 1.4  # of the height: a digit of several components is no wider
 TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
 APART = -20.0  # the bond of what has nothing to do with each other
@@ -131,8 +132,8 @@ class PicturePage:
     """
 
     def __init__(self, values: Floats) -> None:
-        self.values = values
-        owner, count = ndimage.label(values >= INK, EIGHT)
+        self.values = _dots_joined(values)
+        owner, count = ndimage.label(self.values >= INK, EIGHT)
         areas = np.bincount(owner.ravel(), minlength=count + 1).tolist()
         self.pieces = {
             n: Piece((x.start, y.start, x.stop, y.stop), areas[n], n)
@@ -290,8 +291,38 @@ def _dense(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     return np.stack([np.interp(places, along, axis) for axis in points.T], axis=1)
 
 
+def _dots_joined(values: Floats) -> Floats:
+    """Return the ink; if most of it is dots, with the lines that they stand for.
+
+    Dots are what a fast mouse leaves in a program that draws a disc at every event. The
+    gaps between them are closed: dilation, then erosion by the same radius.
+    """
+    owner, count = ndimage.label(values >= INK, EIGHT)
+    if count < DOTS:
+        return values
+    boxes = ndimage.find_objects(owner)
+    sizes = np.array([(y.stop - y.start, x.stop - x.start) for y, x in boxes])
+    areas = np.bincount(owner.ravel())[1:]
+    size = float(np.median(sizes.max(axis=1)))
+    solid = (areas > 0.65 * sizes.prod(axis=1)) & (sizes.max(axis=1) < 2 * size)
+    if areas[solid].sum() < 0.5 * areas.sum():
+        return values
+    radius = 0.75 * size
+    near = ndimage.distance_transform_edt(owner == 0) <= radius
+    near[[0, -1]] = near[:, [0, -1]] = False  # the erosion begins at the border, too
+    closed = ndimage.distance_transform_edt(near) > radius
+    joined: Floats = np.maximum(values, closed.astype(np.float32))
+    return joined
+
+
 def _typical_height(pieces: Sequence[Piece]) -> float:
-    """Return the height of the piece that holds the middle of all ink."""
+    """Return the height of the piece that holds the middle of all ink, or 0.
+
+    Dashes and rules, much broader than high, do not count beside others.
+    """
+    pieces = [p for p in pieces if p.box[2] - p.box[0] < 3 * p.height] or pieces
+    if not pieces:
+        return 0.0
     order = sorted(pieces, key=lambda piece: piece.height)
     half = np.cumsum([piece.area for piece in order])
     return order[int(np.searchsorted(half, half[-1] / 2))].height
@@ -318,9 +349,9 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
         The first column right of the cut in each row, and the ink crossed, in widths
         of a stroke.
     """
-    H, W = values.shape
-    if H < 8 or 0.3 * height > W:
+    if len(values) < 8 or 0.3 * height > values.shape[1]:
         return []
+    H, W = values.shape
     price = values + np.float32(0.01)  # the shorter of two free paths is cheaper
     down, up = price.copy(), price.copy()
     for total, rows in ((down, range(1, H)), (up, range(H - 2, -1, -1))):

@@ -1,0 +1,538 @@
+"""The laws of `tinycnn.reading.reader`: what a reading is, and that it is the best.
+
+Digits are typical ones of the bundled sample, enlarged, so that no law rests on a digit
+that is hard to read. How often hard ones are read right is for benchmarks/reading.py.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
+
+from tinycnn import models
+from tinycnn.data import load_mnist
+from tinycnn.data.mnist import SAMPLE_FOLDER
+from tinycnn.ink.ink import Ink, strokes_ink
+from tinycnn.ink.strokes import Strokes
+from tinycnn.nn.saving import TensorFileError, load_weights, save_weights
+from tinycnn.reading import reader as module
+from tinycnn.reading.reader import Digit, Reader, Reading, joint_logits
+from tinycnn.reading.segment import Candidate, Line
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return Reader()
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    """Return a typical digit in one piece of each label, (10, 28, 28) in [0, 1]."""
+    sample = load_mnist(SAMPLE_FOLDER)
+    typical = []
+    for label in range(10):
+        images = sample.train_images[sample.train_labels == label] / np.float32(255)
+        far = np.square(images - images.mean(axis=0)).sum(axis=(1, 2))
+        nearest = images[far.argsort(kind="stable")]
+        typical.append(next(i for i in nearest if ndimage.label(i >= 0.4)[1] == 1))
+    return np.stack(typical)
+
+
+@pytest.fixture(scope="module")
+def page(glyphs):
+    """Return a function that sets lines of digits; 1 = ink, each times as large."""
+
+    def page(*lines, times=3):
+        rows = [np.hstack([glyphs[int(label)] for label in line]) for line in lines]
+        ink = np.pad(np.vstack(rows), 8)
+        return np.kron(ink, np.ones((times, times), np.float32))
+
+    return page
+
+
+def as_ink(values, scale=1.0):
+    size = round(values.shape[1] * scale), round(values.shape[0] * scale)
+    return Ink(values, size, scale)
+
+
+def as_picture(ink):
+    """Return dark ink on light paper, as bytes."""
+    return np.rint(255 - 255 * ink).astype(np.uint8)
+
+
+def drawn(*strokes, pen=8.0, size=(300, 200)):
+    points = tuple(np.array(stroke, float) for stroke in strokes)
+    return Strokes(points, (pen,) * len(points), size)
+
+
+SEVEN = [(30, 40), (90, 40), (50, 160)]
+FOUR = [[(70, 30), (30, 110), (110, 110)], [(85, 70), (80, 170)]]
+FIVE = [
+    [(40, 40), (36, 90), (66, 80), (90, 105), (80, 145), (50, 158), (30, 148)],
+    [(46, 36), (92, 34)],
+]
+
+
+# --- what a reading is -------------------------------------------------------------
+
+
+def test_a_reading_is_lines_of_digits_and_refusals():
+    def digit(value):
+        return Digit(value, 0.5, (0, 0, 1, 1), ())
+
+    reading = Reading(((digit(1), digit(None)), (digit(0),)))
+    assert reading.text == "1?\n0"
+    assert [d.digit for d in reading.digits] == [1, None, 0]
+    assert Reading(()).text == ""
+    assert Reading(()).digits == ()
+
+
+def test_all_ten_digits_are_read(reader, page):
+    assert reader.read_ink(as_ink(page("0123456789"))).text == "0123456789"
+
+
+def test_two_rows_are_two_lines_of_text(reader, page):
+    reading = reader.read_ink(as_ink(page("314", "271")))
+    assert reading.text == "314\n271"
+    assert [len(line) for line in reading.lines] == [3, 3]
+    assert "".join(str(d.digit) for d in reading.digits) == "314271"
+
+
+def test_tops_are_sorted_and_the_first_is_the_confidence(reader, page):
+    for digit in reader.read_ink(as_ink(page("0123456789"))).digits:
+        labels, shares = zip(*digit.top, strict=True)
+        assert len(set(labels)) == 3
+        assert list(shares) == sorted(shares, reverse=True)
+        assert shares[2] >= 0
+        assert sum(shares) <= 1 + 1e-6
+        assert (digit.digit, digit.confidence) == digit.top[0]
+
+
+def test_a_box_is_around_the_ink_of_its_digit(reader, page):
+    values = page("4096")
+    for k, digit in enumerate(reader.read_ink(as_ink(values)).digits):
+        left = (8 + 28 * k) * 3
+        x = np.flatnonzero((values[:, left : left + 84] >= 0.4).any(axis=0)) + left
+        y = np.flatnonzero((values[:, left : left + 84] >= 0.4).any(axis=1))
+        assert digit.box == (x[0], y[0], x[-1] + 1, y[-1] + 1)
+        assert all(isinstance(edge, int) for edge in digit.box)
+
+
+@pytest.mark.parametrize("scale", [2.0, 3.0])
+def test_a_box_is_in_pixels_of_the_picture_and_not_of_its_ink(reader, page, scale):
+    values = page("52")
+    as_it_is = reader.read_ink(as_ink(values))
+    scaled = reader.read_ink(as_ink(values, scale))
+    assert scaled.text == as_it_is.text
+    for one, other in zip(as_it_is.digits, scaled.digits, strict=True):
+        assert other.box == tuple(scale * edge for edge in one.box)
+
+
+def test_no_box_reaches_beyond_the_picture(reader):
+    """Ink of a pen that left the canvas; a picture scaled down, with a part over."""
+    out = drawn([(x - 20, y) for x, y in SEVEN], size=(80, 164))
+    (digit,) = reader.read_strokes(out).digits
+    assert digit.box[0] >= 0
+    assert digit.box[1] >= 0
+    assert digit.box[2] <= 80
+    assert digit.box[3] <= 164
+
+
+def test_a_large_picture_is_read_and_its_boxes_are_its_own(reader, page):
+    large = Image.fromarray(as_picture(page("52"))).resize((3001, 1637))
+    reading = reader.read_picture(large)
+    assert reading.text == "52"
+    first, second = (digit.box for digit in reading.digits)
+    assert 0 < first[0] < first[2] < second[0] < second[2] < 3001
+    assert second[2] > 1500
+
+
+def test_the_same_picture_is_read_the_same_whatever_was_read_between(reader, page):
+    first = as_ink(page("815", "260"))
+    before = reader.read_ink(first)
+    reader.read_ink(as_ink(page("77")))
+    reader.read_strokes(drawn(SEVEN))
+    reader.read_picture(np.zeros((9, 9), np.uint8))
+    assert reader.read_ink(first) == before
+    assert Reader().read_ink(first) == before
+
+
+def test_what_is_given_stays_as_it_is(reader, page):
+    values, strokes = page("905"), drawn(*FOUR)
+    picture = as_picture(values)
+    copies = values.copy(), picture.copy(), [p.copy() for p in strokes.points]
+    reader.read_ink(as_ink(values))
+    reader.read_picture(picture)
+    reader.read_strokes(strokes)
+    np.testing.assert_array_equal(values, copies[0])
+    np.testing.assert_array_equal(picture, copies[1])
+    for points, copy in zip(strokes.points, copies[2], strict=True):
+        np.testing.assert_array_equal(points, copy)
+    images = np.random.default_rng(0).random((3, 28, 28), np.float32)
+    copy = images.copy()
+    reader.probabilities(images)
+    np.testing.assert_array_equal(images, copy)
+
+
+# --- pictures ----------------------------------------------------------------------
+
+
+def test_files_images_and_arrays_are_read_alike(reader, page, tmp_path):
+    picture = as_picture(page("307"))
+    path = tmp_path / "number.png"
+    Image.fromarray(picture).save(path)
+    readings = [
+        reader.read_picture(given)
+        for given in (path, str(path), Image.fromarray(picture), picture)
+    ]
+    assert readings[0].text == "307"
+    assert all(reading == readings[0] for reading in readings)
+
+
+def test_light_on_dark_is_read_as_dark_on_light(reader, page):
+    dark = as_picture(page("6184"))
+    assert reader.read_picture(dark).text == "6184"
+    assert reader.read_picture(255 - dark).text == "6184"
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((80, 120), 255, np.uint8),
+        np.zeros((80, 120, 3), np.uint8),
+        np.full((80, 120), 0.5),
+        np.ones((1, 1), bool),
+    ],
+)
+def test_blank_paper_has_no_lines(reader, picture):
+    assert reader.read_picture(picture) == Reading(())
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (1, 1)])
+def test_no_ink_has_no_lines(reader, shape):
+    assert reader.read_ink(as_ink(np.zeros(shape, np.float32))) == Reading(())
+
+
+def test_no_strokes_have_no_lines(reader):
+    empty = Strokes((), (), (300, 200))
+    assert reader.read_strokes(empty) == Reading(())
+    assert reader.read_ink(strokes_ink(empty)) == Reading(())
+
+
+# --- what is dropped, what is refused ----------------------------------------------
+
+
+def test_specks_are_dropped(reader, page):
+    values = page("25")
+    size = module.SPECK - 1
+    for y, x in [(3, 3), (3, 150), (160, 20), (60, 190)]:
+        values[y : y + size - 3, x : x + size] = 1
+    reading = reader.read_ink(as_ink(values))
+    assert reading.text == "25"
+
+
+def test_specks_alone_are_nothing(reader):
+    values = np.zeros((80, 120), np.float32)
+    for y, x in [(10, 10), (30, 60), (64, 100)]:
+        values[y : y + 4, x : x + 5] = 1
+    assert reader.read_ink(as_ink(values)) == Reading(())
+
+
+@pytest.mark.parametrize("label", range(10))
+def test_a_lone_small_digit_is_read(reader, glyphs, label):
+    """MNIST's digits are 20 pixels high."""
+    values = np.zeros((200, 300), np.float32)
+    values[100:128, 200:228] = glyphs[label]
+    assert reader.read_ink(as_ink(values)).text == str(label)
+
+
+def test_a_rule_or_a_dash_is_no_digit(reader, page):
+    values = page("38")
+    values[110:113, 5:-5] = 1
+    assert reader.read_ink(as_ink(values)).text == "38"
+    rule = np.zeros((60, 300), np.float32)
+    rule[30:33, 10:290] = 1
+    assert reader.read_ink(as_ink(rule)) == Reading(())
+
+
+def test_a_comma_is_no_digit(reader, page):
+    values = page("45")
+    foot = int(np.flatnonzero((values >= 0.4).any(axis=1))[-1])
+    values[foot - 6 : foot + 5, 106:110] = 1
+    assert reader.read_ink(as_ink(values)).text == "45"
+
+
+def scribble(rng):
+    """Return one long stroke that goes everywhere, as high as a digit."""
+    return rng.uniform((40, 40), (140, 140), (30, 2))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_border_cuts_and_is_no_digit_is_dropped(reader, seed):
+    points = scribble(np.random.default_rng(seed))
+    for shift, text in [(0, "?"), (-90, "")]:
+        ink = strokes_ink(drawn(points + np.array([shift, 0]), pen=5))
+        assert reader.read_ink(replace(ink, strokes=None)).text == text
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(20, 20), (26, 40), (40, 40), (60, 60), (200, 100)]
+)
+def test_a_blot_is_no_number(reader, width, height):
+    values = np.zeros((200, 300), np.float32)
+    values[40 : 40 + height, 30 : 30 + width] = 1
+    read = reader.read_ink(as_ink(values)).digits
+    assert [digit for digit in read if digit.digit is not None] == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_scribble_is_no_digit_that_the_reader_is_sure_of(reader, seed):
+    strokes = drawn(scribble(np.random.default_rng(seed)), pen=5)
+    for reading in (
+        reader.read_strokes(strokes),
+        reader.read_ink(replace(strokes_ink(strokes), strokes=None)),
+    ):
+        for digit in reading.digits:
+            assert digit.digit is None or digit.confidence < 0.9
+
+
+def test_a_digit_below_the_threshold_is_refused_with_its_opinion(page, monkeypatch):
+    strict = Reader()
+    monkeypatch.setattr(strict, "threshold", 1.1)
+    (digit,) = strict.read_ink(as_ink(page("3"))).digits
+    assert digit.digit is None
+    assert digit.top[0] == (3, digit.confidence)
+    assert strict.read_ink(as_ink(page("3"))).text == "?"
+
+
+# --- strokes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("strokes", "text"), [([SEVEN], "7"), (FOUR, "4"), (FIVE, "5")]
+)
+def test_strokes_and_the_ink_they_leave_are_read_alike(reader, strokes, text):
+    strokes = drawn(*strokes)
+    assert reader.read_strokes(strokes).text == text
+    ink = strokes_ink(strokes)
+    assert reader.read_ink(ink).text == text
+    assert reader.read_ink(replace(ink, strokes=None)).text == text
+
+
+def test_the_strokes_of_two_digits_are_two_digits_in_any_order(reader):
+    four = [[(x + 130, y) for x, y in stroke] for stroke in FOUR]
+    for strokes in ([SEVEN, *four], [four[0], SEVEN, four[1]]):
+        reading = reader.read_strokes(drawn(*strokes))
+        assert reading.text == "74"
+        (first, second) = reading.digits
+        assert first.box == (26, 36, 94, 164)
+        assert second.box == (156, 26, 244, 174)
+
+
+def test_a_lone_point_does_not_disturb(reader):
+    assert reader.read_strokes(drawn(SEVEN, [(200, 160)], pen=6)).text == "7"
+    assert reader.read_strokes(drawn([(100, 100)], pen=6)) == Reading(())
+
+
+@pytest.mark.parametrize("where", [0.3, 0.5, 0.7])
+def test_a_digit_whose_stroke_is_broken_is_one_digit(reader, where):
+    """The stem of a 7 of 120 pixels has a gap of 4."""
+    start, corner, end = map(np.array, SEVEN)
+    middle = corner + (end - corner) * where
+    half = (end - corner) / np.hypot(*(end - corner)) * 5.5
+    broken = drawn([start, corner, middle - half], [middle + half, end], pen=7)
+    assert reader.read_strokes(broken).text == "7"
+    ink = replace(strokes_ink(broken), strokes=None)
+    assert reader.read_ink(ink).text == "7"
+
+
+# --- weights -----------------------------------------------------------------------
+
+
+def with_metadata(path, **metadata):
+    model = models.build("default")
+    load_weights(models.SHIPPED, model)
+    save_weights(path, model, {"architecture": "default", **metadata})
+    return path
+
+
+def test_the_judge_is_no_network_that_names_digits():
+    with pytest.raises(TensorFileError, match=r"judge\.safetensors.*names digits"):
+        Reader(models.JUDGE)
+
+
+@pytest.mark.parametrize("value", ["nan", "0", "-1", "inf", "abc", "", "9" * 5000])
+def test_a_temperature_that_is_none_is_refused(tmp_path, value):
+    path = with_metadata(tmp_path / "odd.safetensors", temperature=value)
+    with pytest.raises(TensorFileError, match=r"odd\.safetensors.*temperature") as e:
+        Reader(path)
+    assert len(str(e.value)) < 300 + len(str(path))
+
+
+def test_weights_without_a_temperature_are_taken_as_they_are(tmp_path, page):
+    plain = Reader(str(with_metadata(tmp_path / "plain.safetensors")))
+    assert plain.temperature == 1
+    assert plain.read_ink(as_ink(page("60"))).text == "60"
+
+
+def test_another_temperature_changes_no_favourite(tmp_path, reader, glyphs):
+    warm = Reader(with_metadata(tmp_path / "warm.safetensors", temperature="2.0"))
+    assert warm.temperature == 2
+    named = [
+        r.model.predict(glyphs[..., np.newaxis]) / r.temperature for r in (reader, warm)
+    ]
+    np.testing.assert_array_equal(named[0].argmax(axis=1), named[1].argmax(axis=1))
+    sure = [r.probabilities(glyphs).max(axis=1) for r in (reader, warm)]
+    assert sure[1].sum() < sure[0].sum()
+
+
+@pytest.mark.parametrize("name", ["temperature", "threshold"])
+def test_a_damaged_judge_is_named(tmp_path, monkeypatch, name):
+    path = tmp_path / "judge.safetensors"
+    save_weights(path, models.build("judge"), {"architecture": "judge", name: "abc"})
+    monkeypatch.setattr(models, "JUDGE", path)
+    with pytest.raises(TensorFileError, match=rf"judge\.safetensors.*{name}.*'abc'"):
+        Reader()
+
+
+# --- opinions ----------------------------------------------------------------------
+
+
+def test_opinions_are_probabilities(reader):
+    images = np.random.default_rng(0).random((7, 28, 28), np.float32)
+    names, digitness = reader.probabilities(images), reader.digitness(images)
+    assert names.shape == (7, 10)
+    assert digitness.shape == (7,)
+    np.testing.assert_allclose(names.sum(axis=1), 1, rtol=1e-5)
+    assert (names >= 0).all()
+    assert (digitness >= 0).all()
+    assert (digitness <= 1 + 1e-6).all()
+
+
+def test_the_joint_opinion_is_a_product_of_both():
+    rng = np.random.default_rng(0)
+    named, judged = rng.normal(size=(5, 10)), rng.normal(size=(5, 11))
+    joint = np.exp(joint_logits(named, judged))
+    product = np.exp(named) * np.exp(judged)[:, :10]
+    np.testing.assert_allclose(joint, product)
+
+
+# --- the search --------------------------------------------------------------------
+
+
+@st.composite
+def problems(draw):
+    """Draw a line, all its candidates, and what the networks would say of them."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    count = draw(st.integers(1, 6))
+    most = draw(st.integers(1, 4))
+    line = Line(
+        tuple(range(count)),
+        float(rng.uniform(10, 60)),
+        tuple(rng.normal(0, 6, count - 1).tolist()),
+    )
+    offered, scores = [], {}
+    for start in range(count):
+        for stop in range(start + 1, min(start + most, count) + 1):
+            w, h = rng.uniform(1, 60, 2)
+            x = 20.0 * start
+            candidate = Candidate(
+                start, stop, line.pieces[start:stop], 1, (x, 0.0, x + w, h)
+            )
+            offered.append(candidate)
+            names = rng.dirichlet(np.full(10, 0.2)).astype(np.float32)
+            scores[candidate.pieces] = names, float(rng.beta(0.5, 0.5))
+    return line, offered, scores
+
+
+def partitions(offered, start, count):
+    """Yield every way to divide the pieces from `start` on into candidates."""
+    if start == count:
+        yield ()
+    for candidate in offered:
+        if candidate.start == start:
+            for rest in partitions(offered, candidate.stop, count):
+                yield (candidate, *rest)
+
+
+def log_sigmoid(x):
+    return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
+
+
+def of_bonds(line, partition):
+    """Return what the bonds say of a partition."""
+    ends = {candidate.stop for candidate in partition}
+    return module.BONDS * sum(
+        log_sigmoid(-bond if k in ends else bond)
+        for k, bond in enumerate(line.bonds, 1)
+    )
+
+
+def of_candidate(candidate, line, scores):
+    """Return the log probability of a candidate, and whether it is kept as a digit."""
+    names, digit = scores[candidate.pieces]
+    x0, y0, x1, y1 = candidate.box
+    low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / module.LOW, 1)
+    kept = max(
+        math.log(max(digit * float(names.max()), module.LEAST)) + math.log(low),
+        math.log(max(1 - digit, module.LEAST)) + module.JUNK,
+    )
+    dropped = module._dropped(candidate, line)
+    return max((kept, True), (dropped, False))
+
+
+@given(problems())
+@settings(max_examples=300, deadline=None)
+def test_the_search_finds_the_best_of_all_partitions(problem):
+    line, offered, scores = problem
+    best, expected = -math.inf, None
+    for partition in partitions(offered, 0, len(line.pieces)):
+        options = [of_candidate(candidate, line, scores) for candidate in partition]
+        total = of_bonds(line, partition) + sum(score for score, _ in options)
+        if total > best:
+            best = total
+            pairs = zip(partition, options, strict=True)
+            expected = [candidate for candidate, (_, kept) in pairs if kept]
+    assert Reader._search(None, line, offered, scores) == expected
+
+
+def test_a_sure_digit_of_two_pieces_beats_two_doubtful_ones():
+    line = Line((3, 5), 20.0, (0.0,))
+    halves = [
+        Candidate(k, k + 1, (n,), 1, (8 * k, 0, 8 * k + 8, 20))
+        for k, n in [(0, 3), (1, 5)]
+    ]
+    whole = Candidate(0, 2, (3, 5), 2, (0, 0, 16, 20))
+    sure, doubtful = np.eye(10)[4], np.full(10, 0.1)
+    scores = {(3,): (doubtful, 0.5), (5,): (doubtful, 0.5), (3, 5): (sure, 0.99)}
+    offered = [halves[0], whole, halves[1]]
+    assert Reader._search(None, line, offered, scores) == [whole]
+    scores = {(3,): (sure, 0.99), (5,): (sure, 0.99), (3, 5): (doubtful, 0.5)}
+    assert Reader._search(None, line, offered, scores) == halves
+
+
+def test_a_bond_decides_where_the_networks_do_not():
+    halves = [Candidate(k, k + 1, (k,), 1, (8 * k, 0, 8 * k + 8, 20)) for k in range(2)]
+    whole = Candidate(0, 2, (0, 1), 2, (0, 0, 16, 20))
+    sure = np.eye(10)[4]
+    # The networks are as sure of both halves together as of the whole.
+    scores = {(0,): (sure, 0.9), (1,): (sure, 0.9), (0, 1): (sure, 0.81)}
+    offered = [halves[0], whole, halves[1]]
+    for bond, expected in [(3.0, [whole]), (-3.0, halves)]:
+        line = Line((0, 1), 20.0, (bond,))
+        assert Reader._search(None, line, offered, scores) == expected
+
+
+def test_the_judge_outweighs_the_name():
+    """What is surely no digit is junk, however sure its name would be."""
+    line, only = Line((0,), 20.0, ()), Candidate(0, 1, (0,), 1, (0, 0, 10, 20))
+    names = np.eye(10)[1]
+    for digit in (0.0, 1.0):
+        assert Reader._search(None, line, [only], {(0,): (names, digit)}) == [only]
+    low = replace(only, box=(0, 0, 5, 6))
+    assert Reader._search(None, line, [low], {(0,): (names, 0.0)}) == []

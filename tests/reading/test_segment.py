@@ -1,0 +1,479 @@
+"""The laws of `tinycnn.reading.segment`: no ink is lost, invented or torn out of order.
+
+The ink is drawn here, or is a pair of the bundled sample's digits pushed together. No
+network is asked anything: what is a digit is the business of ``test_reader.py``.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tinycnn.data import load_mnist
+from tinycnn.data.mnist import SAMPLE_FOLDER
+from tinycnn.ink.normalize import normalize, normalize_strokes
+from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.reading import segment
+from tinycnn.reading.segment import PicturePage, StrokePage
+
+DIGITS = load_mnist(SAMPLE_FOLDER).test_images[:40].astype(np.float32) / 255
+
+
+def paper(height=60, width=120):
+    """Return paper without ink."""
+    return np.zeros((height, width), np.float32)
+
+
+def bars(*boxes, height=60, width=120):
+    """Return full ink within boxes (x0, y0, x1, y1)."""
+    ink = paper(height, width)
+    for x0, y0, x1, y1 in boxes:
+        ink[y0:y1, x0:x1] = 1
+    return ink
+
+
+def touching(first, second, overlap, times=2):
+    """Return two of the sample's digits whose boxes overlap by some pixels."""
+    glyphs = []
+    for image in (DIGITS[first], DIGITS[second]):
+        y, x = np.nonzero(image > 0.05)
+        tight = image[y.min() : y.max() + 1, x.min() : x.max() + 1]
+        glyphs.append(ndimage.zoom(tight, times, order=1))
+    (a, b), margin = glyphs, 5
+    H = max(len(a), len(b)) + 2 * margin
+    left = max(margin + a.shape[1] - overlap, margin)
+    ink = paper(H, max(left + b.shape[1], margin + a.shape[1]) + margin)
+    ink[margin : margin + len(a), margin : margin + a.shape[1]] = a
+    there = ink[margin : margin + len(b), left : left + b.shape[1]]
+    np.maximum(there, b, out=there)
+    return ink
+
+
+pairs = st.builds(
+    touching,
+    st.integers(0, 39),
+    st.integers(0, 39),
+    st.integers(0, 12),
+    st.sampled_from([1, 2, 3]),
+)
+
+
+def stroke_page(*strokes, pen=8.0, size=(400, 200)):
+    points = tuple(np.array(stroke, float) for stroke in strokes)
+    return StrokePage(Strokes(points, (pen,) * len(points), size))
+
+
+def pieces_of(page):
+    """Return the boxes of a page's pieces, left to right."""
+    return sorted(piece.box for piece in page.pieces.values())
+
+
+def runs(page):
+    """Return the runs of pieces that are offered, of all lines."""
+    return {
+        frozenset(candidate.pieces)
+        for line in segment.lines(page)
+        for candidate in segment.candidates(page, line)
+    }
+
+
+# --- components --------------------------------------------------------------------
+
+
+def test_ink_that_meets_at_a_corner_is_one_component():
+    assert pieces_of(PicturePage(bars((5, 5, 9, 9), (9, 9, 14, 20)))) == [
+        (5, 5, 14, 20)
+    ]
+
+
+def test_ink_with_a_pixel_of_paper_between_is_two():
+    boxes = [(5, 5, 9, 20), (10, 5, 14, 20)]
+    page = PicturePage(bars(*boxes))
+    assert pieces_of(page) == boxes
+    assert sorted(piece.area for piece in page.pieces.values()) == [60, 60]
+    assert {piece.whole for piece in page.pieces.values()} == set(page.pieces)
+
+
+def test_a_soft_edge_belongs_to_the_ink_beside_it():
+    ink = bars((10, 10, 20, 40))
+    ink[10:40, 8:10] = ink[10:40, 20:22] = 0.3
+    ink[10:40, 24] = 0.3  # too far away to be an edge of anything
+    page = PicturePage(ink)
+    (number,) = page.pieces
+    assert (page.owner[10:40, 8:22] == number).all()
+    assert (page.owner[:, 24:] == 0).all()
+    assert page.pieces[number].box == (10, 10, 20, 40)
+    without = ink.copy()
+    without[:, 24] = 0
+    np.testing.assert_array_equal(page.image([number]), normalize(without))
+
+
+def test_the_image_of_a_piece_has_no_ink_of_others():
+    bracket = [(10, 10, 14, 50), (10, 46, 50, 50)]  # around the other, in its box
+    page = PicturePage(bars(*bracket, (25, 10, 40, 40)))
+    number = next(n for n, piece in page.pieces.items() if piece.box[0] == 10)
+    np.testing.assert_array_equal(page.image([number]), normalize(bars(*bracket)))
+    np.testing.assert_array_equal(page.image(list(page.pieces)), normalize(page.values))
+
+
+def dotted(step, size):
+    """Return dots on a zigzag, `step` from middle to middle."""
+    corners = np.array([(20, 20), (80, 20), (40, 130)])
+    lengths = np.hypot(*np.diff(corners, axis=0).T)
+    along = np.arange(0, lengths.sum(), step)
+    x, y = (np.interp(along, [0, *lengths.cumsum()], axis) for axis in corners.T)
+    return draw(
+        [np.stack([x, y], 1)[k : k + 1] for k in range(len(x))],
+        [size] * len(x),
+        (120, 160),
+    )
+
+
+@pytest.mark.parametrize("size", [4, 6, 10])
+def test_dots_of_a_line_are_one_component(size):
+    assert len(PicturePage(dotted(1.6 * size, size)).pieces) == 1
+    assert len(PicturePage(dotted(3 * size, size)).pieces) > 1
+
+
+def test_many_ones_are_no_dotted_line():
+    ones = [(10 + 20 * k, 10, 14 + 20 * k, 50) for k in range(15)]
+    assert pieces_of(PicturePage(bars(*ones, width=320))) == ones
+
+
+@given(pairs)
+@settings(max_examples=20)
+def test_all_ink_has_an_owner_and_areas_count_it(ink):
+    page = PicturePage(ink)
+    assert (page.owner[ink >= segment.INK] > 0).all()
+    assert set(np.unique(page.owner)) - {0} == set(page.pieces)
+    whole = sum(piece.area for piece in page.pieces.values())
+    assert whole == (ink >= segment.INK).sum()
+
+
+def test_the_ink_that_is_given_stays_as_it_is():
+    ink = touching(1, 2, 4)
+    before = ink.copy()
+    page = PicturePage(ink)
+    page.cut(list(page.pieces))
+    page.image(list(page.pieces))
+    np.testing.assert_array_equal(ink, before)
+
+
+# --- cuts --------------------------------------------------------------------------
+
+
+@given(pairs)
+@example(touching(32, 23, 12, 3.4))
+@example(touching(32, 34, 9, 3.8))
+@settings(max_examples=60, deadline=None)
+def test_the_parts_of_what_was_cut_make_the_same_image_together(ink):
+    page = PicturePage(ink)
+    before = {n: page.image([n]) for n in page.pieces}
+    page.cut(list(page.pieces))
+    for number, image in before.items():
+        parts = [n for n, piece in page.pieces.items() if piece.whole == number]
+        np.testing.assert_array_equal(page.image(parts), image)
+
+
+@given(pairs)
+@settings(max_examples=60, deadline=None)
+def test_a_cut_neither_loses_nor_invents_ink(ink):
+    page = PicturePage(ink)
+    owned, strong = page.owner > 0, ink >= segment.INK
+    before = dict(page.pieces)
+    page.cut(list(page.pieces))
+    np.testing.assert_array_equal(page.owner > 0, owned)
+    for number, piece in page.pieces.items():
+        y, x = np.nonzero((page.owner == number) & strong)
+        assert piece.area == len(x) > 0
+        assert piece.box == (x.min(), y.min(), x.max() + 1, y.max() + 1)
+    for number, whole in before.items():
+        parts = [piece for piece in page.pieces.values() if piece.whole == number]
+        assert sum(part.area for part in parts) == whole.area
+
+
+@given(pairs)
+@example(touching(34, 25, 7, 0.9))
+@example(touching(11, 32, 9, 3.5))
+@settings(max_examples=60, deadline=None)
+def test_every_piece_of_ink_is_of_a_piece_that_there_is(ink):
+    """A part of soft edge alone would be of a piece that nobody can name."""
+    page = PicturePage(ink)
+    page.cut(list(page.pieces))
+    assert set(np.unique(page.owner)) - {0} == set(page.pieces)
+
+
+@given(pairs)
+@settings(max_examples=60, deadline=None)
+def test_cuts_run_from_left_to_right_and_never_cross(ink):
+    cuts = segment._cuts(ink, 0.8 * len(ink))
+    for path, crossed in cuts:
+        assert path.shape == (len(ink),)
+        assert crossed >= 0
+    for (left, _), (right, _) in pairwise(cuts):
+        assert (left <= right).all()
+        assert (left < right).any()
+
+
+def test_a_thin_bridge_between_two_blobs_is_cut():
+    page = PicturePage(bars((10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50)))
+    (number,) = page.pieces
+    assert page.cut([number])
+    edges = [box[2] for box in pieces_of(page)[:-1]]
+    assert any(35 <= edge <= 45 for edge in edges)
+    assert number not in page.pieces
+    parts = sorted(page.pieces.values(), key=lambda piece: piece.part)
+    assert [part.part for part in parts] == list(range(len(parts)))
+    assert [part.box for part in parts] == pieces_of(page)
+    assert {part.whole for part in parts} == {number}
+
+
+def test_the_bond_across_a_bridge_is_that_of_the_ink_it_crosses():
+    """Where more ink is crossed the parts are more likely of one digit."""
+
+    def bond(thickness):
+        top = 30 - thickness // 2
+        bridge = (35, top, 45, top + thickness)
+        page = PicturePage(bars((10, 10, 35, 50), bridge, (45, 10, 70, 50)))
+        page.cut(list(page.pieces))
+        parts = sorted(page.pieces, key=lambda n: page.pieces[n].part)
+        left = max(k for k, n in enumerate(parts) if page.pieces[n].box[2] <= 45)
+        return page.bond(parts[left], parts[left + 1], 40)
+
+    assert 0 < bond(2) < bond(6)
+
+
+def test_parts_that_are_no_neighbours_have_no_bond():
+    blobs = [(x, 10, x + 25, 50) for x in (10, 45, 80)]
+    page = PicturePage(bars(*blobs, (35, 29, 80, 31)))
+    page.cut(list(page.pieces))
+    parts = sorted(page.pieces, key=lambda n: page.pieces[n].part)
+    assert page.bond(parts[0], parts[2], 40) == segment.APART
+
+
+def test_what_is_as_narrow_as_a_1_is_not_cut():
+    page = PicturePage(bars((10, 10, 16, 50)))
+    assert not page.cut(list(page.pieces))
+    assert pieces_of(page) == [(10, 10, 16, 50)]
+
+
+def test_only_what_is_named_is_cut():
+    blobs = [(10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50)]
+    moved = [(x0 + 75, y0, x1 + 75, y1) for x0, y0, x1, y1 in blobs]
+    page = PicturePage(bars(*blobs, *moved, width=200))
+    first = next(n for n, piece in page.pieces.items() if piece.box[0] == 10)
+    assert page.cut([first])
+    assert (85, 10, 145, 50) in pieces_of(page)
+    assert not page.cut([])
+
+
+def test_strokes_are_not_cut():
+    page = stroke_page([(10, 10), (100, 10)], [(50, 10), (50, 90)])
+    assert not page.cut(list(page.pieces))
+    assert len(page.pieces) == 2
+
+
+# --- lines -------------------------------------------------------------------------
+
+
+def line_boxes(page):
+    """Return the boxes of every line, top to bottom, left to right."""
+    return [[page.pieces[n].box for n in line.pieces] for line in segment.lines(page)]
+
+
+def test_an_empty_page_has_no_lines():
+    for ink in (paper(), paper(1, 1)):
+        page = PicturePage(ink)
+        assert segment.lines(page) == []
+        assert not page.cut([])
+    assert segment.lines(stroke_page()) == []
+
+
+def test_faint_ink_is_no_ink():
+    assert PicturePage(np.full((20, 20), 0.39, np.float32)).pieces == {}
+
+
+def test_two_rows_are_two_lines_from_top_to_bottom_and_left_to_right():
+    upper = [(x, 5, x + 12, 35) for x in (10, 40, 70)]
+    lower = [(x, 60, x + 12, 90) for x in (15, 45, 75)]
+    shuffled = [lower[2], upper[1], lower[0], upper[2], upper[0], lower[1]]
+    assert line_boxes(PicturePage(bars(*shuffled, height=100))) == [upper, lower]
+
+
+def test_strokes_are_read_by_place_and_not_by_the_order_they_were_drawn():
+    page = stroke_page(
+        [(250, 20), (250, 80)], [(50, 120), (50, 180)], [(150, 20), (150, 80)]
+    )
+    assert [line.pieces for line in segment.lines(page)] == [(2, 0), (1,)]
+
+
+def test_a_line_that_rises_stays_one():
+    rising = [(10 + 25 * k, 150 - 15 * k, 22 + 25 * k, 180 - 15 * k) for k in range(8)]
+    assert rising[-1][3] < rising[0][1]  # the last is above the first altogether
+    page = PicturePage(bars(*rising, height=200, width=220))
+    assert line_boxes(page) == [rising]
+
+
+def test_what_is_low_goes_with_the_nearest_line():
+    upper = [(10, 5, 22, 35), (60, 5, 72, 35)]
+    lower = [(10, 60, 22, 90), (60, 60, 72, 90)]
+    comma, bar = (30, 32, 34, 39), (40, 55, 55, 58)
+    page = PicturePage(bars(*upper, *lower, comma, bar, height=100))
+    first, second = line_boxes(page)
+    assert set(first) == {*upper, comma}
+    assert set(second) == {*lower, bar}
+
+
+def test_the_height_of_a_line_is_that_of_its_digits_and_not_of_its_dots():
+    digits = [(x, 10, x + 12, 50) for x in (10, 40, 70)]
+    dots = [(x, 46, x + 4, 50) for x in (28, 32, 58, 88, 95)]
+    (line,) = segment.lines(PicturePage(bars(*digits, *dots)))
+    assert line.height == 40
+
+
+# --- bonds and candidates ----------------------------------------------------------
+
+
+@given(pairs)
+@settings(max_examples=20, deadline=None)
+def test_every_piece_is_in_one_line_and_offered_alone(ink):
+    page = PicturePage(ink)
+    page.cut(list(page.pieces))
+    found = segment.lines(page)
+    assert sorted(n for line in found for n in line.pieces) == sorted(page.pieces)
+    assert {frozenset([n]) for n in page.pieces} <= runs(page)
+    for line in found:
+        assert len(line.bonds) == len(line.pieces) - 1
+
+
+@given(pairs)
+@settings(max_examples=20, deadline=None)
+def test_candidates_are_runs_of_a_line_in_order_of_their_start(ink):
+    page = PicturePage(ink)
+    page.cut(list(page.pieces))
+    for line in segment.lines(page):
+        offered = list(segment.candidates(page, line))
+        assert [c.start for c in offered] == sorted(c.start for c in offered)
+        assert len({(c.start, c.stop) for c in offered}) == len(offered)
+        for c in offered:
+            boxes = [page.pieces[n].box for n in c.pieces]
+            assert c.pieces == line.pieces[c.start : c.stop]
+            assert 0 < c.stop - c.start <= segment.MOST_PIECES
+            assert c.box[:2] == tuple(np.min(boxes, axis=0)[:2])
+            assert c.box[2:] == tuple(np.max(boxes, axis=0)[2:])
+            assert c.wholes == len({page.pieces[n].whole for n in c.pieces})
+
+
+def test_no_candidate_has_more_pieces_than_a_digit(monkeypatch):
+    page = PicturePage(bars(*[(10 + 4 * k, 10, 12 + 4 * k, 50) for k in range(8)]))
+    assert max(map(len, runs(page))) == 8
+    monkeypatch.setattr(segment, "MOST_PIECES", 5)
+    assert max(map(len, runs(page))) == 5
+
+
+def test_no_candidate_of_several_components_is_wider_than_a_digit():
+    blobs = [(10 + 22 * k, 10, 30 + 22 * k, 50) for k in range(4)]
+    page = PicturePage(bars(*blobs))
+    for line in segment.lines(page):
+        for c in segment.candidates(page, line):
+            assert c.box[2] - c.box[0] <= segment.WIDEST * 40
+    assert max(map(len, runs(page))) == 2
+
+
+def test_what_is_far_apart_is_in_no_candidate_together():
+    page = PicturePage(bars((10, 10, 16, 50), (45, 10, 51, 50)))
+    assert max(map(len, runs(page))) == 1
+    page = stroke_page([(20, 20), (20, 80)], [(70, 20), (70, 80)], pen=4)
+    assert max(map(len, runs(page))) == 1
+
+
+FIVE = [
+    [(30, 12), (28, 45), (50, 42), (62, 58), (52, 82), (26, 84)],
+    [(36, 10), (64, 8)],
+]
+
+
+def test_a_five_and_its_detached_bar_are_offered_together():
+    page = stroke_page(*FIVE, pen=6)
+    assert frozenset([0, 1]) in runs(page)
+    np.testing.assert_array_equal(
+        page.image([0, 1]), normalize_strokes([np.array(s, float) for s in FIVE])
+    )
+    drawn = draw([np.array(s, float) for s in FIVE], [4, 4], (100, 100))
+    page = PicturePage(drawn)
+    assert len(page.pieces) == 2
+    assert frozenset(page.pieces) in runs(page)
+
+
+def test_a_bar_that_comes_between_keeps_nothing_apart():
+    """By its middle the bar stands between two pieces that touch each other's row."""
+    page = PicturePage(bars((10, 14, 14, 50), (16, 14, 20, 50), (10, 6, 20, 10)))
+    assert frozenset(page.pieces) in runs(page)
+
+
+def test_strokes_that_cross_are_likely_of_one_digit_and_apart_they_are_not():
+    def bond(shift):
+        upright = [(60 + shift, 20), (60 + shift, 90)]
+        page = stroke_page([(30, 55), (80, 55)], upright, pen=6)
+        return page.bond(0, 1, 76)
+
+    assert bond(0) > 1
+    assert bond(0) > bond(30) > bond(45) > bond(80)
+    assert bond(30) < 0
+    assert bond(80) == segment.APART
+
+
+def test_a_bond_is_the_same_from_both_sides():
+    page = stroke_page(*FIVE, pen=6)
+    assert page.bond(0, 1, 80) == page.bond(1, 0, 80)
+
+
+def test_the_gap_of_two_pieces_is_measured_along_a_row_from_ink_to_ink():
+    page = PicturePage(bars((10, 10, 20, 30), (10, 30, 14, 50), (24, 10, 34, 50)))
+    assert page._gap(1, 2) == 4
+    above = PicturePage(bars((10, 10, 20, 20), (10, 27, 20, 50)))
+    assert above._gap(1, 2) == 7
+
+
+# --- strokes -----------------------------------------------------------------------
+
+
+def test_a_stroke_of_one_point_is_a_dot():
+    page = stroke_page([(30, 40)], pen=10)
+    assert page.pieces[0].box == (25, 35, 35, 45)
+    assert page.image([0]).max() == 1
+    (line,) = segment.lines(page)
+    (alone,) = segment.candidates(page, line)
+    assert alone.pieces == (0,)
+
+
+def test_dots_and_strokes_have_bonds():
+    page = stroke_page([(30, 40)], [(30, 40), (30, 100)], [(200, 40)])
+    assert page.bond(0, 1, 60) > 1
+    assert page.bond(0, 2, 60) == segment.APART
+    assert frozenset([0, 1]) in runs(page)
+
+
+def test_a_stroke_whose_pen_stood_still_is_a_dot_too():
+    page = stroke_page([(30, 40)] * 5, pen=10)
+    still, once = page.pieces[0], stroke_page([(30, 40)], pen=10).pieces[0]
+    assert still == once
+    assert np.isfinite(page.image([0])).all()
+
+
+def test_the_box_of_a_stroke_has_room_for_its_pen():
+    page = stroke_page([(20, 30), (60, 30), (60, 90)], pen=8)
+    assert page.pieces[0].box == (16, 26, 64, 94)
+
+
+def test_few_points_are_as_near_as_many():
+    """A stroke is its line, however many of its points were noted."""
+    few = [[(60, 20), (60, 90)], [(64, 55), (110, 55)]]
+    many = [np.linspace(*stroke, 50) for stroke in few]
+    ours, theirs = (
+        stroke_page(*strokes, pen=6).bond(0, 1, 76) for strokes in (few, many)
+    )
+    assert ours == pytest.approx(theirs, abs=1)
