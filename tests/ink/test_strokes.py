@@ -145,7 +145,7 @@ coordinates = st.integers(-8_192_000, 8_192_000).map(lambda n: n / 1000)
 drawings = st.lists(
     st.tuples(
         st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=5),
-        st.floats(0.01, 8192),
+        st.floats(0.01, 256),
     ),
     max_size=4,
 )
@@ -346,3 +346,14 @@ def test_saving_replaces_the_file_whole_or_leaves_it(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["drawing.json"]
     with pytest.raises(OSError, match=r"missing"):
         save_strokes(tmp_path / "missing" / "drawing.json", strokes)
+
+
+@pytest.mark.parametrize(
+    ("strokes", "points"),
+    [(module.MOST_STROKES + 1, 1), (3, module.MOST_POINTS // 3 + 1)],
+    ids=["strokes", "points"],
+)
+def test_more_than_can_be_read_in_time_is_refused(strokes, points, load):
+    document = {"strokes": [[[1, 1]] * points] * strokes}
+    with pytest.raises(StrokesError, match="split the drawing"):
+        load(document)

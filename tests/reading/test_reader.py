@@ -133,14 +133,17 @@ def test_a_box_is_in_pixels_of_the_picture_and_not_of_its_ink(reader, page, scal
         assert other.box == tuple(scale * edge for edge in one.box)
 
 
-def test_no_box_reaches_beyond_the_picture(reader):
-    """Ink of a pen that left the canvas; a picture scaled down, with a part over."""
-    out = drawn([(x - 20, y) for x, y in SEVEN], size=(80, 164))
-    (digit,) = reader.read_strokes(out).digits
-    assert digit.box[0] >= 0
-    assert digit.box[1] >= 0
-    assert digit.box[2] <= 80
-    assert digit.box[3] <= 164
+def test_no_box_reaches_beyond_the_picture(reader, page):
+    """Ink of a pen that left the canvas; a picture whose last column is half one."""
+    (digit,) = reader.read_strokes(drawn([(x - 40, y) for x, y in SEVEN])).digits
+    assert digit.box == (0, 36, 54, 164)
+    (digit,) = reader.read_strokes(drawn(SEVEN, size=(90, 162))).digits
+    assert digit.box == (26, 36, 90, 162)
+    values = page("7")
+    values = values[:, : np.flatnonzero((values >= 0.4).any(axis=0))[-1] + 1]
+    height, width = values.shape
+    ink = Ink(values, (2 * width - 1, 2 * height), 2.0)
+    assert reader.read_ink(ink).digits[0].box[2] == 2 * width - 1
 
 
 def test_a_large_picture_is_read_and_its_boxes_are_its_own(reader, page):

@@ -30,6 +30,9 @@ FINENESS = 4  # drawn this many times larger, then averaged: soft edges
 THINNEST = 2  # pixels so drawn; Pillow leaves thinner discs out
 LARGEST_FILE = 2 * 2**20  # bytes; whatever is in them loads in 3 s and 150 MB
 LARGEST_SIDE = 8192  # pixels of a canvas
+WIDEST_PEN = 256  # pixels; this and the next two bound the time to draw and to read
+MOST_STROKES = 1_000
+MOST_POINTS = 30_000
 
 
 class StrokesError(ValueError):
@@ -178,6 +181,11 @@ def _strokes(document: Any) -> Strokes:
     if not isinstance(document, dict) or not isinstance(document.get("strokes"), list):
         raise StrokesError('needs {"strokes": [[[x, y], ...], ...]}')
     points = tuple(_points(stroke, i) for i, stroke in enumerate(document["strokes"]))
+    if len(points) > MOST_STROKES or sum(map(len, points)) > MOST_POINTS:
+        raise StrokesError(
+            f"has more than {MOST_STROKES:,} strokes or {MOST_POINTS:,} points; split "
+            "the drawing"
+        )
     widths = document.get("pen_width")
     if widths is None:
         widths = PEN_WIDTH
@@ -189,9 +197,9 @@ def _strokes(document: Any) -> Strokes:
             "or one for each"
         )
     for width in widths:
-        if not _number(width) or not 0 < width <= LARGEST_SIDE:
+        if not _number(width) or not 0 < width <= WIDEST_PEN:
             raise StrokesError(
-                f"pen_width needs numbers above 0 and up to {LARGEST_SIDE}, "
+                f"pen_width needs numbers above 0 and up to {WIDEST_PEN}, "
                 f"not {width!r:.40}"
             )
     size = document.get("size")

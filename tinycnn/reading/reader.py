@@ -26,6 +26,7 @@ from tinycnn.nn.saving import TensorFileError
 from tinycnn.reading import segment
 
 SURE = 0.9  # a component that is this surely a digit is not cut
+MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
 BONDS = 1 / 3  # their weight beside the networks' scores
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
@@ -255,14 +256,16 @@ class Reader:
         lines: list[tuple[segment.Line, list[segment.Candidate]]],
         scores: Scores,
     ) -> list[int]:
-        """Return the pieces of which no candidate is surely a digit."""
+        """Return the pieces of which no candidate is surely a digit, largest first."""
         best = dict.fromkeys(page.pieces, 0.0)
         for _, offered in lines:
             for candidate in offered:
                 names, digit = scores[candidate.pieces]
                 for number in candidate.pieces:
                     best[number] = max(best[number], digit * float(names.max()))
-        return [number for number, sure in best.items() if sure < SURE]
+        doubtful = [number for number, sure in best.items() if sure < SURE]
+        doubtful.sort(key=lambda number: -page.pieces[number].area)
+        return doubtful[:MOST_DOUBTS]
 
     def _search(
         self, line: segment.Line, offered: Sequence[segment.Candidate], scores: Scores
@@ -313,7 +316,13 @@ class Reader:
         top = tuple((n, float(names[n]) * digit) for n in order)
         label, confidence = top[0]
         x0, y0, x1, y1 = (edge * ink.scale for edge in candidate.box)
-        box = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+        width, height = ink.size
+        box = (
+            min(max(math.floor(x0), 0), width),
+            min(max(math.floor(y0), 0), height),
+            min(max(math.ceil(x1), 0), width),
+            min(max(math.ceil(y1), 0), height),
+        )
         accepted = confidence >= self.threshold
         return Digit(label if accepted else None, confidence, box, top)
 

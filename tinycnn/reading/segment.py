@@ -28,6 +28,7 @@ INK = 0.4  # what counts as ink when asking what touches
 DOTS = 12  # at least make a line of dots
 EDGE = 2  # pixels of soft edge around what counts as ink
 EIGHT = np.ones((3, 3), bool)  # neighbours touch at corners, too
+MOST_WHOLES = 500  # components of a picture, the largest: a page has fewer
 MOST_PIECES = 12  # of one digit
 WIDEST = 1.4  # of the height: a digit of several components is no wider
 TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
@@ -132,12 +133,16 @@ class PicturePage:
     """
 
     def __init__(self, values: Floats) -> None:
+        if values.size == 0:
+            values = np.zeros((1, 1), np.float32)
         self.values = _dots_joined(values)
         owner, count = ndimage.label(self.values >= INK, EIGHT)
         areas = np.bincount(owner.ravel(), minlength=count + 1).tolist()
+        least = sorted(areas[1:])[-MOST_WHOLES] if count > MOST_WHOLES else 0
         self.pieces = {
             n: Piece((x.start, y.start, x.stop, y.stop), areas[n], n)
             for n, (y, x) in enumerate(ndimage.find_objects(owner), 1)
+            if areas[n] >= least
         }
         # The soft edge belongs to the ink beside it.
         for _ in range(EDGE):
@@ -183,16 +188,18 @@ class PicturePage:
             side = np.zeros(values.shape, np.int64)
             for path, _ in cuts:
                 side += np.arange(values.shape[1]) >= path[:, np.newaxis]
-            for part in range(len(cuts) + 1):
+            # A part that is soft edge alone goes with its neighbour.
+            filled = np.unique(side[values >= INK])
+            side = np.searchsorted(filled[1:], side, side="right")
+            for part, cut in enumerate(filled.tolist()):
                 inside = mine & (side == part)
                 y, x = np.nonzero(inside & (values >= INK))
+                left, right = x0 + int(x.min()), x0 + int(x.max()) + 1
+                top, bottom = y0 + int(y.min()), y0 + int(y.max()) + 1
+                box = left, top, right, bottom
                 owner[inside] = self._next
-                if len(x):
-                    left, right = x0 + int(x.min()), x0 + int(x.max()) + 1
-                    top, bottom = y0 + int(y.min()), y0 + int(y.max()) + 1
-                    box = left, top, right, bottom
-                    self.pieces[self._next] = Piece(box, len(x), whole.whole, part)
-                self._crossed[self._next] = cuts[part - 1][1] if part else 0.0
+                self.pieces[self._next] = Piece(box, len(x), whole.whole, part)
+                self._crossed[self._next] = cuts[cut - 1][1] if part else 0.0
                 self._next += 1
         return self._next > before
 
@@ -217,7 +224,8 @@ class PicturePage:
         a, b = self.pieces[i].box, self.pieces[j].box
         top, bottom = int(max(a[1], b[1])), int(min(a[3], b[3]))
         left, right = int(min(a[0], b[0])), int(max(a[2], b[2]))
-        owner = self.owner[top : max(bottom, top), left:right]
+        window = np.s_[top : max(bottom, top), left:right]
+        owner = self.owner[window] * (self.values[window] >= INK)
         in_a, in_b = owner == i, owner == j
         both = in_a.any(axis=1) & in_b.any(axis=1)
         if not both.any():
@@ -304,7 +312,7 @@ def _dots_joined(values: Floats) -> Floats:
     sizes = np.array([(y.stop - y.start, x.stop - x.start) for y, x in boxes])
     areas = np.bincount(owner.ravel())[1:]
     size = float(np.median(sizes.max(axis=1)))
-    solid = (areas > 0.65 * sizes.prod(axis=1)) & (sizes.max(axis=1) < 2 * size)
+    solid = (areas > 0.6 * sizes.prod(axis=1)) & (sizes.max(axis=1) < 2 * size)
     if areas[solid].sum() < 0.5 * areas.sum():
         return values
     radius = 0.75 * size
@@ -371,9 +379,11 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
     spacing = max(int(SPACING * height), 2)
     least = ndimage.minimum_filter1d(through, 2 * spacing + 1, mode="nearest")
     margin = max(int(0.1 * height), 1)
+    # Nobody's stroke is as thick as a blot, which is not to be cut into ones.
+    dearest = min(THICKEST * stroke, 0.6 * height) + 0.01 * H
     chosen: list[int] = []
     for x in range(margin, W - margin):
-        cheap = through[x] == least[x] and through[x] <= THICKEST * stroke + 0.01 * H
+        cheap = through[x] == least[x] and through[x] <= dearest
         if cheap and (not chosen or x - chosen[-1] >= spacing):
             chosen.append(x)
     return [(_path(down, up, x), float(through[x] / stroke)) for x in chosen]
@@ -481,8 +491,15 @@ def _widened(box: Box) -> Box:
 
 
 def _beside(a: Piece, b: Piece) -> float:
-    """Return how much of the lower one's height is beside the other."""
+    """Return how much of the lower one's height is beside the other.
+
+    Two that are one above the other and nearly touch are a digit that is broken across;
+    they count as beside each other by half.
+    """
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    above = min(a.box[2], b.box[2]) > max(a.box[0], b.box[0])
+    if above and 0 <= -shared < 0.1 * (a.height + b.height):
+        return 0.5
     return shared / min(a.height, b.height)
 
 
