@@ -266,3 +266,26 @@ def test_weights_that_overflow_are_one_sentence(weights, pair, tmp_path, capsys,
 def test_missing_shipped_weights_are_one_sentence(pair, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(models, "SHIPPED", tmp_path / "gone.safetensors")
     assert "gone.safetensors" in refusal(pair, capsys)
+
+
+# --- the temperature -------------------------------------------------------------
+
+
+def test_logits_are_divided_by_the_temperature_of_the_weights(
+    pair, digits, tmp_path, capsys
+):
+    path, model = tmp_path / "cool.safetensors", models.build("default", seed=4)
+    save_weights(path, model, {"architecture": "default", "temperature": "0.5"})
+    assert exit_code([path, *pair, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["nll"] == fit.evaluate(model, *digits, temperature=0.5).nll
+    assert found["nll"] != fit.evaluate(model, *digits).nll
+
+
+@pytest.mark.parametrize("temperature", ["0", "-1", "nan", "inf", "warm"])
+def test_a_temperature_that_is_no_positive_number_is_refused(
+    temperature, pair, tmp_path, capsys
+):
+    path, model = tmp_path / "odd.safetensors", models.build("default", seed=4)
+    save_weights(path, model, {"architecture": "default", "temperature": temperature})
+    assert "temperature" in refusal([path, *pair], capsys)

@@ -33,10 +33,10 @@ def test_the_sample_is_read_as_the_card_says() -> None:
     """A regression check and no accuracy: the network has learned from these images."""
     found = re.search(r"bundled sample.*\| (\d+) \| ([\d.]+) \| ([\d.]+) \|", CARD)
     assert found is not None
-    model = models.build("default")
-    load_weights(SHIPPED, model)
+    model, metadata = models.load(SHIPPED)
     digits = data.load_mnist(mnist.SAMPLE_FOLDER)
-    metrics = evaluate(model, digits.test_images, digits.test_labels)
+    temperature = float(metadata["temperature"])
+    metrics = evaluate(model, digits.test_images, digits.test_labels, temperature)
     # Another processor rounds otherwise, which may tip one image that is on the edge.
     assert metrics.errors == pytest.approx(int(found[1]), abs=1)
     assert metrics.nll == pytest.approx(float(found[2]), abs=1e-3)

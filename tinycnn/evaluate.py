@@ -48,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         model, metadata = models.load(path)
         images, labels, title = _digits(arguments)
-        metrics = evaluate(model, images, labels)
+        temperature = models.positive(metadata, "temperature", path)
+        metrics = evaluate(model, images, labels, temperature)
     except ArithmeticError as error:
         fail(f"{path}: {error}; train again")
     except MemoryError:

@@ -5,6 +5,7 @@ It knows which layers follow which; how they are trained is in
 logits go out as (N, 10).
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,23 @@ def load(path: str | Path) -> tuple[Sequential, dict[str, str]]:
             f"{path}: {error}; use a weights.safetensors that tinycnn.train wrote"
         ) from None
     return model, load_weights(path, model)
+
+
+def positive(metadata: dict[str, str], name: str, path: str | Path) -> float:
+    """Return a positive number of a weights file's metadata, 1 if it is not there.
+
+    Raises
+    ------
+    TensorFileError
+        If it is no positive number.
+    """
+    try:
+        value = float(metadata.get(name, "1"))
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise TensorFileError(
+            f"{path}: its {name} is {metadata[name]!r:.40}, no positive number; train "
+            "again"
+        )
+    return value

@@ -246,7 +246,9 @@ def _measured(
 
     judged = logits_of(trainer.model, digits)
     shipped, metadata = models.load(models.SHIPPED)
-    named = logits_of(shipped, digits) / np.float32(metadata["temperature"])
+    named = logits_of(shipped, digits) / np.float32(
+        models.positive(metadata, "temperature", models.SHIPPED)
+    )
     both = joint_logits(named, judged)
     temperature = fit_temperature(both, labels)
     confidence = softmax(both / temperature).max(axis=1)

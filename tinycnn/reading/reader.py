@@ -120,10 +120,10 @@ class Reader:
                 f"{path}: is the network that tells digits from other ink; name the "
                 "weights of one that names digits"
             )
-        self.temperature = _number(metadata, "temperature", path)
+        self.temperature = models.positive(metadata, "temperature", path)
         self.judge, metadata = models.load(models.JUDGE)
-        self.joint_temperature = _number(metadata, "temperature", models.JUDGE)
-        self.threshold = _number(metadata, "threshold", models.JUDGE)
+        self.joint_temperature = models.positive(metadata, "temperature", models.JUDGE)
+        self.threshold = models.positive(metadata, "threshold", models.JUDGE)
 
     def read_picture(self, picture: Any) -> Reading:
         """Read a picture.
@@ -344,20 +344,6 @@ def joint_logits(named: Floats, judged: Floats) -> Floats:
     float32 array (N, 10)
     """
     return named + judged[:, :10]
-
-
-def _number(metadata: dict[str, str], name: str, path: Path) -> float:
-    """Return a positive number of a weights file's metadata."""
-    try:
-        value = float(metadata.get(name, "1"))
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise TensorFileError(
-            f"{path}: its {name} is {metadata[name]!r:.40}, no positive number; train "
-            "again"
-        )
-    return value
 
 
 def _tallness(candidate: segment.Candidate, line: segment.Line) -> float:

@@ -68,7 +68,10 @@ def as_input(images: NDArray[np.uint8]) -> Array:
 
 
 def evaluate(
-    model: Sequential, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+    model: Sequential,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    temperature: float = 1.0,
 ) -> Metrics:
     """Measure a model on labelled images.
 
@@ -77,6 +80,8 @@ def evaluate(
     model : Sequential
     images : uint8 array (N, 28, 28)
     labels : uint8 array (N,)
+    temperature : float
+        Logits are divided by it; see `tinycnn.training.metrics.fit_temperature`.
 
     Returns
     -------
@@ -87,7 +92,8 @@ def evaluate(
     ArithmeticError
         If a logit is not finite.
     """
-    return measure(softmax(logits_of(model, images)), labels)
+    logits = logits_of(model, images) / np.float32(temperature)
+    return measure(softmax(logits), labels)
 
 
 def logits_of(model: Sequential, images: NDArray[np.uint8]) -> Array:
