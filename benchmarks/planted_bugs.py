@@ -680,6 +680,99 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         Fault("underscores in numbers", ' or c == "_"', ""),
         Fault("Ctrl-C is a success", "code = 130", "code = 0"),
     ],
+    ("ink/normalize.py", "ink/test_normalize.py"): [
+        Fault(
+            "normalize: stretched", "side = max(tight.shape)", "side = min(tight.shape)"
+        ),
+        Fault("normalize: not centred", "CENTRE = 14", "CENTRE = 12"),
+        Fault(
+            "normalize: the axes of the centre swapped",
+            "masses = box.sum(axis=1), box.sum(axis=0)",
+            "masses = box.sum(axis=0), box.sum(axis=1)",
+        ),
+        Fault("normalize: the strongest is not 1", "= box / box.max()", "= box"),
+        Fault(
+            "normalize: ink in a corner of the square",
+            "padding = (side - length) * BOX // (2 * side)",
+            "padding = 0",
+        ),
+        Fault(
+            "strokes: the pen grows with the digit", "[PEN] * len", "[PEN * 2] * len"
+        ),
+    ],
+    ("ink/strokes.py", "ink/test_strokes.py"): [
+        Fault("strokes: more points than can be read", "> MOST_POINTS", "> 10**9"),
+        Fault("strokes: true is a number", "and not isinstance(value, bool)", ""),
+        Fault(
+            "strokes: pen widths are not held against the strokes",
+            "if len(widths) != len(points):",
+            "if False:",
+        ),
+    ],
+    ("reading/segment.py", "reading/test_segment.py"): [
+        Fault("pieces: corners do not touch", "np.ones((3, 3), bool)", "None"),
+        Fault("pieces: the soft edge is left out", "range(EDGE):", "range(0):"),
+        Fault(
+            "cuts: a blot is cut",
+            "min(THICKEST * stroke, 0.6 * height)",
+            "THICKEST * stroke",
+        ),
+        Fault("cuts: ink costs nothing", "price = values + ", "price = 0 * values + "),
+        Fault(
+            "bonds: gaps do not part",
+            "2 - 33 * gap() / height",
+            "2 - 0 * gap() / height",
+        ),
+        Fault(
+            "bonds: the parts of a component are strangers",
+            "if neighbours else APART",
+            "if False else APART",
+        ),
+        Fault(
+            "lines: a broken digit is two",
+            "if above and 0 <= -shared < 0.1 * (a.height + b.height):",
+            "if False:",
+        ),
+        Fault(
+            "lines: bottom to top",
+            "np.mean([w.box[1] + w.box[3] for w in line])",
+            "-np.mean([w.box[1] + w.box[3] for w in line])",
+        ),
+        Fault(
+            "lines: pieces from right to left",
+            "key=lambda number: page.pieces[number].middle",
+            "key=lambda number: -page.pieces[number].middle",
+        ),
+        Fault("heights: dashes count", "< 3 * p.height] or pieces", "< 1e9] or pieces"),
+    ],
+    ("reading/reader.py", "reading/test_reader.py"): [
+        Fault(
+            "search: the bond before a candidate is forgotten",
+            "so_far += parted[start - 1]",
+            "so_far += 0.0",
+        ),
+        Fault(
+            "search: inner bonds shifted",
+            "joined[start : stop - 1]",
+            "joined[start:stop]",
+        ),
+        Fault("search: from right to left", "return found[::-1]", "return found"),
+        Fault("search: junk is as likely as a digit", "JUNK = -5.0", "JUNK = 0.0"),
+        Fault("digit: nothing is refused", "confidence >= self.threshold", "True"),
+        Fault("digit: the scale is forgotten", "edge * ink.scale for", "edge for"),
+        Fault("reader: the judge is not asked", "named + judged[:, :10]", "named"),
+        Fault(
+            "reader: the judge's weights name digits",
+            'if metadata["architecture"] == "judge":',
+            "if False:",
+        ),
+        Fault("reading: lines run together", 'return "\\n".join(', 'return "".join('),
+        Fault(
+            "reader: specks are read",
+            "< SPECK:\n        return 0.0",
+            "< 0:\n        return 0.0",
+        ),
+    ],
     ("gradcheck.py", "test_gradcheck_command.py"): [
         Fault("a wrong gradient exits with 0", "return 1 if wrong else 0", "return 0"),
         Fault(

@@ -15,6 +15,9 @@
    its strokes, drawn with MNIST's pen (``crohme-strokes``), all ink within its box
    (``cheques``), or the original image (``mnist``). *Of the ceiling* is exact by
    ceiling; *same* is the share of pictures whose text is the ceiling's, right or wrong.
+   In ``variants``, a digit's picture stored in many ways, the ceiling is instead what
+   the reader makes of the plain array; a variant that is not always read the same has
+   a row of its own.
 4. Pictures of nothing count what was read in them: digits, and refusals apart.
 5. A picture of 900×300 with ten digits is timed, warm: the median of 50.
 
@@ -30,11 +33,13 @@ import contextlib
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -48,6 +53,7 @@ from benchmarks import reading_sets
 from benchmarks.reading_sets import Box, Item, MissingError
 from tinycnn.arguments import Parser, existing_file, existing_folder, run_command, whole
 from tinycnn.ink.normalize import BOX, SIDE
+from tinycnn.ink.picture import open_picture
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn.threads import use_threads
 from tinycnn.reading import segment
@@ -64,6 +70,7 @@ Figures = dict[str, Any]
 
 SETS: dict[str, Make] = {
     "mnist": reading_sets.mnist,
+    "variants": reading_sets.variants,
     "crohme-pictures": reading_sets.crohme_pictures,
     "crohme-strokes": reading_sets.crohme_strokes,
     "numbers": reading_sets.numbers,
@@ -133,6 +140,8 @@ class Score:
         (``accepted``, ``refused``) and those of them that found none (``extra``).
     exact, ceiling, same : bool
         The text is right; that of the ceiling is; the two are the same.
+    variant : str
+        As the item's.
     """
 
     kind: str
@@ -140,17 +149,42 @@ class Score:
     exact: bool
     ceiling: bool
     same: bool
+    variant: str
 
 
 def read(reader: Reader, item: Item) -> Reading:
     """Return what the reader makes of a picture or of strokes."""
     if isinstance(item.given, Strokes):
         return reader.read_strokes(item.given)
+    if isinstance(item.given, bytes):
+        with as_file(item.given) as path:
+            return reader.read_picture(path)
     return reader.read_picture(item.given)
 
 
+@contextlib.contextmanager
+def as_file(content: bytes) -> Iterator[Path]:
+    """Write a file whose name says nothing; it is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture"
+        path.write_bytes(content)
+        yield path
+
+
+# The variants of a picture follow each other: it is read once for all of them.
+@lru_cache(maxsize=1)
+def plain_text(reader: Reader, plain: Item) -> str:
+    """Return what the reader makes of the plain picture."""
+    return read(reader, plain).text
+
+
 def ceiling_text(reader: Reader, item: Item) -> str:
-    """Return what the network reads when it is given the true digits."""
+    """Return what is read without the difficulty that the set is about.
+
+    The network is given the true digits, or the reader the plain picture.
+    """
+    if item.plain is not None:
+        return plain_text(reader, item.plain)
     if not item.text:
         return ""
     return "".join(map(str, reader.probabilities(item.images).argmax(axis=1)))
@@ -164,7 +198,7 @@ def score(item: Item, reading: Reading, ceiling: str) -> Score:
     item : Item
     reading : Reading
     ceiling : str
-        The text that the network reads when it is given the true digits.
+        What `ceiling_text` gives for the item.
 
     Returns
     -------
@@ -188,6 +222,7 @@ def score(item: Item, reading: Reading, ceiling: str) -> Score:
         exact=reading.text == item.text,
         ceiling=ceiling == item.text,
         same=reading.text == ceiling,
+        variant=item.variant,
     )
 
 
@@ -230,7 +265,7 @@ def iou(a: Box, b: Box) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """A picture that was not read as the truth has it."""
+    """A picture not read as the truth has it, or a variant not as its plain picture."""
 
     title: str
     item: Item
@@ -257,7 +292,7 @@ def measure(
     Returns
     -------
     figures : dict
-        By kind, and of all kinds (``"all"``).
+        By kind, of all kinds (``"all"``), and of every variant that differed once.
     failures : list of Failure
         Some of each kind.
     """
@@ -269,13 +304,18 @@ def measure(
         with without():
             reading = read(reader, item)
         scores.append(score(item, reading, ceiling_text(reader, item)))
-        if not scores[-1].exact:
+        good = scores[-1].exact if item.plain is None else scores[-1].same
+        if not good:
             failed[item.kind] += 1
             if failed[item.kind] <= FAILURES:
-                failures.append(Failure(f"{name}, {item.kind}", item, reading))
+                title = f"{name}, {item.variant or item.kind}"
+                failures.append(Failure(title, item, reading))
     summary = shares if any(one.counts["digits"] for one in scores) else false_digits
     kinds = sorted({one.kind for one in scores})
     figures = {kind: summary([s for s in scores if s.kind == kind]) for kind in kinds}
+    differing = sorted({one.variant for one in scores if not one.same} - {""})
+    for variant in differing:
+        figures[variant] = summary([s for s in scores if s.variant == variant])
     return {"all": summary(scores)} | figures, failures
 
 
@@ -427,10 +467,8 @@ def draw_sheet(failures: Sequence[Failure], columns: int = 4) -> Image.Image:
 
 def _drawn(failure: Failure) -> Image.Image:
     """Return one cell of the sheet."""
-    given, reading = failure.item.given, failure.reading
-    if isinstance(given, Strokes):
-        given = np.rint(255 * (1 - given.draw())).astype(np.uint8)
-    picture = Image.fromarray(given).convert("RGB")
+    reading = failure.reading
+    picture = _page(failure.item)
     edge = 5
     room = CELL[0] - 2 * edge, CELL[1] - HEADING - edge
     scale = min(room[0] / picture.width, room[1] / picture.height)
@@ -454,6 +492,19 @@ def _drawn(failure: Failure) -> Image.Image:
     pen.text((edge, 2), failure.title, "black")
     pen.text((edge, 14), f"true {failure.item.text or 'nothing'}, read {text}", "black")
     return cell
+
+
+def _page(item: Item) -> Image.Image:
+    """Return an item's picture in colour; of a variant in memory, its plain one."""
+    given = item.given
+    if isinstance(given, bytes):
+        with as_file(given) as path:
+            return open_picture(path).convert("RGB")
+    if item.plain is not None:
+        return _page(item.plain)
+    if isinstance(given, Strokes):
+        given = np.rint(255 * (1 - given.draw())).astype(np.uint8)
+    return Image.fromarray(given).convert("RGB")
 
 
 # --- the command -----------------------------------------------------------------

@@ -5,13 +5,14 @@ cheques are made here. The reader is a fake.
 """
 
 import gzip
+import io
 import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from benchmarks import reading, reading_sets
 from benchmarks.reading_sets import Item, MissingError
@@ -290,6 +291,128 @@ def test_nothing_has_every_kind_of_paper_and_no_digit():
 def test_a_part_that_is_not_there_is_missing(name):
     with pytest.raises(MissingError, match="nowhere"):
         next(reading.SETS[name](NOWHERE, 0, None))
+
+
+# --- a digit in many variants ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def picture(digits):
+    """Return an array (48, 60) with the digit 7 in one corner, black on white."""
+    page = np.full((48, 60), 255, np.uint8)
+    page[2:30, 1:29] = 255 - digits[0][0]
+    return page
+
+
+def test_a_digit_comes_in_sixty_variants_and_each_has_a_name(folder):
+    items = list(reading_sets.variants(folder, 0, 2))
+    names = [item.variant for item in items]
+    assert len(set(names)) >= 60
+    assert Counter(names) == dict.fromkeys(names, 2)
+    assert {item.kind for item in items} == {"lossless", "lossy"}
+    assert len({item.plain for item in items}) == 2
+
+
+def test_the_plain_picture_is_the_digit_enlarged_by_repeating_pixels(folder):
+    item = next(reading_sets.variants(folder, 0, 1))
+    ((x0, y0, x1, y1),) = item.plain.boxes
+    ink = 255 - item.plain.given[int(y0) : int(y1), int(x0) : int(x1)]
+    small = np.rint(255 * item.images[0]).astype(np.uint8)
+    sx0, sy0, sx1, sy1 = map(int, reading_sets.ink_box(item.images[0]))
+    np.testing.assert_array_equal(ink[::4, ::4], small[sy0:sy1, sx0:sx1])
+    assert (255 - item.plain.given).sum() == 16 * small.sum(dtype=int)
+
+
+def test_a_lossless_variant_shows_what_the_plain_picture_shows(picture):
+    """Pillow alone decides here: what the reader makes of a file is not asked."""
+    seen = 0
+    for name, given in reading_sets.lossless(picture):
+        if not isinstance(given, bytes) or "16 bits" in name:
+            continue
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(given)))
+        paper = "black" if "light" in name else "white"
+        page = Image.new("RGBA", upright.size, paper)
+        page.alpha_composite(upright.convert("RGBA"))
+        grey = np.asarray(page.convert("L"))
+        light = "light" in name or "swapped" in name
+        np.testing.assert_array_equal(grey, 255 - picture if light else picture, name)
+        seen += 1
+    assert seen >= 35
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_an_orientation_is_stored_turned_and_is_upright_after_exif(
+    picture, orientation
+):
+    given = dict(reading_sets.lossless(picture))[f"PNG EXIF {orientation}"]
+    stored = Image.open(io.BytesIO(given))
+    assert not np.array_equal(np.asarray(stored), picture)
+    assert stored.getexif()[reading_sets.EXIF_ORIENTATION] == orientation
+    np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(stored)), picture)
+
+
+def test_a_lossy_variant_is_another_picture_of_the_same_size(picture):
+    for name, given in reading_sets.lossy(picture):
+        image = ImageOps.exif_transpose(Image.open(io.BytesIO(given)))
+        assert image.size == (60, 48)
+        grey = np.asarray(image.convert("L"))
+        assert not np.array_equal(grey, picture), name
+        assert not np.array_equal(grey, 255 - picture), name
+
+
+def test_the_box_of_a_resized_variant_is_around_its_ink(folder):
+    resized = [
+        item
+        for item in reading_sets.variants(folder, 0, 1)
+        if item.variant.startswith("x")
+    ]
+    assert len(resized) == len(reading_sets.SIZES) * len(reading_sets.FILTERS)
+    for item in resized:
+        grey = np.asarray(Image.open(io.BytesIO(item.given)), np.float32)
+        around = reading_sets.ink_box(1 - grey / 255)
+        assert reading.iou(around, item.boxes[0]) > 0.85
+
+
+class BySize(FakeReader):
+    """Reads a 1 in an array and a 2 in a file of more than `most` bytes."""
+
+    most = 10**9
+
+    def read_picture(self, picture):
+        of_a_file = isinstance(picture, Path)
+        large = of_a_file and picture.stat().st_size > self.most
+        return a_reading((2 if large else 1, (0, 0, 9, 9)))
+
+
+def test_a_variant_is_held_against_the_reading_of_the_plain_array(folder):
+    reader = BySize()
+    items = list(reading_sets.variants(folder, 0, 1))
+    figures, failures = reading.measure(reader, "variants", items)
+    assert list(figures) == ["all", "lossless", "lossy"]
+    assert figures["all"]["same"] == 1  # whatever the true digit is
+    assert not failures
+
+
+def test_a_variant_that_differs_has_a_row_of_its_own(folder):
+    reader = BySize()
+    reader.most = 20_000
+    items = list(reading_sets.variants(folder, 0, 1))
+    large = {
+        item.variant: item.kind
+        for item in items
+        if isinstance(item.given, bytes) and len(item.given) > reader.most
+    }
+    assert large
+    figures, failures = reading.measure(reader, "variants", items)
+    assert list(figures) == ["all", "lossless", "lossy", *sorted(large)]
+    for name in large:
+        assert figures[name]["pictures"] == 1
+        assert figures[name]["same"] == 0
+    counts = Counter(item.kind for item in items)
+    for kind, differ in Counter(large.values()).items():
+        assert figures[kind]["same"] == pytest.approx(1 - differ / counts[kind])
+    assert {f"variants, {name}" for name in large} >= {f.title for f in failures}
+    assert reading.draw_sheet(failures).size[0] == 4 * reading.CELL[0]
 
 
 # --- the ablation and the command --------------------------------------------------

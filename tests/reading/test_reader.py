@@ -507,10 +507,10 @@ def test_the_search_finds_the_best_of_all_partitions(problem):
 def test_a_sure_digit_of_two_pieces_beats_two_doubtful_ones():
     line = Line((3, 5), 20.0, (0.0,))
     halves = [
-        Candidate(k, k + 1, (n,), 1, (8 * k, 0, 8 * k + 8, 20))
+        Candidate(k, k + 1, (n,), 1, 20, (8 * k, 0, 8 * k + 8, 20))
         for k, n in [(0, 3), (1, 5)]
     ]
-    whole = Candidate(0, 2, (3, 5), 2, (0, 0, 16, 20))
+    whole = Candidate(0, 2, (3, 5), 2, 20, (0, 0, 16, 20))
     sure, doubtful = np.eye(10)[4], np.full(10, 0.1)
     scores = {(3,): (doubtful, 0.5), (5,): (doubtful, 0.5), (3, 5): (sure, 0.99)}
     offered = [halves[0], whole, halves[1]]
@@ -520,8 +520,8 @@ def test_a_sure_digit_of_two_pieces_beats_two_doubtful_ones():
 
 
 def test_a_bond_decides_where_the_networks_do_not():
-    halves = [Candidate(k, k + 1, (k,), 1, (8 * k, 0, 8 * k + 8, 20)) for k in range(2)]
-    whole = Candidate(0, 2, (0, 1), 2, (0, 0, 16, 20))
+    halves = [Candidate(k, k + 1, (k,), 1, 20, (8 * k, 0, 8 * k + 8, 20)) for k in range(2)]
+    whole = Candidate(0, 2, (0, 1), 2, 20, (0, 0, 16, 20))
     sure = np.eye(10)[4]
     # The networks are as sure of both halves together as of the whole.
     scores = {(0,): (sure, 0.9), (1,): (sure, 0.9), (0, 1): (sure, 0.81)}
@@ -533,7 +533,7 @@ def test_a_bond_decides_where_the_networks_do_not():
 
 def test_the_judge_outweighs_the_name():
     """What is surely no digit is junk, however sure its name would be."""
-    line, only = Line((0,), 20.0, ()), Candidate(0, 1, (0,), 1, (0, 0, 10, 20))
+    line, only = Line((0,), 20.0, ()), Candidate(0, 1, (0,), 1, 20, (0, 0, 10, 20))
     names = np.eye(10)[1]
     for digit in (0.0, 1.0):
         assert Reader._search(None, line, [only], {(0,): (names, digit)}) == [only]

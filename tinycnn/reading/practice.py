@@ -86,27 +86,37 @@ def from_strokes(
     yield from _examples(page, shares, areas, labels, rng)
 
 
-def scribble(rng: np.random.Generator) -> Example:
-    """Return a few aimless strokes, a blot, or a bar that nobody would call a 1."""
+def from_scribble(rng: np.random.Generator) -> Iterator[Example]:
+    """Scribble, and yield the candidates that the segmenter finds: none is a digit.
+
+    A scribble is a few aimless strokes, a blot, or a bar that nobody would call a 1.
+    """
     kind = rng.random()
     if kind < 0.1:
         y, x = np.mgrid[-1:1:40j, -1:1:40j] / rng.uniform(0.5, 1, (2, 1, 1))
-        return normalize((abs(y) ** 3 + abs(x) ** 3 < 1).astype(np.float32)), NONE
-    if kind < 0.2:
+        yield normalize((abs(y) ** 3 + abs(x) ** 3 < 1).astype(np.float32)), NONE
+    elif kind < 0.2:
         angle = rng.uniform(-0.5, 0.5)
         bar = np.array([[0, 0], [np.cos(angle), np.sin(angle)]])
-        return normalize_strokes([bar]), NONE
-    strokes = []
-    corners = rng.integers(5, 8) if kind < 0.6 else rng.integers(8, 30)
-    for _ in range(rng.integers(1, 5)):
-        places = rng.uniform(0, 1, (corners, 2)) * rng.uniform(0.3, 1, 2)
-        along = np.linspace(0, corners - 1, 8 * corners)
-        line = [np.interp(along, np.arange(corners), axis) for axis in places.T]
-        roundness = rng.uniform(0.1, 4)
-        line = ndimage.gaussian_filter1d(line, roundness, axis=1, mode="nearest")
-        strokes.append(40 * (line.T + rng.uniform(0, 0.5, 2)))
-    pen = 40 * rng.uniform(0.05, 0.16)
-    return normalize(draw(strokes, [pen] * len(strokes), (60, 60))), NONE
+        yield normalize_strokes([bar]), NONE
+    else:
+        side = int(rng.integers(*PIXEL_HEIGHTS))
+        corners = int(rng.integers(5, 8) if kind < 0.5 else rng.integers(8, 30))
+        strokes = [_aimless(corners, side, rng) for _ in range(rng.integers(1, 5))]
+        pen = side * rng.uniform(0.05, 0.16)
+        ink = draw(strokes, [pen] * len(strokes), (2 * side, 2 * side))
+        yield normalize(ink), NONE
+        yield from _of_picture(np.stack([ink, 0 * ink]), np.array([NONE, NONE]), rng)
+
+
+def _aimless(corners: int, side: int, rng: np.random.Generator) -> Points:
+    """Return a stroke through random corners, more or less rounded."""
+    places = rng.uniform(0, 1, (corners, 2)) * rng.uniform(0.3, 1, 2)
+    along = np.linspace(0, corners - 1, 8 * corners)
+    line = [np.interp(along, np.arange(corners), axis) for axis in places.T]
+    line = ndimage.gaussian_filter1d(line, rng.uniform(0.1, 4), axis=1, mode="nearest")
+    stroke: Points = side * (np.transpose(line) + rng.uniform(0.1, 0.6, 2))
+    return stroke
 
 
 def _of_picture(

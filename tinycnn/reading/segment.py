@@ -70,6 +70,11 @@ class Piece:
         return self.box[3] - self.box[1]
 
     @property
+    def longest(self) -> float:
+        """The longer side of its box in pixels."""
+        return max(self.box[2] - self.box[0], self.height)
+
+    @property
     def middle(self) -> float:
         """The column halfway between its left and its right."""
         return (self.box[0] + self.box[2]) / 2
@@ -106,6 +111,8 @@ class Candidate:
         Their numbers.
     wholes : int
         How many components or strokes they are of.
+    largest : float
+        The longest side of its largest piece, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     """
@@ -114,6 +121,7 @@ class Candidate:
     stop: int
     pieces: tuple[int, ...]
     wholes: int
+    largest: float
     box: Box
 
 
@@ -475,7 +483,8 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
             apart = stop > start + 1 and line.bonds[stop - 2] < UNLIKELY
             if apart or (wholes > 1 and width > WIDEST * height):
                 break
-            yield Candidate(start, stop, numbers, wholes, box)
+            largest = max(page.pieces[n].longest for n in numbers)
+            yield Candidate(start, stop, numbers, wholes, largest, box)
 
 
 def _around(boxes: Sequence[Box]) -> Box:
