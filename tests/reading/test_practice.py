@@ -12,7 +12,7 @@ from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.reading import practice, segment
-from tinycnn.reading.practice import NONE, from_images, from_strokes, scribble
+from tinycnn.reading.practice import NONE, from_images, from_scribble, from_strokes
 from tinycnn.training.handwriting import write
 
 SAMPLE = load_mnist(SAMPLE_FOLDER)
@@ -35,7 +35,7 @@ def of_strokes(seed, count=4):
 
 def of_scribbles(seed):
     rng = np.random.default_rng(seed)
-    return [scribble(rng) for _ in range(10)]
+    return [example for _ in range(10) for example in from_scribble(rng)]
 
 
 every_source = pytest.mark.parametrize("source", [of_images, of_strokes, of_scribbles])

@@ -445,7 +445,13 @@ def problems(draw):
             w, h = rng.uniform(1, 60, 2)
             x = 20.0 * start
             candidate = Candidate(
-                start, stop, line.pieces[start:stop], 1, (x, 0.0, x + w, h)
+                start,
+                stop,
+                line.pieces[start:stop],
+                1,
+                20.0,
+                rng.uniform(1, h),
+                (x, 0.0, x + w, h),
             )
             offered.append(candidate)
             names = rng.dirichlet(np.full(10, 0.2)).astype(np.float32)
@@ -478,12 +484,21 @@ def of_bonds(line, partition):
 
 def of_candidate(candidate, line, scores):
     """Return the log probability of a candidate, and whether it is kept as a digit."""
-    names, digit = scores[candidate.pieces]
+    confidence = {
+        pieces: q * float(names.max()) for pieces, (names, q) in scores.items()
+    }
     x0, y0, x1, y1 = candidate.box
     low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / module.LOW, 1)
+    apart = 0.0  # the probability that it is several digits, each a piece of its own
+    if len(candidate.pieces) > 1:
+        weakest = min(line.bonds[candidate.start : candidate.stop - 1])
+        apart = min(confidence[n,] for n in candidate.pieces)
+        apart *= math.exp(log_sigmoid(2 * (module.TOUCHING - weakest)))
+        apart *= candidate.lowest >= module.TALL_PART * (y1 - y0)
+    sure = confidence[candidate.pieces] * (1 - apart)
     kept = max(
-        math.log(max(digit * float(names.max()), module.LEAST)) + math.log(low),
-        math.log(max(1 - digit, module.LEAST)) + module.JUNK,
+        math.log(max(sure, module.LEAST)) + math.log(low),
+        math.log(max(1 - scores[candidate.pieces][1], module.LEAST)) + module.JUNK,
     )
     dropped = module._dropped(candidate, line)
     return max((kept, True), (dropped, False))
@@ -507,10 +522,10 @@ def test_the_search_finds_the_best_of_all_partitions(problem):
 def test_a_sure_digit_of_two_pieces_beats_two_doubtful_ones():
     line = Line((3, 5), 20.0, (0.0,))
     halves = [
-        Candidate(k, k + 1, (n,), 1, 20, (8 * k, 0, 8 * k + 8, 20))
+        Candidate(k, k + 1, (n,), 1, 20, 20, (8 * k, 0, 8 * k + 8, 20))
         for k, n in [(0, 3), (1, 5)]
     ]
-    whole = Candidate(0, 2, (3, 5), 2, 20, (0, 0, 16, 20))
+    whole = Candidate(0, 2, (3, 5), 2, 20, 20, (0, 0, 16, 20))
     sure, doubtful = np.eye(10)[4], np.full(10, 0.1)
     scores = {(3,): (doubtful, 0.5), (5,): (doubtful, 0.5), (3, 5): (sure, 0.99)}
     offered = [halves[0], whole, halves[1]]
@@ -519,9 +534,38 @@ def test_a_sure_digit_of_two_pieces_beats_two_doubtful_ones():
     assert Reader._search(None, line, offered, scores) == halves
 
 
+def test_parts_that_are_digits_themselves_are_not_one_unless_they_touch():
+    halves = [
+        Candidate(k, k + 1, (k,), 1, 20, 20, (8 * k, 0, 8 * k + 8, 20))
+        for k in range(2)
+    ]
+    whole = Candidate(0, 2, (0, 1), 2, 20, 20, (0, 0, 16, 20))
+    sure = np.eye(10)[4]
+    scores = {(0,): (sure, 0.97), (1,): (sure, 0.97), (0, 1): (sure, 0.999)}
+    offered = [halves[0], whole, halves[1]]
+    for bond, expected in [(4.0, [whole]), (0.2, halves)]:
+        line = Line((0, 1), 20.0, (bond,))
+        assert Reader._search(None, line, offered, scores) == expected
+
+
+def test_specks_are_dropped_alone_and_together():
+    specks = [
+        Candidate(k, k + 1, (k,), 1, 5, 5, (6 * k, 0, 6 * k + 5, 5)) for k in range(2)
+    ]
+    both = Candidate(0, 2, (0, 1), 2, 5, 5, (0, 0, 11, 5))
+    sure = np.eye(10)[1]
+    scores = dict.fromkeys([(0,), (1,), (0, 1)], (sure, 0.99))
+    line = Line((0, 1), 5.0, (2.0,))
+    offered = [specks[0], both, specks[1]]
+    assert Reader._search(None, line, offered, scores) == []
+
+
 def test_a_bond_decides_where_the_networks_do_not():
-    halves = [Candidate(k, k + 1, (k,), 1, 20, (8 * k, 0, 8 * k + 8, 20)) for k in range(2)]
-    whole = Candidate(0, 2, (0, 1), 2, 20, (0, 0, 16, 20))
+    halves = [
+        Candidate(k, k + 1, (k,), 1, 20, 20, (8 * k, 0, 8 * k + 8, 20))
+        for k in range(2)
+    ]
+    whole = Candidate(0, 2, (0, 1), 2, 20, 20, (0, 0, 16, 20))
     sure = np.eye(10)[4]
     # The networks are as sure of both halves together as of the whole.
     scores = {(0,): (sure, 0.9), (1,): (sure, 0.9), (0, 1): (sure, 0.81)}
@@ -533,7 +577,7 @@ def test_a_bond_decides_where_the_networks_do_not():
 
 def test_the_judge_outweighs_the_name():
     """What is surely no digit is junk, however sure its name would be."""
-    line, only = Line((0,), 20.0, ()), Candidate(0, 1, (0,), 1, 20, (0, 0, 10, 20))
+    line, only = Line((0,), 20.0, ()), Candidate(0, 1, (0,), 1, 20, 20, (0, 0, 10, 20))
     names = np.eye(10)[1]
     for digit in (0.0, 1.0):
         assert Reader._search(None, line, [only], {(0,): (names, digit)}) == [only]

@@ -477,3 +477,12 @@ def test_few_points_are_as_near_as_many():
         stroke_page(*strokes, pen=6).bond(0, 1, 76) for strokes in (few, many)
     )
     assert ours == pytest.approx(theirs, abs=1)
+
+
+def test_a_long_dash_does_not_set_the_height_of_the_line():
+    ink = np.zeros((60, 400), np.float32)
+    ink[10:50, 10:14] = ink[10:50, 40:44] = 1
+    ink[28:33, 100:390] = 1  # more ink than both ones together
+    page = PicturePage(ink)
+    (line,) = segment.lines(page)
+    assert line.height == 40

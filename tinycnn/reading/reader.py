@@ -28,6 +28,7 @@ from tinycnn.reading import segment
 SURE = 0.9  # a component that is this surely a digit is not cut
 MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
 BONDS = 1 / 3  # their weight beside the networks' scores
+TALL_PART = 0.75  # of a candidate's height: a part may be a digit beside another
 TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart below
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
@@ -293,15 +294,20 @@ class Reader:
             if start > 0:
                 so_far += parted[start - 1]
             low = min(_tallness(candidate, line) / LOW, 1)
-            sure, parts = sureness(candidate.pieces), 0.0
+            sure = sureness(candidate.pieces)
             if stop > start + 1:
                 # Parts that all are digits themselves hardly make one together, unless
-                # they are strokes that touch.
-                parts = min(sureness((number,)) for number in candidate.pieces)
-                bond = min(line.bonds[start : stop - 1])
-                parts /= 1 + math.exp(2 * (bond - TOUCHING))
+                # they are strokes that touch, or one is above the other.
+                apart = min(sureness((number,)) for number in candidate.pieces)
+                apart /= 1 + math.exp(
+                    2 * (min(line.bonds[start : stop - 1]) - TOUCHING)
+                )
+                if candidate.lowest >= TALL_PART * (
+                    candidate.box[3] - candidate.box[1]
+                ):
+                    sure *= 1 - apart
             digit = scores[candidate.pieces][1]
-            as_digit = math.log(max(sure * (1 - parts), LEAST)) + math.log(low)
+            as_digit = math.log(max(sure, LEAST)) + math.log(low)
             as_junk = math.log(max(1 - digit, LEAST)) + JUNK
             as_nothing = _dropped(candidate, line)
             for score, kept in (

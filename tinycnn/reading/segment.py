@@ -111,8 +111,8 @@ class Candidate:
         Their numbers.
     wholes : int
         How many components or strokes they are of.
-    largest : float
-        The longest side of its largest piece, in pixels.
+    largest, lowest : float
+        The longest side of its largest piece and the height of its lowest, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     """
@@ -122,6 +122,7 @@ class Candidate:
     pieces: tuple[int, ...]
     wholes: int
     largest: float
+    lowest: float
     box: Box
 
 
@@ -484,7 +485,8 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
             if apart or (wholes > 1 and width > WIDEST * height):
                 break
             largest = max(page.pieces[n].longest for n in numbers)
-            yield Candidate(start, stop, numbers, wholes, largest, box)
+            lowest = min(page.pieces[n].height for n in numbers)
+            yield Candidate(start, stop, numbers, wholes, largest, lowest, box)
 
 
 def _around(boxes: Sequence[Box]) -> Box:
