@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tinycnn.reading.practice import Example
     from tinycnn.training.fit import Trainer
 
-NUMBERS = 8000  # composed of MNIST's digits; as many scribbles, half as many written
+NUMBERS = 6000  # composed of MNIST's digits; as many scribbles, half as many written
 WRITTEN = 20_000  # single digits written by code
 ACCEPTED = 0.999  # of the validation digits
 

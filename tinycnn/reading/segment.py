@@ -15,6 +15,7 @@ It knows the shapes of ink, and no network.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
 APART = -20.0  # the bond of what has nothing to do with each other
 UNLIKELY = -6.0  # the bond across which no candidate reaches
 CROSSED = 0.3  # the bond of a cut for each width of a stroke that it crosses
+FILL = 0.12  # of the height: wider apart than twice this, there is one more cut
 SPACING = 0.05  # of the height, between cuts
 THICKEST = 4.5  # widths of a stroke that a cut may cross
 SIDEWAYS = np.float32(2)  # what a cut pays for a step aside, in pixels of ink
@@ -390,11 +392,18 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
     margin = max(int(0.1 * height), 1)
     # Nobody's stroke is as thick as a blot, which is not to be cut into ones.
     dearest = min(THICKEST * stroke, 0.6 * height) + 0.01 * H
+    minima = np.flatnonzero((through == least) & (through <= dearest))
     chosen: list[int] = []
-    for x in range(margin, W - margin):
-        cheap = through[x] == least[x] and through[x] <= dearest
-        if cheap and (not chosen or x - chosen[-1] >= spacing):
+    for x in minima.tolist():
+        if margin <= x < W - margin and (not chosen or x - chosen[-1] >= spacing):
             chosen.append(x)
+    # Where digits overlap no cut is cheap, but there must be one.
+    reach = max(int(FILL * height), spacing)
+    for left, right in pairwise([0, *chosen, W]):
+        inner = through[left + reach : right - reach]
+        if len(inner) and inner.min() <= dearest:
+            chosen.append(left + reach + int(inner.argmin()))
+    chosen.sort()
     return [(_path(down, up, x), float(through[x] / stroke)) for x in chosen]
 
 
