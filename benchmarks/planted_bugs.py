@@ -771,7 +771,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         Fault("reading: lines run together", 'return "\\n".join(', 'return "".join('),
         Fault(
             "reader: specks are read",
-            "candidate.largest < SPECK",
+            "candidate.largest < segment.SMALLEST",
             "False",
         ),
     ],

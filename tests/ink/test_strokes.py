@@ -357,3 +357,19 @@ def test_more_than_can_be_read_in_time_is_refused(strokes, points, load):
     document = {"strokes": [[[1, 1]] * points] * strokes}
     with pytest.raises(StrokesError, match="split the drawing"):
         load(document)
+
+
+@pytest.mark.parametrize(
+    ("points", "pens"),
+    [
+        ([np.zeros((2, 2))], []),
+        ([np.zeros((0, 2))], [3.0]),
+        ([np.zeros((2, 3))], [3.0]),
+        ([np.zeros(2)], [3.0]),
+        ([np.array([[np.nan, 1.0]])], [3.0]),
+    ],
+    ids=["pens", "no point", "three numbers", "one dimension", "nan"],
+)
+def test_strokes_that_cannot_be_drawn_are_refused(points, pens):
+    with pytest.raises(StrokesError):
+        Strokes(tuple(points), tuple(pens), (10, 10))

@@ -21,6 +21,7 @@ from tinycnn.ink.ink import Ink, strokes_ink
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn.saving import TensorFileError, load_weights, save_weights
 from tinycnn.reading import reader as module
+from tinycnn.reading import segment
 from tinycnn.reading.reader import Digit, Reader, Reading, joint_logits
 from tinycnn.reading.segment import Candidate, Line
 
@@ -232,7 +233,7 @@ def test_no_strokes_have_no_lines(reader):
 
 def test_specks_are_dropped(reader, page):
     values = page("25")
-    size = module.SPECK - 1
+    size = segment.SMALLEST - 1
     for y, x in [(3, 3), (3, 150), (160, 20), (60, 190)]:
         values[y : y + size - 3, x : x + size] = 1
     reading = reader.read_ink(as_ink(values))
@@ -583,3 +584,13 @@ def test_the_judge_outweighs_the_name():
         assert Reader._search(None, line, [only], {(0,): (names, digit)}) == [only]
     low = replace(only, box=(0, 0, 5, 6))
     assert Reader._search(None, line, [low], {(0,): (names, 0.0)}) == []
+
+
+def test_a_tap_is_a_point_and_points_are_dropped(reader):
+    tap = np.array([[40.0, 40.0]])
+    assert reader.read_strokes(Strokes((tap,), (14.0,), (80, 80))) == Reading(())
+
+
+def test_what_is_drawn_off_the_canvas_is_not_read(reader):
+    line = np.array([[-500.0, -500.0], [-400.0, -300.0]])
+    assert reader.read_strokes(Strokes((line,), (14.0,), (80, 80))) == Reading(())

@@ -218,7 +218,8 @@ def test_cuts_run_from_left_to_right_and_never_cross(ink):
         assert (left < right).any()
 
 
-def test_a_thin_bridge_between_two_blobs_is_cut():
+def test_a_thin_bridge_between_two_blobs_is_cut(monkeypatch):
+    monkeypatch.setattr(segment, "FILL", 9)  # cut at nothing but minima
     page = PicturePage(bars((10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50)))
     (number,) = page.pieces
     assert page.cut([number])
@@ -486,3 +487,20 @@ def test_a_long_dash_does_not_set_the_height_of_the_line():
     page = PicturePage(ink)
     (line,) = segment.lines(page)
     assert line.height == 40
+
+
+def test_of_too_many_components_the_longest_stay(monkeypatch):
+    """A page of numbers loses its dirt first, and no 1 before a 0."""
+    monkeypatch.setattr(segment, "MOST_WHOLES", 2)
+    page = PicturePage(bars((10, 10, 40, 30), (50, 5, 53, 55), (70, 10, 72, 50)))
+    assert pieces_of(page) == [(50, 5, 53, 55), (70, 10, 72, 50)]
+
+
+def test_a_frame_around_digits_is_left_out_and_a_0_around_a_speck_is_not():
+    ring = paper()
+    ring[5:57, 10:110] = 1
+    ring[8:54, 13:107] = 0
+    for inside, left in [((40, 20, 44, 45), 1), ((40, 20, 44, 24), 2)]:
+        page = PicturePage(np.maximum(ring, bars(inside)))
+        page.unframe()
+        assert len(page.pieces) == left

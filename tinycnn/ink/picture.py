@@ -37,6 +37,7 @@ __all__ = ["PictureError", "load_picture", "open_picture", "picture_ink"]
 
 BAND_PIXELS = 2**18  # worked on at once, so that little memory is enough
 COLOUR_ADVANTAGE = 3  # so many times luma's contrast, and colour tells ink from paper
+ROUNDING = 1.01  # a float array's white after somebody's arithmetic
 LEAST_DISTANCE = 0.2  # from the paper's colour; less is noise
 
 # From what a camera stores to what a person sees, by EXIF orientation.
@@ -169,14 +170,14 @@ def _image(array: NDArray[Any]) -> Image.Image:
 def _bytes(array: NDArray[Any], white: float) -> NDArray[np.uint8]:
     """Return numbers from 0 to `white` as numbers from 0 to 255."""
     least, most = array.min(), array.max()
-    if least < 0 or most > white:
+    if least < 0 or most > white * ROUNDING:
         raise PictureError(
             f"has values from {least} to {most} in {array.dtype};"
             f" bring them into 0..{'1 or 0..255' if array.dtype.kind == 'f' else white}"
         )
     if array.dtype == np.uint8:
         return array
-    return (array * (255 / white) + 0.5).astype(np.uint8)
+    return (np.minimum(array, white) * (255 / white) + 0.5).astype(np.uint8)
 
 
 def _white(dtype: np.dtype[Any], most: Any) -> float:
@@ -184,11 +185,11 @@ def _white(dtype: np.dtype[Any], most: Any) -> float:
     if dtype.kind == "b":
         return 1
     if dtype.kind == "f":
-        return 255 if most > 1 else 1
+        return 255 if most > ROUNDING else 1
     limit = int(np.iinfo(dtype).max)
     if dtype in (np.uint8, np.uint16):
         return limit
-    return min(top for top in (255, 65_535, limit) if most <= top <= limit)
+    return min(top for top in (1, 255, 65_535, limit) if most <= top <= limit)
 
 
 # --- from an image to grey ---------------------------------------------------------

@@ -57,6 +57,20 @@ class Strokes:
     pen_widths: tuple[float, ...]
     size: tuple[int, int]
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        if len(self.pen_widths) != len(self.points):
+            raise StrokesError(
+                f"has {len(self.pen_widths)} pen widths for {len(self.points)} "
+                "strokes; give one number, or one for each"
+            )
+        for n, points in enumerate(self.points):
+            shape = np.shape(points)
+            if len(shape) != 2 or shape[0] == 0 or shape[1] != 2:
+                raise StrokesError(f"stroke {n} has shape {shape}; give (P, 2), P >= 1")
+            if not np.isfinite(points).all():
+                raise StrokesError(f"stroke {n} has a point that is not finite")
+
     def draw(self) -> NDArray[np.float32]:
         """Return the ink of the whole canvas, (H, W) in [0, 1]."""
         return draw(self.points, self.pen_widths, self.size)

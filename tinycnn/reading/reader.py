@@ -32,7 +32,6 @@ TALL_PART = 0.75  # of a candidate's height: a part may be a digit beside anothe
 TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart below
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
-SPECK = 8  # pixels; smaller than this is nothing that anybody wrote
 LEAST = 1e-9  # probabilities are no smaller: their logarithm is finite
 Floats = NDArray[np.floating[Any]]
 Scores = dict[tuple[int, ...], tuple[Floats, float]]  # of candidates, by their pieces
@@ -102,6 +101,8 @@ class Reader:
     temperature : float
         Logits are divided by it before softmax (Guo et al. 2017, section 4.2); fitted
         on validation images when the network was trained.
+    joint_temperature : float
+        The same for the sum of both networks' logits; fitted for the one that ships.
     threshold : float
         Of the confidence; below it a digit is refused. 99.9 % of the validation images
         pass.
@@ -180,8 +181,9 @@ class Reader:
         page: segment.Page
         if ink.strokes is None:
             page = segment.PicturePage(ink.values)
+            page.unframe()
         else:
-            page = segment.StrokePage(ink.strokes)
+            page = segment.StrokePage(_seen(ink.strokes))
         scores: Scores = {}
         lines = self._scored(page, scores)
         doubtful = self._doubtful(page, lines, scores)
@@ -346,6 +348,19 @@ class Reader:
         return Digit(label if accepted else None, confidence, box, top)
 
 
+def _seen(strokes: Strokes) -> Strokes:
+    """Return the strokes without taps, which are points, and what is off the canvas."""
+    kept = [
+        (points, pen)
+        for points, pen in zip(strokes.points, strokes.pen_widths, strict=True)
+        if np.ptp(points, axis=0).max() > pen / 4
+        and (points.max(axis=0) + pen / 2 > 0).all()
+        and (points.min(axis=0) - pen / 2 < strokes.size).all()
+    ]
+    points = tuple(points for points, _ in kept)
+    return Strokes(points, tuple(pen for _, pen in kept), strokes.size)
+
+
 def joint_logits(named: Floats, judged: Floats) -> Floats:
     """Return the sum of two opinions, a product of experts (Hinton 1999).
 
@@ -373,7 +388,7 @@ def _tallness(candidate: segment.Candidate, line: segment.Line) -> float:
 
 def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
     """Return the log probability that ink is specks, a point, a comma or a dash."""
-    if candidate.largest < SPECK:
+    if candidate.largest < segment.SMALLEST:
         return 0.0
     if candidate.stop - candidate.start > 1:
         return -math.inf

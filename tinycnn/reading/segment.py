@@ -27,9 +27,12 @@ from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # what counts as ink when asking what touches
 DOTS = 12  # at least make a line of dots
+HOLLOW = 0.3  # of its box: a frame has no more ink
+SMALLEST = 8  # pixels; nobody writes a digit that is shorter
+MOST_CUTS = 120  # of a component; what could be cut more often is no number
 EDGE = 2  # pixels of soft edge around what counts as ink
 EIGHT = np.ones((3, 3), bool)  # neighbours touch at corners, too
-MOST_WHOLES = 500  # components of a picture, the largest: a page has fewer
+MOST_WHOLES = 2_000  # components of a picture, the longest: a page has fewer
 MOST_PIECES = 12  # of one digit
 WIDEST = 1.4  # of the height: a digit of several components is no wider
 TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
@@ -149,12 +152,13 @@ class PicturePage:
         self.values = _dots_joined(values)
         owner, count = ndimage.label(self.values >= INK, EIGHT)
         areas = np.bincount(owner.ravel(), minlength=count + 1).tolist()
-        least = sorted(areas[1:])[-MOST_WHOLES] if count > MOST_WHOLES else 0
-        self.pieces = {
-            n: Piece((x.start, y.start, x.stop, y.stop), areas[n], n)
+        pieces = [
+            (n, Piece((x.start, y.start, x.stop, y.stop), areas[n], n))
             for n, (y, x) in enumerate(ndimage.find_objects(owner), 1)
-            if areas[n] >= least
-        }
+        ]
+        if count > MOST_WHOLES:
+            pieces.sort(key=lambda numbered: -numbered[1].longest)
+        self.pieces = dict(pieces[:MOST_WHOLES])
         # The soft edge belongs to the ink beside it.
         for _ in range(EDGE):
             owner = np.where(owner, owner, ndimage.maximum_filter(owner, 3))
@@ -213,6 +217,24 @@ class PicturePage:
                 self._crossed[self._next] = cuts[cut - 1][1] if part else 0.0
                 self._next += 1
         return self._next > before
+
+    def unframe(self) -> None:
+        """Leave out what is drawn around digits: boxes of a form, rings.
+
+        A frame is hollow and has something in it that may be a digit.
+        """
+        for number, frame in list(self.pieces.items()):
+            x0, y0, x1, y1 = frame.box
+            hollow = frame.area < HOLLOW * (x1 - x0) * (y1 - y0)
+            if hollow and any(
+                x0 < p.box[0]
+                and y0 < p.box[1]
+                and p.box[2] < x1
+                and p.box[3] < y1
+                and p.longest > max(SMALLEST, 0.25 * frame.height)
+                for p in self.pieces.values()
+            ):
+                del self.pieces[number]
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two pieces are of one digit.
@@ -403,6 +425,8 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
         inner = through[left + reach : right - reach]
         if len(inner) and inner.min() <= dearest:
             chosen.append(left + reach + int(inner.argmin()))
+    if len(chosen) > MOST_CUTS:
+        return []
     chosen.sort()
     return [(_path(down, up, x), float(through[x] / stroke)) for x in chosen]
 
