@@ -41,3 +41,13 @@ def test_the_sample_is_read_as_the_card_says() -> None:
     assert metrics.errors == pytest.approx(int(found[1]), abs=1)
     assert metrics.nll == pytest.approx(float(found[2]), abs=1e-3)
     assert metrics.ece == pytest.approx(float(found[3]), abs=1e-3)
+
+
+def test_the_judge_is_the_one_on_its_card() -> None:
+    card = models.JUDGE.with_suffix(".md").read_text("utf-8")
+    assert hashlib.sha256(models.JUDGE.read_bytes()).hexdigest() in card
+    judge, metadata = models.load(models.JUDGE)
+    for name in ("threshold", "temperature", "data_checksum"):
+        assert metadata[name] in card
+    weights = sum(parameter.value.size for parameter in judge.parameters())
+    assert f"{weights:,} weights" in card
