@@ -177,7 +177,8 @@ def _bytes(array: NDArray[Any], white: float) -> NDArray[np.uint8]:
         )
     if array.dtype == np.uint8:
         return array
-    return (np.minimum(array, white) * (255 / white) + 0.5).astype(np.uint8)
+    scaled: NDArray[np.floating[Any]] = np.minimum(array, white) * (255 / white)
+    return (scaled + 0.5).astype(np.uint8)
 
 
 def _white(dtype: np.dtype[Any], most: Any) -> float:
