@@ -110,6 +110,7 @@ def test_the_networks_are_planned():
     assert found == {
         "classic": [convolution] * 2 + ["Flatten", "Dense", "ReLU", "Dropout", "Dense"],
         "default": [convolution, norm] * 3 + ["Flatten", "Dropout", "Dense"],
+        "judge": [convolution, norm] * 3 + ["Flatten", "Dropout", "Dense"],
     }
 
 
