@@ -352,3 +352,16 @@ def test_a_picture_to_draw_on_is_upright_and_opaque(digit, mode, expected, tmp_p
     opened = open_picture(path)
     assert (opened.mode, opened.size) == (expected, (W, H))
     assert np.array_equal(picture_grey(opened), load_grey(path))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint32, np.int8])
+def test_a_mask_of_integers_is_black_and_white(digit, dtype):
+    mask = (digit > 128).astype(dtype)
+    np.testing.assert_array_equal(picture_grey(mask), mask.astype(np.float32))
+
+
+def test_a_float_that_rounding_lifted_above_1_is_white(digit):
+    floats = digit / 255
+    np.testing.assert_array_equal(
+        picture_grey(np.where(floats == 1, 1.0001, floats)), picture_grey(floats)
+    )

@@ -102,9 +102,10 @@ def picture_ink(picture: ArrayLike | Image.Image) -> Ink:
     ----------
     picture : array (H, W) or (H, W, C), or PIL.Image.Image
         C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). White is 255 in uint8,
-        65,535 in uint16, True in bool, and in wider integers the least of 255, 65,535
-        and the dtype's largest number that no value exceeds. Floats are in [0, 1], or
-        in [0, 255] where one is above 1. An image in Pillow's mode I has 16 bits.
+        65,535 in uint16, True in bool, and in other integers the least of 1, 255,
+        65,535 and the dtype's largest number that no value exceeds. Floats are in
+        [0, 1], or in [0, 255] where one is above 1.01: less is rounding and is cut. An
+        image in Pillow's mode I has 16 bits.
 
     Returns
     -------
