@@ -101,7 +101,7 @@ def test_a_reader_can_use_what_was_written(taught, monkeypatch):
     assert reader.joint_temperature == taught["temperature"]
     assert reader.threshold == taught["threshold"]
     assert 0 < reader.threshold < 1
-    assert reader.digitness(np.zeros((2, 28, 28), np.float32)).shape == (2,)
+    assert reader.probabilities(np.zeros((2, 28, 28), np.float32)).shape == (2, 10)
     assert isinstance(reader.read_picture(np.eye(40)), Reading)
 
 

@@ -409,7 +409,8 @@ def test_a_damaged_judge_is_named(tmp_path, monkeypatch, name):
 
 def test_opinions_are_probabilities(reader):
     images = np.random.default_rng(0).random((7, 28, 28), np.float32)
-    names, digitness = reader.probabilities(images), reader.digitness(images)
+    names, digitness = reader._opinions(images)
+    np.testing.assert_array_equal(names, reader.probabilities(images))
     assert names.shape == (7, 10)
     assert digitness.shape == (7,)
     np.testing.assert_allclose(names.sum(axis=1), 1, rtol=1e-5)
@@ -594,3 +595,14 @@ def test_a_tap_is_a_point_and_points_are_dropped(reader):
 def test_what_is_drawn_off_the_canvas_is_not_read(reader):
     line = np.array([[-500.0, -500.0], [-400.0, -300.0]])
     assert reader.read_strokes(Strokes((line,), (14.0,), (80, 80))) == Reading(())
+
+
+@pytest.mark.parametrize("thickness", [2, 6])
+def test_a_frame_around_a_number_is_not_read(reader, page, thickness):
+    """As a picture too, where its level sides look like ruled lines."""
+    ink = np.pad(page("2468"), 40)
+    ink[:thickness] = ink[-thickness:] = 1
+    ink[:, :thickness] = ink[:, -thickness:] = 1
+    ink = np.pad(ink, 20)
+    assert reader.read_ink(as_ink(ink)).text == "2468"
+    assert reader.read_picture(as_picture(ink)).text == "2468"

@@ -216,19 +216,6 @@ class Reader:
         """
         return self._opinions(images)[0]
 
-    def digitness(self, images: Floats) -> Floats:
-        """Return the probability that each is a digit at all.
-
-        Parameters
-        ----------
-        images : float32 array (N, 28, 28)
-
-        Returns
-        -------
-        float32 array (N,)
-        """
-        return self._opinions(images)[1]
-
     def _opinions(self, images: Floats) -> tuple[Floats, Floats]:
         """Return what both networks make of images: which digit, and whether one."""
         x = np.ascontiguousarray(images, np.float32)[..., np.newaxis]
@@ -399,9 +386,10 @@ def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
 def _is_nothing(candidate: segment.Candidate, ink: Ink) -> bool:
     """Return whether ink that is no digit is not even worth a question mark.
 
-    That is a rule or a dash, and what the border of the picture cuts.
+    That is a rule, a dash or the side of a frame, and what the border of the picture
+    cuts.
     """
     x0, y0, x1, y1 = candidate.box
     H, W = ink.values.shape
     cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)
-    return cut or x1 - x0 > 3 * (y1 - y0)
+    return cut or x1 - x0 > 3 * (y1 - y0) or y1 - y0 > 5 * (x1 - x0)

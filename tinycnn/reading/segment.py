@@ -223,18 +223,17 @@ class PicturePage:
 
         A frame is hollow and has something in it that may be a digit.
         """
+        if not self.pieces:
+            return
+        x0, y0, x1, y1 = np.array([piece.box for piece in self.pieces.values()]).T
+        longest = np.maximum(x1 - x0, y1 - y0)
         for number, frame in list(self.pieces.items()):
-            x0, y0, x1, y1 = frame.box
-            hollow = frame.area < HOLLOW * (x1 - x0) * (y1 - y0)
-            if hollow and any(
-                x0 < p.box[0]
-                and y0 < p.box[1]
-                and p.box[2] < x1
-                and p.box[3] < y1
-                and p.longest > max(SMALLEST, 0.25 * frame.height)
-                for p in self.pieces.values()
-            ):
-                del self.pieces[number]
+            left, top, right, bottom = frame.box
+            if frame.area < HOLLOW * (right - left) * (bottom - top):
+                inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
+                least = max(SMALLEST, 0.25 * frame.height)
+                if (inside & (longest > least)).any():
+                    del self.pieces[number]
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two pieces are of one digit.
