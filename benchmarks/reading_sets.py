@@ -540,7 +540,7 @@ def _crohme(
     folder: Path, seed: int, limit: int | None
 ) -> Iterator[tuple[Strokes, str, list[NDArray[np.float32]], Any]]:
     """Yield strokes, text, and every digit's ink alone and points."""
-    written = _json_lines(folder / "strokes" / "crohme-train-numbers.jsonl.gz")
+    written = json_lines(folder / "strokes" / "crohme-train-numbers.jsonl.gz")
     for index, rng in _chosen(len(written), seed, limit):
         height = rng.uniform(60, 120)
         pen_width = height * rng.uniform(0.04, 0.1)
@@ -573,7 +573,7 @@ def cheques(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
     No digit's own ink is known here: all ink within its box counts as its own, for the
     kind and for the ceiling. A few of the labels are wrong.
     """
-    labelled = _json_lines(folder / "cheques" / "labels.jsonl")
+    labelled = json_lines(folder / "cheques" / "labels.jsonl")
     for index, _ in _chosen(len(labelled), seed, limit):
         entry = labelled[index]
         try:
@@ -744,7 +744,7 @@ def _file(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _json_lines(path: Path) -> list[Any]:
+def json_lines(path: Path) -> list[Any]:
     """Return the objects of a file of JSON lines, gzipped or not."""
     try:
         content = path.read_bytes()

@@ -1,15 +1,53 @@
-"""How a file is replaced in one step, so that nobody ever sees half of it.
+"""How a strange file is read, and how a file is replaced in one step.
 
 It knows names, disks and what a killed process leaves behind. It knows no format: what
-the bytes mean is the business of whoever gives them.
+the bytes mean is the business of whoever gives or takes them.
 """
 
 import contextlib
 import glob
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from pathlib import Path
+
+
+class UnreadableError(ValueError):
+    """What is wrong with a file, said of it: "is empty; save it again"."""
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """Return the content of a file that anybody may have named.
+
+    Parameters
+    ----------
+    path : str or Path
+    most : int
+        Bytes that it may have.
+
+    Raises
+    ------
+    UnreadableError
+        If it cannot be read, is a folder, pipe or device, is empty, or has more bytes.
+    """
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe may never end
+            raise UnreadableError("is not a regular file; name one")
+        with Path(path).open("rb") as file:
+            content = file.read(most + 1)
+    except UnreadableError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableError(
+            f"cannot be read ({reason}); check the name and your right to read it"
+        ) from error
+    if len(content) > most:
+        raise UnreadableError(f"has more than {most:,} bytes; save it smaller")
+    if not content:
+        raise UnreadableError("is empty; save it again")
+    return content
 
 
 def write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:

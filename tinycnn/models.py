@@ -134,20 +134,22 @@ def load(path: str | Path) -> tuple[Sequential, dict[str, str]]:
 
 
 def positive(metadata: dict[str, str], name: str, path: str | Path) -> float:
-    """Return a positive number of a weights file's metadata, 1 if it is not there.
+    """Return a positive number of a weights file's metadata.
+
+    A temperature that is not there is 1, which leaves logits as they are.
 
     Raises
     ------
     TensorFileError
-        If it is no positive number.
+        If it is no positive number, or not there and no temperature.
     """
+    text = metadata.get(name, "1" if name == "temperature" else "missing")
     try:
-        value = float(metadata.get(name, "1"))
+        value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
         raise TensorFileError(
-            f"{path}: its {name} is {metadata[name]!r:.40}, no positive number; train "
-            "again"
+            f"{path}: its {name} is {text!r:.40}, no positive number; train again"
         )
     return value

@@ -267,7 +267,6 @@ def test_no_number_and_no_end_are_refused(tmp_path, text):
 
 
 NO_JSON = {
-    "nothing": b"",
     "blanks": b" \n",
     "text": b"seven",
     "a picture": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
@@ -304,6 +303,7 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     assert "not a regular file" in refusal(tmp_path)
     below = tmp_path / "file"
     below.write_text("")
+    assert "is empty" in refusal(below)
     assert "cannot be read" in refusal(below / "drawing.json")
     assert "cannot be read" in refusal(tmp_path / ("x" * 300))
     assert "cannot be read" in refusal("zero\0byte")
@@ -322,7 +322,7 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     path.write_text(content)
     assert load_strokes(path).size == (50, 70)
     path.write_text(content + " ")
-    assert "split the drawing" in refusal(path)
+    assert "save it smaller" in refusal(path)
 
 
 def test_long_strings_cost_no_more_than_themselves(tmp_path):

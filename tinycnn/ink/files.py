@@ -17,7 +17,6 @@ or which way is up; it only looks up what EXIF says of that.
 import io
 import math
 import re
-import stat
 import struct
 import warnings
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from tinycnn.files import UnreadableError, read_regular
 from tinycnn.ink.ink import WORKING_PIXELS
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
@@ -78,7 +78,7 @@ def refusing(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except PictureError as error:
+    except (UnreadableError, PictureError) as error:
         raise PictureError(f"{shown}: {error}") from error.__cause__
     except UnidentifiedImageError as error:
         raise PictureError(
@@ -109,12 +109,14 @@ def decode(path: str | Path) -> Decoded:
 
     Raises
     ------
+    UnreadableError
+        The file is missing, may not be read or is larger than `MAX_FILE`.
     PictureError
-        The file is missing, may not be read or is larger than the limits above.
+        It has too many pixels.
     Exception
         Whatever Pillow raises for a file that is damaged or no picture.
     """
-    content, exif, at_once = _essential(_read(path))
+    content, exif, at_once = _essential(read_regular(path, MAX_FILE))
     image = Image.open(_Rationed(content), formats=FORMATS)
     exif = exif or image.info.get("exif", b"")
     size = image.size
@@ -200,30 +202,6 @@ class _Rationed(io.BytesIO):
         if self.reads_left < 0:
             raise OSError("it is made of too many pieces")
         return super().read(size)
-
-
-def _read(path: str | Path) -> bytes:
-    """Return the content of a regular file that is not too large."""
-    try:
-        # Opening a pipe could wait for ever.
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise PictureError("is not a regular file; name a picture file")
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE + 1)
-    except PictureError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = getattr(error, "strerror", None) or error
-        raise PictureError(
-            f"cannot be read ({reason}); check the name and your right to read it"
-        ) from error
-    if len(content) > MAX_FILE:
-        raise PictureError(
-            f"has more than {MAX_FILE:,} bytes; save it smaller or as JPEG"
-        )
-    if not content:
-        raise PictureError("is empty; save the picture again")
-    return content
 
 
 def _essential(content: bytes) -> tuple[bytes, bytes, bool]:

@@ -13,7 +13,6 @@ ink. Other keys are left alone.
 
 import json
 import math
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tinycnn.files import write_atomically
+from tinycnn.files import UnreadableError, read_regular, write_atomically
 
 PEN_WIDTH = 14.0  # pixels, where a file does not say
 FINENESS = 4  # drawn this many times larger, then averaged: soft edges
@@ -136,8 +135,8 @@ def load_strokes(path: str | Path) -> Strokes:
     # A name that cannot be printed (a newline, undecodable bytes) is shown escaped.
     name = str(path) if str(path).isprintable() else repr(str(path))
     try:
-        return _strokes(_document(_content(Path(path))))
-    except StrokesError as error:
+        return _strokes(_document(read_regular(path, LARGEST_FILE)))
+    except (UnreadableError, StrokesError) as error:
         raise StrokesError(f"{name}: {error}") from None
 
 
@@ -161,25 +160,6 @@ def save_strokes(path: str | Path, strokes: Strokes) -> None:
         "size": list(strokes.size),
     }
     write_atomically(path, [json.dumps(document).encode() + b"\n"])
-
-
-def _content(path: Path) -> bytes:
-    """Return the content of a regular file that is not too large."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe could be waited for for ever
-            raise StrokesError("is not a regular file; name a stroke file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except StrokesError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = getattr(error, "strerror", None) or error
-        raise StrokesError(
-            f"cannot be read ({reason}); check the name and your right to read it"
-        ) from None
-    if len(content) > LARGEST_FILE:
-        raise StrokesError(f"has more than {LARGEST_FILE:,} bytes; split the drawing")
-    return content
 
 
 def _document(content: bytes) -> Any:

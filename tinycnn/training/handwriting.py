@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.ink.normalize import BOX, PEN, SIDE, normalize
-from tinycnn.ink.strokes import draw
+from tinycnn.ink.normalize import PEN, SIDE, normalize_strokes
 
 TABLE = """
 0  40 20 03 06 29 49 66 63 40
@@ -194,18 +193,9 @@ def written(
     labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
     images = np.empty((count, SIDE, SIDE), np.uint8)
     for i, digit in enumerate(labels.tolist()):
-        ink = _drawn(write(digit, rng), PEN * rng.uniform(0.7, 1.3))
+        ink = normalize_strokes(write(digit, rng), PEN * rng.uniform(0.7, 1.3))
         images[i] = np.rint(255 * ink)
     return images, labels
-
-
-def _drawn(strokes: list[NDArray[np.float64]], pen: float) -> NDArray[np.float32]:
-    """Return the 28×28 image of strokes by a pen of this width, pixels of the box."""
-    everything = np.concatenate(strokes)
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    scale = (BOX - pen) / (high - low).max()
-    scaled = [(line - (low + high) / 2) * scale + BOX / 2 for line in strokes]
-    return normalize(draw(scaled, [pen] * len(scaled), (BOX, BOX)))
 
 
 class _Stroke(NamedTuple):
