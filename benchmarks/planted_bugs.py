@@ -627,6 +627,9 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         Fault("the diagonal is a mistake", "label != prediction and ", ""),
         Fault("the rarest mistakes first", "-mistake[2]", "mistake[2]"),
         Fault("errors are what is right", "int(N - right.sum())", "int(right.sum())"),
+        Fault(
+            "nine of ten digits are refused", "confidence, 0.002)", "confidence, 0.9)"
+        ),
     ],
     ("training/checkpoint.py", "training/test_checkpoint.py"): [
         Fault(
@@ -697,7 +700,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "padding = 0",
         ),
         Fault(
-            "strokes: the pen grows with the digit", "[PEN] * len", "[PEN * 2] * len"
+            "strokes: the pen grows with the digit", "[pen] * len", "[pen * 2] * len"
         ),
     ],
     ("ink/strokes.py", "ink/test_strokes.py"): [
@@ -773,6 +776,32 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "reader: specks are read",
             "candidate.largest < segment.SMALLEST",
             "False",
+        ),
+        Fault("reader: a scribble's ends are digits", "around < 0", "False"),
+        Fault("reader: cut digits are refused", "around > 0 and", "False and"),
+        Fault("reader: all that was cut are digits", "LENIENT = 0.1", "LENIENT = 0"),
+        Fault(
+            "reader: a rule makes a scribble of digits",
+            "or not _is_nothing(f, ink)",
+            "or True",
+        ),
+    ],
+    ("teaching/practice.py", "teaching/test_practice.py"): [
+        Fault(
+            "practice: a bad cut is no digit",
+            "BEST_IS_DIGIT = 0.6",
+            "BEST_IS_DIGIT = 1",
+        ),
+        Fault("practice: two are one", "(held[i] > HALF).sum() > 1", "False"),
+        Fault(
+            "practice: the ink of others is not asked",
+            "np.minimum(held, ",
+            "(held + 0 * ",
+        ),
+        Fault(
+            "practice: labels of neighbours",
+            "int(labels[best])",
+            "int(labels[best - 1])",
         ),
     ],
     ("gradcheck.py", "test_gradcheck_command.py"): [

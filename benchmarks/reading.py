@@ -18,10 +18,12 @@
    In ``variants``, a digit's picture stored in many ways, the ceiling is instead what
    the reader makes of the plain array; a variant that is not always read the same has
    a row of its own.
-4. Pictures of nothing count what was read in them: digits, and refusals apart.
-5. A picture of 900×300 with ten digits is timed, warm: the median of 50.
+4. ``choosing`` and ``choosing-touching`` are the same numbers of validation digits: the
+   constants of the segmenter and of the reader are chosen there, not on test digits.
+5. Pictures of nothing count what was read in them: digits, and refusals apart.
+6. A picture of 900×300 with ten digits is timed, warm: the median of 50.
 
-``--ablation`` does 1 to 4 again with one part of the reader replaced at a time, and
+``--ablation`` does 1 to 5 again with one part of the reader replaced at a time, and
 compares. ``--sheet FILE`` draws some failures of every set and kind: the boxes read in
 red, the true ones in green. A set whose data is not in FOLDER is named as skipped.
 
@@ -75,6 +77,8 @@ SETS: dict[str, Make] = {
     "crohme-strokes": reading_sets.crohme_strokes,
     "numbers": reading_sets.numbers,
     "numbers-touching": reading_sets.numbers_touching,
+    "choosing": reading_sets.choosing,
+    "choosing-touching": reading_sets.choosing_touching,
     "cheques": reading_sets.cheques,
     "nothing": reading_sets.nothing,
     "time": reading_sets.ten_digits,
@@ -114,14 +118,14 @@ def unjudged(
 
 # As they are, whatever is replaced meanwhile.
 CANDIDATES = segment.candidates
-OPINIONS = Reader._opinions
+OPINIONS = Reader.opinions
 
 # What is left out, and how: a context in which the reader does without it.
 ABLATIONS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no centre of mass": lambda: patch("tinycnn.ink.normalize._centred", uncentred),
     "no grouping": lambda: patch("tinycnn.reading.segment.candidates", ungrouped),
     "no splitting": lambda: patch("tinycnn.reading.segment._cuts", uncut),
-    "no junk score": lambda: patch("tinycnn.reading.reader.Reader._opinions", unjudged),
+    "no junk score": lambda: patch("tinycnn.reading.reader.Reader.opinions", unjudged),
 }
 
 

@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tinycnn.data import DataError, load_mnist
+from tinycnn.data import DataError, Digits, load_mnist, split_validation
 from tinycnn.ink.normalize import SIDE, normalize, normalize_strokes
 from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Strokes
@@ -60,6 +60,7 @@ PART = 0.05  # of a digit's ink: a smaller piece of it is a speck
 FAINT = 0.05  # softer than this is nothing that resampling left around a digit
 
 NUMBERS = 2000  # synthetic ones, of each set
+APART, TOUCHING = (0.0, 0.3), (-0.15, 0.0)  # gaps in widths of a digit
 PAPERS = 200  # pictures of each kind of nothing
 TIMED = 50  # pictures
 
@@ -195,12 +196,25 @@ def mnist(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
 
 def numbers(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
     """Yield numbers of 2 to 8 MNIST test digits with gaps of 0 to 30 % of a width."""
-    yield from _numbers(folder, seed, limit, (0.0, 0.3))
+    yield from _numbers(*_mnist_test(folder), seed, limit, APART)
 
 
 def numbers_touching(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
     """Yield such numbers whose digits overlap by 0 to 15 % of a width."""
-    yield from _numbers(folder, seed, limit, (-0.15, 0.0))
+    yield from _numbers(*_mnist_test(folder), seed, limit, TOUCHING)
+
+
+def choosing(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield numbers apart of MNIST's validation digits: what is chosen, is chosen here.
+
+    They are the last 5,000 training images; no test digit is seen.
+    """
+    yield from _numbers(*_mnist_validation(folder), seed, limit, APART)
+
+
+def choosing_touching(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield such numbers whose digits overlap."""
+    yield from _numbers(*_mnist_validation(folder), seed, limit, TOUCHING)
 
 
 def ten_digits(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
@@ -297,22 +311,34 @@ def scaled(image: NDArray[np.uint8], side: float) -> NDArray[np.float32]:
 
 
 def _numbers(
-    folder: Path, seed: int, limit: int | None, gaps: tuple[float, float]
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    seed: int,
+    limit: int | None,
+    gaps: tuple[float, float],
 ) -> Iterator[Item]:
     """Yield numbers of 2 to 8 digits, 40 to 100 pixels high."""
-    images, labels = _mnist_test(folder)
     for _, rng in _chosen(NUMBERS, seed, limit):
         picked = rng.integers(0, len(images), rng.integers(2, 9))
         height = rng.uniform(40, 100)
         yield number(images[picked], labels[picked], height, gaps, rng)
 
 
-def _mnist_test(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _mnist(folder: Path) -> Digits:
     try:
-        digits = load_mnist(folder / "mnist")
+        return load_mnist(folder / "mnist")
     except DataError as error:
         raise MissingError(str(error)) from error
+
+
+def _mnist_test(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    digits = _mnist(folder)
     return digits.test_images, digits.test_labels
+
+
+def _mnist_validation(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    digits = _mnist(folder)
+    return split_validation(digits.train_images, digits.train_labels)[2:]
 
 
 # --- a digit in many variants ----------------------------------------------------

@@ -104,7 +104,7 @@ def _figures(
 ) -> str:
     """Return what the table says of a set."""
     images = _drawn(shapes)
-    names, digitness = reader._opinions(images)
+    names, digitness = reader.opinions(images)
     accepted = (names.max(axis=1) * digitness >= reader.threshold).mean()
     cells = ["", "", ""]
     if NO_DIGIT not in labels:

@@ -49,6 +49,7 @@ NAMES = ["", " ", "Default", "default ", "no-such-preset", "default,classic", "1
 TABLE = [
     Flag("train", "--preset", "one of default", NAMES),
     Flag("train", "--data", "a folder that exists", [*NO_PATH, FILE]),
+    Flag("train", "--extra", "a folder that exists", [*NO_PATH, FILE]),
     Flag("train", "--epochs", "an integer from 1 to", [*NO_INTEGER, "0", "10001"]),
     Flag("train", "--batch-size", "an integer from 1 to", [*NO_INTEGER, "0", "10001"]),
     Flag(

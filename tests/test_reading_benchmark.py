@@ -449,7 +449,7 @@ def test_without_a_junk_score_everything_is_a_digit_and_names_stay():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "OPINIONS", lambda *_: judged)
         with reading.ABLATIONS["no junk score"]():
-            names, digitness = reading.Reader._opinions(None, np.zeros((2, 28, 28)))
+            names, digitness = reading.Reader.opinions(None, np.zeros((2, 28, 28)))
     np.testing.assert_array_equal(names, judged[0])
     np.testing.assert_array_equal(digitness, [1, 1])
 

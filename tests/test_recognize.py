@@ -6,6 +6,7 @@ that knows its lines stands in.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def said(monkeypatch):
     readings = []
 
     class Stand:
-        def __init__(self, weights):
+        def __init__(self, weights, judge):
             pass
 
         def probabilities(self, images):
@@ -173,6 +174,18 @@ def test_weights_may_be_named(page, capsys):
     shipped = capsys.readouterr().out
     assert exit_code("page.png", "--json", "--weights", models.SHIPPED) == 0
     assert capsys.readouterr().out == shipped
+
+
+def test_a_judge_in_the_folder_of_the_weights_is_used_as_well(page, capsys):
+    """What was learned from corrections is two files."""
+    page("1703").save("page.png")
+    shutil.copy(models.SHIPPED, "weights.safetensors")
+    Path("judge.safetensors").write_bytes(b"no judge")
+    assert exit_code("page.png", "--weights", "weights.safetensors") == 1
+    assert "judge.safetensors" in capsys.readouterr().err
+    shutil.copy(models.JUDGE, "judge.safetensors")
+    assert exit_code("page.png", "--weights", "weights.safetensors") == 0
+    assert "1703" in capsys.readouterr().out
 
 
 def test_weights_that_are_none_are_refused_in_one_sentence(page, capsys):

@@ -12,15 +12,18 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinycnn import models, train
+from tinycnn import learnt, models, train
 from tinycnn.data import load_mnist, split_validation, write_idx
+from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.nn import ReLU
 from tinycnn.nn.saving import read_metadata, read_tensors
+from tinycnn.teaching import learn
 from tinycnn.training import checkpoint, fit
 from tinycnn.training.fit import Trainer
 
@@ -490,7 +493,7 @@ def test_signals_are_handled_as_before_when_the_command_is_over(settings):
 
 CHILD = """
 import os, signal, sys
-from tinycnn import models, train
+from tinycnn import learnt, models, train
 from tinycnn.training import fit
 original, steps, signals = fit.train_step, [], sys.argv.pop(1).split(",")
 def step(*arguments):
@@ -815,3 +818,209 @@ def test_metrics_that_cannot_be_written_are_one_sentence(
     assert "Input/output error" in one_sentence(err)
     assert exit_code(printed_command(err)) == 0
     assert_same_run(Path("run"), whole)
+
+
+# --- corrections -----------------------------------------------------------------
+
+
+@pytest.fixture
+def corrections(tmp_path):
+    """Return a folder of three corrections; let what is learned be kept here."""
+    sample = load_mnist(SAMPLE_FOLDER)
+    folder = tmp_path / "corrections"
+    folder.mkdir()
+    write_idx(folder / "images-idx3-ubyte", sample.train_images[:3])
+    write_idx(folder / "labels-idx1-ubyte", sample.train_labels[:3])
+    return folder
+
+
+@pytest.fixture
+def user_data(tmp_path, monkeypatch):
+    """Return the folder in which what was learned is kept."""
+    monkeypatch.setattr(learnt, "user_data_path", lambda name: tmp_path / name)
+    return tmp_path / "tinycnn" / "learnt"
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let little be replayed."""
+    sample = load_mnist(SAMPLE_FOLDER)
+    little = replace(
+        sample,
+        train_images=sample.train_images[::50],
+        train_labels=sample.train_labels[::50],
+        test_images=sample.test_images[::50],
+        test_labels=sample.test_labels[::50],
+    )
+    monkeypatch.setattr(learn, "load_mnist", lambda *_, **__: little)
+
+
+@pytest.mark.usefixtures("user_data", "few")
+def test_corrections_are_learned_and_told_in_one_line_of_json(corrections, capsys):
+    argv = ["--extra", corrections, "--out", "run", "--seed", "2", "--json"]
+    assert exit_code(argv) == 0
+    out, err = capsys.readouterr()
+    assert "error" not in err
+    (line,) = out.splitlines()
+    result = json.loads(line)
+    expected = {
+        "corrections": 3,
+        "right_before": 3,
+        "right_after": 3,
+        "test_images": 20,
+        "test_errors_before": 0,
+        "test_errors_after": 0,
+        "data": "sample",
+        "seed": 2,
+        "weights": str(Path("run", "weights.safetensors")),
+        "judge": str(Path("run", "judge.safetensors")),
+    }
+    assert result == expected | {"seconds": result["seconds"]}
+    for name in ("weights", "judge"):
+        assert models.load(result[name])[1]["corrections"] == "3"
+    assert learnt.latest() is None
+
+
+class Nothing:
+    """What was learned in no time."""
+
+    def __init__(self, corrections=3):
+        self.figures = {
+            "corrections": corrections,
+            "right_before": 1,
+            "right_after": 2,
+            "test_images": 10_000,
+            "test_errors_before": 44,
+            "test_errors_after": 45,
+        }
+
+    def save(self, folder):
+        for name in ("weights", "judge"):
+            (folder / f"{name}.safetensors").write_text("new")
+
+
+@pytest.fixture
+def at_once(monkeypatch, user_data):  # noqa: ARG001
+    """Let learning take no time; return what it was asked for."""
+    asked = []
+
+    def at_once(*arguments):
+        asked.append(arguments)
+        yield 0.5
+        yield Nothing(len(arguments[1]))
+
+    monkeypatch.setattr(learn, "learn", at_once)
+    monkeypatch.setattr(learn, "Learnt", Nothing)
+    return asked
+
+
+def test_without_a_place_the_window_reads_with_what_was_learned(
+    corrections, at_once, user_data, capsys
+):
+    assert exit_code(["--extra", corrections]) == 0
+    out, _ = capsys.readouterr()
+    assert learnt.latest() == user_data / "1"
+    assert str(user_data / "1" / "weights.safetensors") in out
+    assert "of 3 corrections, 2 are right now (1 before)" in out
+    assert "errors in the 10,000 test images of the bundled sample: 45 (44" in out
+    ((images, labels, digits, seed),) = at_once
+    assert (len(images), len(labels), digits.source, seed) == (3, 3, "sample", 0)
+
+
+def test_test_images_are_those_of_the_folder_that_is_named(
+    corrections, at_once, digits, capsys
+):
+    assert exit_code(["--extra", corrections, "--data", digits]) == 0
+    assert f"test images of {digits}" in capsys.readouterr().out
+    assert len(at_once[0][2].test_labels) == TEST_IMAGES
+
+
+@pytest.mark.parametrize("happens", [signal.SIGINT, signal.SIGTERM, "power cut"])
+def test_learning_that_is_stopped_leaves_the_weights_of_before(
+    corrections, at_once, user_data, monkeypatch, capsys, happens
+):
+    assert exit_code(["--extra", corrections]) == 0
+    assert len(at_once) == 1
+
+    def stopped(*_):
+        yield 0.5
+        if happens == "power cut":
+            raise PowerCut
+        send(happens)()
+        yield 0.6
+
+    monkeypatch.setattr(learn, "learn", stopped)
+    if happens == "power cut":
+        with pytest.raises(PowerCut):
+            exit_code(["--extra", corrections])
+    else:
+        assert exit_code(["--extra", corrections]) == 128 + happens
+        assert "nothing was changed" in capsys.readouterr().err
+    assert learnt.latest() == user_data / "1"
+    assert [path.name for path in user_data.iterdir()] == ["1"]
+
+
+def test_a_disk_that_is_full_leaves_the_weights_of_before(
+    corrections, at_once, user_data, monkeypatch, capsys
+):
+    assert exit_code(["--extra", corrections]) == 0
+    assert len(at_once) == 1
+
+    def save(self, folder):  # noqa: ARG001
+        (folder / "weights.safetensors").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    monkeypatch.setattr(Nothing, "save", save)
+    assert exit_code(["--extra", corrections]) == 1
+    assert "No space left" in one_sentence(capsys.readouterr().err)
+    assert [path.name for path in user_data.iterdir()] == ["1"]
+    assert (user_data / "1" / "weights.safetensors").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--preset", "default"],
+        ["--epochs", "2"],
+        ["--batch-size", "3"],
+        ["--lr", "0.1"],
+        ["--limit", "5"],
+        ["--no-fuse"],
+        ["--resume", "."],
+    ],
+    ids=lambda more: more[0],
+)
+def test_what_belongs_to_a_run_goes_not_with_corrections(
+    corrections, at_once, capsys, more
+):
+    assert exit_code(["--extra", corrections, *more]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert f"argument {more[0]}: not allowed with --extra" in line
+    assert at_once == []
+
+
+@pytest.mark.parametrize("trouble", ["empty", "unequal", "size", "damaged"])
+def test_a_folder_that_holds_no_corrections_is_refused_in_one_sentence(
+    corrections, at_once, user_data, capsys, trouble
+):
+    images, labels = (
+        corrections / name for name in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
+    if trouble == "empty":
+        images.unlink()
+        labels.unlink()
+    elif trouble == "unequal":
+        write_idx(labels, np.zeros(7, np.uint8))
+    elif trouble == "size":
+        write_idx(images, np.zeros((3, 20, 20), np.uint8))
+    else:
+        images.write_bytes(b"no digits")
+    assert exit_code(["--extra", corrections]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"error: {corrections}")
+    assert at_once == []
+    assert not user_data.exists()

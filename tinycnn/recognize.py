@@ -95,7 +95,8 @@ def _parser() -> Parser:
         "--weights",
         type=existing_file,
         metavar="FILE",
-        help="a weights.safetensors of a run (default: the weights that come along)",
+        help="a weights.safetensors of a run; a judge.safetensors in its folder is "
+        "used as well (default: the weights that come along)",
     )
     parser.add_argument(
         "--annotate",
@@ -121,9 +122,12 @@ def _reader(weights: Path | None) -> "Reader":
     from tinycnn.reading.reader import Reader
 
     use_threads()
+    judge = None if weights is None else weights.with_name("judge.safetensors")
+    if judge is not None and not judge.exists():
+        judge = None
     try:
         with said_if_slow():
-            reader = Reader(weights)
+            reader = Reader(weights, judge)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
     except ArithmeticError as error:
         fail(f"the weights are of no use ({error}); train again")

@@ -1,7 +1,8 @@
 """Teach a network to read digits: ``python -m tinycnn.train``.
 
 It knows arguments, messages, signals and exit codes. Learning is
-`tinycnn.training.fit`, the files of a run are `tinycnn.training.checkpoint`.
+`tinycnn.training.fit`, the files of a run are `tinycnn.training.checkpoint`; with
+``--extra`` it learns from corrections, which is `tinycnn.teaching.learn`.
 """
 
 import argparse
@@ -41,10 +42,11 @@ PRESETS = ("default", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that make a run what it is: a resumed run keeps every one of them.
 SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "fuse")
+SETTINGS_OF_A_RUN = tuple(name for name in SETTINGS if name != "seed")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train a network from start to end, or go on with a run that was stopped.
+    """Train a network from start to end, go on with a run, or learn from corrections.
 
     Parameters
     ----------
@@ -58,13 +60,21 @@ def main(argv: list[str] | None = None) -> int:
         otherwise (1, 2, or 3 if training diverged) leaves by `SystemExit`.
     """
     began = time.perf_counter()
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.extra is not None:
+        for name in (*SETTINGS_OF_A_RUN, "resume"):
+            if getattr(arguments, name) is not None:
+                flag = "no-fuse" if name == "fuse" else name.replace("_", "-")
+                parser.error(f"argument --{flag}: not allowed with --extra")
     if arguments.threads is not None:  # Numba reads this once, when it is imported
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
     stop = Stop()
     with stop.listening():
         try:
+            if arguments.extra is not None:
+                return _learn(arguments, stop, began)
             return _train(arguments, stop, began)
         except (Stopped, ImportError):
             # A library that is being imported may make an ImportError of Stopped.
@@ -93,6 +103,14 @@ def _parser() -> Parser:
         type=existing_folder,
         metavar="DIR",
         help="the folder of MNIST's four files (default: search, download, or sample)",
+    )
+    add(
+        "--extra",
+        type=existing_folder,
+        metavar="DIR",
+        help="learn for a short while from the corrections in this folder (an IDX "
+        "pair, images-idx3-ubyte and labels-idx1-ubyte), starting from the weights "
+        "that ship; without --out, the drawing window reads with the result",
     )
     add("--epochs", type=whole(1, 10_000), metavar="N", help="passes over the images")
     add("--batch-size", type=whole(1, 10_000), metavar="N", help="images a step")
@@ -170,6 +188,72 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
             f"{test.images:,} images (validation {result['val_accuracy']:.2%}), after "
             f"{result['epochs']} epochs and {result['seconds']:.0f} s\n"
             f"weights: {run.folder.weights}"
+        )
+    return 0
+
+
+def _learn(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
+    """Learn from corrections and tell what came of it."""
+    from tqdm import tqdm
+
+    from tinycnn import learnt
+    from tinycnn.data import DataError
+    from tinycnn.nn.saving import TensorFileError
+    from tinycnn.nn.threads import use_threads
+    from tinycnn.teaching.learn import Learnt, learn, present_digits
+    from tinycnn.training.fit import DivergedError
+    from tinycnn.window.corrections import Corrections
+
+    use_threads(arguments.threads)
+    stop.remedy = "nothing was changed, so start it again"
+    try:
+        images, labels = Corrections(arguments.extra).read()
+        digits = present_digits(arguments.data)
+        (arguments.out or learnt.folder()).mkdir(parents=True, exist_ok=True)
+        with tqdm(
+            total=1000,
+            bar_format="{l_bar}{bar}| {elapsed}",
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            for item in learn(images, labels, digits, arguments.seed or 0):
+                if isinstance(item, Learnt):
+                    result = item
+                else:
+                    bar.update(int(1000 * item) - bar.n)
+        stop.deferred = True  # what is kept is kept whole
+        if arguments.out is None:
+            folder = learnt.keep(result.save)
+        else:
+            folder = arguments.out
+            result.save(folder)
+    except DivergedError as error:
+        fail(error, code=3)
+    except (DataError, TensorFileError, OSError) as error:
+        fail(error)
+
+    figures = result.figures
+    facts = figures | {
+        "seed": arguments.seed or 0,
+        "seconds": round(time.perf_counter() - began, 2),
+        "weights": str(folder / "weights.safetensors"),
+        "judge": str(folder / "judge.safetensors"),
+    }
+    if arguments.json:
+        print(json.dumps(facts), flush=True)
+    else:
+        name = {"mnist": "MNIST", "sample": "the bundled sample"}.get(
+            digits.source, digits.source
+        )
+        print(
+            f"of {figures['corrections']:,} corrections, {figures['right_after']:,} "
+            f"are right now ({figures['right_before']:,} before), after "
+            f"{facts['seconds']:.0f} s\n"
+            f"errors in the {figures['test_images']:,} test images of {name}: "
+            f"{figures['test_errors_after']:,} "
+            f"({figures['test_errors_before']:,} before)\n"
+            f"weights: {facts['weights']}\n"
+            f"judge: {facts['judge']}\n"
+            "to undo it, remove this folder"
         )
     return 0
 

@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tinycnn.reading.practice import Example
     from tinycnn.training.fit import Trainer
 
-NUMBERS = 6000  # composed of MNIST's digits; as many scribbles, half as many written
+NUMBERS = 8000  # composed of MNIST's digits; twice the scribbles, half of it written
 WRITTEN = 20_000  # single digits written by code
-ACCEPTED = 0.999  # of the validation digits
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -190,25 +188,13 @@ def _examples(
     import numpy as np
     from tqdm import tqdm
 
-    from tinycnn.reading import practice
-    from tinycnn.training.handwriting import write
+    from tinycnn.teaching.practice import Example, compose, stacked
 
     rng = np.random.default_rng(seed)
-
-    def composed() -> Iterator["Iterator[Example]"]:
-        for _ in tqdm(range(numbers), "numbers", unit="", disable=None):
-            chosen = rng.integers(0, len(images), rng.integers(1, 6))
-            ink = images[chosen].astype(np.float32) / 255
-            yield practice.from_images(ink, labels[chosen], rng)
-            yield practice.from_scribble(rng)
-            if rng.random() < 0.5:
-                chosen = rng.integers(0, 10, rng.integers(1, 6))
-                strokes = [write(digit, rng) for digit in chosen.tolist()]
-                yield practice.from_strokes(strokes, chosen, rng)
-
-    examples = [example for found in composed() for example in found]
-    grey = np.stack([np.rint(image * 255).astype(np.uint8) for image, _ in examples])
-    return grey, np.array([label for _, label in examples], np.uint8)
+    examples: list[Example] = []
+    for _ in tqdm(range(numbers), "numbers", unit="", disable=None):
+        examples += compose(images, labels, rng)
+    return stacked(examples)
 
 
 def _train(trainer: "Trainer") -> None:
@@ -235,10 +221,10 @@ def _measured(
 
     from tinycnn import models
     from tinycnn.nn import softmax
-    from tinycnn.reading.practice import NONE
     from tinycnn.reading.reader import joint_logits
+    from tinycnn.teaching.practice import NONE
     from tinycnn.training.fit import logits_of
-    from tinycnn.training.metrics import fit_temperature
+    from tinycnn.training.metrics import fit_temperature, fit_threshold
 
     judged = logits_of(trainer.model, trainer.val_images)
     kept = judged.argmax(axis=1) != NONE
@@ -257,7 +243,7 @@ def _measured(
         "digits_kept": round(float(kept[is_digit].mean()), 5),
         "junk_found": round(float((~kept[~is_digit]).mean()), 5),
         "temperature": temperature,
-        "threshold": round(float(np.quantile(confidence, 1 - ACCEPTED)), 5),
+        "threshold": fit_threshold(confidence),
     }
 
 

@@ -404,12 +404,20 @@ def test_a_damaged_judge_is_named(tmp_path, monkeypatch, name):
         Reader()
 
 
+def test_a_judge_without_a_threshold_is_no_judge(tmp_path, monkeypatch):
+    path = tmp_path / "judge.safetensors"
+    save_weights(path, models.build("judge"), {"architecture": "judge"})
+    monkeypatch.setattr(models, "JUDGE", path)
+    with pytest.raises(TensorFileError, match=r"judge\.safetensors.*threshold"):
+        Reader()
+
+
 # --- opinions ----------------------------------------------------------------------
 
 
 def test_opinions_are_probabilities(reader):
     images = np.random.default_rng(0).random((7, 28, 28), np.float32)
-    names, digitness = reader._opinions(images)
+    names, digitness = reader.opinions(images)
     np.testing.assert_array_equal(names, reader.probabilities(images))
     assert names.shape == (7, 10)
     assert digitness.shape == (7,)
@@ -585,6 +593,55 @@ def test_the_judge_outweighs_the_name():
         assert Reader._search(None, line, [only], {(0,): (names, digit)}) == [only]
     low = replace(only, box=(0, 0, 5, 6))
     assert Reader._search(None, line, [low], {(0,): (names, 0.0)}) == []
+
+
+def of_a_component(*digits):
+    """Return a page of one component, cut into digits, and what each was read as.
+
+    A digit is its label, or None, and its confidence.
+    """
+    page = segment.PicturePage(np.ones((20, 10), np.float32))
+    page.pieces, line = {}, []
+    for k, (label, confidence) in enumerate(digits):
+        box = (10 * k, 0, 10 * k + 10, 20)
+        page.pieces[k] = segment.Piece(box, 100.0, 1, k)
+        candidate = Candidate(k, k + 1, (k,), 1, 20, 20, box)
+        likeliest = 8 if label is None else label
+        digit = Digit(label, confidence, box, ((likeliest, confidence),))
+        line.append(module.Found(digit, candidate, np.zeros(10)))
+    return page, line
+
+
+def tidied(page, line):
+    ink = Ink(np.zeros((40, 100), np.float32), (100, 40), strokes=drawn())
+    lines = module._tidied(page, [line], ink, threshold=0.5)
+    return [found.digit.digit for line in lines for found in line]
+
+
+NO, LIKELY = (None, 0.01), (None, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("digits", "settled"),
+    [
+        ([NO, (1, 0.9), NO], [None, None, None]),
+        ([LIKELY, (1, 0.9), LIKELY], [None, None, None]),
+        ([(3, 0.9), NO, (7, 0.9)], [3, None, 7]),
+        ([(3, 0.9), LIKELY, (7, 0.9)], [3, 8, 7]),
+        ([(1, 0.9), NO], [1, None]),
+        ([(4, 0.9), (5, 0.9)], [4, 5]),
+        ([LIKELY], [None]),
+    ],
+)
+def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
+    assert tidied(*of_a_component(*digits)) == settled
+
+
+def test_a_rule_that_is_cut_off_takes_no_digit_with_it():
+    page, (rule, digit) = of_a_component(NO, (5, 0.9))
+    long = replace(rule.candidate, box=(0, 0, 90, 5))
+    page.pieces[0] = replace(page.pieces[0], area=900.0)
+    assert tidied(page, [rule._replace(candidate=long), digit]) == [5]
 
 
 def test_a_tap_is_a_point_and_points_are_dropped(reader):

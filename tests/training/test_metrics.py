@@ -16,6 +16,7 @@ from tinycnn.nn import softmax
 from tinycnn.training.metrics import (
     calibration_error,
     fit_temperature,
+    fit_threshold,
     measure,
     most_confused,
 )
@@ -206,3 +207,12 @@ def test_fitting_leaves_the_logits_as_they_are():
     before = logits.copy()
     fit_temperature(logits, np.arange(9))
     np.testing.assert_array_equal(logits, before)
+
+
+def test_the_threshold_refuses_2_of_1000_digits():
+    confidence = np.random.default_rng(0).permutation(np.linspace(0, 1, 1001))
+    assert (confidence < fit_threshold(confidence)).sum() == 2
+
+
+def test_a_threshold_is_above_0_whatever_it_was_fitted_on():
+    assert fit_threshold(np.zeros(5)) > 0

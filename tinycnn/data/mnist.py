@@ -125,7 +125,10 @@ def _to_stderr(line: str) -> None:
 
 
 def load_mnist(
-    folder: str | Path | None = None, *, report: Callable[[str], None] = _to_stderr
+    folder: str | Path | None = None,
+    *,
+    report: Callable[[str], None] = _to_stderr,
+    online: bool = True,
 ) -> Digits:
     """Load MNIST from the first place that has it, or the bundled sample.
 
@@ -144,6 +147,8 @@ def load_mnist(
     report : callable
         Called with each line worth saying: a file that was downloaded, a cached file
         that is damaged, a mirror that failed, and that the sample is used.
+    online : bool
+        Whether the mirrors are asked; False opens no socket either.
 
     Returns
     -------
@@ -159,7 +164,10 @@ def load_mnist(
     named = folder if folder is not None else os.environ.get("TINYCNN_DATA") or None
     if named is not None:
         return _load_folder(named)
-    arrays = _load_archive(MNIST, _cache_folder(), report)
+    offline = os.environ.get("TINYCNN_OFFLINE", "0") not in ("", "0")
+    arrays = _load_archive(
+        MNIST, _cache_folder(), report, online=online and not offline
+    )
     if arrays is not None:
         return _digits(arrays, [file.sha256 for file in MNIST.files], "mnist")
     report(
@@ -262,13 +270,17 @@ def _cache_folder() -> Path | None:
 
 
 def _load_archive(
-    archive: Archive, cache: Path | None, report: Callable[[str], None]
+    archive: Archive,
+    cache: Path | None,
+    report: Callable[[str], None],
+    *,
+    online: bool,
 ) -> list[NDArray[np.uint8]] | None:
     """Return an archive's arrays from the cache and the mirrors, or None."""
     found = {file.name: _from_cache(file, cache, report) for file in archive.files}
     missing = [file for file in archive.files if found[file.name] is None]
     if missing:
-        if os.environ.get("TINYCNN_OFFLINE", "0") not in ("", "0"):
+        if not online:
             return None
         for file, content in download(archive, missing, report):
             found[file.name] = parse_idx(content, file.name)

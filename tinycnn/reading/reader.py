@@ -2,17 +2,18 @@
 
 Two networks look at every candidate. One says which digit it is; the other, the judge,
 says whether it is a digit at all: it has learned from pieces of digits, digits run
-together and scribbles (`tinycnn.reading.practice`). A search then takes, of all ways to
-divide a line into candidates, the likeliest.
+together and scribbles (`tinycnn.teaching.practice`). A search then takes, of all ways
+to divide a line into candidates, the likeliest.
 
 It knows ink and trained networks. It does not know how they are trained, nor windows.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ TALL_PART = 0.75  # of a candidate's height: a part may be a digit beside anothe
 TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart below
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
+LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 LEAST = 1e-9  # probabilities are no smaller: their logarithm is finite
 Floats = NDArray[np.floating[Any]]
 Scores = dict[tuple[int, ...], tuple[Floats, float]]  # of candidates, by their pieces
@@ -86,6 +88,22 @@ class Reading:
         return tuple(digit for line in self.lines for digit in line)
 
 
+class Found(NamedTuple):
+    """A digit of a reading, and what it was read from.
+
+    Attributes
+    ----------
+    digit : Digit
+    candidate : Candidate
+    probabilities : float array (10,)
+        Of each digit; what they lack to 1 is the probability that it is none.
+    """
+
+    digit: Digit
+    candidate: segment.Candidate
+    probabilities: Floats
+
+
 class Reader:
     """Reads the numbers in pictures, ink and strokes.
 
@@ -93,6 +111,9 @@ class Reader:
     ----------
     weights : str or Path or None
         A weights file of a network of ten digits; None takes the one that ships.
+    judge : str or Path or None
+        A weights file that ``tinycnn.train_judge`` wrote; None takes the one that
+        ships.
 
     Attributes
     ----------
@@ -115,8 +136,11 @@ class Reader:
         If there is no such file.
     """
 
-    def __init__(self, weights: str | Path | None = None) -> None:
+    def __init__(
+        self, weights: str | Path | None = None, judge: str | Path | None = None
+    ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
+        judge_path = models.JUDGE if judge is None else Path(judge)
         self.model, metadata = models.load(path)
         if metadata["architecture"] == "judge":
             raise TensorFileError(
@@ -124,9 +148,9 @@ class Reader:
                 "weights of one that names digits"
             )
         self.temperature = models.positive(metadata, "temperature", path)
-        self.judge, metadata = models.load(models.JUDGE)
-        self.joint_temperature = models.positive(metadata, "temperature", models.JUDGE)
-        self.threshold = models.positive(metadata, "threshold", models.JUDGE)
+        self.judge, metadata = models.load(judge_path)
+        self.joint_temperature = models.positive(metadata, "temperature", judge_path)
+        self.threshold = models.positive(metadata, "threshold", judge_path)
 
     def read_picture(self, picture: Any) -> Reading:
         """Read a picture.
@@ -178,6 +202,23 @@ class Reader:
         -------
         Reading
         """
+        _, lines = self.find(ink)
+        return Reading(tuple(tuple(found.digit for found in line) for line in lines))
+
+    def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
+        """Read ink, and tell what each digit was read from.
+
+        Parameters
+        ----------
+        ink : Ink
+
+        Returns
+        -------
+        page : PicturePage or StrokePage
+            Its pieces are those that the candidates name.
+        lines : list of lists of Found
+            Top to bottom, left to right.
+        """
         page: segment.Page
         if ink.strokes is None:
             page = segment.PicturePage(ink.values)
@@ -189,18 +230,14 @@ class Reader:
         doubtful = self._doubtful(page, lines, scores)
         if page.cut(doubtful):
             lines = self._scored(page, scores)
-        found = []
-        for line, offered in lines:
-            chosen = self._search(line, offered, scores)
-            digits = [(c, self._digit(c, scores[c.pieces], ink)) for c in chosen]
-            found.append(
-                tuple(
-                    digit
-                    for candidate, digit in digits
-                    if digit.digit is not None or not _is_nothing(candidate, ink)
-                )
-            )
-        return Reading(tuple(line for line in found if line))
+        found = [
+            [
+                self._found(candidate, scores[candidate.pieces], ink)
+                for candidate in self._search(line, offered, scores)
+            ]
+            for line, offered in lines
+        ]
+        return page, _tidied(page, found, ink, self.threshold)
 
     def probabilities(self, images: Floats) -> Floats:
         """Return the calibrated probability of each digit, given that it is one.
@@ -214,10 +251,22 @@ class Reader:
         -------
         float32 array (N, 10)
         """
-        return self._opinions(images)[0]
+        return self.opinions(images)[0]
 
-    def _opinions(self, images: Floats) -> tuple[Floats, Floats]:
-        """Return what both networks make of images: which digit, and whether one."""
+    def opinions(self, images: Floats) -> tuple[Floats, Floats]:
+        """Return what both networks make of images: which digit, and whether one.
+
+        Parameters
+        ----------
+        images : float32 array (N, 28, 28)
+
+        Returns
+        -------
+        names : float32 array (N, 10)
+            As `probabilities` gives them.
+        digitness : float32 array (N,)
+            The probability that it is a digit at all.
+        """
         x = np.ascontiguousarray(images, np.float32)[..., np.newaxis]
         named = self.model.predict(x) / np.float32(self.temperature)
         judged = self.judge.predict(x)
@@ -235,7 +284,7 @@ class Reader:
         new = [pieces for pieces in new if pieces not in scores]
         if new:
             images = np.stack([page.image(pieces) for pieces in new])
-            names, digits = self._opinions(images)
+            names, digits = self.opinions(images)
             scores.update(
                 zip(new, zip(names, digits.tolist(), strict=True), strict=True)
             )
@@ -315,13 +364,14 @@ class Reader:
             at = candidate.start
         return found[::-1]
 
-    def _digit(
+    def _found(
         self, candidate: segment.Candidate, score: tuple[Floats, float], ink: Ink
-    ) -> Digit:
+    ) -> Found:
         """Return a candidate as the reading shows it."""
         names, digit = score
+        probabilities = names.astype(np.float64) * digit
         order = np.argsort(-names, kind="stable")[:3].tolist()
-        top = tuple((n, float(names[n]) * digit) for n in order)
+        top = tuple((n, float(probabilities[n])) for n in order)
         label, confidence = top[0]
         x0, y0, x1, y1 = (edge * ink.scale for edge in candidate.box)
         width, height = ink.size
@@ -331,8 +381,8 @@ class Reader:
             min(max(math.ceil(x1), 0), width),
             min(max(math.ceil(y1), 0), height),
         )
-        accepted = confidence >= self.threshold
-        return Digit(label if accepted else None, confidence, box, top)
+        shown = label if confidence >= self.threshold else None
+        return Found(Digit(shown, confidence, box, top), candidate, probabilities)
 
 
 def _seen(strokes: Strokes) -> Strokes:
@@ -383,13 +433,44 @@ def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
     return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
 
 
-def _is_nothing(candidate: segment.Candidate, ink: Ink) -> bool:
+def _tidied(
+    page: segment.Page, lines: list[list[Found]], ink: Ink, threshold: float
+) -> list[list[Found]]:
+    """Leave out rules and frames, and settle what was cut by what it was cut from.
+
+    Where most of a component is no digit, neither is the rest: the ends of a tangle
+    look like ones and nines. Where most of it is digits, the rest are digits as well,
+    if there is any likeness: cuts spoil digits that overlap.
+    """
+    lines = [
+        [f for f in line if f.digit.digit is not None or not _is_nothing(f, ink)]
+        for line in lines
+    ]
+    balance: dict[int, float] = {}
+    for found in chain.from_iterable(lines):
+        for piece in (page.pieces[number] for number in found.candidate.pieces):
+            area = -piece.area if found.digit.digit is None else piece.area
+            balance[piece.whole] = balance.get(piece.whole, 0.0) + area
+
+    def settled(found: Found) -> Found:
+        digit = found.digit
+        around = balance[page.pieces[found.candidate.pieces[0]].whole]
+        if around < 0:
+            return found._replace(digit=replace(digit, digit=None))
+        if around > 0 and digit.confidence > LENIENT * threshold:
+            return found._replace(digit=replace(digit, digit=digit.top[0][0]))
+        return found
+
+    return [[settled(found) for found in line] for line in lines if line]
+
+
+def _is_nothing(found: Found, ink: Ink) -> bool:
     """Return whether ink that is no digit is not even worth a question mark.
 
     That is a rule, a dash or the side of a frame, and what the border of the picture
     cuts.
     """
-    x0, y0, x1, y1 = candidate.box
+    x0, y0, x1, y1 = found.candidate.box
     H, W = ink.values.shape
     cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)
     return cut or x1 - x0 > 3 * (y1 - y0) or y1 - y0 > 5 * (x1 - x0)

@@ -92,6 +92,22 @@ def fit_temperature(logits: Array, labels: NDArray[np.integer]) -> float:
     return round(float(temperatures[int(np.argmin(losses))]), 4)
 
 
+def fit_threshold(confidence: Array) -> float:
+    """Return the confidence below which a digit is refused: 2 of 1,000 digits are.
+
+    Parameters
+    ----------
+    confidence : float array (N,)
+        In validation digits.
+
+    Returns
+    -------
+    float
+        Above 0.
+    """
+    return max(round(float(np.quantile(confidence, 0.002)), 5), 1e-5)
+
+
 def calibration_error(
     confidence: Array, right: NDArray[np.bool_], bins: int = 15
 ) -> float:

@@ -5,7 +5,7 @@ scribbles. Nobody has to collect such ink. Digits are set side by side, the segm
 offers its candidates, and since the code knows which ink is whose, it knows which
 candidates are digits.
 
-It knows ink, labels and the segmenter. It knows no network.
+It knows ink, labels, the segmenter and the code that writes. It knows no network.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,48 @@ from scipy import ndimage
 from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes, draw
 from tinycnn.reading import segment
+from tinycnn.training.handwriting import write
 
 NONE = 10  # the label of what is no digit
 IS_DIGIT, IS_NONE = 0.88, 0.75  # of a digit's ink, and of a candidate's
+BEST_IS_DIGIT = 0.6  # of them, for the candidate that comes closest
+HALF = 0.5  # of a digit's ink: a candidate that holds more of two is none
 KEPT = 0.25  # of the candidates that are none: there are many, and much alike
 PIXEL_HEIGHTS = 28, 64  # of composed digits
 Floats = NDArray[np.floating[Any]]
 Points = NDArray[np.float64]
 Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
+
+
+def compose(
+    images: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator
+) -> Iterator[Example]:
+    """Compose a number, scribble twice, write a number now and then, and cut it all.
+
+    Parameters
+    ----------
+    images : uint8 array (N, 28, 28)
+        Single digits, 255 = ink, of which the number takes one to five.
+    labels : uint8 array (N,)
+    rng : numpy Generator
+    """
+    chosen = rng.integers(0, len(images), rng.integers(1, 6))
+    ink = images[chosen].astype(np.float32) / 255
+    yield from from_images(ink, labels[chosen], rng)
+    yield from from_scribble(rng)
+    yield from from_scribble(rng)
+    if rng.random() < 0.5:
+        chosen = rng.integers(0, 10, rng.integers(1, 6))
+        strokes = [write(digit, rng) for digit in chosen.tolist()]
+        yield from from_strokes(strokes, chosen, rng)
+
+
+def stacked(
+    examples: Sequence[Example],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return images (N, 28, 28), 255 = ink, and labels (N,) of examples."""
+    grey = [np.rint(image * 255).astype(np.uint8) for image, _ in examples]
+    return np.stack(grey), np.array([label for _, label in examples], np.uint8)
 
 
 def from_images(
@@ -89,19 +123,24 @@ def from_strokes(
 def from_scribble(rng: np.random.Generator) -> Iterator[Example]:
     """Scribble, and yield the candidates that the segmenter finds: none is a digit.
 
-    A scribble is a few aimless strokes, a blot, or a bar that nobody would call a 1.
+    A scribble is a few aimless strokes, a blot, a few specks in a heap, or a bar that
+    nobody would call a 1.
     """
     kind = rng.random()
+    side = int(rng.integers(*PIXEL_HEIGHTS))
     if kind < 0.1:
         y, x = np.mgrid[-1:1:40j, -1:1:40j] / rng.uniform(0.5, 1, (2, 1, 1))
         yield normalize((abs(y) ** 3 + abs(x) ** 3 < 1).astype(np.float32)), NONE
     elif kind < 0.2:
+        specks = list(rng.uniform(0.3, 1, (rng.integers(2, 5), 1, 2)) * side)
+        widths = rng.uniform(0.15, 0.6, len(specks)) * side
+        yield normalize(draw(specks, widths.tolist(), (2 * side, 2 * side))), NONE
+    elif kind < 0.3:
         angle = rng.uniform(-0.5, 0.5)
         bar = np.array([[0, 0], [np.cos(angle), np.sin(angle)]])
         yield normalize_strokes([bar]), NONE
     else:
-        side = int(rng.integers(*PIXEL_HEIGHTS))
-        corners = int(rng.integers(5, 8) if kind < 0.5 else rng.integers(8, 30))
+        corners = int(rng.integers(5, 8) if kind < 0.55 else rng.integers(8, 30))
         strokes = [_aimless(corners, side, rng) for _ in range(rng.integers(1, 5))]
         pen = side * rng.uniform(0.05, 0.16)
         ink = draw(strokes, [pen] * len(strokes), (2 * side, 2 * side))
@@ -145,20 +184,31 @@ def _examples(
     """Yield candidates with their labels.
 
     ``shares[k, i]`` is the ink of digit k in piece i, ``areas[i]`` all ink of piece i.
-    A candidate is a digit if it holds
-    nearly all of the digit's ink and hardly any other; in between it is left out.
+    A candidate is like a digit as far as it holds the digit's ink and no other. It is
+    one if it is nearly all like it, or more so than any other candidate: digits that
+    overlap are never cut quite right. It is none if it is hardly like one, or holds
+    most of two. What is in between is left out.
     """
-    totals = np.maximum(shares.sum(axis=1), 1e-6)  # a digit may be hidden altogether
-    for line in segment.lines(page):
-        for candidate in segment.candidates(page, line):
-            pieces = list(candidate.pieces)
-            ink = shares[:, pieces].sum(axis=1)
-            like = np.minimum(ink / totals, ink / areas[pieces].sum())
-            best = int(like.argmax())
-            if like[best] > IS_DIGIT:
-                yield page.image(pieces), int(labels[best])
-            elif like[best] < IS_NONE and rng.random() < KEPT:
-                yield page.image(pieces), NONE
+    offered = [
+        candidate
+        for line in segment.lines(page)
+        for candidate in segment.candidates(page, line)
+    ]
+    if not offered:
+        return
+    ink = np.array([shares[:, list(c.pieces)].sum(axis=1) for c in offered])
+    all_ink = np.array([areas[list(c.pieces)].sum() for c in offered])
+    held = ink / np.maximum(shares.sum(axis=1), 1e-6)  # a digit may be hidden
+    like = np.minimum(held, ink / all_ink[:, np.newaxis])
+    closest = like.argmax(axis=0)
+    for i, candidate in enumerate(offered):
+        best = int(like[i].argmax())
+        least = BEST_IS_DIGIT if closest[best] == i else IS_DIGIT
+        of_two = (held[i] > HALF).sum() > 1
+        if like[i, best] > least and not of_two:
+            yield page.image(candidate.pieces), int(labels[best])
+        elif (like[i, best] < IS_NONE or of_two) and rng.random() < KEPT:
+            yield page.image(candidate.pieces), NONE
 
 
 def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:

@@ -1,4 +1,4 @@
-"""The laws of `tinycnn.reading.practice`: what a judge is shown, and what it is told.
+"""The laws of `tinycnn.teaching.practice`: what a judge is shown, and what it is told.
 
 The digits are the bundled sample's or written by code. What a judge learns from it is
 not measured here.
@@ -11,8 +11,9 @@ from scipy import ndimage
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.ink.normalize import normalize, normalize_strokes
-from tinycnn.reading import practice, segment
-from tinycnn.reading.practice import NONE, from_images, from_scribble, from_strokes
+from tinycnn.reading import segment
+from tinycnn.teaching import practice
+from tinycnn.teaching.practice import NONE, from_images, from_scribble, from_strokes
 from tinycnn.training.handwriting import write
 
 SAMPLE = load_mnist(SAMPLE_FOLDER)
@@ -174,6 +175,23 @@ def test_strokes_of_digits_are_labelled_by_whose_they_are(monkeypatch):
             if label == 4 and np.array_equal(image, normalize_strokes(cross)):
                 seen.add("cross")
     assert seen == {1, 4, NONE, "cross"}
+
+
+def test_the_closest_candidate_is_the_digit_though_some_of_it_is_cut_off(monkeypatch):
+    """A quarter of the first digit lies under the second."""
+    ink = layers((10, 10, 16, 50), (30, 10, 36, 50))
+    ink[0, 10:24, 30:36] = 1
+    found = shares_and_labels(ink, [3, 5], monkeypatch)
+    assert sorted(label for _, label in found if label != NONE) == [3, 5]
+
+
+def test_a_candidate_that_holds_most_of_two_digits_is_none(monkeypatch):
+    """However small the second is: nine tenths of the ink are the first one's."""
+    ink = layers((10, 10, 46, 50), (48, 10, 52, 50))
+    assert ink[1].sum() < 0.12 * ink.sum()
+    found = shares_and_labels(ink, [3, 5], monkeypatch)
+    both = normalize(ink.max(axis=0))
+    assert [y for image, y in found if np.array_equal(image, both)] == [NONE]
 
 
 def test_a_candidate_between_digit_and_none_is_left_out(monkeypatch):

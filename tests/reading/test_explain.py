@@ -1,0 +1,431 @@
+"""The laws of `tinycnn.reading.explain`: what is shown is what was computed.
+
+Expected values come from calling the layers and the networks by hand, from SciPy's
+correlation, and from changing single pixels.
+"""
+
+import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from tinycnn import models
+from tinycnn.ink.ink import Ink
+from tinycnn.ink.normalize import normalize, normalize_strokes
+from tinycnn.ink.picture import picture_ink
+from tinycnn.ink.strokes import Strokes
+from tinycnn.nn import Conv2D, Dropout, MaxPool2D, ReLU, Sequential, softmax
+from tinycnn.reading.explain import (
+    PATCH,
+    SHOWN,
+    STRIDE,
+    explain,
+    feature_maps,
+    occlusion,
+    read_parts,
+)
+from tinycnn.reading.explanation import (
+    Explanation,
+    FeatureMaps,
+    ReceptiveField,
+    Step,
+    where_it_fires,
+)
+from tinycnn.reading.reader import Reader
+
+SEVEN = [[(30, 40), (90, 40), (50, 160)]]
+FOUR = [[(170, 30), (130, 110), (210, 110)], [(185, 70), (180, 170)]]
+ONE = [[(270, 40), (266, 160)]]
+TAP, AWAY = [(120, 20)], [(30, -300), (60, -200)]
+FIRST = tuple(range(3))
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return Reader()
+
+
+@pytest.fixture(scope="module")
+def strokes():
+    """Return three digits with a tap and a stroke off the canvas among them."""
+    drawn = [TAP, *SEVEN, AWAY, *ONE, *FOUR]
+    points = tuple(np.array(stroke, float) for stroke in drawn)
+    return Strokes(points, (8.0,) * len(points), (320, 200))
+
+
+@pytest.fixture(scope="module")
+def picture(strokes):
+    """Return a picture of these digits, without the tap."""
+    drawn = Strokes(strokes.points[1:], strokes.pen_widths[1:], strokes.size).draw()
+    return picture_ink(np.rint(255 - 255 * drawn).astype(np.uint8))
+
+
+@pytest.fixture(scope="module", params=["strokes", "picture", "large picture"])
+def drawing(request, strokes, picture):
+    if request.param == "strokes":
+        return strokes
+    if request.param == "picture":
+        return picture
+    # Ink of a picture that was scaled down to a third.
+    return Ink(picture.values, (3 * 320, 3 * 200), 3.0)
+
+
+@pytest.fixture(scope="module")
+def parts(reader, drawing):
+    return read_parts(reader, drawing)[1]
+
+
+@pytest.fixture(scope="module")
+def explanations(reader, parts):
+    return [explain(reader, part) for part in parts]
+
+
+# --- what was read -----------------------------------------------------------------
+
+
+def test_the_reading_is_the_readers(reader, drawing):
+    reading, parts = read_parts(reader, drawing)
+    by_strokes = isinstance(drawing, Strokes)
+    expected = (reader.read_strokes if by_strokes else reader.read_ink)(drawing)
+    assert reading == expected
+    assert reading.text == "741"
+    assert tuple(part.digit for part in parts) == reading.digits
+
+
+def test_the_probabilities_are_those_that_the_reader_says(explanations, parts):
+    for explanation, part in zip(explanations, parts, strict=True):
+        assert explanation.digit == part.digit.digit
+        assert explanation.top == part.digit.top
+        assert part.digit.confidence == explanation.probabilities.max()
+        for digit, probability in part.digit.top:
+            assert explanation.probabilities[digit] == probability
+        others = sorted(explanation.probabilities)[:-3]
+        assert max(others) <= part.digit.top[-1][1]
+        assert 0 <= explanation.probabilities.sum() <= 1
+
+
+def test_the_probabilities_are_what_the_plain_layers_make_of_the_image(
+    reader, explanations
+):
+    for explanation in explanations:
+        logits = []
+        for model in (reader.model, reader.judge):
+            x = explanation.image[np.newaxis, ..., np.newaxis]
+            for layer in model.layers:
+                x = layer.forward(x)
+            logits.append(x)
+        named, judged = logits
+        both = (named / reader.temperature + judged[:, :10]) / reader.joint_temperature
+        expected = softmax(both) * softmax(judged)[:, :10].sum()
+        np.testing.assert_allclose(explanation.probabilities, expected[0], atol=1e-5)
+
+
+def test_refused_ink_is_explained_too(reader, strokes):
+    strict = Reader()
+    strict.threshold = 2.0
+    _, parts = read_parts(strict, strokes)
+    found = explain(strict, parts[0])
+    assert found.digit is None
+    assert found.top[0][0] == 7
+    assert found.top == read_parts(reader, strokes)[1][0].digit.top
+
+
+def test_no_ink_has_no_parts(reader):
+    reading, parts = read_parts(reader, Strokes((), (), (50, 40)))
+    assert reading.digits == parts == ()
+
+
+def test_a_part_of_a_drawing_knows_its_strokes(reader, strokes):
+    _, parts = read_parts(reader, strokes)
+    assert [part.strokes for part in parts] == [(1,), (4, 5), (3,)]
+    for part in parts:
+        assert len(part.ink.points) == len(part.strokes)
+        for stroke, number in zip(part.ink.points, part.strokes, strict=True):
+            np.testing.assert_array_equal(stroke, strokes.points[number])
+        np.testing.assert_array_equal(part.image, normalize_strokes(part.ink.points))
+
+
+def test_a_part_of_a_picture_holds_its_ink_and_no_other(reader, picture):
+    _, parts = read_parts(reader, picture)
+    page = np.zeros((200, 320), np.float32)
+    for part in parts:
+        assert part.strokes == ()
+        np.testing.assert_array_equal(part.image, normalize(part.ink))
+        x, y = part.corner
+        H, W = part.ink.shape
+        page[y : y + H, x : x + W] += part.ink
+    np.testing.assert_allclose(page, picture.values, atol=0.06)
+
+
+# --- the steps ---------------------------------------------------------------------
+
+
+def test_the_last_step_is_the_image_that_was_read(explanations, parts):
+    for explanation, part in zip(explanations, parts, strict=True):
+        np.testing.assert_array_equal(explanation.steps[-1].picture, part.image)
+        np.testing.assert_array_equal(explanation.image, part.image)
+
+
+def test_every_step_is_ink_small_enough_to_be_shown_and_has_a_title(explanations):
+    for explanation in explanations:
+        assert len({step.title for step in explanation.steps}) == 4
+        for step in explanation.steps:
+            assert step.picture.dtype == np.float32
+            assert 0 <= step.picture.min() < 0.1
+            assert 0.9 < step.picture.max() <= 1
+            assert max(step.picture.shape) <= SHOWN + 1
+
+
+def test_the_box_of_twenty_only_moves_in_the_last_step(explanations):
+    for explanation in explanations:
+        *_, box, image = (step.picture for step in explanation.steps)
+        assert box.shape == (20, 20)
+        inside = np.lib.stride_tricks.sliding_window_view(image, (20, 20))
+        gaps = abs(inside - box / box.max()).max(axis=(2, 3))
+        assert gaps.min() < 1e-6
+        assert image.sum() == pytest.approx(box.sum() / box.max())
+
+
+def test_the_image_lies_on_the_ink_it_is_of(explanations, parts, strokes):
+    for explanation, part in zip(explanations, parts, strict=True):
+        numbers = {7: [1], 1: [3], 4: [4, 5]}[explanation.digit]
+        points = np.concatenate([strokes.points[n] for n in numbers])
+        places = (points * part.scale - explanation.origin) / explanation.pixel
+        columns, rows = np.floor(places).astype(int).T
+        assert (explanation.image[rows, columns] > 0.2).all()
+        spread = np.ptp(places, axis=0).max()
+        assert 20 - 2.5 <= spread <= 20
+
+
+def test_a_huge_cut_is_shown_smaller(reader, strokes):
+    values = np.kron(strokes.draw()[:, :110], np.ones((4, 4), np.float32))
+    _, (part,) = read_parts(reader, Ink(values, values.shape[::-1]))
+    first, second, *_ = explain(reader, part).steps
+    assert max(first.picture.shape) <= SHOWN
+    assert second.picture.shape == (max(first.picture.shape),) * 2
+
+
+# --- feature maps ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["default", "classic"])
+def test_feature_maps_are_the_layers_own_outputs(name):
+    model = models.build(name, seed=3)
+    image = np.random.default_rng(0).random((28, 28), np.float32)
+    found = feature_maps(model, image)
+    x, expected = image[np.newaxis, ..., np.newaxis], []
+    for number, layer in enumerate(model.layers):
+        x = layer.forward(x)
+        if isinstance(layer, Conv2D):
+            expected.append((f"{number} Conv2D", x[0], layer.weight.value))
+    assert len(found) == len(expected) > 1
+    for maps, (layer, outputs, weight) in zip(found, expected, strict=True):
+        assert maps.layer == layer
+        np.testing.assert_array_equal(maps.maps, outputs)
+        np.testing.assert_array_equal(maps.kernels, weight)
+
+
+def test_the_explained_network_is_the_one_that_names_digits(reader, explanations):
+    for explanation in explanations:
+        expected = feature_maps(reader.model, explanation.image)
+        assert len(explanation.feature_maps) == len(expected) == 3
+        for maps, again in zip(explanation.feature_maps, expected, strict=True):
+            np.testing.assert_array_equal(maps.maps, again.maps)
+
+
+def test_a_feature_is_the_correlation_with_its_kernel(reader, explanations):
+    first = explanations[0].feature_maps[0]
+    bias = reader.model.layers[0].bias.value
+    for f in FIRST:
+        kernel = first.kernels[:, :, 0, f]
+        expected = signal.correlate2d(explanations[0].image, kernel, "same") + bias[f]
+        np.testing.assert_allclose(first.maps[..., f], expected, atol=1e-5)
+
+
+def test_feature_maps_outlive_the_next_image(reader):
+    images = np.random.default_rng(0).random((2, 28, 28), np.float32)
+    first = feature_maps(reader.model, images[0])
+    before = [maps.maps.copy() for maps in first]
+    feature_maps(reader.model, images[1])
+    for maps, kept in zip(first, before, strict=True):
+        np.testing.assert_array_equal(maps.maps, kept)
+
+
+# --- where a feature fires ---------------------------------------------------------
+
+ODD = [
+    Conv2D(1, 2, (2, 3), padding="same", rng=np.random.default_rng(0)),
+    ReLU(),
+    MaxPool2D((3, 2), stride=(2, 1)),
+    Conv2D(2, 3, (3, 2), stride=(1, 2), padding=(0, 1), rng=np.random.default_rng(1)),
+    Dropout(0.5),
+    MaxPool2D(2),
+    Conv2D(3, 2, 3, stride=2, rng=np.random.default_rng(2)),
+]
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        models.build("default").layers,
+        models.build("classic").layers,
+        ODD,
+    ],
+    ids=["default", "classic", "odd geometries"],
+)
+def test_the_receptive_field_is_where_the_derivative_is_not_zero(layers):
+    """With positive weights and no bias every pixel in the field raises the output."""
+    last = max(i for i, layer in enumerate(layers) if isinstance(layer, Conv2D))
+    model = Sequential(layers[: last + 1])
+    for parameter in model.parameters():
+        fits = "weight" in parameter.name
+        parameter.value[...] = abs(parameter.value) + 0.01 if fits else 0
+    side = 20
+    images = np.eye(side * side, dtype=np.float32).reshape(-1, side, side, 1)
+    x = np.concatenate([np.zeros_like(images[:1]), images])
+    found = feature_maps(model, x[0, ..., 0])
+    convolution = 0
+    for layer in model.layers:
+        x = layer.forward(x)
+        if not isinstance(layer, Conv2D):
+            continue
+        maps = found[convolution]
+        convolution += 1
+        OH, OW, _ = maps.maps.shape
+        for row, column in [(0, 0), (OH - 1, OW - 1), (OH // 2, OW // 3)]:
+            moved = (x[1:, row, column, 0] > x[0, row, column, 0]).reshape(side, side)
+            seen = np.zeros((side, side), bool)
+            x0, y0, x1, y1 = maps.field.box(row, column, side)
+            seen[y0:y1, x0:x1] = True
+            np.testing.assert_array_equal(moved, seen)
+
+
+def by_hand(values):
+    """Return an explanation whose only feature map is given, at half the size."""
+    maps = np.array(values, np.float32)[..., np.newaxis]
+    field = ReceptiveField(size=(4, 4), step=(2, 2), start=(-1, -1))
+    features = FeatureMaps("0 Conv2D", maps, np.zeros((2, 2, 1, 1), np.float32), field)
+    image = np.zeros((28, 28), np.float32)
+    return Explanation(
+        digit=7,
+        probabilities=np.zeros(10),
+        top=(),
+        steps=(Step("the image", image),),
+        feature_maps=(features,),
+        occlusion=image,
+        origin=(100.0, -50.0),
+        pixel=3.0,
+    )
+
+
+def test_a_feature_fires_at_its_peaks_strongest_first():
+    values = np.full((14, 14), -1.0)
+    values[2, 3], values[2, 4], values[10, 13], values[0, 0] = 5, 4, 7, 0
+    strongest, other = where_it_fires(by_hand(values), 0, 0)
+    assert (strongest.value, other.value) == (7, 5)
+    assert strongest.box == (25, 19, 28, 23)  # cut by the image's border
+    assert other.box == (5, 3, 9, 7)
+    assert other.ink_box == (115.0, -41.0, 127.0, -29.0)
+
+
+def test_at_most_three_places_are_named():
+    values = np.zeros((14, 14))
+    values[1::3, 1::3] = np.arange(1, 26).reshape(5, 5)[:5, :5]
+    assert [x.value for x in where_it_fires(by_hand(values), 0, 0)] == [25, 24, 23]
+
+
+def test_a_feature_that_does_not_fire_has_no_place():
+    assert where_it_fires(by_hand(np.full((14, 14), -0.5)), 0, 0) == ()
+
+
+def test_what_a_feature_sees_is_enough_to_make_it_fire(reader, explanations):
+    """Only the ink in its region, and it is as strong as before."""
+    for explanation in explanations:
+        for layer, maps in enumerate(explanation.feature_maps):
+            for feature in FIRST:
+                for region in where_it_fires(explanation, layer, feature):
+                    x0, y0, x1, y1 = region.box
+                    only = np.zeros_like(explanation.image)
+                    only[y0:y1, x0:x1] = explanation.image[y0:y1, x0:x1]
+                    again = feature_maps(reader.model, only)[layer].maps[..., feature]
+                    assert region.value in maps.maps[..., feature]
+                    assert abs(again - region.value).min() < 1e-4
+
+
+# --- what the answer rests on ------------------------------------------------------
+
+
+def stub(opinion):
+    """Return a reader of a known opinion."""
+    return SimpleNamespace(opinions=opinion)
+
+
+def test_the_fall_is_the_mean_over_the_patches_that_cover_a_pixel():
+    """The probability is the ink of one pixel, so only its patches can lower it."""
+
+    def opinion(images):
+        names = np.zeros((len(images), 10))
+        names[:, 6] = images[:, 11, 15]
+        return names, np.full(len(images), 0.5)
+
+    image = np.zeros((28, 28), np.float32)
+    image[11, 15] = 0.8
+    image[20:22] = 1
+    found = occlusion(stub(opinion), image, 6)
+    expected = np.zeros((28, 28))
+    starts = range(STRIDE - PATCH, 28, STRIDE)
+    for y in starts:
+        for x in starts:
+            if y <= 11 < y + PATCH and x <= 15 < x + PATCH:
+                expected[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH] += 0.8 * 0.5
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected / 9, rtol=1e-6)
+    assert found[11, 15] == found.max() == pytest.approx(0.4)
+
+
+def test_ink_that_hinders_is_negative():
+    def opinion(images):
+        return 1 - images.mean(axis=(1, 2))[:, None] * np.ones(10), np.ones(len(images))
+
+    image = np.zeros((28, 28), np.float32)
+    image[10:12, 10:12] = 1
+    found = occlusion(stub(opinion), image, 0)
+    assert found[10, 10] < 0
+    assert found.max() == 0
+
+
+def test_an_answer_rests_on_ink(explanations):
+    for explanation in explanations:
+        fall = explanation.occlusion
+        assert fall.max() > 0.01
+        row, column = np.unravel_index(fall.argmax(), fall.shape)
+        near = explanation.image[max(row - 3, 0) : row + 4, max(column - 3, 0) :][:, :7]
+        assert near.max() > 0.5
+
+
+# --- in another process ------------------------------------------------------------
+
+
+def test_an_explanation_can_be_sent_to_a_process_without_compiled_code(
+    explanations, tmp_path
+):
+    file = tmp_path / "explanation"
+    content = pickle.dumps(explanations[0])
+    assert len(content) < 500_000
+    file.write_bytes(content)
+    code = (
+        "import pickle, sys\n"
+        "explanation = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "from tinycnn.reading.explanation import where_it_fires\n"
+        "where_it_fires(explanation, 0, 0)\n"
+        "print(explanation.digit)\n"
+        "assert not {'numba', 'scipy', 'tinycnn.nn'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(file)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stderr == ""
+    assert ended.stdout == "7\n"

@@ -1,0 +1,287 @@
+"""What the networks saw of a digit: its way to 28×28, feature maps, what it rests on.
+
+Everything is computed by the plain layers, one image at a time, except the occlusion
+map, which asks the reader about many images at once. What is shown is what was used:
+the image and the probabilities are those that the reader worked with.
+
+It knows the reader and layers. It does not know who looks at an explanation.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tinycnn.ink.ink import Ink
+from tinycnn.ink.normalize import BOX, FAINT, PEN
+from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.nn import Conv2D, MaxPool2D, Sequential
+from tinycnn.reading import segment
+from tinycnn.reading.explanation import (
+    Explanation,
+    FeatureMaps,
+    ReceptiveField,
+    Step,
+)
+from tinycnn.reading.reader import Digit, Found, Reader, Reading
+
+PATCH = 6  # pixels a side of the ink that is taken away; two widths of MNIST's pen
+STRIDE = 2  # pixels from patch to patch
+SHOWN = 112  # pixels: a step is shown no larger
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The ink of one digit of a reading, and what the reader made of it.
+
+    Attributes
+    ----------
+    digit : Digit
+        As in the reading.
+    probabilities : float64 array (10,)
+        Of each digit; what they lack to 1 is the probability that it is none.
+    image : float32 array (28, 28)
+        What the networks got.
+    strokes : tuple of int
+        The numbers of its strokes in the drawing; none of a picture.
+    ink : Strokes or float32 array (H, W)
+        These strokes; of a picture the ink cut out of it, nothing else with it.
+    corner : (int, int)
+        Where ink that was cut out lies in the picture's ink: x, y.
+    scale : float
+        Pixels of the picture a pixel of its ink.
+    """
+
+    digit: Digit
+    probabilities: Floats
+    image: NDArray[np.float32]
+    strokes: tuple[int, ...]
+    ink: Strokes | NDArray[np.float32]
+    corner: tuple[int, int] = (0, 0)
+    scale: float = 1.0
+
+
+def read_parts(
+    reader: Reader, drawing: Ink | Strokes
+) -> tuple[Reading, tuple[Part, ...]]:
+    """Read, and keep what each digit was read from.
+
+    Parameters
+    ----------
+    reader : Reader
+    drawing : Ink or Strokes
+
+    Returns
+    -------
+    reading : Reading
+        As `Reader.read_ink` or `Reader.read_strokes` gives it.
+    parts : tuple of Part
+        One for each of its digits, in reading order.
+    """
+    if isinstance(drawing, Strokes):
+        nothing = np.zeros((0, 0), np.float32)
+        drawing = Ink(nothing, drawing.size, strokes=drawing)
+    page, lines = reader.find(drawing)
+    found = [found for line in lines for found in line]
+    reading = Reading(tuple(tuple(found.digit for found in line) for line in lines))
+    return reading, tuple(_part(page, drawing, each) for each in found)
+
+
+def explain(reader: Reader, part: Part) -> Explanation:
+    """Return what the networks saw of a digit.
+
+    Parameters
+    ----------
+    reader : Reader
+        The one that read it.
+    part : Part
+        Of `read_parts`.
+
+    Returns
+    -------
+    Explanation
+    """
+    steps, origin, pixel = _steps(part)
+    return Explanation(
+        digit=part.digit.digit,
+        probabilities=part.probabilities,
+        top=part.digit.top,
+        steps=steps,
+        feature_maps=feature_maps(reader.model, part.image),
+        occlusion=occlusion(reader, part.image, part.digit.top[0][0]),
+        origin=origin,
+        pixel=pixel,
+    )
+
+
+def feature_maps(
+    model: Sequential, image: NDArray[np.float32]
+) -> tuple[FeatureMaps, ...]:
+    """Return what each convolution layer of a network makes of an image.
+
+    Parameters
+    ----------
+    model : Sequential
+        Its layers are called one after the other, as they are written.
+    image : float32 array (H, W)
+
+    Returns
+    -------
+    tuple of FeatureMaps
+    """
+    x: Floats = image[np.newaxis, :, :, np.newaxis]
+    field = ReceptiveField()
+    found = []
+    for number, layer in enumerate(model.layers):
+        if isinstance(layer, Conv2D):
+            _, (top, _, left, _) = layer.pad(x)
+            field = field.after(layer.kernel_size, layer.stride, (top, left))
+        elif isinstance(layer, MaxPool2D):
+            field = field.after(layer.kernel_size, layer.stride, (0, 0))
+        x = layer.forward(x)
+        if isinstance(layer, Conv2D):
+            name = f"{number} {type(layer).__name__}"
+            kernels = layer.weight.value.copy()
+            found.append(FeatureMaps(name, x[0].copy(), kernels, field))
+    return tuple(found)
+
+
+def occlusion(
+    reader: Reader, image: NDArray[np.float32], answer: int
+) -> NDArray[np.float32]:
+    """Return which ink an answer rests on.
+
+    A patch of ink is taken away, here and there, and the answer's probability falls
+    (Zeiler and Fergus 2014, section 4.2). Each pixel shows the mean fall over the
+    patches that cover it.
+
+    Parameters
+    ----------
+    reader : Reader
+    image : float32 array (28, 28)
+    answer : int
+        The digit whose probability is looked at.
+
+    Returns
+    -------
+    float32 array (28, 28)
+    """
+    starts = range(STRIDE - PATCH, len(image), STRIDE)
+    places = [
+        (max(y, 0), y + PATCH, max(x, 0), x + PATCH) for y in starts for x in starts
+    ]
+    windows = [np.s_[top:bottom, left:right] for top, bottom, left, right in places]
+    windows = [window for window in windows if image[window].any()]
+    images = np.repeat(image[np.newaxis], 1 + len(windows), axis=0)
+    for changed, window in zip(images[1:], windows, strict=True):
+        changed[window] = 0
+    names, digits = reader.opinions(images)
+    kept = names[:, answer] * digits
+    fall = np.zeros(image.shape, np.float32)
+    for window, probability in zip(windows, kept[1:], strict=True):
+        fall[window] += kept[0] - probability
+    return fall / np.float32((PATCH / STRIDE) ** 2)  # so many patches cover a pixel
+
+
+def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
+    """Return the ink of a digit that was found on a page."""
+    digit, pieces, probabilities = (
+        found.digit,
+        found.candidate.pieces,
+        found.probabilities,
+    )
+    image = page.image(pieces)
+    if isinstance(page, segment.StrokePage):
+        assert ink.strokes is not None
+        mine = {id(page.points[piece]) for piece in pieces}
+        points, pen_widths = ink.strokes.points, ink.strokes.pen_widths
+        numbers = tuple(n for n, stroke in enumerate(points) if id(stroke) in mine)
+        drawn = Strokes(
+            tuple(points[n] for n in numbers),
+            tuple(pen_widths[n] for n in numbers),
+            ink.strokes.size,
+        )
+        return Part(digit, probabilities, image, numbers, drawn)
+    boxes = np.array([page.pieces[piece].box for piece in pieces], int)
+    x0, y0 = np.maximum(boxes[:, :2].min(axis=0) - segment.EDGE, 0).tolist()
+    x1, y1 = (boxes[:, 2:].max(axis=0) + segment.EDGE).tolist()
+    window = np.s_[y0:y1, x0:x1]
+    values = page.values[window] * np.isin(page.owner[window], pieces)
+    rows, columns = (np.flatnonzero((values > FAINT).any(axis=k)) for k in (1, 0))
+    cut = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+    corner = x0 + int(columns[0]), y0 + int(rows[0])
+    return Part(digit, probabilities, image, (), cut, corner, ink.scale)
+
+
+def _steps(part: Part) -> tuple[tuple[Step, ...], tuple[float, float], float]:
+    """Return the way to 28×28, and how the image lies in the picture: corner, pixel."""
+    if isinstance(part.ink, Strokes):
+        return _steps_of_strokes(part.ink, part.image)
+    steps, (x, y), pixel = _steps_of_cut(part.ink, part.image)
+    left, top = part.corner
+    return steps, (part.scale * (left + x), part.scale * (top + y)), part.scale * pixel
+
+
+def _steps_of_strokes(
+    strokes: Strokes, image: NDArray[np.float32]
+) -> tuple[tuple[Step, ...], tuple[float, float], float]:
+    """As `_steps`; see `tinycnn.ink.normalize.normalize_strokes`."""
+    everything = np.concatenate(strokes.points)
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    zoom = SHOWN / ((high - low).max() + max(strokes.pen_widths))
+    size = (high - low + max(strokes.pen_widths)) * zoom
+    corner = low - max(strokes.pen_widths) / 2
+    drawn = draw(
+        [(points - corner) * zoom for points in strokes.points],
+        [pen_width * zoom for pen_width in strokes.pen_widths],
+        (math.ceil(size[0]), math.ceil(size[1])),
+    )
+    pixel = (high - low).max() / (BOX - PEN)
+    scaled = [(p - (low + high) / 2) / pixel + BOX / 2 for p in strokes.points]
+    cells = SHOWN / BOX
+    thin = draw([p * cells for p in scaled], [2.0] * len(scaled), (SHOWN, SHOWN))
+    box = draw(scaled, [PEN] * len(scaled), (BOX, BOX))
+    y, x = (_first(image, axis) - _first(box, axis) for axis in (0, 1))
+    steps = (
+        Step("As it was drawn", drawn),
+        Step(f"Scaled to {BOX} × {BOX}", thin),
+        Step("Drawn with MNIST's pen", box),
+        Step("Its weight in the middle", image),
+    )
+    corner = (low + high) / 2 - (np.array([x, y]) + BOX / 2) * pixel
+    return steps, (float(corner[0]), float(corner[1])), float(pixel)
+
+
+def _steps_of_cut(
+    cut: NDArray[np.float32], image: NDArray[np.float32]
+) -> tuple[tuple[Step, ...], tuple[float, float], float]:
+    """As `_steps`, in pixels of the cut; see `tinycnn.ink.normalize.normalize`."""
+    side = max(cut.shape)
+    pixel = side / BOX
+    padding = [(side - length) * BOX // (2 * side) for length in cut.shape]  # cells
+    top, left = (math.floor(cells * pixel) for cells in padding)
+    square = np.zeros((side, side), np.float32)
+    square[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    y, x = (_first(image, axis) - padding[axis] for axis in (0, 1))
+    steps = (
+        Step("Cut out of the picture", _shrunk(cut)),
+        Step("Made square", _shrunk(square)),
+        Step(f"Averaged to {BOX} × {BOX}", image[y : y + BOX, x : x + BOX]),
+        Step("Its weight in the middle", image),
+    )
+    return steps, (-(x + padding[1]) * pixel, -(y + padding[0]) * pixel), pixel
+
+
+def _first(image: NDArray[np.float32], axis: int) -> int:
+    """Return the first row (axis 0) or column (axis 1) that has ink."""
+    return int(image.any(axis=1 - axis).argmax())
+
+
+def _shrunk(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a picture small enough to be shown."""
+    n = math.ceil(max(picture.shape) / SHOWN)
+    return np.asarray(Image.fromarray(picture).reduce(n), np.float32)
