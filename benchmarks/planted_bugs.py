@@ -708,7 +708,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         Fault("strokes: true is a number", "and not isinstance(value, bool)", ""),
         Fault(
             "strokes: pen widths are not held against the strokes",
-            "if len(widths) != len(points):",
+            "if len(self.pen_widths) != len(self.points):",
             "if False:",
         ),
     ],

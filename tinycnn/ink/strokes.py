@@ -185,11 +185,6 @@ def _strokes(document: Any) -> Strokes:
         widths = PEN_WIDTH
     if not isinstance(widths, list):
         widths = [widths] * len(points)
-    if len(widths) != len(points):
-        raise StrokesError(
-            f"has {len(widths)} pen widths for {len(points)} strokes; give one number, "
-            "or one for each"
-        )
     for width in widths:
         if not _number(width) or not 0 < width <= WIDEST_PEN:
             raise StrokesError(
