@@ -504,3 +504,11 @@ def test_a_frame_around_digits_is_left_out_and_a_0_around_a_speck_is_not():
         page = PicturePage(np.maximum(ring, bars(inside)))
         page.unframe()
         assert len(page.pieces) == left
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (6, 9)])
+def test_numbers_spread_as_by_the_filter_of_scipy(shape):
+    owner = np.random.default_rng(0).integers(0, 9, shape).astype(np.int32)
+    owner[owner < 6] = 0
+    expected = ndimage.maximum_filter(owner, 3)
+    np.testing.assert_array_equal(segment._spread(owner), expected)
