@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinycnn import arguments as flags
 from tinycnn.data import IdxError, read_images, read_labels
 from tinycnn.data.mnist import NAMES, SAMPLE_FOLDER
 
@@ -134,8 +135,10 @@ def shape_is_right(result: np.ndarray, plain: bytes, *, images: bool) -> bool:
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Read damaged IDX files.")
-    parser.add_argument("--count", type=int, default=2000, help="files to damage")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--count", type=flags.whole(1, 10**6), default=2000, help="files to damage"
+    )
+    parser.add_argument("--seed", type=flags.whole(0, 2**32 - 1), default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
 

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tinycnn.arguments import whole
 from tinycnn.ink.picture import PictureError, load_picture
 
 LIMIT_SECONDS = 2.0
@@ -482,8 +483,10 @@ def attempt(path: Path) -> str:
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Read damaged picture files.")
-    parser.add_argument("--files", type=int, default=5000, help="files to damage")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--files", type=whole(1, 10**6), default=5000, help="files to damage"
+    )
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0)
     arguments = parser.parse_args()
 
     outcomes: Counter[tuple[str, str]] = Counter()

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from tinycnn.arguments import whole
 from tinycnn.nn.saving import TensorFileError, load_weights, save_weights
 
 LIMIT_MS = 50.0
@@ -357,8 +358,10 @@ def attempt(path: Path, model: Model) -> str:
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Load damaged weight files.")
-    parser.add_argument("--count", type=int, default=2000, help="files to damage")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--count", type=whole(1, 10**6), default=2000, help="files to damage"
+    )
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinycnn.arguments import whole
 from tinycnn.files import temporaries
 from tinycnn.nn.saving import load_weights, save_weights
 
@@ -83,8 +84,10 @@ def problem_with(path: Path) -> str | None:
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Kill processes while they save.")
-    parser.add_argument("--count", type=int, default=50, help="processes to kill")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--count", type=whole(1, 10**6), default=50, help="processes to kill"
+    )
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child is not None:

@@ -705,7 +705,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
     ],
     ("ink/strokes.py", "ink/test_strokes.py"): [
         Fault("strokes: more points than can be read", "> MOST_POINTS", "> 10**9"),
-        Fault("strokes: true is a number", "and not isinstance(value, bool)", ""),
+        Fault("strokes: true is a number", "not isinstance(value, bool) and", ""),
         Fault(
             "strokes: pen widths are not held against the strokes",
             "if len(self.pen_widths) != len(self.points):",
@@ -774,8 +774,8 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         Fault("reading: lines run together", 'return "\\n".join(', 'return "".join('),
         Fault(
             "reader: specks are read",
-            "candidate.largest < segment.SMALLEST",
-            "False",
+            "candidate.largest < segment.SMALLEST or",
+            "False or",
         ),
         Fault("reader: a scribble's ends are digits", "around < 0", "False"),
         Fault("reader: cut digits are refused", "around > 0 and", "False and"),

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.reading_sets import MissingError, json_lines
-from tinycnn.arguments import Parser, existing_folder, fail, run_command
+from tinycnn.arguments import Parser, existing_folder, fail, positive, run_command
 from tinycnn.data import DataError, load_mnist
 from tinycnn.ink.normalize import PEN, normalize_strokes
 from tinycnn.nn.threads import use_threads
@@ -68,7 +68,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("benchmarks.strokes", "Measure how well single digits are known.")
+    parser = Parser(
+        "benchmarks.strokes", "Measure how well single digits are known.", json=False
+    )
     parser.add_argument(
         "folder",
         type=existing_folder,
@@ -76,7 +78,12 @@ def _parser() -> argparse.ArgumentParser:
         help="holds mnist/ and strokes/",
     )
     parser.add_argument(
-        "--pens", nargs="+", type=float, default=[], metavar="WIDTH", help="of 20"
+        "--pens",
+        nargs="+",
+        type=positive(10),
+        default=[],
+        metavar="WIDTH",
+        help="of 20",
     )
     return parser
 

@@ -21,13 +21,21 @@ PATIENCE = 1.5  # seconds until a wait is explained
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose refusals are one line: the flag, the rule, the value."""
+    """An argument parser whose refusals are one line: the flag, the rule, the value.
 
-    def __init__(self, prog: str, description: str) -> None:
+    Parameters
+    ----------
+    prog, description : str
+    json : bool
+        Whether there is a ``--json``, for a command with results.
+    """
+
+    def __init__(self, prog: str, description: str, *, json: bool = True) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
-        self.add_argument(
-            "--json", action="store_true", help="print results as JSON on stdout"
-        )
+        if json:
+            self.add_argument(
+                "--json", action="store_true", help="print results as JSON on stdout"
+            )
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: None = None

@@ -6,6 +6,7 @@ The one before is kept, so that learning can be undone.
 It knows folders. It does not know what is in them, nor networks.
 """
 
+import os
 import re
 import secrets
 import shutil
@@ -27,6 +28,16 @@ def latest() -> Path | None:
     """Return the folder of the version in use, or None where nothing was learned."""
     versions = _versions()
     return versions[-1] if versions else None
+
+
+def judge_beside(weights: Path) -> Path | None:
+    """Return the judge in the folder of some weights, or None where there is none.
+
+    Learning makes both. What is there under its name is taken, be it a link that leads
+    nowhere: then whoever reads it says so.
+    """
+    judge = weights.with_name("judge.safetensors")
+    return judge if os.path.lexists(judge) else None
 
 
 def keep(write: Callable[[Path], None]) -> Path:

@@ -117,14 +117,13 @@ def _reader(weights: Path | None) -> "Reader":
     """Return the reader, its kernels compiled."""
     import numpy as np
 
+    from tinycnn.learnt import judge_beside
     from tinycnn.nn.saving import TensorFileError
     from tinycnn.nn.threads import use_threads
     from tinycnn.reading.reader import Reader
 
     use_threads()
-    judge = None if weights is None else weights.with_name("judge.safetensors")
-    if judge is not None and not judge.exists():
-        judge = None
+    judge = None if weights is None else judge_beside(weights)
     try:
         with said_if_slow():
             reader = Reader(weights, judge)

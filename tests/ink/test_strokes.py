@@ -1,6 +1,7 @@
 """The laws of strokes: how they are drawn, their files, and what is refused."""
 
 import json
+import math
 import os
 
 import numpy as np
@@ -373,3 +374,37 @@ def test_more_than_can_be_read_in_time_is_refused(strokes, points, load):
 def test_strokes_that_cannot_be_drawn_are_refused(points, pens):
     with pytest.raises(StrokesError):
         Strokes(tuple(points), tuple(pens), (10, 10))
+
+
+GOOD = [np.array([[1.0, 2], [3, 4]])]
+
+
+@pytest.mark.parametrize(
+    ("points", "widths", "size", "named"),
+    [
+        (GOOD, (-1.0,), (9, 9), "pen_width"),
+        (GOOD, (math.nan,), (9, 9), "pen_width"),
+        (GOOD, (math.inf,), (9, 9), "pen_width"),
+        (GOOD, ("3",), (9, 9), "pen_width"),
+        (GOOD, (3.0,), (0, 0), "size"),
+        (GOOD, (3.0,), (9, 9000), "size"),
+        (GOOD, (3.0,), (9, 9.5), "size"),
+        (GOOD, (3.0,), (9,), "size"),
+        ([[[1, 2], [3, 4]]], (3.0,), (9, 9), "float64"),
+        ([GOOD[0].astype(int)], (3.0,), (9, 9), "float64"),
+        ([GOOD[0] + 9000], (3.0,), (9, 9), "scale the drawing"),
+        ([GOOD[0] * math.nan], (3.0,), (9, 9), "stroke 0"),
+        (GOOD * (module.MOST_STROKES + 1), (3.0,), (9, 9), "split"),
+    ],
+)
+def test_what_could_not_be_kept_cannot_be_made(points, widths, size, named):
+    if len(points) > 1:
+        widths *= len(points)
+    with pytest.raises(StrokesError, match=named):
+        Strokes(tuple(points), widths, size)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    strokes = Strokes(tuple(GOOD), (np.float32(3),), (np.int64(9), np.int32(7)))
+    save_strokes(tmp_path / "a.json", strokes)
+    assert load_strokes(tmp_path / "a.json").size == (9, 7)

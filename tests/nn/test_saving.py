@@ -522,3 +522,11 @@ def test_the_error_survives_the_way_from_another_process(tmp_path):
     with pytest.raises(TensorFileError) as caught:
         read_metadata(tmp_path / "t")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(TensorFileError, match="no regular file"):
+            read_metadata(place)

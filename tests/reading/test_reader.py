@@ -264,11 +264,45 @@ def test_a_rule_or_a_dash_is_no_digit(reader, page):
     assert reader.read_ink(as_ink(rule)) == Reading(())
 
 
-def test_a_comma_is_no_digit(reader, page):
-    values = page("45")
-    foot = int(np.flatnonzero((values >= 0.4).any(axis=1))[-1])
-    values[foot - 6 : foot + 5, 106:110] = 1
+def comma_of(height, shape):
+    """Return a comma's ink: a slanted stroke, or a dot with a tail."""
+    y, x = np.mgrid[:height, :height].astype(np.float32)
+    ink = abs(x + y / 3 - height / 2) < 2.5
+    if shape == "dot":
+        radius = height / 3.5
+        ink = (abs(x + y / 2 - 0.7 * height) < 2) & (y > radius)
+        ink |= np.hypot(x - height / 2, y - radius) < radius
+    return ink[:, ink.any(axis=0)].astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", ["stroke", "dot"])
+@pytest.mark.parametrize("share", [0.15, 0.25, 0.33, 0.42])
+def test_a_comma_is_no_digit(reader, page, share, shape):
+    values = np.hstack([page("4"), page("5")])
+    rows = np.flatnonzero((values >= 0.4).any(axis=1))
+    comma = comma_of(round(share * len(rows)), shape)
+    top = rows[-1] - round(0.15 * len(rows))
+    values = np.pad(values, ((0, 40), (0, 0)))
+    left = values.shape[1] // 2 - comma.shape[1] // 2
+    values[top : top + len(comma), left : left + comma.shape[1]] = comma
     assert reader.read_ink(as_ink(values)).text == "45"
+
+
+def test_a_comma_by_pen_is_no_digit(reader):
+    seven = np.array([[20.0, 20], [60, 20], [35, 90]])
+    comma = np.array([[82.0, 80], [76, 106]])
+    one = np.array([[110.0, 20], [110, 90]])
+    assert reader.read_strokes(drawn(seven, comma, one)).text == "71"
+
+
+def test_a_small_zero_on_the_line_is_read(reader, page, glyphs):
+    values = np.hstack([page("4"), page("5")])
+    rows = np.flatnonzero((values >= 0.4).any(axis=1))
+    zero = ndimage.zoom(glyphs[0], 0.45 * len(rows) / 20, order=1)
+    zero = zero[(zero > 0.4).any(axis=1)][:, (zero > 0.4).any(axis=0)]
+    middle = values.shape[1] // 2 - zero.shape[1] // 2
+    values[rows[-1] - len(zero) : rows[-1], middle : middle + zero.shape[1]] = zero
+    assert reader.read_ink(as_ink(values)).text == "405"
 
 
 def scribble(rng):
@@ -635,6 +669,17 @@ NO, LIKELY = (None, 0.01), (None, 0.4)
 )
 def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
     assert tidied(*of_a_component(*digits)) == settled
+
+
+def test_what_was_grouped_of_several_components_is_not_settled_by_one():
+    page, line = of_a_component(NO, NO, (7, 0.9))
+    several = replace(line[2].candidate, wholes=2)
+    assert tidied(page, [*line[:2], line[2]._replace(candidate=several)])[-1] == 7
+
+
+def test_a_network_of_digits_is_no_judge():
+    with pytest.raises(TensorFileError, match=r"default\.safetensors.*no judge"):
+        Reader(judge=models.SHIPPED)
 
 
 def test_a_rule_that_is_cut_off_takes_no_digit_with_it():

@@ -297,3 +297,8 @@ def test_where_there_is_no_mnist_the_sample_stands_in(monkeypatch, tmp_path):
 def test_a_folder_without_digits_is_refused(tmp_path):
     with pytest.raises(DataError):
         present_digits(tmp_path)
+
+
+def test_nothing_cannot_be_learned():
+    with pytest.raises(ValueError, match="no corrections"):
+        next(learn(OPEN[:0], np.zeros(0, np.uint8), SAMPLE))

@@ -1,4 +1,4 @@
-"""Ink is told from paper: polarity, shade, pattern, noise, ruled lines.
+"""Ink is told from paper: polarity, shade, pattern, noise, ruled lines, frames.
 
 A clean picture (flat paper) is only stretched, so that its grey levels survive.
 Any other paper is estimated and divided out first.
@@ -6,6 +6,7 @@ Any other paper is estimated and divided out first.
 It knows a grey picture. It does not know files, colours, strokes or digits.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy import ndimage
 Grey = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half open
 
 LEAST_CONTRAST = 0.06  # of the range from black to white: anything fainter is no ink
 WORKING_SIDE = 480  # decisions are made on a picture hardly longer than this
@@ -23,6 +25,10 @@ EIGHT = np.ones((3, 3), bool)
 DARKEST = 0.4  # paper darker than this does not make its noise ink
 COVERED = 0.75  # of the strips that a ruled line fills
 STEEPEST = 0.045  # a ruled line drops at most this much a pixel: 2.6 degrees
+LEAST_BAND = 24  # pixels between the level sides of a frame
+ENCLOSED = 0.85  # of the sides of what is in a frame have the frame beyond them
+LEAST_INSIDE = 8  # pixels; what is around less is no frame
+ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: what is in it is larger
 
 
 def find_ink(grey: Grey) -> Grey:
@@ -278,19 +284,103 @@ def _otsu(counts: NDArray[np.int64]) -> int:
     return 1 + int(np.argmax(between**2 * (below > 0) * (above > 0)))
 
 
+def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
+    """Return the components that are drawn around others: boxes of a form, rings.
+
+    A frame has ink on all four sides of something that may be a digit. A line under a
+    number has not, however many digits stand on it. A 0 may have specks in it, which
+    are smaller, and one thing alone has to be larger than several.
+
+    Parameters
+    ----------
+    owner : int32 array (H, W)
+        The number of the component that each pixel is of.
+    boxes : dict of int to (float, float, float, float)
+        ``x0, y0, x1, y1`` of each component, half open.
+
+    Returns
+    -------
+    list of int
+        Their numbers.
+    """
+    if len(boxes) < 2:
+        return []
+    numbers, corners = list(boxes), np.array(list(boxes.values()), int)
+    x0, y0, x1, y1 = corners.T
+    longest = np.maximum(x1 - x0, y1 - y0)
+    found = []
+    for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > LEAST_INSIDE):
+        left, top, right, bottom = corners[at]
+        least = max(LEAST_INSIDE, MORE_INSIDE * (bottom - top))
+        inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
+        within = np.flatnonzero(inside & (longest > least))
+        if not len(within):
+            continue
+        mine = owner[top:bottom, left:right] == numbers[at]
+        offset = left, top, left, top
+        sure = [k for k in within if _encloses(mine, *(corners[k] - offset))]
+        alone = max(LEAST_INSIDE, ONE_INSIDE * (bottom - top))
+        if len(sure) > 1 or (longest[sure] > alone).any():
+            found.append(numbers[at])
+    return found
+
+
+def _encloses(mine: Mask, x0: int, y0: int, x1: int, y1: int) -> bool:
+    """Return whether there is ink on all four sides of a box; a gap may be left."""
+    sides = [
+        mine[y0:y1, :x0].any(axis=1),
+        mine[y0:y1, x1:].any(axis=1),
+        mine[:y0, x0:x1].any(axis=0),
+        mine[y1:, x0:x1].any(axis=0),
+    ]
+    shares = [float(side.mean()) for side in sides]
+    return min(shares) > 0.5 and sum(shares) > 4 * ENCLOSED
+
+
+def _is_clear(frame: Mask) -> bool:
+    """Return whether no digit touches a frame: the paper in it has no deep notch.
+
+    A digit on one of its sides parts the paper in many rows, or in many columns.
+    """
+    paper, _ = ndimage.label(~frame)
+    outside = {*paper[0], *paper[-1], *paper[:, 0], *paper[:, -1]}
+    deepest = 0.2 * len(frame)
+    for number, place in enumerate(ndimage.find_objects(paper), 1):
+        if number not in outside:
+            hole = ndimage.binary_fill_holes(paper[place] == number)
+            for rows in hole, hole.T:
+                edges = np.diff(rows, axis=1, prepend=False, append=False)
+                if (edges.sum(axis=1) > 2).sum() > deepest:
+                    return False
+    return True
+
+
 def _without_rules(ink: Grey) -> Grey:
     """Return the ink without ruled lines, where they are surely ruled lines.
 
     A digit may be one long straight stroke itself. So a lone line counts only along the
     long side of the picture, and vertical lines only where they make squares with the
-    horizontal ones.
+    horizontal ones, or walls of a frame.
     """
     H, W = ink.shape
     mask = (ink > 0.2).view(np.uint8)
     rows, n_rows = _rules(mask)
     if n_rows < (1 if W >= 1.5 * H else 2):
         return ink
-    columns, _ = _rules(mask.T) if n_rows > 1 else ([], 0)
+    labels, _ = ndimage.label(mask, EIGHT)
+    places = ndimage.find_objects(labels)
+    boxes = {
+        n: (x.start, y.start, x.stop, y.stop) for n, (y, x) in enumerate(places, 1)
+    }
+    around = frames(labels, boxes)
+    # A frame that no digit touches goes whole: its corners may be round.
+    clear = [n for n in around if _is_clear(labels[places[n - 1]] == n)]
+    if clear:
+        edge = ndimage.maximum_filter(np.isin(labels, clear), 3)
+        gone = edge & ((labels == 0) | np.isin(labels, clear))
+        return _without_rules(np.where(gone, np.float32(0), ink))
+    walls = _walls(mask, rows)
+    columns, _ = _rules(mask.T) if n_rows > 1 and not walls else ([], 0)
     if len(columns) < max(2, 0.5 * len(rows) * W / H):
         columns = []
     ink, ruled = ink.copy(), np.zeros(ink.shape, bool)
@@ -298,6 +388,8 @@ def _without_rules(ink: Grey) -> Grey:
         _erase(ink, ruled, rule)
     for rule in columns:
         _erase(ink.T, ruled.T, rule)
+    for height, rule in walls:
+        _erase(ink[height].T, ruled[height].T, rule)
     # What is left of a line has no ink beyond it.
     labels, count = ndimage.label(ink > 0.05, EIGHT)
     area = np.bincount(labels.ravel(), minlength=count + 1)
@@ -305,6 +397,57 @@ def _without_rules(ink: Grey) -> Grey:
     crumb = beyond < np.maximum(0.3 * area, 4)
     crumb[0] = False
     return np.where(crumb[labels], np.float32(0), ink)
+
+
+def _walls(mask: NDArray[np.uint8], rows: list[Rule]) -> list[tuple[slice, Rule]]:
+    """Return the upright sides of frames whose level sides are two rules.
+
+    Each is a range of rows, and a rule of the picture of those rows on its side. A wall
+    goes all the way from rule to rule, and beyond the first and the last there is
+    nothing left of the rules. So no 1 between two ruled lines is a wall.
+    """
+    if len(rows) < 2:
+        return []
+    W = mask.shape[1]
+    broad = ndimage.maximum_filter1d(mask, 3, axis=1)
+    found = []
+    for above, below in dict.fromkeys([*pairwise(rows), (rows[0], rows[-1])]):
+        height = int(below[0] - above[0])
+        if height < LEAST_BAND:
+            continue
+        slope = (above[1] + below[1]) / 2
+        band = _band(broad, above[0], slope, height)
+        filled = band.mean(axis=0)
+        edges = np.diff(filled > 0.97, prepend=False, append=False)
+        runs = np.flatnonzero(edges).reshape(-1, 2)
+        if len(runs) < 2:
+            continue
+        rules = band[[0, 1, 2, -3, -2, -1]].any(axis=0)
+        if rules[: runs[0, 0]].sum() + rules[runs[-1, 1] :].sum() > 0.02 * W:
+            continue
+        thickest = np.diff(runs[[0, -1]]).max() + 2
+        for left, right in runs:
+            # The edges of a wall are straight; those of a 1 hardly ever.
+            beside = filled[[max(left - 2, 0), min(right + 1, W - 1)]]
+            if right - left <= thickest and beside.max() < 0.5:
+                middle = (left + right - 1) / 2
+                top = int(above[0] + slope * middle)
+                first = max(top, 0)
+                at_first = middle - slope * (first - top)
+                wall = at_first, -slope, max(1, int(right - left) - 2)
+                found.append((slice(first, max(top + height + 1, 0)), wall))
+    return found
+
+
+def _band(mask: NDArray[np.uint8], row: float, slope: float, height: int) -> Mask:
+    """Return what is below a slanted line, turned so that the line is level."""
+    H, W = mask.shape
+    down, across = np.arange(height)[:, np.newaxis], np.arange(W)
+    x = np.round(across - slope * down).astype(int)
+    y = np.round(row + slope * across + down).astype(int)
+    inside = (x >= 0) & (x < W) & (y >= 0) & (y < H)
+    band: Mask = inside & (mask[np.clip(y, 0, H - 1), np.clip(x, 0, W - 1)] > 0)
+    return band
 
 
 def _rules(mask: NDArray[np.uint8]) -> tuple[list[Rule], int]:

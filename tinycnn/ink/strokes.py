@@ -50,6 +50,11 @@ class Strokes:
         One a stroke, in pixels.
     size : (int, int)
         Width and height of the canvas, in pixels.
+
+    Raises
+    ------
+    StrokesError
+        If something of it cannot be drawn, or would make a file that is refused.
     """
 
     points: tuple[NDArray[np.float64], ...]
@@ -57,18 +62,43 @@ class Strokes:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Refuse what cannot be drawn or kept."""
+        if len(self.points) > MOST_STROKES or sum(map(len, self.points)) > MOST_POINTS:
+            raise StrokesError(
+                f"has more than {MOST_STROKES:,} strokes or {MOST_POINTS:,} points; "
+                "split the drawing"
+            )
         if len(self.pen_widths) != len(self.points):
             raise StrokesError(
                 f"has {len(self.pen_widths)} pen widths for {len(self.points)} "
                 "strokes; give one number, or one for each"
             )
         for n, points in enumerate(self.points):
-            shape = np.shape(points)
-            if len(shape) != 2 or shape[0] == 0 or shape[1] != 2:
-                raise StrokesError(f"stroke {n} has shape {shape}; give (P, 2), P >= 1")
-            if not np.isfinite(points).all():
-                raise StrokesError(f"stroke {n} has a point that is not finite")
+            shape, kind = np.shape(points), getattr(points, "dtype", None)
+            if len(shape) != 2 or shape[0] == 0 or shape[1] != 2 or kind != np.float64:
+                raise StrokesError(
+                    f"stroke {n} has shape {shape} and dtype {kind}; give (P, 2) of "
+                    "float64, P >= 1"
+                )
+            if not (np.abs(points) <= LARGEST_SIDE).all():  # so is none that is NaN
+                raise StrokesError(
+                    f"stroke {n} has a point beyond {LARGEST_SIDE} or none at all; "
+                    "scale the drawing"
+                )
+        for width in self.pen_widths:
+            if not _number(width) or not 0 < width <= WIDEST_PEN:
+                raise StrokesError(
+                    f"pen_width needs numbers above 0 and up to {WIDEST_PEN}, "
+                    f"not {width!r:.40}"
+                )
+        size = self.size
+        if len(size) != 2 or not all(
+            _number(n) and 1 <= n <= LARGEST_SIDE and n == int(n) for n in size
+        ):
+            raise StrokesError(
+                f"size needs [width, height] from 1 to {LARGEST_SIDE} pixels, "
+                f"not {list(size)!r:.40}; scale the drawing"
+            )
 
     def draw(self) -> NDArray[np.float32]:
         """Return the ink of the whole canvas, (H, W) in [0, 1]."""
@@ -156,8 +186,8 @@ def save_strokes(path: str | Path, strokes: Strokes) -> None:
     """
     document = {
         "strokes": [stroke.round(3).tolist() for stroke in strokes.points],
-        "pen_width": list(strokes.pen_widths),
-        "size": list(strokes.size),
+        "pen_width": [float(width) for width in strokes.pen_widths],
+        "size": [int(side) for side in strokes.size],
     }
     write_atomically(path, [json.dumps(document).encode() + b"\n"])
 
@@ -175,32 +205,20 @@ def _strokes(document: Any) -> Strokes:
     if not isinstance(document, dict) or not isinstance(document.get("strokes"), list):
         raise StrokesError('needs {"strokes": [[[x, y], ...], ...]}')
     points = tuple(_points(stroke, i) for i, stroke in enumerate(document["strokes"]))
-    if len(points) > MOST_STROKES or sum(map(len, points)) > MOST_POINTS:
-        raise StrokesError(
-            f"has more than {MOST_STROKES:,} strokes or {MOST_POINTS:,} points; split "
-            "the drawing"
-        )
     widths = document.get("pen_width")
     if widths is None:
         widths = PEN_WIDTH
     if not isinstance(widths, list):
         widths = [widths] * len(points)
-    for width in widths:
-        if not _number(width) or not 0 < width <= WIDEST_PEN:
-            raise StrokesError(
-                f"pen_width needs numbers above 0 and up to {WIDEST_PEN}, "
-                f"not {width!r:.40}"
-            )
     size = document.get("size")
-    if size is None:
-        size = _extent(points, widths)
-    pair = isinstance(size, list) and len(size) == 2 and all(map(_number, size))
-    if not pair or not all(1 <= n <= LARGEST_SIDE and n == int(n) for n in size):
-        raise StrokesError(
-            f"size needs [width, height] from 1 to {LARGEST_SIDE} pixels, "
-            f"not {size!r:.40}; scale the drawing"
-        )
-    return Strokes(points, tuple(map(float, widths)), (int(size[0]), int(size[1])))
+    if size is None:  # any will do until the widths are known to be numbers
+        checked = Strokes(points, tuple(widths), (1, 1))
+        size = _extent(points, checked.pen_widths)
+    if not isinstance(size, list):
+        size = [size]
+    checked = Strokes(points, tuple(widths), tuple(size))
+    width, height = map(int, checked.size)
+    return Strokes(points, tuple(map(float, widths)), (width, height))
 
 
 def _points(stroke: Any, index: int) -> NDArray[np.float64]:
@@ -223,12 +241,11 @@ def _points(stroke: Any, index: int) -> NDArray[np.float64]:
 
 
 def _number(value: Any) -> bool:
-    """Return whether JSON's value is a finite number; true and false are none."""
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) < math.inf  # isfinite does not take every integer
-    )
+    """Return whether a value is a finite number; true and false are none."""
+    if not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    size: Any = abs(value)  # isfinite does not take every integer
+    return not isinstance(value, bool) and bool(size < math.inf)
 
 
 def _extent(

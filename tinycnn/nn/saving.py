@@ -31,6 +31,7 @@ import io
 import json
 import math
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -286,6 +287,9 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[io.BufferedReader]:
     """Open a file, and name it in whatever is found wrong with it."""
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
+        raise TensorFileError(f"cannot use {path}: it is no regular file; name one")
     with Path(path).open("rb") as file:
         try:
             yield file

@@ -23,12 +23,13 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from tinycnn.ink.normalize import normalize, normalize_strokes
+from tinycnn.ink.paper import frames
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # what counts as ink when asking what touches
 DOTS = 12  # at least make a line of dots
-HOLLOW = 0.3  # of its box: a frame has no more ink
 SMALLEST = 8  # pixels; nobody writes a digit that is shorter
+MOST_DRAWN = 600  # pixels, the longer side of strokes that are looked at as a picture
 MOST_CUTS = 120  # of a component; what could be cut more often is no number
 EDGE = 2  # pixels of soft edge around what counts as ink
 EIGHT = np.ones((3, 3), bool)  # neighbours touch at corners, too
@@ -120,6 +121,8 @@ class Candidate:
         The longest side of its largest piece and the height of its lowest, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
+    comma : bool
+        Whether it lies at the foot of its line as no digit does.
     """
 
     start: int
@@ -129,6 +132,7 @@ class Candidate:
     largest: float
     lowest: float
     box: Box
+    comma: bool = False
 
 
 class PicturePage:
@@ -221,19 +225,11 @@ class PicturePage:
     def unframe(self) -> None:
         """Leave out what is drawn around digits: boxes of a form, rings.
 
-        A frame is hollow and has something in it that may be a digit.
+        They have ink on all four sides of something that may be a digit.
         """
-        if not self.pieces:
-            return
-        x0, y0, x1, y1 = np.array([piece.box for piece in self.pieces.values()]).T
-        longest = np.maximum(x1 - x0, y1 - y0)
-        for number, frame in list(self.pieces.items()):
-            left, top, right, bottom = frame.box
-            if frame.area < HOLLOW * (right - left) * (bottom - top):
-                inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
-                least = max(SMALLEST, 0.25 * frame.height)
-                if (inside & (longest > least)).any():
-                    del self.pieces[number]
+        boxes = {number: piece.box for number, piece in self.pieces.items()}
+        for number in frames(self.owner, boxes):
+            del self.pieces[number]
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two pieces are of one digit.
@@ -288,6 +284,7 @@ class StrokePage:
             length = float(np.hypot(*np.diff(points, axis=0).T).sum())
             box = x0, y0, x1, y1
             self.pieces[n] = Piece(box, pen * (length + pen), n)
+        self.pen = min(strokes.pen_widths, default=1.0)
 
     def image(self, pieces: Sequence[int]) -> Floats:
         """Return the 28×28 image of some strokes together."""
@@ -296,6 +293,43 @@ class StrokePage:
     def cut(self, pieces: Iterable[int]) -> bool:  # noqa: ARG002
         """Cut nothing: hardly anybody writes two digits without lifting the pen."""
         return False
+
+    def unframe(self) -> None:
+        """Leave out the strokes that are drawn around digits; see `PicturePage`.
+
+        Strokes that cross or touch go together, so that a rectangle may be four of
+        them, and the slash in a 0 is nothing in a ring. Of strokes that touch a ring
+        which is closed without them, the ring alone goes.
+        """
+        if len(self.pieces) < 2:
+            return
+        owner = self._drawn()
+        components, _ = ndimage.label(owner, EIGHT)
+        boxes = _boxes(components)
+        for number in frames(components, boxes):
+            mine = components == number
+            strokes = np.unique(owner[mine]).tolist()
+            rings = []
+            for stroke in strokes:
+                alone = np.where(mine & (owner != stroke), 0, components)
+                if number in frames(alone, _boxes(alone)):
+                    rings.append(stroke)
+            for stroke in rings or strokes:
+                self.pieces.pop(stroke - 1, None)
+
+    def _drawn(self) -> NDArray[np.int32]:
+        """Return which pixels of a small picture are of which stroke, counted from 1.
+
+        A pixel is a quarter of a pen width, or more.
+        """
+        x0, y0, x1, y1 = _around([piece.box for piece in self.pieces.values()])
+        step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
+        width, height = int((x1 - x0) / step), int((y1 - y0) / step)
+        owner = np.zeros((height + 3, width + 3), np.int32)
+        for n in self.pieces:
+            x, y = (1 + (_dense(self.points[n], step) - (x0, y0)) / step).astype(int).T
+            owner[y, x] = n + 1
+        return _spread(owner)
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two strokes are of one digit; see `PicturePage`."""
@@ -529,7 +563,36 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
                 break
             largest = max(page.pieces[n].longest for n in numbers)
             lowest = min(page.pieces[n].height for n in numbers)
-            yield Candidate(start, stop, numbers, wholes, largest, lowest, box)
+            comma = stop == start + 1 and _is_comma(page, line, start)
+            yield Candidate(start, stop, numbers, wholes, largest, lowest, box, comma)
+
+
+def _is_comma(page: Page, line: Line, k: int) -> bool:
+    """Return whether the k-th piece of a line is a comma or a point beside digits.
+
+    It is low and hangs from the middle of its neighbours or lower; a small digit that
+    is written there is broader, and stands on the line.
+    """
+    piece = page.pieces[line.pieces[k]]
+    if piece.height >= 0.5 * line.height:
+        return False
+    beside = []
+    for numbers in (line.pieces[:k][::-1], line.pieces[k + 1 :]):
+        pieces = (page.pieces[n] for n in numbers)
+        beside += [p for p in pieces if p.height >= 0.5 * line.height][:1]
+    if not beside:
+        return False
+    top = sum(p.box[1] for p in beside) / len(beside)
+    foot = sum(p.box[3] for p in beside) / len(beside)
+    slim = piece.box[2] - piece.box[0] < 0.5 * piece.height
+    hangs = piece.box[1] + piece.box[3] > 2 * (foot - 0.15 * (foot - top))
+    return piece.box[1] > (top + foot) / 2 and (slim or hangs)
+
+
+def _boxes(owner: NDArray[np.int32]) -> dict[int, Box]:
+    """Return the box around the pixels of each number."""
+    places = enumerate(ndimage.find_objects(owner), 1)
+    return {n: (p[1].start, p[0].start, p[1].stop, p[0].stop) for n, p in places if p}
 
 
 def _around(boxes: Sequence[Box]) -> Box:

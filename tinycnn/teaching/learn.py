@@ -113,11 +113,15 @@ def learn(
 
     Raises
     ------
+    ValueError
+        If there are no corrections.
     DivergedError
         If a loss is not finite.
     TensorFileError, OSError
         If the weights that ship cannot be read.
     """
+    if len(labels) == 0:
+        raise ValueError("there are no corrections to learn from")
     sample = load_mnist(SAMPLE_FOLDER)
     replay, replay_labels, *held = split_validation(
         sample.train_images, sample.train_labels
@@ -184,7 +188,6 @@ class _Pupil:
     images : uint8 array (N, 28, 28)
         Digits that are not replayed.
     labels : uint8 array (N,)
-        Scribbles.
     """
 
     def __init__(self, images: Images, labels: Labels) -> None:
@@ -241,7 +244,7 @@ class _Pupil:
         moved = fit_temperature(both, labels) / fit_temperature(was_both, labels)
         reader.joint_temperature = round(reader.joint_temperature * moved, 4)
         moved = self._best_threshold() / self.best_threshold
-        reader.threshold = round(reader.threshold * moved, 5)
+        reader.threshold = min(max(round(reader.threshold * moved, 5), 1e-5), 0.5)
 
     def facts(self, seed: int, corrections: int) -> dict[str, dict[str, str]]:
         """Return the metadata of both weights files."""

@@ -1,0 +1,526 @@
+"""Does the window keep its promises? Measured through real pointer and key events.
+
+``python -m benchmarks.window FOLDER [--only PART ...] [--limit N] [--seed 0]``
+
+Everything runs on a screen in memory (Xvfb); events come from the X server (XTEST).
+FOLDER holds ``strokes/crohme-train-numbers.jsonl.gz``, as `benchmarks.reading` has it.
+
+replay
+    Numbers are drawn in the window. The text it shows is held against what the `Reader`
+    makes of the strokes as saved, of the picture as saved, and against the truth.
+latency
+    Ten digits are on the sheet: from the release of the button after another stroke to
+    its boxes on the screen.
+heartbeat
+    Random strokes, undos, redos, erasings, clearings and changes of size; how late a
+    timer of 10 ms is, and by how much the window's memory grows after the first fifth
+    (before that, images grow to the largest window and the history fills).
+start
+    ``apps/draw.py`` is started with an empty kernel cache: until the window shows ink,
+    and until there is a box.
+scaling
+    The same numbers with Tk's scaling 1, 1.5 and 2.
+closing
+    ``apps/draw.py`` is closed while it draws, computes or compiles: its exit code, how
+    long it takes, what is on stderr, which processes are left.
+kills
+    The reading process is killed again and again; what is drawn must still be read.
+
+This file knows events, clocks and processes. How a digit is read it does not know.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import reading_sets, window_pilot
+from benchmarks.window_pilot import Hand, Stage, screen, until
+from tinycnn.arguments import Parser, existing_folder, fail, run_command, whole
+from tinycnn.ink.strokes import load_strokes
+from tinycnn.nn.threads import use_threads
+from tinycnn.reading.reader import Reader
+from tinycnn.training.handwriting import write
+from tinycnn.window.theme import THEMES
+
+DRAW = Path(__file__).parent.parent / "apps" / "draw.py"
+LARGER = 1.4  # than in `benchmarks.reading`: 84 to 168 units tall, for a pen of 14
+EDGE = 30  # units left free around what is drawn
+BEAT = 10  # milliseconds
+PACE = 2  # milliseconds between random actions
+HZ = 125  # movements a second, as a mouse sends them
+Figures = dict[str, Any]
+Places = NDArray[np.float64]
+
+
+class Place(NamedTuple):
+    """Where to measure, and how much."""
+
+    display: str
+    folder: Path
+    seed: int
+    limit: int | None
+
+
+def numbers(
+    at: Place, count: int, room: tuple[float, float]
+) -> Iterator[tuple[list[Places], str]]:
+    """Yield strokes and text of numbers, as large as suits the window's own pen.
+
+    What is too long for a room, in units, is drawn smaller.
+    """
+    for item in reading_sets.crohme_strokes(at.folder, at.seed, at.limit or count):
+        everything = np.concatenate(item.given.points)
+        low, high = everything.min(axis=0), everything.max(axis=0)
+        fits = (np.array(room) - 2 * EDGE) / np.maximum(high - low, 1)
+        scale = min(LARGER, *fits)
+        yield [(points - low) * scale + EDGE for points in item.given.points], item.text
+
+
+def drawn(stage: Stage, strokes: list[Places]) -> str:
+    """Draw strokes on an empty sheet and return what is read."""
+    stage.window.clear()
+    for points in strokes:
+        stage.draw(points.tolist(), 0, 0)
+    return stage.read()
+
+
+def replay(at: Place) -> Figures:
+    """Draw numbers; hold the text against that of what is saved."""
+    reader = Reader()
+    same_strokes = same_picture = right = count = 0
+    differing = []
+    with temporary() as scratch:
+        stage = Stage(at.display, scratch, "1400x860")
+        stage.start()
+        for strokes, truth in numbers(at, 120, (1340, 560)):
+            text = drawn(stage, strokes)
+            for name in ("drawing.json", "drawing.png"):
+                stage.window.save_path(scratch / name)
+            of_strokes = reader.read_strokes(load_strokes(scratch / "drawing.json"))
+            of_picture = reader.read_picture(scratch / "drawing.png")
+            count += 1
+            same_strokes += of_strokes.text == text
+            same_picture += of_picture.text == text
+            right += text == truth
+            if of_picture.text != text:
+                differing.append([truth, text, of_picture.text])
+        stage.close()
+    return {
+        "numbers": count,
+        "same_as_saved_strokes": same_strokes / count,
+        "same_as_saved_picture": same_picture / count,
+        "right": right / count,
+        "truth_window_picture": differing,
+    }
+
+
+def latency(at: Place) -> Figures:
+    """Time from the end of a stroke to its boxes, with ten digits on the sheet."""
+    rng = np.random.default_rng(at.seed)
+    took: list[float] = []
+    with temporary() as scratch:
+        stage = Stage(at.display, scratch, "1400x860")
+        stage.start()
+        shown = watch_boxes(stage)
+        for number in range(9):
+            for stroke in write(int(rng.integers(10)), rng):
+                timed_stroke(stage, stroke * 8, 40 + number * 120)
+        while len(took) < (at.limit or 200):
+            strokes = write(int(rng.integers(10)), rng)
+            for stroke in strokes:
+                begin = timed_stroke(stage, stroke * 8, 40 + 9 * 120)
+                until(stage.root, lambda: stage.session.is_settled)
+                took.append(1000 * (shown[-1] - begin))
+            for _ in strokes:
+                stage.window.undo()
+            stage.read()
+        stage.close()
+    return quantiles(took, "ms") | {"bar": "median 30, p99 80"}
+
+
+def watch_boxes(stage: Stage) -> list[float]:
+    """Return a list to which the time is added whenever boxes are on the screen."""
+    shown: list[float] = []
+    show = stage.window._show_reading
+
+    def watched() -> None:
+        show()
+        stage.root.update_idletasks()
+        stage.root.winfo_pointerx()  # asks the X server, which has drawn before
+        shown.append(time.perf_counter())
+
+    stage.window._show_reading = watched  # type: ignore[method-assign]
+    return shown
+
+
+def timed_stroke(stage: Stage, points: Places, x: float) -> float:
+    """Draw at the pace of a mouse; return when the button was released."""
+    first, *others = stage.on_screen(points.tolist(), x, 120)
+    stage.hand.move(*first)
+    stage.hand.press()
+    for place in others:
+        stage.hand.move(*place)
+        pause = time.perf_counter() + 1 / HZ
+        until(stage.root, lambda pause=pause: time.perf_counter() >= pause)
+    begin = time.perf_counter()
+    stage.hand.release()
+    until(stage.root, lambda: stage.sheet._down is None)
+    return begin
+
+
+def heartbeat(at: Place) -> Figures:
+    """Do random things and listen to a timer."""
+    count = at.limit or 10_000
+    chance = random.Random(at.seed)
+    late: list[float] = []
+    done = [0]
+    memory: list[int] = []
+    errors: list[str] = []
+    with temporary() as scratch:
+        stage = Stage(at.display, scratch)
+        stage.start()
+        root = stage.root
+        root.report_callback_exception = lambda *e: errors.append(repr(e))  # type: ignore[assignment]
+        due = [time.perf_counter() + BEAT / 1000]
+
+        def beat() -> None:
+            now = time.perf_counter()
+            late.append(1000 * (now - due[0]))
+            due[0] = now + BEAT / 1000
+            root.after(BEAT, beat)
+
+        def act() -> None:
+            random_action(stage, chance)
+            done[0] += 1
+            if done[0] == count // 5:
+                memory.append(resident())
+            root.after(PACE, act)
+
+        due[0] = time.perf_counter() + BEAT / 1000
+        root.after(BEAT, beat)
+        root.after(PACE, act)
+        until(root, lambda: done[0] >= count, 3600)
+        memory.append(resident())
+        stage.close()
+    return {
+        "actions": count,
+        **quantiles(late, "ms_late"),
+        "exceptions": errors[:3],
+        "memory_growth_mb": round((memory[1] - memory[0]) / 2**20, 1),
+        "bar": "p99.9 100, most 300, no exception, 10 MB",
+    }
+
+
+def random_action(stage: Stage, chance: random.Random) -> None:
+    """Do something that people do."""
+    kind = chance.random()
+    wide, high = stage.sheet.winfo_width(), stage.sheet.winfo_height()
+    left, top = stage.sheet.winfo_rootx(), stage.sheet.winfo_rooty()
+    x, y = chance.uniform(0, wide), chance.uniform(0, high)
+    hand = stage.hand
+    if kind < 0.8:
+        hand.move(left + x, top + y)
+        button = 3 if kind > 0.75 else 1
+        hand.press(button)
+        for _ in range(chance.randrange(1, 12)):
+            x, y = x + chance.gauss(0, 25), y + chance.gauss(0, 25)
+            hand.move(min(max(left + x, 0), 1430), min(max(top + y, 0), 890))
+        hand.release(button)
+    elif kind < 0.9:
+        hand.key("z", "Control_L")
+    elif kind < 0.93:
+        hand.key("z", "Control_L", "Shift_L")
+    elif kind < 0.97:
+        hand.key("Delete")
+    else:
+        wide, high = chance.randrange(640, 1400), chance.randrange(440, 860)
+        stage.root.geometry(f"{wide}x{high}")
+
+
+def start(at: Place) -> Figures:
+    """Start with an empty kernel cache; draw a 1 as soon as there is a sheet."""
+    inks, boxes = [], []
+    for _ in range(at.limit or 3):
+        with temporary() as scratch:
+            hand = Hand(at.display)
+            began = time.perf_counter()
+            with program(at.display, scratch, {"NUMBA_CACHE_DIR": str(scratch)}):
+                x, y = 720, 450  # wherever a window is opened, this is on its sheet
+                ink = rgb(THEMES["light"].ink)
+                while not hand.sees(ink, (300, 200, 1100, 600)):
+                    for event in (hand.press, hand.release):
+                        hand.move(x, y - 60)
+                        event()
+                    if time.perf_counter() - began > 30:
+                        raise TimeoutError("no ink")
+                inks.append(time.perf_counter() - began)
+                hand.move(x, y - 60)
+                hand.press()
+                for step in range(20):
+                    hand.move(x, y - 60 + 6 * step)
+                hand.release()
+                hand.move(5, 5)
+                while not hand.sees(rgb(THEMES["light"].sure), (300, 200, 1100, 600)):
+                    time.sleep(0.02)
+                    if time.perf_counter() - began > 300:
+                        raise TimeoutError("no box")
+                boxes.append(time.perf_counter() - began)
+            hand.close()
+    return {
+        "starts": len(inks),
+        "seconds_to_ink": [round(t, 2) for t in inks],
+        "seconds_to_boxes": [round(t, 1) for t in boxes],
+        "bar": "ink within 1.5",
+    }
+
+
+def scaling(at: Place) -> Figures:
+    """Draw the same numbers on screens of three densities."""
+    texts: list[list[str]] = []
+    for value in (1.0, 1.5, 2.0):
+        with temporary() as scratch:
+            zoom = value * 0.75
+            size = f"{round(1400 * zoom)}x{round(800 * zoom)}"
+            stage = Stage(at.display, scratch, size, value)
+            stage.start()
+            found = [
+                drawn(stage, strokes) for strokes, _ in numbers(at, 100, (1340, 500))
+            ]
+            texts.append(found)
+            stage.close()
+    together = list(zip(*texts, strict=True))
+    differing = [each for each in together if len(set(each)) > 1]
+    return {
+        "numbers": len(together),
+        "same_text": 1 - len(differing) / len(together),
+        "differing": differing,
+        "bar": 0.99,
+    }
+
+
+def closing(at: Place) -> Figures:
+    """Close the program at every moment of its life."""
+    chance = random.Random(at.seed)
+    slowest, problems = 0.0, []
+    count = at.limit or 50
+    with temporary() as scratch:
+        hand = Hand(at.display)
+        for number in range(count):
+            phase = ("compiling", "drawing", "computing")[number % 3]
+            home = scratch / str(number)
+            home.mkdir()
+            cache = {"NUMBA_CACHE_DIR": str(home)} if phase == "compiling" else {}
+            process = launch(at.display, home, cache)
+            until_seen(hand, process)
+            hand.move(500, 350)  # without a window manager, keys go to what is here
+            if phase == "compiling":
+                time.sleep(chance.uniform(0, 2.5))
+            else:
+                time.sleep(chance.uniform(1.5, 2.0))
+                scrawl(hand, chance)
+                if phase == "drawing":
+                    hand.press()
+                    hand.move(chance.uniform(400, 1000), chance.uniform(300, 600))
+            begin = time.perf_counter()
+            hand.key("q", "Control_L")
+            try:
+                _, err = process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                _, err = process.communicate()
+                err += "not closed within 10 s"
+            took = time.perf_counter() - begin
+            hand.release()
+            slowest = max(slowest, took)
+            left = of_session(process.pid, patience=1 - took)
+            if process.returncode or err or left or took > 1:
+                problems.append([number, phase, process.returncode, took, err, left])
+        hand.close()
+    return {
+        "closings": count,
+        "slowest_seconds": round(slowest, 2),
+        "problems": problems,
+        "bar": "exit 0 within 1 s, nothing on stderr, no process left",
+    }
+
+
+def kills(at: Place) -> Figures:
+    """Kill the reading process at random moments; then draw a 1."""
+    chance = random.Random(at.seed)
+    count, read_on, waits = at.limit or 20, 0, []
+    with temporary() as scratch:
+        stage = Stage(at.display, scratch)
+        stage.start()
+        for _ in range(count):
+            stage.window.clear()
+            pause = time.perf_counter() + chance.uniform(0, 2)
+            until(stage.root, lambda pause=pause: time.perf_counter() >= pause)
+            pid = stage.worker.pid
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+            stage.draw([(0, 8 * step) for step in range(12)])
+            waits.append(until(stage.root, lambda: stage.session.is_settled, 60))
+            read_on += stage.session.reading.text == "1"
+        starts = stage.worker.starts
+        stage.close()
+    return {
+        "kills": count,
+        "read_on": read_on,
+        "starts": starts,
+        "seconds_until_read": [round(min(waits), 1), round(max(waits), 1)],
+    }
+
+
+PARTS: dict[str, Callable[[Place], Figures]] = {
+    "replay": replay,
+    "latency": latency,
+    "heartbeat": heartbeat,
+    "start": start,
+    "scaling": scaling,
+    "closing": closing,
+    "kills": kills,
+}
+
+
+# --- processes ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[Path]:
+    """Yield a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def launch(display: str, home: Path, more: dict[str, str]) -> "subprocess.Popen[str]":
+    """Start the program in a session of its own, with folders of its own."""
+    folders = {f"XDG_{n}_HOME": str(home) for n in ("CONFIG", "STATE", "DATA")}
+    return subprocess.Popen(
+        [sys.executable, str(DRAW)],
+        env={**os.environ, "DISPLAY": display, **folders, **more},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@contextlib.contextmanager
+def program(display: str, home: Path, more: dict[str, str]) -> Iterator[None]:
+    """Start the program, and end it afterwards."""
+    process = launch(display, home, more)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def until_seen(hand: Hand, process: "subprocess.Popen[str]") -> None:
+    """Wait until the window is on the screen."""
+    while not hand.sees(rgb(THEMES["light"].paper), (700, 300, 760, 400)):
+        if process.poll() is not None:
+            raise RuntimeError(f"the window did not open: {process.communicate()[1]}")
+        time.sleep(0.01)
+
+
+def scrawl(hand: Hand, chance: random.Random) -> None:
+    """Draw a few strokes."""
+    for _ in range(4):
+        hand.move(chance.uniform(300, 900), chance.uniform(250, 400))
+        hand.press()
+        for _ in range(10):
+            hand.move(chance.uniform(300, 900), chance.uniform(250, 400))
+        hand.release()
+
+
+def of_session(session: int, patience: float) -> list[str]:
+    """Return the commands of a session's processes that do not go away."""
+    end = time.perf_counter() + max(patience, 0.05)
+    while True:
+        left = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == session and fields[0] != "Z":
+                    left.append((folder / "cmdline").read_text().replace("\0", " "))
+        if not left or time.perf_counter() > end:
+            return left
+        time.sleep(0.01)
+
+
+def resident() -> int:
+    """Return the bytes of memory that this process occupies."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Return the parts of a colour as ``#rrggbb``."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return red, green, blue
+
+
+def quantiles(values: list[float], unit: str) -> Figures:
+    """Return the median, the tail and the worst of many values."""
+    ordered = sorted(values)
+    return {
+        "count": len(ordered),
+        f"median_{unit}": round(statistics.median(ordered), 1),
+        f"p99_{unit}": round(ordered[int(0.99 * (len(ordered) - 1))], 1),
+        f"p999_{unit}": round(ordered[int(0.999 * (len(ordered) - 1))], 1),
+        f"most_{unit}": round(ordered[-1], 1),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print; 1 if it cannot be measured here."""
+    arguments = _parser().parse_args(argv)
+    reason = window_pilot.missing()
+    if reason:
+        fail(reason)
+    use_threads()
+    # One screen for all: Tk ends the process when a screen that it once used goes away.
+    with screen(2200, 1300) as display:
+        place = Place(display, arguments.folder, arguments.seed, arguments.limit)
+        results = {}
+        for name in arguments.only or PARTS:
+            try:
+                results[name] = PARTS[name](place)
+            except reading_sets.MissingError as error:
+                results[name] = {"skipped": str(error)}
+            if not arguments.json:
+                print(name)
+                for key, value in results[name].items():
+                    print(f"  {key}: {value}", flush=True)
+    if arguments.json:
+        print(json.dumps(results))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("benchmarks.window", "Measure what the window promises.")
+    add = parser.add_argument
+    add("folder", type=existing_folder, metavar="FOLDER", help="with strokes/ in it")
+    add("--only", action="append", choices=PARTS, help="measure this part (repeatable)")
+    add("--limit", type=whole(1, 1_000_000), metavar="N", help="of each part")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, metavar="N")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,501 @@
+"""Drawing, steps, readings and corrections, without a window."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinycnn.ink.strokes import MOST_STROKES, load_strokes, save_strokes
+from tinycnn.window.messages import Digit, Picture, Reading
+from tinycnn.window.session import MOST_STEPS, SPACING, STEADY, Session
+
+
+def draw(session, *places):
+    """Draw one stroke through places."""
+    assert session.pen_down(*places[0])
+    for place in places[1:]:
+        session.pen_move(*place)
+    return session.pen_up()
+
+
+def line(x0=10, y0=10, x1=60, y1=60, steps=10):
+    return [
+        (x0 + (x1 - x0) * k / steps, y0 + (y1 - y0) * k / steps)
+        for k in range(steps + 1)
+    ]
+
+
+def digit(label, box, confidence=0.99):
+    return Digit(label, confidence, box, ((label or 0, confidence),))
+
+
+def reading(*digits):
+    return Reading((digits,))
+
+
+def test_a_new_sheet_is_empty_and_has_nothing_to_undo():
+    session = Session((800, 600))
+    assert session.is_empty
+    assert session.is_settled
+    assert not session.can_undo
+    assert not session.can_redo
+    assert session.undo() == ""
+    assert session.redo() == ""
+    assert session.strokes().points == ()
+
+
+def test_a_stroke_goes_through_every_place_but_for_a_tremble():
+    places = [(10, 10), (40, 20), (70, 90), (20, 120), (25, 60)]
+    stroke = draw(Session(), *places)
+    for place in places:
+        distances = np.hypot(*(stroke.points - place).T)
+        assert distances.min() <= STEADY + 0.01, place
+    assert stroke.points[0].tolist() == [10, 10]
+    assert stroke.points[-1].tolist() == [25, 60]
+
+
+def test_the_stairs_of_a_slow_line_are_smoothed():
+    stairs = [(x, round(x / 3)) for x in range(0, 120, 2)]
+    x, y = draw(Session(), *stairs).points[3:-3].T
+    raw = np.array(stairs)[3:-3]
+    assert abs(y - x / 3).mean() < 0.7 * abs(raw[:, 1] - raw[:, 0] / 3).mean()
+
+
+def test_a_stroke_is_as_fine_as_it_is_smooth():
+    stroke = draw(Session(), (0, 0), (100, 0), (200, 80), (300, 300))
+    steps = np.hypot(*np.diff(stroke.points, axis=0).T)
+    assert steps.max() < 1.5 * SPACING
+
+
+def test_a_straight_row_of_places_stays_straight():
+    stroke = draw(Session(), *line(0, 0, 300, 150, steps=5))
+    x, y = stroke.points.T
+    assert abs(y - x / 2).max() < 0.01
+    assert (np.diff(x) > 0).all()
+
+
+def test_a_smooth_line_bends_where_a_polygon_would_have_a_corner():
+    circle = [
+        (100 + 50 * math.cos(k), 100 + 50 * math.sin(k)) for k in np.arange(0, 6, 0.5)
+    ]
+    points = draw(Session(), *circle).points[30:-30]
+    radius = np.hypot(*(points - 100).T)
+    assert np.ptp(radius) < 0.5  # that of the polygon is 1.6
+    assert abs(radius - 50).max() < STEADY + 0.5
+
+
+def test_what_is_certain_while_drawing_is_what_stays():
+    session = Session()
+    session.pen_down(0, 0)
+    places = [(20, 5), (40, 20), (45, 50), (20, 70), (0, 60)]
+    pieces = [session.pen_move(*place) for place in places]
+    stroke = session.pen_up()
+    certain = np.concatenate([piece for piece in pieces if len(piece)])
+    final = {tuple(point) for point in stroke.points.tolist()}
+    assert {tuple(point) for point in certain.tolist()} <= final
+
+
+def test_the_tail_leads_from_what_is_certain_to_the_pointer():
+    session = Session()
+    assert session.pen_tail() == []
+    session.pen_down(0, 0)
+    session.pen_move(20, 0)
+    piece = session.pen_move(40, 10)
+    tail = session.pen_tail()
+    assert tail[0] == tuple(piece[-1])
+    assert tail[-1] == (40, 10)
+
+
+def test_trembling_on_the_spot_adds_no_point():
+    session = Session()
+    session.pen_down(50, 50)
+    for _ in range(1000):
+        session.pen_move(51, 50)
+        session.pen_move(50, 51)
+    assert len(session.pen_up().points) <= 2
+
+
+def test_a_click_is_a_stroke_of_one_point():
+    assert draw(Session(), (5, 6)).points.tolist() == [[5, 6]]
+
+
+def test_a_pen_that_is_taken_back_was_never_down():
+    session = Session()
+    session.pen_down(5, 5)
+    assert session.pen_cancel() is not None
+    assert session.pen_cancel() is None
+    assert session.is_empty
+    assert not session.can_undo
+
+
+def test_a_click_that_is_taken_back_leaves_the_reading_as_new_as_it_was():
+    session = Session()
+    draw(session, *line())
+    session.answer(session.revision, reading(digit(1, (3, 3, 67, 67))))
+    session.pen_down(30, 30)
+    assert not session.is_settled
+    session.pen_cancel()
+    assert session.is_settled
+    session.pen_down(30, 30)
+    session.answer(session.revision, reading(digit(4, (3, 3, 67, 67))))
+    session.pen_cancel()
+    assert not session.is_settled
+
+
+def test_a_growing_stroke_can_be_read_already():
+    session = Session()
+    session.pen_down(0, 0)
+    session.pen_move(50, 0)
+    before = session.revision
+    session.pen_move(100, 0)
+    assert session.revision > before
+    (points,) = session.strokes().points
+    assert points[-1].tolist() == [100, 0]
+
+
+def test_the_brush_is_kept_with_its_stroke():
+    session = Session()
+    session.pen_width = 5
+    draw(session, *line())
+    session.pen_width = 25
+    draw(session, *line())
+    assert session.strokes().pen_widths == (5, 25)
+
+
+def test_saved_strokes_are_the_strokes_to_the_last_bit(tmp_path):
+    session = Session((640, 480))
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        draw(session, *(rng.uniform(0, 400, (20, 2)) / 3).tolist())
+    save_strokes(tmp_path / "a.json", session.strokes())
+    loaded, own = load_strokes(tmp_path / "a.json"), session.strokes()
+    assert loaded.size == own.size
+    assert loaded.pen_widths == own.pen_widths
+    for mine, theirs in zip(own.points, loaded.points, strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+def test_opened_strokes_are_saved_as_they_were():
+    first, second = Session((300, 200)), Session()
+    draw(first, *line())
+    second.put(first.strokes())
+    assert np.array_equal(second.strokes().points[0], first.strokes().points[0])
+    assert second.size == (300, 200)
+    assert second.undo() == "ink"
+    assert second.is_empty
+
+
+def test_steps_go_back_and_forth():
+    session = Session()
+    strokes = [draw(session, *line(x0=20 * k)) for k in range(3)]
+    assert session.undo() == "ink"
+    assert session.drawn.strokes == tuple(strokes[:2])
+    assert session.undo() == "ink"
+    assert session.redo() == "ink"
+    assert session.drawn.strokes == tuple(strokes[:2])
+    fresh = draw(session, *line(x0=300))
+    assert not session.can_redo
+    assert session.drawn.strokes == (*strokes[:2], fresh)
+
+
+def test_clear_is_a_step():
+    session = Session()
+    stroke = draw(session, *line())
+    assert session.clear()
+    assert session.is_empty
+    assert not session.clear()
+    session.undo()
+    assert session.drawn.strokes == (stroke,)
+
+
+def test_undo_while_the_pen_is_down_takes_that_stroke():
+    session = Session()
+    session.pen_down(0, 0)
+    session.pen_move(50, 50)
+    assert session.undo() == "ink"
+    assert session.is_empty
+
+
+def test_the_eraser_takes_whole_strokes_and_only_those_it_touches():
+    session = Session()
+    draw(session, *line(10, 100, 200, 100))
+    kept = draw(session, *line(10, 300, 200, 300))
+    assert not session.erase(100, 200, 110, 200, 9)
+    assert session.erase(100, 80, 100, 120, 9)
+    assert session.eraser_up()
+    assert session.drawn.strokes == (kept,)
+
+
+def test_a_fast_eraser_misses_nothing_on_its_way():
+    session = Session()
+    draw(session, *line(100, 0, 100, 400))
+    assert session.erase(0, 200, 500, 210, 5)
+
+
+def test_the_eraser_hits_between_two_distant_points():
+    session = Session()
+    session.put(Session().strokes())
+    draw(session, (0, 0), (300, 0))
+    assert session.erase(150, 10, 150, 10, 4)
+
+
+def test_one_sweep_of_the_eraser_is_one_step():
+    session = Session()
+    strokes = tuple(draw(session, *line(0, y, 100, y)) for y in (0, 50, 100))
+    for y in range(0, 110, 10):
+        session.erase(50, y, 50, y + 10, 5)
+    assert session.is_empty
+    session.eraser_up()
+    session.undo()
+    assert session.drawn.strokes == strokes
+
+
+def test_an_eraser_that_hit_nothing_is_no_step():
+    session = Session()
+    draw(session, *line())
+    session.erase(500, 500, 510, 500, 9)
+    assert not session.eraser_up()
+    session.undo()
+    assert not session.can_undo
+
+
+def test_history_has_an_end():
+    session = Session()
+    for k in range(MOST_STEPS + 50):
+        draw(session, (k, 10), (k, 30))
+    undone = 0
+    while session.undo():
+        undone += 1
+    assert undone == MOST_STEPS - 1
+
+
+def test_a_full_sheet_takes_no_more_strokes():
+    session = Session()
+    for k in range(MOST_STROKES):
+        assert session.pen_down(k, 5), k
+        session.pen_up()
+    assert not session.pen_down(1, 1)
+    session.clear()
+    assert session.pen_down(1, 1)
+
+
+def test_an_endless_stroke_can_still_be_saved_and_opened(tmp_path):
+    session = Session()
+    session.pen_down(0, 0)
+    for k in range(20_000):
+        session.pen_move(k * 7 % 900, k * 13 % 500)
+    session.pen_up()
+    save_strokes(tmp_path / "long.json", session.strokes())
+    assert len(load_strokes(tmp_path / "long.json").points) == 1
+
+
+def test_the_canvas_grows_and_never_shrinks():
+    session = Session((800, 600))
+    session.grow(900.2, 500)
+    assert session.size == (901, 600)
+
+
+def test_an_answer_is_taken_and_settles():
+    session = Session()
+    draw(session, *line())
+    assert not session.is_settled
+    found = reading(digit(1, (10, 10, 60, 60)))
+    assert session.answer(session.revision, found)
+    assert session.is_settled
+    assert session.reading == found
+
+
+def test_an_older_answer_never_replaces_a_newer_one():
+    session = Session()
+    draw(session, *line())
+    old = session.revision
+    draw(session, *line(x0=100))
+    new = reading(digit(1, (0, 0, 9, 9)), digit(2, (9, 9, 20, 20)))
+    assert session.answer(session.revision, new)
+    assert not session.answer(old, reading(digit(7, (0, 0, 9, 9))))
+    assert session.reading == new
+
+
+def test_while_ink_is_added_an_older_answer_is_better_than_none():
+    session = Session()
+    draw(session, *line())
+    old = session.revision
+    session.pen_down(0, 0)
+    session.pen_move(50, 50)
+    assert session.answer(old, reading(digit(1, (10, 10, 60, 60))))
+    assert not session.is_settled
+
+
+@pytest.mark.parametrize("how", ["undo", "clear", "erase", "redo"])
+def test_an_answer_about_ink_that_has_gone_is_not_taken(how):
+    session = Session()
+    draw(session, *line(0, 0, 100, 0))
+    draw(session, *line(0, 200, 100, 200))
+    if how == "redo":
+        session.clear()
+        session.undo()
+    old = session.revision
+    change = {
+        "undo": session.undo,
+        "redo": session.redo,
+        "clear": session.clear,
+        "erase": lambda: session.erase(50, 0, 50, 0, 5),
+    }[how]
+    assert change()
+    assert not session.answer(old, reading(digit(1, (0, 0, 100, 5))))
+
+
+def test_an_empty_sheet_has_no_prediction():
+    session = Session()
+    draw(session, *line())
+    session.answer(session.revision, reading(digit(1, (10, 10, 60, 60))))
+    session.undo()
+    assert session.reading.text == ""
+    assert session.is_settled
+    assert not session.answer(session.revision, reading(digit(1, (0, 0, 9, 9))))
+
+
+def test_erasing_one_digit_leaves_the_boxes_of_the_others():
+    session = Session()
+    draw(session, *line(0, 0, 50, 50))
+    draw(session, *line(200, 0, 250, 50))
+    far = digit(2, (193, 0, 257, 57))
+    session.answer(session.revision, reading(digit(1, (0, 0, 57, 57)), far))
+    session.erase(25, 25, 25, 25, 5)
+    assert session.reading.digits == (far,)
+
+
+def test_the_digit_under_a_point_is_the_smallest_one_there():
+    session = Session()
+    draw(session, *line())
+    inner, outer = digit(1, (20, 20, 40, 40)), digit(2, (0, 0, 100, 100))
+    session.answer(session.revision, reading(outer, inner))
+    assert session.digit_at(30, 30) == 1
+    assert session.digit_at(80, 80) == 0
+    assert session.digit_at(150, 30) is None
+
+
+def test_the_last_digit_is_that_of_the_last_stroke():
+    session = Session()
+    draw(session, *line(200, 0, 250, 50))
+    draw(session, *line(0, 0, 50, 50))
+    digits = reading(digit(1, (0, 0, 57, 57)), digit(2, (193, 0, 257, 57)))
+    assert session.last_digit() is None
+    session.answer(session.revision, digits)
+    assert session.last_digit() == 0
+    session.undo()
+    session.answer(session.revision, reading(digit(2, (193, 0, 257, 57))))
+    assert session.last_digit() == 0
+
+
+def corrected():
+    """Return a session with one digit that a person has corrected from 1 to 7."""
+    session = Session()
+    draw(session, *line())
+    session.answer(session.revision, reading(digit(1, (3, 3, 67, 67))))
+    session.correct(0, 7)
+    return session
+
+
+def test_a_correction_shows_at_once_and_is_a_step_of_its_own():
+    session = corrected()
+    assert session.reading.text == "7"
+    assert session.is_corrected(0)
+    assert session.is_settled
+    assert session.undo() == "correction"
+    assert session.reading.text == "1"
+    assert not session.is_corrected(0)
+    assert session.redo() == "correction"
+    assert session.reading.text == "7"
+
+
+def test_a_correction_stays_when_more_is_drawn_and_read():
+    session = corrected()
+    draw(session, *line(200, 0, 250, 50))
+    boxes = digit(1, (3, 3, 67, 67)), digit(2, (193, 0, 257, 57))
+    session.answer(session.revision, reading(*boxes))
+    assert session.reading.text == "72"
+
+
+def test_a_second_correction_replaces_the_first():
+    session = corrected()
+    session.correct(0, 4)
+    assert session.reading.text == "4"
+    assert len(session.drawn.corrections) == 1
+
+
+def test_a_corrected_digit_that_changes_is_read_anew():
+    session = corrected()
+    draw(session, *line(60, 10, 10, 60))
+    session.answer(session.revision, reading(digit(8, (3, 3, 67, 67))))
+    assert session.reading.text == "8"
+
+
+def test_an_erased_digit_takes_its_correction_along():
+    session = corrected()
+    session.erase(30, 30, 35, 35, 5)
+    session.eraser_up()
+    draw(session, *line())
+    session.answer(session.revision, reading(digit(1, (3, 3, 67, 67))))
+    assert session.reading.text == "1"
+
+
+def test_a_picture_is_shown_with_its_reading_and_put_away_by_drawing(tmp_path):
+    session = Session()
+    pixels = np.zeros((10, 20, 3), np.uint8)
+    picture = Picture(tmp_path / "a.png", pixels, (200, 100))
+    session.put_picture(picture, reading(digit(5, (0, 0, 50, 50))))
+    assert session.reading.text == "5"
+    assert session.drawing == tmp_path / "a.png"
+    assert session.extent() == (200, 100)
+    draw(session, *line())
+    assert session.drawn.picture is None
+    assert session.reading.text == ""
+    session.undo()
+    assert session.drawn.picture is picture
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("draw"), st.integers(0, 300), st.integers(0, 300), st.booleans()
+        ),
+        st.tuples(st.just("erase"), st.integers(0, 300), st.integers(0, 300)),
+        st.sampled_from([("undo",), ("redo",), ("clear",), ("answer",), ("correct",)]),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ACTIONS)
+def test_whatever_is_done_undoing_all_of_it_empties_the_sheet(actions):
+    session = Session((300, 300))
+    for action, *where in actions:
+        if action == "draw":
+            x, y, up = where
+            session.pen_down(x, y)
+            session.pen_move(x + 30, y + 40)
+            if up:
+                session.pen_up()
+        elif action == "erase":
+            session.erase(where[0], where[1], where[0] + 50, where[1], 8)
+        elif action == "answer":
+            boxes = [stroke.box for stroke in session.drawn.strokes]
+            found = [digit(n % 10, tuple(map(int, b))) for n, b in enumerate(boxes)]
+            session.answer(session.revision, Reading((tuple(found),)))
+        elif action == "correct":
+            if session.reading.digits:
+                session.correct(0, 9)
+        else:
+            getattr(session, action)()
+        assert len(session.strokes().points) >= len(session.drawn.strokes)
+    while session.undo():
+        pass
+    assert session.is_empty
+    assert session.reading.text == ""
+    while session.redo():
+        pass
+    assert not session.can_redo

@@ -1,0 +1,370 @@
+"""The process that reads: the newest drawing wins, and no death is the end.
+
+Most laws are held on the window's side alone, with a pipe whose other end is the test;
+the others start a real process, which takes a second or two.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tinycnn import models
+from tinycnn.ink.strokes import Strokes
+from tinycnn.window.messages import (
+    Annotate,
+    Answer,
+    Explain,
+    Explained,
+    Failed,
+    Hopeless,
+    Open,
+    Opened,
+    Read,
+    Reading,
+    Ready,
+    Reload,
+    Reloaded,
+    Saved,
+    Single,
+    Singled,
+    Weights,
+)
+from tinycnn.window.worker import Worker
+
+ONE = Strokes((np.array([[50.0, 20], [50, 80]]),), (10.0,), (100, 100))
+
+
+@pytest.fixture
+def pair():
+    """Return a worker that is ready, and the other end of its pipe."""
+    worker = Worker()
+    worker._connection, theirs = Pipe()
+    worker.is_ready = True
+    yield worker, theirs
+    theirs.close()
+    worker.close()
+
+
+def received(connection):
+    """Return all that has come through a pipe."""
+    found = []
+    while connection.poll():
+        found.append(connection.recv())
+    return found
+
+
+def test_only_one_question_is_with_the_process(pair):
+    worker, theirs = pair
+    worker.ask(Read(1, ONE))
+    worker.ask(Read(2, ONE))
+    assert [r.revision for r in received(theirs)] == [1]
+
+
+def test_of_the_drawings_that_wait_only_the_newest_is_read(pair):
+    worker, theirs = pair
+    for revision in range(1, 6):
+        worker.ask(Read(revision, ONE))
+    theirs.send(Answer(1, Reading()))
+    assert [reply.revision for reply in worker.poll()] == [1]
+    received_now = received(theirs)
+    assert [r.revision for r in received_now] == [1, 5]
+
+
+def test_a_drawing_is_read_before_anything_is_explained(pair):
+    worker, theirs = pair
+    worker.ask(Open(None))
+    worker.ask(Explain(1, ONE, 0))
+    worker.ask(Explain(2, ONE, 0))
+    worker.ask(Read(3, ONE))
+    theirs.send(Failed("no"))
+    worker.poll()
+    theirs.send(Answer(3, Reading()))
+    worker.poll()
+    asked = received(theirs)
+    assert [type(r) for r in asked] == [Open, Read, Explain]
+    assert asked[-1].revision == 2
+
+
+def test_corrections_and_files_are_never_dropped(pair):
+    worker, theirs = pair
+    for revision in range(3):
+        worker.ask(Single(revision, ONE, 0, 7))
+    for _ in range(3):
+        theirs.send(Failed("no"))
+        worker.poll()
+    assert [r.revision for r in received(theirs)] == [0, 1, 2]
+
+
+def test_nothing_is_sent_before_the_process_is_ready(pair):
+    worker, theirs = pair
+    worker.is_ready = False
+    worker.ask(Read(1, ONE))
+    assert received(theirs) == []
+    theirs.send(Ready())
+    worker.poll()
+    assert len(received(theirs)) == 1
+
+
+@pytest.fixture
+def deaths(monkeypatch):
+    """Return a worker whose processes are pipes, and a way to make one die."""
+    ends = []
+
+    def start(self):
+        self._connection, theirs = Pipe()
+        self._start_at = float("inf")
+        self.starts += 1
+        ends.append(theirs)
+
+    monkeypatch.setattr(Worker, "start", start)
+    worker = Worker()
+    worker.start()
+
+    def die(*, ready):
+        if ready:
+            ends[-1].send(Ready())
+            worker.poll()
+        asked = received(ends[-1])
+        ends[-1].close()
+        return asked, worker.poll()
+
+    yield worker, die
+    worker.close()
+
+
+def test_a_process_that_dies_is_started_again_with_its_question(deaths):
+    worker, die = deaths
+    worker.ask(Read(1, ONE))
+    asked, replies = die(ready=True)
+    assert len(asked) == 1
+    assert [type(reply) for reply in replies] == [Failed]
+    worker.poll()
+    assert worker.starts == 2
+    asked, _ = die(ready=True)
+    assert [r.revision for r in asked] == [1]
+
+
+def test_a_question_that_two_processes_died_over_is_given_up(deaths):
+    worker, die = deaths
+    worker.ask(Read(1, ONE))
+    die(ready=True)
+    worker.poll()
+    _, (reply,) = die(ready=True)
+    assert "twice" in reply.message
+    worker.poll()
+    asked, _ = die(ready=True)
+    assert asked == []
+
+
+def test_a_dead_process_is_not_asked_again_what_is_out_of_date(deaths):
+    worker, die = deaths
+    worker.ask(Read(1, ONE))
+    worker.is_ready = True
+    worker._send()
+    worker.ask(Read(2, ONE))  # the first is with the process, this one waits
+    die(ready=False)
+    worker.poll()
+    asked, _ = die(ready=True)
+    assert [r.revision for r in asked] == [2]
+
+
+def test_a_process_that_never_starts_is_tried_less_and_less_often(deaths, monkeypatch):
+    worker, die = deaths
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("tinycnn.window.worker.time", clock)
+    starts = []
+    for _ in range(600):
+        before = worker.starts
+        if worker._connection is not None:
+            die(ready=False)
+        worker.poll()
+        starts += [now[0]] * (worker.starts - before)
+        now[0] += 0.1
+    pauses = np.diff(starts)
+    assert 5 < len(starts) < 20
+    assert pauses[-1] > 5
+
+
+# --- with a real process -----------------------------------------------------------
+
+
+def wait_for(worker, kind, patience=20.0):
+    """Return the next reply of a kind."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        for reply in worker.poll():
+            if isinstance(reply, kind):
+                return reply
+        time.sleep(0.002)
+    raise AssertionError(f"no {kind}")
+
+
+@pytest.fixture(scope="module")
+def real():
+    worker = Worker()
+    worker.start()
+    wait_for(worker, Ready)
+    yield worker
+    worker.close()
+
+
+def test_it_reads(real):
+    real.ask(Read(7, ONE))
+    answer = wait_for(real, Answer)
+    assert answer.revision == 7
+    assert answer.reading.text == "1"
+
+
+def test_it_explains_what_it_read(real):
+    real.ask(Explain(8, ONE, 0))
+    explained = wait_for(real, Explained)
+    assert explained.explanation.digit == 1
+    real.ask(Read(8, ONE))
+    (digit,) = wait_for(real, Answer).reading.digits
+    assert explained.explanation.top == digit.top
+
+
+def test_it_gives_a_digits_own_ink(real):
+    both = Strokes((*ONE.points, ONE.points[0] + [100, 0]), (10.0, 10.0), (300, 100))
+    real.ask(Single(9, both, 1, 7))
+    single = wait_for(real, Singled)
+    assert single.name == 7
+    assert single.image.shape == (28, 28)
+    assert len(single.strokes.points) == 1
+    assert np.array_equal(single.strokes.points[0], both.points[1])
+
+
+def test_it_opens_a_picture_and_writes_a_copy_with_boxes(real, tmp_path):
+    from PIL import Image
+
+    grey = np.rint(255 * (1 - ONE.draw())).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "one.png")
+    real.ask(Open(tmp_path / "one.png"))
+    opened = wait_for(real, Opened)
+    assert opened.reading.text == "1"
+    assert opened.picture.pixels.shape == (100, 100, 3)
+    for drawing in (tmp_path / "one.png", ONE):
+        copy = tmp_path / f"copy{isinstance(drawing, Strokes)}.png"
+        real.ask(Annotate(drawing, opened.reading, copy))
+        assert wait_for(real, Saved).path == copy
+        with Image.open(copy) as image:
+            assert image.mode == "RGB"
+
+
+def test_what_goes_wrong_is_one_sentence_and_it_goes_on(real, tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    real.ask(Open(tmp_path / "bad.png"))
+    assert "bad.png" in wait_for(real, Failed).message
+    real.ask(Explain(10, ONE, 5))  # there is no sixth digit
+    failed = wait_for(real, Failed)
+    assert "IndexError" in failed.details
+    real.ask(Read(11, ONE))
+    assert wait_for(real, Answer).reading.text == "1"
+
+
+def test_it_takes_other_weights(real, tmp_path):
+    real.ask(Reload(Weights(models.SHIPPED, models.JUDGE)))
+    wait_for(real, Reloaded)
+    (tmp_path / "bad").write_bytes(b"no weights")
+    real.ask(Reload(Weights(tmp_path / "bad")))
+    assert "bad" in wait_for(real, Failed).message
+    real.ask(Read(12, ONE))
+    assert wait_for(real, Answer).reading.text == "1"
+
+
+def test_a_killed_process_comes_back_and_reads_on(real):
+    for revision in range(20, 22):
+        os.kill(real.pid, signal.SIGKILL)
+        real.ask(Read(revision, ONE))
+        assert wait_for(real, Answer).revision == revision
+
+
+def test_damaged_weights_are_hopeless_and_said(tmp_path):
+    (tmp_path / "bad").write_bytes(b"no weights")
+    worker = Worker(Weights(tmp_path / "bad"))
+    worker.start()
+    try:
+        assert "bad" in wait_for(worker, Hopeless).message
+    finally:
+        worker.close()
+
+
+def test_damaged_learnt_weights_fall_back_on_those_that_ship(tmp_path):
+    (tmp_path / "bad").write_bytes(b"no weights")
+    worker = Worker(Weights(tmp_path / "bad"), fallback=True)
+    worker.start()
+    try:
+        assert wait_for(worker, Ready).note
+        worker.ask(Read(1, ONE))
+        assert wait_for(worker, Answer).reading.text == "1"
+    finally:
+        worker.close()
+
+
+START = """
+import os, sys, time
+from tinycnn.window.worker import Worker
+if __name__ == "__main__":
+    worker = Worker()
+    worker.start()
+    print(worker.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_no_process_is_left_when_the_window_is_killed(tmp_path):
+    (tmp_path / "start.py").write_text(START)
+    window = subprocess.Popen(
+        [sys.executable, str(tmp_path / "start.py")], stdout=subprocess.PIPE, text=True
+    )
+    pid = int(window.stdout.readline())
+    time.sleep(0.5)
+    assert is_alive(pid)
+    window.kill()
+    window.wait()
+    window.stdout.close()
+    end = time.monotonic() + 5
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not is_alive(pid)
+
+
+def test_closing_takes_no_time_even_while_it_starts():
+    worker = Worker()
+    worker.start()
+    begin = time.monotonic()
+    worker.close()
+    assert time.monotonic() - begin < 0.5
+    assert worker.pid is None
+
+
+def test_the_windows_own_process_loads_nothing_that_compiles():
+    pytest.importorskip("tkinter")
+    code = (
+        "import sys, tinycnn.window.worker, tinycnn.window.session,"
+        " tinycnn.window.view, tinycnn.window.app\n"
+        "print(*sys.modules)"
+    )
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    packages = {name.partition(".")[0] for name in modules}
+    assert not packages & {"numba", "llvmlite", "scipy"}
+    assert "tinycnn.nn" not in modules

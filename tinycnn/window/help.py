@@ -1,0 +1,78 @@
+"""What can be done with keys and buttons, and the window that lists it.
+
+It knows names of keys. It does not know what an action does.
+"""
+
+import sys
+import tkinter as tk
+from collections.abc import Callable, Collection
+from tkinter import ttk
+from typing import NamedTuple
+
+MAC = sys.platform == "darwin"
+KEY, SHOWN = ("Command", "⌘") if MAC else ("Control", "Ctrl+")
+BY_HAND = (
+    ("Draw", "Left button, pen or finger"),
+    ("Erase strokes", "Right button"),
+    ("Correct a digit", "Click its box, press 0 to 9"),
+)
+BOXES = (
+    "A solid box: 95 % sure or more. Dashed: less. Dotted: less than 75 %.\n"
+    "Grey and dashed with a question mark: as large as a digit, but none."
+)
+
+
+class Shortcut(NamedTuple):
+    """A key and what it does."""
+
+    keys: str  # as people read it
+    events: tuple[str, ...]  # as Tk knows it
+    does: str
+    action: Callable[[], None]
+
+
+def with_control(letter: str, does: str, action: Callable[[], None]) -> Shortcut:
+    """Return the shortcut of a letter and the key that commands have here."""
+    events = f"<{KEY}-{letter.lower()}>", f"<{KEY}-{letter.upper()}>"
+    return Shortcut(f"{SHOWN}{letter}", events, does, action)
+
+
+def show_help(
+    root: tk.Tk, shortcuts: Collection[Shortcut], ground: str, pixel: float
+) -> None:
+    """List what can be done, in a window of its own.
+
+    Parameters
+    ----------
+    root : tk.Tk
+    shortcuts : collection of Shortcut
+    ground : str
+        The colour behind everything.
+    pixel : float
+        Pixels of the screen a unit.
+    """
+
+    def px(units: float) -> int:
+        return max(round(units * pixel), 1)
+
+    window = tk.Toplevel(root)
+    window.title("Help")
+    window.transient(root)
+    window.resizable(False, False)
+    window.configure(background=ground)
+    frame = ttk.Frame(window)
+    frame.pack(padx=px(24), pady=px(20))
+    rows = [*BY_HAND, *((shortcut.does, shortcut.keys) for shortcut in shortcuts)]
+    for row, (does, keys) in enumerate(rows):
+        ttk.Label(frame, text=does).grid(row=row, column=0, sticky="w")
+        ttk.Label(frame, text=keys, style="Faint.TLabel").grid(
+            row=row, column=1, sticky="w", padx=(px(28), 0), pady=px(3)
+        )
+    ttk.Label(frame, text=BOXES, style="Faint.TLabel").grid(
+        row=len(rows), column=0, columnspan=2, sticky="w", pady=(px(14), 0)
+    )
+    x, y = root.winfo_rootx(), root.winfo_rooty()
+    window.geometry(f"+{x + px(60)}+{y + px(40)}")
+    for event in ("<Escape>", "<F1>"):
+        window.bind(event, lambda _: window.destroy())
+    window.focus_set()

@@ -1,0 +1,440 @@
+"""What the network sees of one digit, in a panel that folds away.
+
+It knows how numbers become little pictures, and widgets for them. It does not know how
+an explanation is made, nor which digit is to be explained.
+"""
+
+import tkinter as tk
+from collections.abc import Callable, Sequence
+from tkinter import ttk
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tinycnn.reading.explanation import Explanation, FeatureMaps, where_it_fires
+from tinycnn.window.canvas import put_pixels
+from tinycnn.window.session import Box
+from tinycnn.window.theme import Fonts, Theme
+
+WIDTH = 336  # units
+INNER = 300  # of them for pictures
+STEP = 66  # a step's picture
+HEAT = 124  # the occlusion map's side
+ROW = 17  # of a probability
+COLUMNS = {28: 8, 14: 8}  # maps a row, by their side; smaller ones stand closer
+MANY_COLUMNS = 16
+NOTHING = "Draw a digit: here you will see what the network makes of it."
+Pixels = NDArray[np.uint8]
+
+
+class Panel(ttk.Frame):
+    """The panel.
+
+    Parameters
+    ----------
+    parent : tk.Misc
+    fonts : Fonts
+    pixel : float
+        Pixels of the screen a unit.
+    marked : function
+        Called with the boxes, in units of the drawing, where a chosen feature fires.
+    """
+
+    def __init__(
+        self,
+        parent: tk.Misc,
+        fonts: Fonts,
+        pixel: float,
+        marked: Callable[[Sequence[Box]], None],
+    ) -> None:
+        super().__init__(parent, width=round(WIDTH * pixel))
+        self._fonts, self._pixel, self._marked = fonts, pixel, marked
+        self._theme: Theme
+        self._explanation: Explanation | None = None
+        self._chosen: tuple[int, int] | None = None  # layer and feature
+        self._photos: dict[tk.Misc, tk.PhotoImage] = {}
+        self.pack_propagate(False)
+
+        head = ttk.Frame(self)
+        head.pack(fill="x", padx=self._px(14), pady=(self._px(12), self._px(4)))
+        ttk.Label(head, text="What the network sees", style="Strong.TLabel").pack(
+            anchor="w"
+        )
+        self._subject = ttk.Label(head, text="", style="Faint.TLabel")
+        self._subject.pack(anchor="w")
+        self._scroller = tk.Canvas(self, highlightthickness=0, borderwidth=0)
+        bar = ttk.Scrollbar(self, command=self._scroller.yview)
+        self._scroller.configure(yscrollcommand=bar.set)
+        bar.pack(side="right", fill="y")
+        self._scroller.pack(fill="both", expand=True)
+        self._inner = ttk.Frame(self._scroller)
+        self._scroller.create_window(
+            self._px(14), 0, anchor="nw", window=self._inner, width=self._px(INNER)
+        )
+        self._inner.bind("<Configure>", self._on_grown)
+
+        self._bars = self._section("How sure it is of each digit", self._canvas())
+        self._steps = self._section("From your ink to 28 × 28", self._canvas())
+        self._heat = self._section("What the answer rests on", self._canvas())
+        self._layers = ttk.Frame(self._inner)
+        self._section("Feature maps of the convolutions", self._layers)
+        self._maps: list[tk.Canvas] = []
+        self._kernel = self._canvas(self._layers)
+        for widget in (self, self._scroller, self._inner):
+            self._bind_wheel(widget)
+        self.show(None)
+
+    # --- structure -----------------------------------------------------------------
+
+    def _px(self, units: float) -> int:
+        return max(round(units * self._pixel), 1)
+
+    def _canvas(self, parent: tk.Misc | None = None) -> tk.Canvas:
+        canvas = tk.Canvas(
+            parent or self._inner,
+            width=self._px(INNER),
+            height=1,
+            highlightthickness=0,
+            borderwidth=0,
+        )
+        self._bind_wheel(canvas)
+        return canvas
+
+    def _section(self, title: str, content: Any) -> Any:
+        """Put a heading over a widget; a click on it folds the widget away."""
+        heading = ttk.Button(self._inner, style="Fold.TButton", takefocus=False)
+
+        def fold(*, away: bool) -> None:
+            heading.configure(text=f"{'▸' if away else '▾'}  {title}")
+            if away:
+                content.pack_forget()
+            else:
+                content.pack(after=heading, anchor="w", pady=(0, self._px(10)))
+
+        heading.configure(command=lambda: fold(away=bool(content.winfo_manager())))
+        heading.pack(fill="x")
+        self._bind_wheel(heading)
+        fold(away=False)
+        return content
+
+    def _bind_wheel(self, widget: tk.Misc) -> None:
+        widget.bind("<MouseWheel>", lambda e: self._scroll(-1 if e.delta > 0 else 1))
+        widget.bind("<Button-4>", lambda _: self._scroll(-1))
+        widget.bind("<Button-5>", lambda _: self._scroll(1))
+
+    def _scroll(self, by: int) -> None:
+        if self._scroller.yview() != (0.0, 1.0):
+            self._scroller.yview_scroll(2 * by, "units")
+
+    def _on_grown(self, _: object) -> None:
+        self._scroller.configure(scrollregion=self._scroller.bbox("all"))
+
+    # --- what is shown -------------------------------------------------------------
+
+    def set_theme(self, theme: Theme) -> None:
+        """Take other colours."""
+        self._theme = theme
+        self._scroller.configure(background=theme.ground)
+        for canvas in (self._bars, self._steps, self._heat, self._kernel, *self._maps):
+            canvas.configure(background=theme.ground)
+        self.show(self._explanation, self._subject.cget("text"))
+
+    def show(self, explanation: Explanation | None, subject: str = NOTHING) -> None:
+        """Show what the networks saw, or that there is nothing to be seen."""
+        self._explanation = explanation
+        self._subject.configure(text=subject)
+        if explanation is None:
+            self._scroller.pack_forget()
+            self._mark()
+            return
+        self._scroller.pack(fill="both", expand=True)
+        self._show_bars(explanation)
+        self._show_steps(explanation)
+        self._show_heat(explanation)
+        self._show_maps(explanation)
+        self._show_kernel()
+
+    def set_subject(self, subject: str) -> None:
+        """Say of which digit this is."""
+        self._subject.configure(text=subject)
+
+    def _show_bars(self, explanation: Explanation) -> None:
+        canvas, theme = self._bars, self._theme
+        canvas.delete("all")
+        canvas.configure(height=self._px(10 * ROW + 4))
+        top = dict(explanation.top)
+        left, right = self._px(22), self._px(INNER - 68)
+        for digit, share in enumerate(explanation.probabilities.tolist()):
+            y = self._px(digit * ROW + ROW / 2 + 2)
+            first = digit == explanation.top[0][0]
+            colour = theme.text if digit in top else theme.faint
+            font = self._fonts.title if first else self._fonts.plain
+            canvas.create_text(self._px(6), y, text=digit, font=font, fill=colour)
+            half = self._px(4.5)
+            canvas.create_rectangle(
+                left, y - half, right, y + half, fill=theme.raised, width=0
+            )
+            if share >= 0.001:
+                end = left + max((right - left) * share, self._px(2))
+                colour_of_bar = theme.sure if first else theme.faint
+                canvas.create_rectangle(
+                    left, y - half, end, y + half, fill=colour_of_bar, width=0
+                )
+            if digit in top:
+                canvas.create_text(
+                    self._px(INNER - 2),
+                    y,
+                    anchor="e",
+                    text=f"{100 * share:.1f} %" if share >= 0.001 else "< 0.1 %",
+                    font=font,
+                    fill=colour,
+                )
+
+    def _show_steps(self, explanation: Explanation) -> None:
+        canvas, theme = self._steps, self._theme
+        canvas.delete("all")
+        side, count = self._px(STEP), len(explanation.steps)
+        between = (self._px(INNER) - count * side) // max(count - 1, 1)
+        pictures = []
+        for number, step in enumerate(explanation.steps):
+            x = number * (side + between)
+            pictures.append((self._ink(_fitted(step.picture, side)), x, 0))
+            canvas.create_text(
+                x + side / 2,
+                side + self._px(5),
+                anchor="n",
+                width=side + between - self._px(2),
+                justify="center",
+                text=step.title,
+                font=self._fonts.small,
+                fill=theme.faint,
+            )
+        self._show_pixels(canvas, pictures)
+        canvas.configure(height=(canvas.bbox("all") or (0, 0, 0, 1))[3] + self._px(2))
+
+    def _show_heat(self, explanation: Explanation) -> None:
+        canvas, theme = self._heat, self._theme
+        canvas.delete("all")
+        side = self._px(HEAT)
+        fall = explanation.occlusion
+        most = max(float(fall.max()), 1e-6)
+        heat = _fitted(np.clip(fall / max(most, 0.05), 0, 1), side)[..., None]
+        ink = _fitted(explanation.image, side)[..., None]
+        paper, hot, cold = map(self._rgb, (theme.paper, theme.doubtful, theme.faint))
+        # Ink is grey where the answer does without it, and glows where it does not.
+        colours = paper + ink * (cold + heat * (hot - cold) - paper)
+        colours += (1 - ink) * 0.35 * heat * (hot - paper)
+        rgb = np.rint(np.clip(colours, 0, 255)).astype(np.uint8)
+        self._show_pixels(canvas, [(rgb, 0, 0)])
+        answer, share = explanation.top[0]
+        text = (
+            f"A patch of ink is hidden, here and there. Where it glows, the {answer} "
+            f"loses up to {100 * min(most, share):.0f} of its {100 * share:.0f} %."
+        )
+        if most < 0.05:
+            text = "No patch of ink matters much: hide any one, the answer stays."
+        canvas.create_text(
+            side + self._px(14),
+            self._px(2),
+            anchor="nw",
+            width=self._px(INNER - HEAT - 16),
+            text=text,
+            font=self._fonts.plain,
+            fill=theme.faint,
+        )
+        canvas.configure(height=side)
+
+    def _show_maps(self, explanation: Explanation) -> None:
+        counts = [found.maps.shape[2] for found in explanation.feature_maps]
+        if self._chosen is not None:
+            layer, feature = self._chosen
+            if layer >= len(counts) or feature >= counts[layer]:
+                self._chosen = None  # other weights, another network
+        while len(self._maps) < len(explanation.feature_maps):
+            number = len(self._maps)
+            canvas = self._canvas(self._layers)
+            canvas.configure(background=self._theme.ground, cursor="hand2")
+            canvas.bind("<Button-1>", lambda e, n=number: self._on_map(n, e))  # type: ignore[misc]
+            self._maps.append(canvas)
+        self._kernel.pack_forget()
+        for canvas in self._maps:
+            canvas.pack_forget()
+        for number, found in enumerate(explanation.feature_maps):
+            self._show_layer(self._maps[number], number, found)
+            self._maps[number].pack(anchor="w", pady=(0, self._px(8)))
+        # The kernel is shown right under the maps of its layer.
+        below = self._chosen[0] if self._chosen is not None else -1
+        self._kernel.pack(anchor="w", after=self._maps[below])
+
+    def _show_layer(self, canvas: tk.Canvas, number: int, found: FeatureMaps) -> None:
+        theme = self._theme
+        canvas.delete("all")
+        OH, OW, F = found.maps.shape
+        KH, KW, C, _ = found.kernels.shape
+        title = f"{F} maps of {OH} × {OW}, by kernels of {KH} × {KW} × {C}"
+        canvas.create_text(
+            0, 0, anchor="nw", text=title, font=self._fonts.small, fill=theme.faint
+        )
+        top = self._fonts.small.metrics("linespace") + self._px(4)
+        cell, columns = self._cells(found)
+        most = max(float(found.maps.max()), 1e-6)
+        inner = cell - max(self._px(2), 1)
+        pictures = []
+        for feature in range(F):
+            row, column = divmod(feature, columns)
+            share = np.sqrt(np.clip(found.maps[..., feature] / most, 0, 1))
+            rgb = self._ink(_fitted(share, inner, smooth=False))
+            pictures.append((rgb, column * cell, top + row * cell))
+        self._show_pixels(canvas, pictures)
+        if self._chosen is not None and self._chosen[0] == number:
+            row, column = divmod(self._chosen[1], columns)
+            x, y = column * cell - 1, top + row * cell - 1
+            canvas.create_rectangle(
+                max(x, 1),
+                y,
+                x + inner + 1,
+                y + inner + 1,
+                outline=theme.fires,
+                width=self._px(2),
+            )
+        canvas.configure(height=top + -(-F // columns) * cell)
+
+    def _cells(self, found: FeatureMaps) -> tuple[int, int]:
+        """Return how broad a map with its margin is, and how many are in a row."""
+        columns = COLUMNS.get(found.maps.shape[0], MANY_COLUMNS)
+        if found.maps.shape[2] < columns:
+            columns = 8
+        return self._px(INNER) // columns, columns
+
+    def _on_map(self, number: int, event: "tk.Event[Any]") -> None:
+        if self._explanation is None:
+            return
+        found = self._explanation.feature_maps[number]
+        cell, columns = self._cells(found)
+        top = self._fonts.small.metrics("linespace") + self._px(4)
+        row, column = (event.y - top) // cell, event.x // cell
+        feature = row * columns + column
+        inside = event.y >= top and column < columns and feature < found.maps.shape[2]
+        if inside:
+            chosen = number, feature
+            self._chosen = None if chosen == self._chosen else chosen
+            self._show_maps(self._explanation)
+            self._show_kernel()
+
+    def _show_kernel(self) -> None:
+        """Show the kernel of the chosen map, and say where it fires."""
+        canvas, theme = self._kernel, self._theme
+        canvas.delete("all")
+        self._mark()
+        if self._explanation is None:
+            return
+        maps = self._explanation.feature_maps
+        if self._chosen is None:
+            text = "Click on a map: see its kernel, and where in your ink it fires."
+            pictures = []
+            y = 0
+        else:
+            layer, feature = self._chosen
+            kernels = maps[layer].kernels[..., feature]  # (KH, KW, C)
+            KH, KW, C = kernels.shape
+            columns = min(C, 8)
+            side = self._px(INNER / 2 if C == 1 else INNER / columns - 3)
+            side = min(side, self._px(60))
+            most = max(float(np.abs(kernels).max()), 1e-6)
+            pictures = [
+                (
+                    self._signed(_fitted(kernels[..., c] / most, side, smooth=False)),
+                    c % columns * (side + self._px(3)),
+                    c // columns * (side + self._px(3)),
+                )
+                for c in range(C)
+            ]
+            y = -(-C // columns) * (side + self._px(3)) + self._px(4)
+            peaks = where_it_fires(self._explanation, layer, feature)
+            where = "It fires nowhere in this digit."
+            if peaks:
+                where = (
+                    f"It fires most in the boxes on the sheet: {peaks[0].value:.2f}."
+                )
+            weights = f"kernel of {KH} × {KW}" if C == 1 else f"{C} kernels, one a map"
+            text = (
+                f"Map {feature + 1} of convolution {layer + 1}, {weights}: "
+                f"blue weights ask for ink, orange ones for none. {where}"
+            )
+        self._show_pixels(canvas, pictures)
+        canvas.create_text(
+            0,
+            y,
+            anchor="nw",
+            width=self._px(INNER),
+            text=text,
+            font=self._fonts.plain,
+            fill=theme.faint,
+        )
+        canvas.configure(height=(canvas.bbox("all") or (0, 0, 0, 1))[3] + self._px(8))
+
+    def _mark(self) -> None:
+        """Mark on the sheet where the chosen map fires."""
+        boxes: list[Box] = []
+        folded = not self.winfo_manager()
+        if not folded and self._explanation is not None and self._chosen is not None:
+            peaks = where_it_fires(self._explanation, *self._chosen)
+            boxes = [peak.ink_box for peak in peaks]
+        self._marked(boxes)
+
+    # --- pictures ------------------------------------------------------------------
+
+    def _show_pixels(
+        self, canvas: tk.Canvas, pictures: Sequence[tuple[Pixels, int, int]]
+    ) -> None:
+        """Show pictures in one image of Tk's, below all else on the canvas."""
+        if not pictures:
+            self._photos.pop(canvas, None)
+            return
+        width = max(x + rgb.shape[1] for rgb, x, _ in pictures)
+        height = max(y + rgb.shape[0] for rgb, _, y in pictures)
+        page = np.empty((height, width, 3), np.uint8)
+        page[:] = self._rgb(self._theme.ground)
+        for rgb, x, y in pictures:
+            page[y : y + rgb.shape[0], x : x + rgb.shape[1]] = rgb
+        photo = self._photos.get(canvas)
+        if photo is None or (photo.width(), photo.height()) != (width, height):
+            photo = tk.PhotoImage(master=canvas, width=width, height=height)
+            self._photos[canvas] = photo
+        put_pixels(photo, page, 0, 0)
+        canvas.tag_lower(canvas.create_image(0, 0, anchor="nw", image=photo))
+
+    def _rgb(self, colour: str) -> NDArray[np.float64]:
+        return np.array(self.winfo_rgb(colour)) / 257
+
+    def _ink(self, share: NDArray[np.float32]) -> Pixels:
+        """Return shares of ink, (H, W), in the colours of the paper."""
+        paper, ink = self._rgb(self._theme.paper), self._rgb(self._theme.ink)
+        mixed = paper + share[..., None] * (ink - paper)
+        return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+
+    def _signed(self, weight: NDArray[np.float32]) -> Pixels:
+        """Return weights in [-1, 1] as colours: blue above 0, orange below."""
+        paper = self._rgb(self._theme.paper)
+        above, below = self._rgb(self._theme.sure), self._rgb(self._theme.doubtful)
+        colour = np.where(weight[..., None] > 0, above, below)
+        mixed = paper + np.abs(weight)[..., None] * (colour - paper)
+        return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+
+
+def _fitted(
+    values: NDArray[np.float32], side: int, *, smooth: bool = True
+) -> NDArray[np.float32]:
+    """Return an array scaled into a square, its longer side filling it."""
+    H, W = values.shape
+    scale = side / max(H, W)
+    shape = max(round(W * scale), 1), max(round(H * scale), 1)
+    large = side < H or side < W
+    way = Image.Resampling.BOX if large and smooth else Image.Resampling.NEAREST
+    image = Image.fromarray(values.astype(np.float32)).resize(shape, way)
+    page = np.zeros((side, side), np.float32)
+    top, left = (side - shape[1]) // 2, (side - shape[0]) // 2
+    page[top : top + shape[1], left : left + shape[0]] = np.asarray(image)
+    return page
