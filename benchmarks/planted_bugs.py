@@ -786,6 +786,12 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "or True",
         ),
     ],
+    ("ink/paper.py", "ink/test_paper.py"): [
+        Fault(
+            "frames: a 0 with a speck in it", "ONE_INSIDE * (bottom", "0.1 * (bottom"
+        ),
+        Fault("frames: a side may be open", "> 0.02 * W:", "> 2 * W:"),
+    ],
     ("teaching/practice.py", "teaching/test_practice.py"): [
         Fault(
             "practice: a bad cut is no digit",

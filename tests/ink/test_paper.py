@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tinycnn.ink.paper import find_ink
+from tinycnn.ink.paper import find_ink, frames
 
 H, W = 90, 130
 
@@ -186,3 +186,124 @@ def test_pictures_of_any_shape_are_taken(shape):
 def test_the_same_picture_gives_the_same_ink():
     grey = rounded(shade() * (1 - 0.5 * draw_seven()))
     np.testing.assert_array_equal(find_ink(grey), find_ink(grey.copy()))
+
+
+# --- frames ------------------------------------------------------------------------
+
+
+def sevens(margin: int) -> np.ndarray:
+    """Return the ink of three 7s, 45 pixels high, with paper around them."""
+    seven = draw_seven()[20:70, 40:125]
+    return np.pad(np.hstack([seven] * 3), margin)
+
+
+def framed(ink: np.ndarray, thickness: int, beyond: int = 10) -> np.ndarray:
+    """Return ink with a frame along its border, and paper beyond."""
+    drawn = np.ones(ink.shape, np.float32)
+    inner = slice(thickness, -thickness)
+    drawn[inner, inner] = ink[inner, inner]
+    return np.pad(drawn, beyond)
+
+
+@pytest.mark.parametrize("thickness", [1, 3, 6])
+@pytest.mark.parametrize("margin", [8, 20])
+def test_a_close_frame_with_round_corners_goes_whole(thickness, margin):
+    true = sevens(margin + thickness)
+    frame = framed(np.zeros(true.shape, np.float32), thickness)
+    solid = ndimage.binary_fill_holes(frame)
+    y, x = np.mgrid[-5:6, -5:6]
+    solid = ndimage.binary_opening(solid, np.hypot(y, x) < 5.5)
+    ring = solid & ~ndimage.binary_erosion(solid, iterations=thickness)
+    true = np.pad(true, 10)
+    ink = find_ink(rounded(1 - np.maximum(true, ring)))
+    np.testing.assert_allclose(ink, true, atol=0.01)
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 3])
+def test_a_frame_that_digits_touch_goes_line_by_line(thickness):
+    true = sevens(12)[:-14]  # their feet are cut off by the lower side
+    drawn = framed(true, thickness)
+    true = np.pad(true, 10)
+    ink = find_ink(rounded(1 - drawn))
+    assert agreement(ink, true) > 0.8
+    assert ink[:, :25].max() < 0.3
+    assert ink[:, -25:].max() < 0.3
+
+
+def test_the_walls_between_cells_go_too():
+    cell = np.pad(sevens(0)[:, :85], 6)
+    cell[-6:] = cell[-7]  # each foot stands on the lower side
+    cells = framed(np.hstack([cell] * 4), 2, beyond=0)
+    for k in range(1, 4):
+        cells[:, k * cell.shape[1] - 1 : k * cell.shape[1] + 1] = 1
+    ink = find_ink(rounded(1 - np.pad(cells, 10)))
+    _, count = ndimage.label(ink > 0.2, np.ones((3, 3)))
+    assert count == 4
+    assert agreement(ink, np.pad(np.hstack([cell] * 4), 10)) > 0.85
+
+
+def test_ones_between_ruled_lines_are_no_walls():
+    """Nor are they where they reach from line to line, first and last."""
+    true = np.zeros((90, 300), np.float32)
+    for x in (30, 150, 266):
+        true[20:70, x : x + 4] = 1
+    lines = np.zeros(true.shape, np.float32)
+    lines[20:22] = lines[68:70] = 1
+    ink = find_ink(rounded(1 - np.maximum(true, lines)))
+    assert agreement(ink[24:66], true[24:66]) > 0.95
+
+
+def test_a_1_that_fills_a_frame_is_no_wall():
+    """A wall has straight edges, and is as thick as the outer ones."""
+    y, x = np.mgrid[0:70, 0:300]
+    slanted = np.abs(x - 150 - 0.06 * y) < 4
+    broad = np.abs(x - 220) < 5
+    true = (slanted | broad).astype(np.float32)
+    true[20:50, 60:64] = 1  # in the frame, so that there are other digits
+    ink = find_ink(rounded(1 - framed(true, 2)))[10:-10, 10:-10]
+    assert agreement(ink[4:-4, 4:-4], true[4:-4, 4:-4]) > 0.9
+
+
+def boxes_of(owner: np.ndarray) -> dict[int, tuple[int, int, int, int]]:
+    """Return the box around each number."""
+    return {
+        n: (x.start, y.start, x.stop, y.stop)
+        for n, (y, x) in enumerate(ndimage.find_objects(owner), 1)
+    }
+
+
+def around(height: int, *inside: tuple[int, int, int, int]) -> np.ndarray:
+    """Return a ring of a height that is number 1, and boxes in it that are 2, 3..."""
+    owner = np.zeros((height, 100), np.int32)
+    owner[:3] = owner[-3:] = owner[:, :3] = owner[:, -3:] = 1
+    for n, (x0, y0, x1, y1) in enumerate(inside, 2):
+        owner[y0:y1, x0:x1] = n
+    return owner
+
+
+@pytest.mark.parametrize(
+    ("inside", "is_frame"),
+    [
+        ([(20, 20, 24, 70)], True),
+        ([(20, 20, 24, 55)], False),  # a speck in a 0
+        ([(20, 20, 24, 55), (60, 20, 64, 55)], True),
+        ([(20, 20, 24, 40), (60, 20, 64, 40)], False),
+    ],
+)
+def test_a_frame_is_around_something_large_enough(inside, is_frame):
+    owner = around(100, *inside)
+    assert frames(owner, boxes_of(owner)) == [1] * is_frame
+
+
+def test_a_0_around_specks_is_no_frame_however_small():
+    owner = around(16, (20, 5, 22, 12), (60, 5, 62, 12))
+    assert frames(owner, boxes_of(owner)) == []
+
+
+@pytest.mark.parametrize(("gap", "is_frame"), [(0, True), (24, True), (70, False)])
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_frame_may_have_a_gap_and_no_side_may_be_open(gap, is_frame, turns):
+    owner = around(100, (20, 20, 24, 80), (70, 20, 74, 80))
+    owner[15 : 15 + gap, -3:] = 0
+    owner = np.rot90(owner, turns).copy()
+    assert frames(owner, boxes_of(owner)) == [1] * is_frame

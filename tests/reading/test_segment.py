@@ -506,6 +506,58 @@ def test_a_frame_around_digits_is_left_out_and_a_0_around_a_speck_is_not():
         assert len(page.pieces) == left
 
 
+def test_digits_on_an_underline_are_no_frame():
+    """It turns up at its ends, so that the box around them holds the others."""
+    joined = [(5, 52, 115, 55), (5, 5, 9, 55), (111, 5, 115, 55)]
+    page = PicturePage(bars(*joined, (40, 15, 44, 48), (70, 15, 74, 48)))
+    page.unframe()
+    assert len(page.pieces) == 3
+
+
+def ring(turns=1.0, width=160, height=80):
+    """Return a stroke round the middle of the canvas."""
+    angle = np.linspace(0, 2 * np.pi * turns, 60)
+    return np.stack([200 + width * np.cos(angle), 100 + height * np.sin(angle)], 1)
+
+
+ONES = [[(150, 70), (150, 130)], [(250, 70), (250, 130)]]
+CORNERS = [(60, 30), (340, 30), (340, 170), (60, 170), (60, 30)]
+SIDES = [[(x0 - 4, y0), (x1 + 4, y1)] for (x0, y0), (x1, y1) in pairwise(CORNERS)]
+
+
+@pytest.mark.parametrize(
+    "drawn", [[ring()], [ring(0.95)], [ring(1.1)], [CORNERS], SIDES]
+)
+def test_a_frame_of_strokes_around_digits_is_left_out(drawn):
+    page = stroke_page(*ONES, *drawn)
+    page.unframe()
+    assert sorted(page.pieces) == [0, 1]
+
+
+def test_a_stroke_that_touches_a_frame_stays_beside_those_in_it():
+    page = stroke_page(*ONES, ring(), [(200, 70), (200, 190)])
+    page.unframe()
+    assert sorted(page.pieces) == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        [],
+        [ring()],  # a 0
+        [ring(width=50), [(155, 170), (245, 30)]],  # a slash in it from side to side
+        [ring(width=50), [(200, 10), (200, 190)]],  # a 1 over it
+        [ring(width=50), [(195, 90), (205, 110)]],  # a dot in it
+        [ring(0.6), *ONES],  # the upper right is open
+        [[(60, 160), (340, 160)], *ONES],  # a line under a number
+    ],
+)
+def test_strokes_that_frame_nothing_stay(drawn):
+    page = stroke_page(*drawn)
+    page.unframe()
+    assert len(page.pieces) == len(drawn)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (6, 9)])
 def test_numbers_spread_as_by_the_filter_of_scipy(shape):
     owner = np.random.default_rng(0).integers(0, 9, shape).astype(np.int32)

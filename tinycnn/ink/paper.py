@@ -333,8 +333,7 @@ def _encloses(mine: Mask, x0: int, y0: int, x1: int, y1: int) -> bool:
         mine[:y0, x0:x1].any(axis=0),
         mine[y1:, x0:x1].any(axis=0),
     ]
-    shares = [float(side.mean()) for side in sides]
-    return min(shares) > 0.5 and sum(shares) > 4 * ENCLOSED
+    return sum(float(side.mean()) for side in sides) > 4 * ENCLOSED
 
 
 def _is_clear(frame: Mask) -> bool:
@@ -342,17 +341,17 @@ def _is_clear(frame: Mask) -> bool:
 
     A digit on one of its sides parts the paper in many rows, or in many columns.
     """
-    paper, _ = ndimage.label(~frame)
+    paper, count = ndimage.label(~frame)
     outside = {*paper[0], *paper[-1], *paper[:, 0], *paper[:, -1]}
-    deepest = 0.2 * len(frame)
-    for number, place in enumerate(ndimage.find_objects(paper), 1):
-        if number not in outside:
-            hole = ndimage.binary_fill_holes(paper[place] == number)
-            for rows in hole, hole.T:
-                edges = np.diff(rows, axis=1, prepend=False, append=False)
-                if (edges.sum(axis=1) > 2).sum() > deepest:
-                    return False
-    return True
+    holes = set(range(1, count + 1)) - outside
+    if len(holes) != 1:
+        return not holes  # cells, the loop of a 9, or what a 1 has divided
+    hole = ndimage.binary_fill_holes(paper == holes.pop())
+    parted = [
+        np.diff(rows, axis=1, prepend=False, append=False).sum(axis=1) > 2
+        for rows in (hole, hole.T)
+    ]
+    return max(int(rows.sum()) for rows in parted) <= 0.2 * len(frame)
 
 
 def _without_rules(ink: Grey) -> Grey:
@@ -373,16 +372,19 @@ def _without_rules(ink: Grey) -> Grey:
         n: (x.start, y.start, x.stop, y.stop) for n, (y, x) in enumerate(places, 1)
     }
     around = frames(labels, boxes)
-    # A frame that no digit touches goes whole: its corners may be round.
-    clear = [n for n in around if _is_clear(labels[places[n - 1]] == n)]
-    if clear:
-        edge = ndimage.maximum_filter(np.isin(labels, clear), 3)
-        gone = edge & ((labels == 0) | np.isin(labels, clear))
-        return _without_rules(np.where(gone, np.float32(0), ink))
-    walls = _walls(mask, rows)
-    columns, _ = _rules(mask.T) if n_rows > 1 and not walls else ([], 0)
+    columns, _ = _rules(mask.T) if n_rows > 1 else ([], 0)
     if len(columns) < max(2, 0.5 * len(rows) * W / H):
         columns = []
+    walls = [] if columns else _walls(mask, rows)
+    # A frame that no digit touches goes whole: its corners may be round. So does one
+    # that is not straight.
+    whole = [n for n in around if _is_clear(labels[places[n - 1]] == n)]
+    if not walls and not columns:
+        whole = around
+    if whole:
+        framing = np.isin(labels, whole)
+        gone = ndimage.maximum_filter(framing, 3) & (framing | (labels == 0))
+        return _without_rules(np.where(gone, np.float32(0), ink))
     ink, ruled = ink.copy(), np.zeros(ink.shape, bool)
     for rule in rows:
         _erase(ink, ruled, rule)
@@ -422,10 +424,11 @@ def _walls(mask: NDArray[np.uint8], rows: list[Rule]) -> list[tuple[slice, Rule]
         runs = np.flatnonzero(edges).reshape(-1, 2)
         if len(runs) < 2:
             continue
-        rules = band[[0, 1, 2, -3, -2, -1]].any(axis=0)
+        rules = np.concatenate([band[:3], band[-3:]]).max(axis=0)
         if rules[: runs[0, 0]].sum() + rules[runs[-1, 1] :].sum() > 0.02 * W:
             continue
-        thickest = np.diff(runs[[0, -1]]).max() + 2
+        breadths = runs[:, 1] - runs[:, 0]
+        thickest = 2 * max(breadths[0], breadths[-1])  # two cells, side by side
         for left, right in runs:
             # The edges of a wall are straight; those of a 1 hardly ever.
             beside = filled[[max(left - 2, 0), min(right + 1, W - 1)]]

@@ -228,9 +228,9 @@ class Reader:
         page: segment.Page
         if ink.strokes is None:
             page = segment.PicturePage(ink.values)
-            page.unframe()
         else:
             page = segment.StrokePage(_seen(ink.strokes))
+        page.unframe()
         scores: Scores = {}
         lines = self._scored(page, scores)
         doubtful = self._doubtful(page, lines, scores)

@@ -568,25 +568,26 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
 
 
 def _is_comma(page: Page, line: Line, k: int) -> bool:
-    """Return whether the k-th piece of a line is a comma or a point beside digits.
+    """Return whether the k-th piece of a line is of a comma or a point beside digits.
 
-    It is low and hangs from the middle of its neighbours or lower; a small digit that
-    is written there is broader, and stands on the line.
+    All that it was cut off is low, and hangs from the middle of its neighbours or
+    lower; a small digit that is written there is broader, and stands on the line.
     """
-    piece = page.pieces[line.pieces[k]]
-    if piece.height >= 0.5 * line.height:
+    own = page.pieces[line.pieces[k]].whole
+    pieces = [page.pieces[number] for number in line.pieces]
+    x0, y0, x1, y1 = _around([piece.box for piece in pieces if piece.whole == own])
+    if y1 - y0 >= 0.5 * line.height:
         return False
     beside = []
-    for numbers in (line.pieces[:k][::-1], line.pieces[k + 1 :]):
-        pieces = (page.pieces[n] for n in numbers)
-        beside += [p for p in pieces if p.height >= 0.5 * line.height][:1]
+    for others in (pieces[:k][::-1], pieces[k + 1 :]):
+        beside += [p for p in others if p.height >= 0.5 * line.height][:1]
     if not beside:
         return False
     top = sum(p.box[1] for p in beside) / len(beside)
     foot = sum(p.box[3] for p in beside) / len(beside)
-    slim = piece.box[2] - piece.box[0] < 0.5 * piece.height
-    hangs = piece.box[1] + piece.box[3] > 2 * (foot - 0.15 * (foot - top))
-    return piece.box[1] > (top + foot) / 2 and (slim or hangs)
+    slim = x1 - x0 < 0.5 * (y1 - y0)
+    hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top))
+    return y0 > (top + foot) / 2 and (slim or hangs)
 
 
 def _boxes(owner: NDArray[np.int32]) -> dict[int, Box]:

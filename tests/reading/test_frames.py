@@ -1,0 +1,101 @@
+"""The laws of what is drawn around a number: it is not read, and no digit goes with it.
+
+Digits are typical ones of the bundled sample, enlarged.
+"""
+
+import numpy as np
+import pytest
+
+from tinycnn.data import load_mnist
+from tinycnn.data.mnist import SAMPLE_FOLDER
+from tinycnn.ink.strokes import Strokes
+from tinycnn.reading.reader import Reader
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return Reader()
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Return the typical digit of each label, cut to its ink, 60 pixels high."""
+    sample = load_mnist(SAMPLE_FOLDER)
+    typical = []
+    for label in range(10):
+        images = sample.train_images[sample.train_labels == label] / np.float32(255)
+        far = np.square(images - images.mean(axis=0)).sum(axis=(1, 2))
+        image = images[far.argmin()]
+        y, x = np.nonzero(image > 0.3)
+        tight = image[y.min() : y.max() + 1, x.min() : x.max() + 1]
+        typical.append(np.pad(np.kron(tight, np.ones((3, 3))), ((0, 0), (6, 6))))
+    return typical
+
+
+def written(digits, text):
+    """Return a number, its digits on one line."""
+    chosen = [digits[int(label)] for label in text]
+    height = max(map(len, chosen))
+    return np.hstack([np.pad(d, ((height - len(d), 0), (0, 0))) for d in chosen])
+
+
+def framed(ink, thickness):
+    """Return ink with a frame along its border."""
+    drawn = np.ones(ink.shape)
+    inner = slice(thickness, -thickness)
+    drawn[inner, inner] = ink[inner, inner]
+    return drawn
+
+
+def read(reader, ink, beyond):
+    """Return what is read in dark ink on light paper."""
+    picture = np.rint(255 - 255 * np.pad(ink, beyond)).astype(np.uint8)
+    return reader.read_picture(picture).text
+
+
+@pytest.mark.parametrize("text", ["71", "7295", "20418306"])
+@pytest.mark.parametrize(("margin", "thickness"), [(6, 1), (6, 4), (15, 2), (30, 6)])
+@pytest.mark.parametrize("beyond", [3, 20, 100])
+def test_a_close_frame_is_not_read(reader, digits, text, margin, thickness, beyond):
+    ink = np.pad(written(digits, text), margin + thickness)
+    assert read(reader, framed(ink, thickness), beyond) == text
+
+
+@pytest.mark.parametrize("thickness", [1, 3])
+@pytest.mark.parametrize("beyond", [3, 20, 100])
+def test_the_cells_of_a_form_are_not_read(reader, digits, thickness, beyond):
+    number = np.pad(written(digits, "7295"), ((12, 12), (0, 0)))
+    ends = np.cumsum([digits[int(label)].shape[1] for label in "7295"])
+    cells = [
+        framed(np.pad(cell, ((0, 0), (12, 12))), thickness)
+        for cell in np.split(number, ends[:-1], axis=1)
+    ]
+    assert read(reader, np.hstack(cells), beyond) == "7295"
+
+
+@pytest.mark.parametrize("thickness", [1, 3])
+def test_digits_that_touch_their_frame_are_read(reader, digits, thickness):
+    ink = np.pad(written(digits, "24683"), ((16, 2), (12, 12)))
+    assert read(reader, framed(ink, thickness), 10) == "24683"
+
+
+def test_digits_that_a_bent_underline_joins_are_not_lost(reader, digits):
+    ink = np.pad(written(digits, "1805"), ((6, 20), (6, 6)))
+    x = np.arange(ink.shape[1])
+    middle = len(ink) - 12 - 56 * np.square(x / len(x) - 0.5)
+    ink[np.abs(np.arange(len(ink))[:, np.newaxis] - middle) < 1.5] = 1
+    assert len(read(reader, ink, 10)) == 4
+
+
+@pytest.mark.parametrize("ring", ["circle", "rectangle"])
+def test_a_ring_drawn_around_a_number_by_pen_is_not_read(reader, ring):
+    seven = np.array([[100.0, 60], [140, 60], [115, 130]])
+    one = np.array([[170.0, 60], [170, 130]])
+    turn = np.linspace(0, 2 * np.pi, 60)
+    around = np.stack([135 + 90 * np.cos(turn), 95 + 80 * np.sin(turn)], axis=1)
+    if ring == "rectangle":
+        corners = [(60, 20), (215, 20), (215, 170), (60, 170), (60, 20)]
+        around = np.array(corners, np.float64)
+    for strokes in ([around, seven, one], [seven, one, around]):
+        drawing = Strokes(tuple(strokes), (8.0,) * 3, (300, 200))
+        assert reader.read_strokes(drawing).text == "71"
