@@ -73,7 +73,7 @@ def refusing(name: str) -> Iterator[None]:
     name : str
         What the message begins with; shown escaped if it cannot be printed.
     """
-    shown = name if name.isprintable() else repr(name)
+    shown = name if name and name.isprintable() else repr(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

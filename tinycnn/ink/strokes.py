@@ -163,7 +163,7 @@ def load_strokes(path: str | Path) -> Strokes:
         Whatever is wrong with the file, in one sentence.
     """
     # A name that cannot be printed (a newline, undecodable bytes) is shown escaped.
-    name = str(path) if str(path).isprintable() else repr(str(path))
+    name = str(path) if str(path).isprintable() and str(path) else repr(str(path))
     try:
         return _strokes(_document(read_regular(path, LARGEST_FILE)))
     except (UnreadableError, StrokesError) as error:

@@ -153,20 +153,21 @@ class PicturePage:
     def __init__(self, values: Floats) -> None:
         if values.size == 0:
             values = np.zeros((1, 1), np.float32)
-        self.values = _dots_joined(values)
-        owner, count = ndimage.label(self.values >= INK, EIGHT)
-        areas = np.bincount(owner.ravel(), minlength=count + 1).tolist()
-        pieces = [
-            (n, Piece((x.start, y.start, x.stop, y.stop), areas[n], n))
-            for n, (y, x) in enumerate(ndimage.find_objects(owner), 1)
-        ]
+        pieces, owner, window = _components(values)
+        joined = _dots_joined(values, pieces, owner)
+        if joined is not None:
+            values = joined
+            pieces, owner, window = _components(values)
+        self.values = values
+        count = len(pieces)
         if count > MOST_WHOLES:
-            pieces.sort(key=lambda numbered: -numbered[1].longest)
-        self.pieces = dict(pieces[:MOST_WHOLES])
+            pieces.sort(key=lambda piece: -piece.longest)
+        self.pieces = {piece.whole: piece for piece in pieces[:MOST_WHOLES]}
         # The soft edge belongs to the ink beside it.
         for _ in range(EDGE):
-            owner = np.where(owner, owner, _spread(owner))
-        self.owner: NDArray[np.int32] = owner
+            inside = owner[window]
+            owner[window] = np.where(inside, inside, _spread(inside))
+        self.owner = owner
         self._next: int = count + 1
         self._crossed: dict[int, float] = {}
 
@@ -376,22 +377,47 @@ def _spread(owner: NDArray[np.int32]) -> NDArray[np.int32]:
     return broad
 
 
-def _dots_joined(values: Floats) -> Floats:
-    """Return the ink; if most of it is dots, with the lines that they stand for.
+def _components(
+    values: Floats,
+) -> tuple[list[Piece], NDArray[np.int32], tuple[slice, slice]]:
+    """Return the components of the ink, whose each pixel is, and where there is ink.
+
+    Paper is most of a picture, so only the window of it that holds all ink, with room
+    for its soft edge, is looked at.
+    """
+    ink = values >= INK
+    owner = np.zeros(values.shape, np.int32)
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if not len(rows):
+        return [], owner, np.s_[0:0, 0:0]
+    top, left = max(int(rows[0]) - EDGE, 0), max(int(columns[0]) - EDGE, 0)
+    window = np.s_[top : rows[-1] + 1 + EDGE, left : columns[-1] + 1 + EDGE]
+    owner[window], _ = ndimage.label(ink[window], EIGHT)
+    areas = np.bincount(owner[window].ravel()).tolist()
+    pieces = [
+        Piece((left + x.start, top + y.start, left + x.stop, top + y.stop), areas[n], n)
+        for n, (y, x) in enumerate(ndimage.find_objects(owner[window]), 1)
+    ]
+    return pieces, owner, window
+
+
+def _dots_joined(
+    values: Floats, pieces: Sequence[Piece], owner: NDArray[np.int32]
+) -> Floats | None:
+    """Return the ink with the lines that dots stand for; None if most is no dots.
 
     Dots are what a fast mouse leaves in a program that draws a disc at every event. The
     gaps between them are closed: dilation, then erosion by the same radius.
     """
-    owner, count = ndimage.label(values >= INK, EIGHT)
-    if count < DOTS:
-        return values
-    boxes = ndimage.find_objects(owner)
-    sizes = np.array([(y.stop - y.start, x.stop - x.start) for y, x in boxes])
-    areas = np.bincount(owner.ravel())[1:]
+    if len(pieces) < DOTS:
+        return None
+    boxes = np.array([piece.box for piece in pieces])
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    areas = np.array([piece.area for piece in pieces])
     size = float(np.median(sizes.max(axis=1)))
     solid = (areas > 0.6 * sizes.prod(axis=1)) & (sizes.max(axis=1) < 2 * size)
     if areas[solid].sum() < 0.5 * areas.sum():
-        return values
+        return None
     radius = 0.75 * size
     near = ndimage.distance_transform_edt(owner == 0) <= radius
     near[[0, -1]] = near[:, [0, -1]] = False  # the erosion begins at the border, too
