@@ -28,6 +28,8 @@ STEEPEST = 0.045  # a ruled line drops at most this much a pixel: 2.6 degrees
 LEAST_BAND = 24  # pixels between the level sides of a frame
 ENCLOSED = 0.85  # of the sides of what is in a frame have the frame beyond them
 LEAST_INSIDE = 8  # pixels; what is around less is no frame
+MOST_BOXES = 1_000  # the longest, that may be frames or in frames: a page has fewer
+MOST_RULES = 500  # a page has fewer; to erase more would take seconds
 ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: what is in it is larger
 
 
@@ -308,6 +310,9 @@ def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
     numbers, corners = list(boxes), np.array(list(boxes.values()), int)
     x0, y0, x1, y1 = corners.T
     longest = np.maximum(x1 - x0, y1 - y0)
+    if len(numbers) > MOST_BOXES:
+        kept = np.sort(np.argsort(-longest, kind="stable")[:MOST_BOXES])
+        return frames(owner, {numbers[k]: boxes[numbers[k]] for k in kept})
     found = []
     for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > LEAST_INSIDE):
         left, top, right, bottom = corners[at]
@@ -375,6 +380,8 @@ def _without_rules(ink: Grey) -> Grey:
     columns, _ = _rules(mask.T) if n_rows > 1 else ([], 0)
     if len(columns) < max(2, 0.5 * len(rows) * W / H):
         columns = []
+    if len(rows) + len(columns) > MOST_RULES:
+        return ink
     walls = [] if columns else _walls(mask, rows)
     # A frame that no digit touches goes whole: its corners may be round. So does one
     # that is not straight.
