@@ -22,7 +22,8 @@ from tinycnn.ink.strokes import Strokes
 from tinycnn.nn.saving import TensorFileError, load_weights, save_weights
 from tinycnn.reading import reader as module
 from tinycnn.reading import segment
-from tinycnn.reading.reader import Digit, Reader, Reading, joint_logits
+from tinycnn.reading.reader import Reader, joint_logits
+from tinycnn.reading.result import Digit, Reading
 from tinycnn.reading.segment import Candidate, Line
 
 

@@ -7,9 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.window_pilot import Hand
+from tinycnn.ink.strokes import Strokes, save_strokes
+from tinycnn.window.theme import THEMES
 
 DRAW = Path(__file__).parents[2] / "apps" / "draw.py"
 NO_TKINTER = """
@@ -85,6 +89,31 @@ def test_damaged_weights_end_it_with_one_sentence(display, tmp_path):
     process = started(tmp_path, "--weights", weights, display=display)
     assert "bad.safetensors" in sentence(process)
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("name", ["one.json", "one.png"])
+def test_a_file_on_the_command_line_is_opened_and_read(display, tmp_path, name):
+    one = Strokes((np.array([[150.0, 50], [150, 250]]),), (14.0,), (300, 300))
+    if name == "one.json":
+        save_strokes(tmp_path / name, one)
+    else:
+        grey = np.rint(255 * (1 - one.draw())).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / name)
+    hand = Hand(display)
+    process = started(tmp_path, str(tmp_path / name), display=display)
+    box = tuple(bytes.fromhex(THEMES["light"].sure[1:]))
+    end = time.monotonic() + 60
+    try:
+        while not hand.sees(box, (0, 0, 1440, 900)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "no box"
+            time.sleep(0.02)
+        process.terminate()
+        out, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        hand.close()
+    assert (out, err, process.returncode) == ("", "", 143)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinycnn.ink.strokes import MOST_STROKES, load_strokes, save_strokes
-from tinycnn.window.messages import Digit, Picture, Reading
+from tinycnn.reading.result import Digit, Reading
+from tinycnn.window.messages import Picture
 from tinycnn.window.session import MOST_STEPS, SPACING, STEADY, Session
 
 

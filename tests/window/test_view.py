@@ -16,10 +16,11 @@ from PIL import Image
 from benchmarks.window_pilot import Stage, settle, until
 from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading.reader import Reader
+from tinycnn.reading.result import Digit, Reading
 from tinycnn.window import view
 from tinycnn.window.corrections import Corrections
 from tinycnn.window.lessons import Outcome
-from tinycnn.window.messages import Answer, Digit, Failed, Reading
+from tinycnn.window.messages import Answer, Failed, Opened, Picture
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
 ONE = [(20, 0), (20, 20), (20, 40), (20, 60), (20, 80)]
@@ -298,6 +299,36 @@ def test_a_picture_is_opened_shown_and_put_away_by_drawing(pilot):
     assert pilot.read() == "7"
     pilot.key("z", "Control_L")
     assert pilot.number() == "1" or pilot.session.drawn.picture is not None
+
+
+def test_undo_brings_the_first_of_two_pasted_pictures_back(pilot, monkeypatch):
+    asked = []
+
+    def ask(request):
+        asked.append(request)
+        path = request.folder / f"{len(asked)}.png"
+        path.write_text("")
+        pixels = np.full((9, 9, 3), len(asked), np.uint8)
+        pilot.window._on_reply(Opened(Picture(path, pixels, (9, 9)), Reading()))
+
+    monkeypatch.setattr(pilot.worker, "ask", ask)
+    pilot.window.paste()
+    first = pilot.session.drawing
+    pilot.key("v", "Control_L")
+    assert pilot.session.drawing != first
+    pilot.key("z", "Control_L")
+    assert pilot.session.drawing == first
+    assert first.exists()
+
+
+def test_what_was_pasted_is_gone_with_the_window(display, tmp_path, monkeypatch):
+    stage = Stage(display, tmp_path)
+    asked = []
+    monkeypatch.setattr(stage.worker, "ask", asked.append)
+    stage.window.paste()
+    assert asked[0].folder.is_dir()
+    stage.close()
+    assert not asked[0].folder.exists()
 
 
 def test_what_cannot_be_opened_is_said(pilot):

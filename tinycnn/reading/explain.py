@@ -26,7 +26,8 @@ from tinycnn.reading.explanation import (
     ReceptiveField,
     Step,
 )
-from tinycnn.reading.reader import Digit, Found, Reader, Reading
+from tinycnn.reading.reader import Found, Reader
+from tinycnn.reading.result import Digit, Reading
 
 PATCH = 6  # pixels a side of the ink that is taken away; two widths of MNIST's pen
 STRIDE = 2  # pixels from patch to patch

@@ -10,7 +10,7 @@ It knows ink and trained networks. It does not know how they are trained, nor wi
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.saving import TensorFileError
 from tinycnn.reading import segment
+from tinycnn.reading.result import Digit, Reading
 
 SURE = 0.9  # a component that is this surely a digit is not cut
 MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
@@ -37,57 +38,6 @@ LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 LEAST = 1e-9  # probabilities are no smaller: their logarithm is finite
 Floats = NDArray[np.floating[Any]]
 Scores = dict[tuple[int, ...], tuple[Floats, float]]  # of candidates, by their pieces
-
-
-@dataclass(frozen=True)
-class Digit:
-    """One digit as it was read, or ink of a digit's size that is none.
-
-    Attributes
-    ----------
-    digit : int or None
-        0 to 9; None is refused.
-    confidence : float
-        The probability that it is a digit and this one, by its own ink alone. Of ink
-        that was cut, the rest counts, too: a doubtful digit among digits is read, a
-        likely one in a scribble is refused.
-    box : (int, int, int, int)
-        ``x0, y0, x1, y1``, half open, in pixels of the picture as a person sees it.
-    top : three of (int, float)
-        The likeliest digits and their probabilities. What these and the others lack to
-        1 is the probability that it is no digit.
-    """
-
-    digit: int | None
-    confidence: float
-    box: tuple[int, int, int, int]
-    top: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a picture says.
-
-    Attributes
-    ----------
-    lines : tuple of tuples of Digit
-        Top to bottom, left to right.
-    """
-
-    lines: tuple[tuple[Digit, ...], ...]
-
-    @property
-    def text(self) -> str:
-        """The digits, ``?`` for what was refused, a line a line."""
-        return "\n".join(
-            "".join("?" if d.digit is None else str(d.digit) for d in line)
-            for line in self.lines
-        )
-
-    @property
-    def digits(self) -> tuple[Digit, ...]:
-        """All digits in reading order."""
-        return tuple(digit for line in self.lines for digit in line)
 
 
 class Found(NamedTuple):

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinycnn.window.messages import Digit, Picture
+from tinycnn.reading.result import Digit
+from tinycnn.window.messages import Picture
 from tinycnn.window.paper import Area, Paper
 from tinycnn.window.session import Box, Session
 from tinycnn.window.theme import Fonts, Theme

@@ -22,7 +22,8 @@ from tinycnn.ink.strokes import (
     PEN_WIDTH,
     Strokes,
 )
-from tinycnn.window.messages import Digit, Drawing, Picture, Reading
+from tinycnn.reading.result import Digit, Reading
+from tinycnn.window.messages import Drawing, Picture
 
 Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]

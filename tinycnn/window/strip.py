@@ -8,8 +8,8 @@ import tkinter as tk
 from collections.abc import Callable, Collection
 from tkinter import ttk
 
+from tinycnn.reading.result import Digit, Reading
 from tinycnn.window.canvas import SURE
-from tinycnn.window.messages import Digit, Reading
 from tinycnn.window.theme import Fonts, Theme
 
 LARGE_LINES, LARGE_DIGITS = 2, 24  # in the largest type; more are shown smaller

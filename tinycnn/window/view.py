@@ -8,6 +8,7 @@ there is an answer. It knows no network and no way to read.
 import contextlib
 import io
 import logging
+import tempfile
 import time
 import tkinter as tk
 import traceback
@@ -38,6 +39,7 @@ from tinycnn.window.messages import (
     Hopeless,
     Open,
     Opened,
+    Paste,
     Read,
     Ready,
     Reload,
@@ -125,6 +127,8 @@ class Window:
         self._explained: tuple[int, int] | None = None  # revision and digit
         self._chosen: int | None = None  # of the digit to be corrected
         self._under: int | None = None  # of the digit under the pointer
+        # Of what was pasted: undoing a step may bring any of it back.
+        self._pasted: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
         root.report_callback_exception = self._on_exception
         self._shortcuts = self._make_shortcuts()
@@ -312,6 +316,8 @@ class Window:
         self.worker.close()
         if self._lesson is not None:
             self._lesson.close()
+        if self._pasted is not None:
+            self._pasted.cleanup()
         save_settings(self._settings_file, self.settings)
         self.root.destroy()
 
@@ -605,7 +611,9 @@ class Window:
 
     def paste(self) -> None:
         """Open the picture in the clipboard."""
-        self.worker.ask(Open(None))
+        if self._pasted is None:
+            self._pasted = tempfile.TemporaryDirectory(prefix="tinycnn-")
+        self.worker.ask(Paste(Path(self._pasted.name)))
         self._look_now()
 
     def save(self) -> None:
