@@ -291,6 +291,8 @@ def test_a_picture_is_opened_shown_and_put_away_by_drawing(pilot):
     pilot.until(lambda: pilot.session.drawn.picture is not None)
     assert pilot.number() == "1"
     assert pilot.window.sheet.itemcget("picture", "image")
+    for button in (pilot.window._undo, pilot.window._clear):
+        assert str(button.cget("state")) == "normal"
     copy = pilot.folder / "boxes.png"
     pilot.window.annotate(copy)
     pilot.until(copy.exists)
@@ -490,6 +492,19 @@ def test_a_failure_is_said_logged_and_not_fatal(pilot, caplog, monkeypatch):
     pilot.until(lambda: "no ink" in pilot.status())
     monkeypatch.undo()
     assert "the details" in caplog.text
+
+
+def test_an_answer_that_cannot_be_shown_does_not_end_the_reading(pilot, monkeypatch):
+    with monkeypatch.context() as patch:
+
+        def broken():
+            raise ValueError("the boxes are lost")
+
+        patch.setattr(pilot.sheet, "show_reading", broken)
+        pilot.draw(SEVEN)
+        pilot.until(lambda: "boxes are lost" in pilot.status())
+    pilot.draw(ONE, x=160)
+    assert pilot.read() == "71"
 
 
 def test_help_lists_every_shortcut(pilot):

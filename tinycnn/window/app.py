@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def stop(signum: int, _: Any) -> None:
         stopped.append(signum)
-        window.close()
+        window.stop()
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)

@@ -129,7 +129,7 @@ class Window:
         self._under: int | None = None  # of the digit under the pointer
         # Of what was pasted: undoing a step may bring any of it back.
         self._pasted: tempfile.TemporaryDirectory[str] | None = None
-        self._closed = False
+        self._closed = self._stopped = False
         root.report_callback_exception = self._on_exception
         self._shortcuts = self._make_shortcuts()
         self._build()
@@ -321,17 +321,27 @@ class Window:
         save_settings(self._settings_file, self.settings)
         self.root.destroy()
 
+    def stop(self) -> None:
+        """Close the window soon; a signal may ask for it amid anything else."""
+        self._stopped = True
+
     def _look(self) -> None:
-        """See what the reading process says, and look again soon."""
-        for reply in self.worker.poll():
-            self._on_reply(reply)
-            if self._closed:
-                return
-        if self._lesson is not None:
-            self._on_lesson(self._lesson)
-        self._show_status()
-        due = self.worker.is_busy and self.worker.is_ready
-        self._look_later = self.root.after(SOON if due else LATER, self._look)
+        """See what the reading process says, and look again soon, whatever happens."""
+        if self._stopped:
+            self.close()
+            return
+        try:
+            for reply in self.worker.poll():
+                self._on_reply(reply)
+                if self._closed:
+                    return
+            if self._lesson is not None:
+                self._on_lesson(self._lesson)
+            self._show_status()
+        finally:
+            if not self._closed:
+                due = self.worker.is_busy and self.worker.is_ready
+                self._look_later = self.root.after(SOON if due else LATER, self._look)
 
     def _look_now(self) -> None:
         """Look again soon: a question was asked."""
@@ -369,6 +379,7 @@ class Window:
                 self.session.put_picture(picture, reading)
                 self.sheet.show_ink()
                 self._show_reading()
+                self._show_tools()
                 self.say(f"{picture.path.name} is open; drawing puts it away.")
             case Singled():
                 self._keep(reply)
