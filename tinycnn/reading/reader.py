@@ -35,9 +35,11 @@ TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart b
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
+MOST_REMEMBERED = 5_000  # candidates, of a hundred bytes each
 LEAST = 1e-9  # probabilities are no smaller: their logarithm is finite
 Floats = NDArray[np.floating[Any]]
-Scores = dict[tuple[int, ...], tuple[Floats, float]]  # of candidates, by their pieces
+Score = tuple[Floats, float]  # which digit, and whether it is one
+Scores = dict[tuple[int, ...], Score]  # of candidates, by their pieces
 
 
 class Found(NamedTuple):
@@ -66,6 +68,10 @@ class Reader:
     judge : str or Path or None
         A weights file that ``tinycnn.train_judge`` wrote; None takes the one that
         ships.
+    remembers : bool
+        Whether strokes that were seen before are not looked at again: for a drawing
+        that grows stroke by stroke. The last bits of a probability may then depend on
+        what was read before.
 
     Attributes
     ----------
@@ -89,7 +95,11 @@ class Reader:
     """
 
     def __init__(
-        self, weights: str | Path | None = None, judge: str | Path | None = None
+        self,
+        weights: str | Path | None = None,
+        judge: str | Path | None = None,
+        *,
+        remembers: bool = False,
     ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
         judge_path = models.JUDGE if judge is None else Path(judge)
@@ -107,6 +117,7 @@ class Reader:
             )
         self.joint_temperature = models.positive(metadata, "temperature", judge_path)
         self.threshold = models.positive(metadata, "threshold", judge_path)
+        self._memory: dict[bytes, Score] | None = {} if remembers else None
 
     def read_picture(self, picture: Any) -> Reading:
         """Read a picture.
@@ -238,13 +249,26 @@ class Reader:
         ]
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
-        if new:
-            images = np.stack([page.image(pieces) for pieces in new])
-            names, digits = self.opinions(images)
-            scores.update(
-                zip(new, zip(names, digits.tolist(), strict=True), strict=True)
-            )
+        if self._memory is None or isinstance(page, segment.PicturePage):
+            scores.update(zip(new, self._looked_at(page, new), strict=True))
+            return lines
+        if len(self._memory) > MOST_REMEMBERED:
+            self._memory.clear()
+        keys = {pieces: page.fingerprint(pieces) for pieces in new}
+        unseen = [pieces for pieces in new if keys[pieces] not in self._memory]
+        found = self._looked_at(page, unseen)
+        self._memory.update(zip(map(keys.__getitem__, unseen), found, strict=True))
+        scores.update((pieces, self._memory[keys[pieces]]) for pieces in new)
         return lines
+
+    def _looked_at(
+        self, page: segment.Page, new: Sequence[tuple[int, ...]]
+    ) -> list[Score]:
+        """Return what the networks say of candidates, in one batch."""
+        if not new:
+            return []
+        names, digits = self.opinions(np.stack([page.image(pieces) for pieces in new]))
+        return list(zip(names, digits.tolist(), strict=True))
 
     def _doubtful(
         self,
@@ -320,9 +344,7 @@ class Reader:
             at = candidate.start
         return found[::-1]
 
-    def _found(
-        self, candidate: segment.Candidate, score: tuple[Floats, float], ink: Ink
-    ) -> Found:
+    def _found(self, candidate: segment.Candidate, score: Score, ink: Ink) -> Found:
         """Return a candidate as the reading shows it."""
         names, digit = score
         probabilities = names.astype(np.float64) * digit

@@ -315,7 +315,7 @@ class _Answerer:
     def _load(self, weights: Weights) -> None:
         from tinycnn.reading.reader import Reader
 
-        self.reader = Reader(weights.names, weights.judge)
+        self.reader = Reader(weights.names, weights.judge, remembers=True)
         self.reader.read_strokes(_sample())  # compiles what reading needs
 
     def answer(self, request: Request) -> Reply:
