@@ -116,7 +116,7 @@ def test_the_ink_on_the_screen_is_where_the_stroke_is(pilot):
     assert np.allclose([x0, y0, x1, y1], np.array(box) * zoom, atol=1.5)
     assert pilot.window.sheet.itemcget("tail", "state") == "hidden"
     photo = pilot.window.sheet._photo
-    assert photo.get(120 * 1, 140) == (21, 24, 29)
+    assert pilot.root.tk.call(str(photo), "get", 120, 140) == (21, 24, 29)
 
 
 def test_undo_and_redo_by_keys(pilot):

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageTk
 
 from tinycnn import learnt
 from tinycnn.data.idx import DataError
 from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import StrokesError, draw, load_strokes, save_strokes
-from tinycnn.window.canvas import SURE, Sheet, put_pixels
+from tinycnn.window.canvas import SURE, Sheet
 from tinycnn.window.corrections import Corrections
 from tinycnn.window.help import KEY, SHOWN, Shortcut, show_help, with_control
 from tinycnn.window.lessons import Lesson
@@ -555,9 +555,9 @@ class Window:
             for colour in (theme.ground, theme.ink)
         )
         colours = np.rint(ground + share * (ink - ground)).astype(np.uint8)
-        self._dot_photo = tk.PhotoImage(master=self._dot, width=side, height=side)
-        put_pixels(self._dot_photo, colours, 0, 0)
-        self._dot.configure(image=self._dot_photo)
+        picture = Image.fromarray(colours)
+        self._dot_photo = ImageTk.PhotoImage(picture, master=self._dot)
+        self._dot.configure(image=str(self._dot_photo))
 
     def undo(self) -> None:
         """Go a step back."""
