@@ -21,6 +21,7 @@ from tinycnn.window import view
 from tinycnn.window.corrections import Corrections
 from tinycnn.window.lessons import Outcome
 from tinycnn.window.messages import Answer, Failed, Opened, Picture
+from tinycnn.window.strip import elided
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
 ONE = [(20, 0), (20, 20), (20, 40), (20, 60), (20, 80)]
@@ -505,6 +506,29 @@ def test_an_answer_that_cannot_be_shown_does_not_end_the_reading(pilot, monkeypa
         pilot.until(lambda: "boxes are lost" in pilot.status())
     pilot.draw(ONE, x=160)
     assert pilot.read() == "71"
+
+
+@pytest.mark.parametrize("room", [370, 369, 200, 50])
+def test_a_line_that_is_too_long_loses_its_middle(room):
+    text = "a/long/way/to/one.png: cannot be read"
+    short = elided(text, room, lambda line: 10 * len(line))
+    assert 10 * len(short) <= room
+    assert (short == text) == (room == 370)
+    assert (short[0], short[-1]) == ("a", "d")
+
+
+def test_the_end_of_a_long_message_is_seen(pilot):
+    pilot.window.say(f"{'a/long/way' * 40}/one.png: cannot be read")
+    assert pilot.status().endswith("cannot be read")
+    label = pilot.window.strip.status
+    assert label.winfo_reqwidth() <= label.winfo_width()
+
+
+def test_there_is_one_help_at_a_time(pilot):
+    pilot.window.show_help()
+    pilot.window.show_help()
+    (top,) = [w for w in pilot.root.winfo_children() if isinstance(w, tk.Toplevel)]
+    top.destroy()
 
 
 def test_help_lists_every_shortcut(pilot):

@@ -179,7 +179,9 @@ class Session:
         points = sum(len(stroke.points) for stroke in strokes)
         if len(strokes) >= MOST_STROKES or points >= MOST_POINTS / 2:
             return False
-        self._pen = _Pen(self.pen_width, _inside(x, y), MOST_POINTS - points)
+        self._pen = _Pen(
+            self.pen_width, _kept(np.array([x, y], np.float64)), MOST_POINTS - points
+        )
         self._settled_at = self.revision
         if self.drawn.picture is not None:
             self._forget_all()
@@ -197,7 +199,7 @@ class Session:
         """
         if self._pen is None:
             return None
-        piece = self._pen.move(_inside(x, y))
+        piece = self._pen.move(_kept(np.array([x, y], np.float64)))
         if piece is not None:
             self.revision += 1
         return piece
@@ -525,12 +527,12 @@ def _spline(p0: Points, p1: Points, p2: Points, p3: Points) -> Points:
         + (3 * t**2 - 2 * t**3) * p2
         + (t**3 - t**2) * slope2
     )
-    return np.round(curve, 3)
+    return _kept(curve)
 
 
-def _inside(x: float, y: float) -> Points:
-    """Return a point as a file can keep it."""
-    return np.round(np.clip([x, y], -LARGEST_SIDE, LARGEST_SIDE), 3)
+def _kept(points: Points) -> Points:
+    """Return points as a file can keep them."""
+    return np.round(np.clip(points, -LARGEST_SIDE, LARGEST_SIDE), 3)
 
 
 def _touches(stroke: Stroke, way: Points, reach: float) -> bool:

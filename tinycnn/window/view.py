@@ -310,6 +310,7 @@ class Window:
         ):
             if later is not None:
                 self.root.after_cancel(later)
+        self.strip.forget()
         self.settings.brush = round(self.session.pen_width, 1)
         if self.root.winfo_viewable():
             self.settings.size = self.root.geometry().partition("+")[0]
@@ -815,8 +816,8 @@ class Window:
 
     def show_help(self) -> None:
         """List what can be done, in a window of its own."""
-        ground = THEMES[self.settings.theme].ground
-        show_help(self.root, self._shortcuts.values(), ground, self._pixel)
+        theme = THEMES[self.settings.theme]
+        show_help(self.root, self._shortcuts.values(), theme, self._pixel)
 
 
 def _png(grey: NDArray[np.float32]) -> bytes:
