@@ -532,7 +532,7 @@ def _spline(p0: Points, p1: Points, p2: Points, p3: Points) -> Points:
 
 def _kept(points: Points) -> Points:
     """Return points as a file can keep them."""
-    kept: Points = np.round(np.clip(points, -LARGEST_SIDE, LARGEST_SIDE), 3)
+    kept: Points = points.clip(-LARGEST_SIDE, LARGEST_SIDE).round(3)
     return kept
 
 
