@@ -271,6 +271,17 @@ def test_saved_strokes_are_read_as_they_were_in_the_window(pilot, monkeypatch):
         assert picture.getpixel((0, 0)) == 255
 
 
+@pytest.mark.parametrize("name", ["empty.json", "empty.png"])
+def test_of_an_empty_sheet_nothing_is_saved(pilot, name):
+    for save in (pilot.window.save_path, pilot.window.annotate):
+        save(pilot.folder / name)
+        assert "draw something first" in pilot.status()
+        pilot.window.strip.forget()
+    pilot.draw(ONE)
+    pilot.read()  # the reader has done all it was asked before
+    assert not (pilot.folder / name).exists()
+
+
 def test_a_stroke_file_is_opened_as_it_was_drawn(pilot, monkeypatch):
     pilot.draw(SEVEN)
     text = pilot.read()

@@ -668,6 +668,9 @@ class Window:
 
     def annotate(self, path: Path) -> None:
         """Save what is on the sheet with its boxes to a file."""
+        if self.session.is_empty:
+            self.say("There is nothing to be saved; draw something first.")
+            return
         request = Annotate(self.session.drawing, self.session.reading, path.absolute())
         self.worker.ask(request)
         self._look_now()
