@@ -59,7 +59,8 @@ from tinycnn.ink.picture import open_picture
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn.threads import use_threads
 from tinycnn.reading import segment
-from tinycnn.reading.reader import Reader, Reading
+from tinycnn.reading.reader import Reader
+from tinycnn.reading.result import Reading
 
 LEAST_IOU = 0.5
 WARM_UP = 5  # readings before the clock is looked at

@@ -260,7 +260,8 @@ def start(at: Place) -> Figures:
             began = time.perf_counter()
             with program(at.display, scratch, {"NUMBA_CACHE_DIR": str(scratch)}):
                 x, y = 720, 450  # wherever a window is opened, this is on its sheet
-                ink = rgb(THEMES["light"].ink)
+                light = THEMES["light"]
+                ink, boxed = rgb(light.ink), (rgb(light.sure), rgb(light.doubtful))
                 while not hand.sees(ink, (300, 200, 1100, 600)):
                     for event in (hand.press, hand.release):
                         hand.move(x, y - 60)
@@ -274,7 +275,7 @@ def start(at: Place) -> Figures:
                     hand.move(x, y - 60 + 6 * step)
                 hand.release()
                 hand.move(5, 5)
-                while not hand.sees(rgb(THEMES["light"].sure), (300, 200, 1100, 600)):
+                while not any(hand.sees(c, (300, 200, 1100, 600)) for c in boxed):
                     time.sleep(0.02)
                     if time.perf_counter() - began > 300:
                         raise TimeoutError("no box")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from tinycnn import arguments, evaluate, gradcheck, recognize, train, train_judge
+from tinycnn.window import app
 
 COMMANDS = {
     "train": train.main,
@@ -19,6 +20,7 @@ COMMANDS = {
     "evaluate": evaluate.main,
     "recognize": recognize.main,
     "gradcheck": gradcheck.main,
+    "draw": app.main,
 }
 
 # What the values in the table stand for is made anew for each test.
@@ -104,10 +106,12 @@ TABLE = [
             *["here.py: example", f"{TOO_LONG}.py:example"],
         ],
     ),
+    Flag("draw", "PICTURE", "a file that exists", [*NO_PATH, FOLDER]),
+    Flag("draw", "--weights", "a file that exists", [*NO_PATH, FOLDER]),
 ]
 # Flags that take no value: what is given to them is refused.
 SWITCHES = [
-    *[(command, "--json") for command in COMMANDS],
+    *[(command, "--json") for command in COMMANDS if command != "draw"],
     *[(command, "--help") for command in COMMANDS],
     ("train", "--no-fuse"),
     ("recognize", "--verbose"),
@@ -166,7 +170,8 @@ def test_a_wrong_value_is_refused_in_one_line(flag, value, capsys, request):
         request.getfixturevalue("accepting_fails")
     argv = [f"{flag.name}={value}"] if flag.name.startswith("--") else ["--", value]
     line = refusal(flag.command, argv, capsys)
-    assert line.startswith(f"tinycnn.{flag.command}: ")
+    program = "draw.py" if flag.command == "draw" else f"tinycnn.{flag.command}"
+    assert line.startswith(f"{program}: ")
     assert f"argument {flag.name}: " in line
     assert f"needs {flag.allowed}" in line
     assert f"not {value!r}" in line

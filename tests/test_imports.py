@@ -72,7 +72,12 @@ def test_the_package_loads_nothing_heavy():
     assert not loaded_after("import tinycnn") & {*HEAVY, "socket", "ssl", "json"}
 
 
-COMMANDS = ["train", "train_judge", "evaluate", "recognize", "gradcheck"]
+COMMANDS = {
+    name: f"runpy.run_module('tinycnn.{name}', run_name='__main__')"
+    for name in ("train", "train_judge", "evaluate", "recognize", "gradcheck")
+}
+DRAW = PACKAGE.parent / "apps" / "draw.py"
+COMMANDS["draw"] = f"runpy.run_path({str(DRAW)!r}, run_name='__main__')"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -81,7 +86,7 @@ def test_help_loads_nothing_heavy(command):
         "import runpy\n"
         f"sys.argv = ['tinycnn.{command}', '--help']\n"
         "try:\n"
-        f"    runpy.run_module('tinycnn.{command}', run_name='__main__')\n"
+        f"    {COMMANDS[command]}\n"
         "except SystemExit as error:\n"
         "    assert error.code == 0\n"
         "else:\n"
@@ -149,6 +154,21 @@ def test_reading_needs_no_window_no_training_and_no_socket(tmp_path):
     modules = modules_after(code, str(file), str(tmp_path / "copies"))
     assert {"tinycnn.reading.reader", "PIL"} <= modules
     assert not modules & {"tkinter", "tinycnn.training"}
+
+
+def test_the_windows_own_process_loads_nothing_that_compiles():
+    pytest.importorskip("tkinter")
+    modules = modules_after("import tinycnn.window.app, tinycnn.window.view")
+    packages = {name.partition(".")[0] for name in modules}
+    assert not packages & {"numba", "llvmlite", "scipy", "tqdm"}
+    assert not modules & {"tinycnn.nn", "tinycnn.models", "tinycnn.reading.reader"}
+
+
+def test_a_reading_is_understood_without_what_made_it():
+    """The window unpickles it."""
+    code = "import tinycnn.reading.result, tinycnn.window.messages"
+    packages = {name.partition(".")[0] for name in modules_after(code)}
+    assert not packages & {"numba", "llvmlite", "scipy", "tkinter"}
 
 
 def test_a_kernel_runs_where_no_code_can_be_cached_and_there_is_no_home(tmp_path):

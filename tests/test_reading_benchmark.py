@@ -19,7 +19,7 @@ from benchmarks.reading_sets import Item, MissingError
 from tinycnn.data.mnist import SAMPLE_FOLDER, load_mnist
 from tinycnn.ink import normalize
 from tinycnn.reading import segment
-from tinycnn.reading.reader import Digit, Reading
+from tinycnn.reading.result import Digit, Reading
 
 NOWHERE = Path("nowhere")
 

@@ -20,7 +20,7 @@ from tinycnn.data import load_mnist
 from tinycnn.ink.ink import strokes_ink
 from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading import annotate, reader
-from tinycnn.reading.reader import Digit, Reading
+from tinycnn.reading.result import Digit, Reading
 
 SAMPLE = models.SHIPPED.parent.parent / "data" / "sample"
 SEVEN = {"strokes": [[[30, 70], [90, 70], [50, 190]]], "pen_width": 9}

@@ -18,7 +18,8 @@ from tinycnn import models, train_judge
 from tinycnn.data import load_mnist, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.nn.saving import read_metadata
-from tinycnn.reading.reader import Reader, Reading
+from tinycnn.reading.reader import Reader
+from tinycnn.reading.result import Reading
 from tinycnn.training import fit, recipes
 from tinycnn.training.fit import Trainer
 

@@ -23,7 +23,8 @@ from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
     from tinycnn.ink.ink import Ink
-    from tinycnn.reading.reader import Digit, Reader, Reading
+    from tinycnn.reading.reader import Reader
+    from tinycnn.reading.result import Digit, Reading
 
 
 def main(argv: list[str] | None = None) -> int:

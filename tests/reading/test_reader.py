@@ -22,8 +22,10 @@ from tinycnn.ink.strokes import Strokes
 from tinycnn.nn.saving import TensorFileError, load_weights, save_weights
 from tinycnn.reading import reader as module
 from tinycnn.reading import segment
-from tinycnn.reading.reader import Digit, Reader, Reading, joint_logits
+from tinycnn.reading.reader import Reader, joint_logits
+from tinycnn.reading.result import Digit, Reading
 from tinycnn.reading.segment import Candidate, Line
+from tinycnn.training.handwriting import write
 
 
 @pytest.fixture(scope="module")
@@ -708,3 +710,64 @@ def test_a_frame_around_a_number_is_not_read(reader, page, thickness):
     ink = np.pad(ink, 20)
     assert reader.read_ink(as_ink(ink)).text == "2468"
     assert reader.read_picture(as_picture(ink)).text == "2468"
+
+
+# --- a drawing that grows -----------------------------------------------------------
+
+
+@pytest.fixture
+def strokes():
+    """Return the strokes of a few digits, side by side."""
+    rng = np.random.default_rng(4)
+    digits = [write(digit, rng) for digit in (3, 1, 4, 1, 5)]
+    points = [s * 8 + (40 + 110 * n, 40) for n, d in enumerate(digits) for s in d]
+    return Strokes(tuple(points), (10.0,) * len(points), (640, 160))
+
+
+def grown(strokes, count):
+    """Return the drawing as it was after so many strokes."""
+    return Strokes(strokes.points[:count], strokes.pen_widths[:count], strokes.size)
+
+
+def test_a_reader_that_remembers_reads_what_others_read(reader, strokes):
+    remembering = Reader(remembers=True)
+    for count in range(1, len(strokes.points) + 1):
+        ours = remembering.read_strokes(grown(strokes, count))
+        theirs = reader.read_strokes(grown(strokes, count))
+        assert ours.text == theirs.text
+        for our, their in zip(ours.digits, theirs.digits, strict=True):
+            assert our.box == their.box
+            assert our.confidence == pytest.approx(their.confidence, abs=1e-5)
+
+
+def test_a_reader_that_remembers_looks_at_new_strokes_only(strokes, monkeypatch):
+    remembering = Reader(remembers=True)
+    counts = []
+    opinions = remembering.opinions
+
+    def counted(images):
+        counts.append(len(images))
+        return opinions(images)
+
+    monkeypatch.setattr(remembering, "opinions", counted)
+    last = len(strokes.points)
+    remembering.read_strokes(grown(strokes, last - 1))
+    remembering.read_strokes(strokes)
+    assert 1 <= counts[-1] < counts[0]
+    remembering.read_strokes(strokes)
+    assert len(counts) == 2
+    # The same shape elsewhere, or another shape at the same place, is something new.
+    moved = Strokes(
+        tuple(p + 3 for p in strokes.points), strokes.pen_widths, strokes.size
+    )
+    remembering.read_strokes(moved)
+    assert counts[-1] >= last
+
+
+def test_what_is_remembered_is_bounded(strokes, monkeypatch):
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 10)
+    remembering = Reader(remembers=True)
+    for shift in range(5):
+        points = tuple(p + shift for p in strokes.points)
+        remembering.read_strokes(Strokes(points, strokes.pen_widths, strokes.size))
+    assert len(remembering._memory) < 60

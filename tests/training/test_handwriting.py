@@ -142,7 +142,7 @@ def test_images_are_like_those_of_mnist(many):
     rows, columns = (images > 0).any(axis=2), (images > 0).any(axis=1)
     # The longer side of a digit fills the box, but for the softest edge.
     sides = np.maximum(rows.sum(axis=1), columns.sum(axis=1))
-    assert set(sides) <= {18, 19, 20}
+    assert set(sides) <= {18, 19, 20, 21}  # it lies between pixels
     middles = [image.sum(axis=a) @ np.arange(28) for image in images for a in (0, 1)]
     middles /= images.sum(axis=(1, 2)).repeat(2)
     assert np.abs(middles - 14).max() < 3  # whole pixels, and the box stays inside

@@ -7,9 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.window_pilot import Hand
+from tinycnn.ink.strokes import Strokes, save_strokes
+from tinycnn.window.theme import THEMES
 
 DRAW = Path(__file__).parents[2] / "apps" / "draw.py"
 NO_TKINTER = """
@@ -87,6 +91,33 @@ def test_damaged_weights_end_it_with_one_sentence(display, tmp_path):
     assert process.returncode == 1
 
 
+@pytest.mark.parametrize("name", ["one.json", "one.png"])
+def test_a_file_on_the_command_line_is_opened_and_read(display, tmp_path, name):
+    one = Strokes((np.array([[150.0, 50], [150, 250]]),), (14.0,), (300, 300))
+    if name == "one.json":
+        save_strokes(tmp_path / name, one)
+    else:
+        grey = np.rint(255 * (1 - one.draw())).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / name)
+    hand = Hand(display)
+    process = started(tmp_path, str(tmp_path / name), display=display)
+    light = THEMES["light"]
+    boxes = [tuple(bytes.fromhex(c[1:])) for c in (light.sure, light.doubtful)]
+    end = time.monotonic() + 60
+    try:
+        while not any(hand.sees(box, (0, 0, 1440, 900)) for box in boxes):
+            assert process.poll() is None
+            assert time.monotonic() < end, "no box"
+            time.sleep(0.02)
+        process.terminate()
+        out, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.communicate()
+        hand.close()
+    assert (out, err, process.returncode) == ("", "", 143)
+
+
 @pytest.mark.parametrize(
     ("how", "code"), [("key", 0), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
@@ -95,7 +126,11 @@ def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, c
     process = started(tmp_path, display=display)
     config = tmp_path / "tinycnn" / "window.json"
     try:
-        time.sleep(1.2)  # the reading process is busy with its imports
+        paper = tuple(bytes.fromhex(THEMES["light"].paper[1:]))
+        while not hand.sees(paper, (0, 0, 1440, 900)):
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.3)  # the reading process is busy with its imports
         begin = time.monotonic()
         if how == "key":
             hand.move(300, 300)
@@ -106,6 +141,8 @@ def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, c
         assert time.monotonic() - begin < 2
     finally:
         process.kill()
+        process.communicate()
         hand.close()
     assert (out, err, process.returncode) == ("", "", code)
     assert config.exists()
+    assert (tmp_path / "tinycnn" / "log" / "window.log").read_text() == ""

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinycnn.ink.strokes import MOST_STROKES, load_strokes, save_strokes
-from tinycnn.window.messages import Digit, Picture, Reading
+from tinycnn.ink.strokes import LARGEST_SIDE, MOST_STROKES, load_strokes, save_strokes
+from tinycnn.reading.result import Digit, Reading
+from tinycnn.window.messages import Picture
 from tinycnn.window.session import MOST_STEPS, SPACING, STEADY, Session
 
 
@@ -499,3 +500,14 @@ def test_whatever_is_done_undoing_all_of_it_empties_the_sheet(actions):
     while session.redo():
         pass
     assert not session.can_redo
+
+
+def test_a_stroke_along_the_end_of_the_world_can_be_kept():
+    """A smooth line goes a little beyond the places it goes through."""
+    session = Session((800, 600))
+    session.pen_down(8000, 0)
+    for x, y in [(8192, 100), (8192, 200), (9000, 300), (8192, 400), (8000, 500)]:
+        session.pen_move(x, y)
+        session.strokes()
+    session.pen_up()
+    assert session.strokes().points[0].max() == LARGEST_SIDE

@@ -16,10 +16,12 @@ from PIL import Image
 from benchmarks.window_pilot import Stage, settle, until
 from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading.reader import Reader
+from tinycnn.reading.result import Digit, Reading
 from tinycnn.window import view
 from tinycnn.window.corrections import Corrections
 from tinycnn.window.lessons import Outcome
-from tinycnn.window.messages import Answer, Digit, Failed, Reading
+from tinycnn.window.messages import Answer, Failed, Opened, Picture
+from tinycnn.window.strip import elided
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
 ONE = [(20, 0), (20, 20), (20, 40), (20, 60), (20, 80)]
@@ -115,7 +117,7 @@ def test_the_ink_on_the_screen_is_where_the_stroke_is(pilot):
     assert np.allclose([x0, y0, x1, y1], np.array(box) * zoom, atol=1.5)
     assert pilot.window.sheet.itemcget("tail", "state") == "hidden"
     photo = pilot.window.sheet._photo
-    assert photo.get(120 * 1, 140) == (21, 24, 29)
+    assert pilot.root.tk.call(str(photo), "get", 120, 140) == (21, 24, 29)
 
 
 def test_undo_and_redo_by_keys(pilot):
@@ -269,6 +271,17 @@ def test_saved_strokes_are_read_as_they_were_in_the_window(pilot, monkeypatch):
         assert picture.getpixel((0, 0)) == 255
 
 
+@pytest.mark.parametrize("name", ["empty.json", "empty.png"])
+def test_of_an_empty_sheet_nothing_is_saved(pilot, name):
+    for save in (pilot.window.save_path, pilot.window.annotate):
+        save(pilot.folder / name)
+        assert "draw something first" in pilot.status()
+        pilot.window.strip.forget()
+    pilot.draw(ONE)
+    pilot.read()  # the reader has done all it was asked before
+    assert not (pilot.folder / name).exists()
+
+
 def test_a_stroke_file_is_opened_as_it_was_drawn(pilot, monkeypatch):
     pilot.draw(SEVEN)
     text = pilot.read()
@@ -290,6 +303,8 @@ def test_a_picture_is_opened_shown_and_put_away_by_drawing(pilot):
     pilot.until(lambda: pilot.session.drawn.picture is not None)
     assert pilot.number() == "1"
     assert pilot.window.sheet.itemcget("picture", "image")
+    for button in (pilot.window._undo, pilot.window._clear):
+        assert str(button.cget("state")) == "normal"
     copy = pilot.folder / "boxes.png"
     pilot.window.annotate(copy)
     pilot.until(copy.exists)
@@ -298,6 +313,36 @@ def test_a_picture_is_opened_shown_and_put_away_by_drawing(pilot):
     assert pilot.read() == "7"
     pilot.key("z", "Control_L")
     assert pilot.number() == "1" or pilot.session.drawn.picture is not None
+
+
+def test_undo_brings_the_first_of_two_pasted_pictures_back(pilot, monkeypatch):
+    asked = []
+
+    def ask(request):
+        asked.append(request)
+        path = request.folder / f"{len(asked)}.png"
+        path.write_text("")
+        pixels = np.full((9, 9, 3), len(asked), np.uint8)
+        pilot.window._on_reply(Opened(Picture(path, pixels, (9, 9)), Reading()))
+
+    monkeypatch.setattr(pilot.worker, "ask", ask)
+    pilot.window.paste()
+    first = pilot.session.drawing
+    pilot.key("v", "Control_L")
+    assert pilot.session.drawing != first
+    pilot.key("z", "Control_L")
+    assert pilot.session.drawing == first
+    assert first.exists()
+
+
+def test_what_was_pasted_is_gone_with_the_window(display, tmp_path, monkeypatch):
+    stage = Stage(display, tmp_path)
+    asked = []
+    monkeypatch.setattr(stage.worker, "ask", asked.append)
+    stage.window.paste()
+    assert asked[0].folder.is_dir()
+    stage.close()
+    assert not asked[0].folder.exists()
 
 
 def test_what_cannot_be_opened_is_said(pilot):
@@ -459,6 +504,42 @@ def test_a_failure_is_said_logged_and_not_fatal(pilot, caplog, monkeypatch):
     pilot.until(lambda: "no ink" in pilot.status())
     monkeypatch.undo()
     assert "the details" in caplog.text
+
+
+def test_an_answer_that_cannot_be_shown_does_not_end_the_reading(pilot, monkeypatch):
+    with monkeypatch.context() as patch:
+
+        def broken():
+            raise ValueError("the boxes are lost")
+
+        patch.setattr(pilot.sheet, "show_reading", broken)
+        pilot.draw(SEVEN)
+        pilot.until(lambda: "boxes are lost" in pilot.status())
+    pilot.draw(ONE, x=160)
+    assert pilot.read() == "71"
+
+
+@pytest.mark.parametrize("room", [370, 369, 200, 50])
+def test_a_line_that_is_too_long_loses_its_middle(room):
+    text = "a/long/way/to/one.png: cannot be read"
+    short = elided(text, room, lambda line: 10 * len(line))
+    assert 10 * len(short) <= room
+    assert (short == text) == (room == 370)
+    assert (short[0], short[-1]) == ("a", "d")
+
+
+def test_the_end_of_a_long_message_is_seen(pilot):
+    pilot.window.say(f"{'a/long/way' * 40}/one.png: cannot be read")
+    assert pilot.status().endswith("cannot be read")
+    label = pilot.window.strip.status
+    assert label.winfo_reqwidth() <= label.winfo_width()
+
+
+def test_there_is_one_help_at_a_time(pilot):
+    pilot.window.show_help()
+    pilot.window.show_help()
+    (top,) = [w for w in pilot.root.winfo_children() if isinstance(w, tk.Toplevel)]
+    top.destroy()
 
 
 def test_help_lists_every_shortcut(pilot):

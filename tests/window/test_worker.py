@@ -15,9 +15,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image, ImageGrab
 
 from tinycnn import models
+from tinycnn.ink.picture import PictureError
 from tinycnn.ink.strokes import Strokes
+from tinycnn.reading.result import Reading
 from tinycnn.window.messages import (
     Annotate,
     Answer,
@@ -28,7 +31,6 @@ from tinycnn.window.messages import (
     Open,
     Opened,
     Read,
-    Reading,
     Ready,
     Reload,
     Reloaded,
@@ -37,7 +39,7 @@ from tinycnn.window.messages import (
     Singled,
     Weights,
 )
-from tinycnn.window.worker import Worker
+from tinycnn.window.worker import Worker, _pasted
 
 ONE = Strokes((np.array([[50.0, 20], [50, 80]]),), (10.0,), (100, 100))
 
@@ -80,7 +82,7 @@ def test_of_the_drawings_that_wait_only_the_newest_is_read(pair):
 
 def test_a_drawing_is_read_before_anything_is_explained(pair):
     worker, theirs = pair
-    worker.ask(Open(None))
+    worker.ask(Open(Path("one.png")))
     worker.ask(Explain(1, ONE, 0))
     worker.ask(Explain(2, ONE, 0))
     worker.ask(Read(3, ONE))
@@ -244,8 +246,6 @@ def test_it_gives_a_digits_own_ink(real):
 
 
 def test_it_opens_a_picture_and_writes_a_copy_with_boxes(real, tmp_path):
-    from PIL import Image
-
     grey = np.rint(255 * (1 - ONE.draw())).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "one.png")
     real.ask(Open(tmp_path / "one.png"))
@@ -258,6 +258,29 @@ def test_it_opens_a_picture_and_writes_a_copy_with_boxes(real, tmp_path):
         assert wait_for(real, Saved).path == copy
         with Image.open(copy) as image:
             assert image.mode == "RGB"
+
+
+def test_each_pasted_picture_keeps_its_own_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: Image.new("L", (9, 9), 10))
+    first = _pasted(tmp_path)
+    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: Image.new("L", (9, 9), 20))
+    second = _pasted(tmp_path)
+    for path, grey in ((first, 10), (second, 20)):
+        with Image.open(path) as image:
+            assert image.getpixel((0, 0)) == grey
+
+
+@pytest.mark.parametrize("found", [None, []])
+def test_an_empty_clipboard_is_said(monkeypatch, tmp_path, found):
+    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: found)
+    with pytest.raises(PictureError, match="no picture in the clipboard"):
+        _pasted(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_copied_is_opened_where_it_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: ["a/one.png"])
+    assert _pasted(tmp_path) == Path("a/one.png")
 
 
 def test_what_goes_wrong_is_one_sentence_and_it_goes_on(real, tmp_path):
@@ -353,18 +376,3 @@ def test_closing_takes_no_time_even_while_it_starts():
     worker.close()
     assert time.monotonic() - begin < 0.5
     assert worker.pid is None
-
-
-def test_the_windows_own_process_loads_nothing_that_compiles():
-    pytest.importorskip("tkinter")
-    code = (
-        "import sys, tinycnn.window.worker, tinycnn.window.session,"
-        " tinycnn.window.view, tinycnn.window.app\n"
-        "print(*sys.modules)"
-    )
-    modules = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    packages = {name.partition(".")[0] for name in modules}
-    assert not packages & {"numba", "llvmlite", "scipy"}
-    assert "tinycnn.nn" not in modules

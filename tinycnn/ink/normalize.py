@@ -7,10 +7,14 @@ of mass lies in the pixel of index 14. Here the padding is a whole number of the
 cells, so that an MNIST image goes through unchanged at whatever size it is given.
 
 Strokes do better than pictures of strokes: their points are scaled first and then drawn
-with one pen, so that a thick brush and a small digit look like any other. The pen is
-MNIST's: its training images have 102.5 pixels of ink in the mean, and the digits of
-UCI pendigits have 104.5 with this pen, 93.4 with 2.2 and 112.8 with 2.7 (``python -m
-benchmarks.strokes FOLDER --pens 2.2 2.7``).
+with one pen, so that a thick brush and a small digit look like any other. They are
+drawn on a grid 16 times finer and moved on it until the centre of mass is the middle of
+that pixel. So nothing is rounded that could be seen, and ink that moves a little
+changes the image a little: one screen counts other pixels than another.
+
+The pen is MNIST's: its training images have 102.5 pixels of ink in the mean, and the
+digits of UCI pendigits have 102.8 with this pen, 99.5 with 2.4 and 106.1 with 2.6
+(``python -m benchmarks.strokes FOLDER --pens 2.4 2.6``).
 
 It does not know where the digit came from, nor any network.
 """
@@ -20,13 +24,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from tinycnn.ink.strokes import draw
+from tinycnn.ink.strokes import draw_finely
 
 SIDE = 28  # of the image
 BOX = 20  # of the square that the digit fills
 CENTRE = 14  # the pixel that holds the centre of mass
-PEN = 2.4  # pixels of the box; measured, see above
+PEN = 2.5  # pixels of the box; measured, see above
+FINENESS = 16  # the grid on which strokes are drawn and moved
 HALF = 0.5001  # rounds halves up, whatever the last bits of a sum
 FAINT = 0.05  # softer than this is no edge of a digit: it would widen the tight box
 
@@ -73,13 +79,69 @@ def normalize_strokes(
     """
     if not points:
         return np.zeros((SIDE, SIDE), np.float32)
+    fine = fill_box(points, pen)
+    image = Image.new("L", (SIDE * FINENESS, SIDE * FINENESS))
+    x, y = corner(fine)
+    image.paste(fine, (round(x * FINENESS), round(y * FINENESS)))
+    values = np.asarray(image.reduce(FINENESS), np.float32)
+    values /= values.max()
+    return values
+
+
+def fit(
+    points: Sequence[NDArray[np.float64]], pen: float = PEN
+) -> tuple[float, NDArray[np.float64]]:
+    """Return how strokes are scaled, then moved, to fill the box with their ink.
+
+    Parameters
+    ----------
+    points, pen
+        As `normalize_strokes` has them; at least one stroke.
+
+    Returns
+    -------
+    scale : float
+    move : float64 array (2,)
+        In pixels of the box.
+    """
     everything = np.concatenate(points)
     low, high = everything.min(axis=0), everything.max(axis=0)
-    side = (high - low).max()
+    side = float((high - low).max())
     scale = (BOX - pen) / side if side > 0 else 1.0
-    middle = (low + high) / 2
-    scaled = [(stroke - middle) * scale + BOX / 2 for stroke in points]
-    return _centred(draw(scaled, [pen] * len(scaled), (BOX, BOX)))
+    return scale, BOX / 2 - scale * (low + high) / 2
+
+
+def fill_box(points: Sequence[NDArray[np.float64]], pen: float = PEN) -> Image.Image:
+    """Return the box with strokes in it, drawn on the fine grid.
+
+    Parameters
+    ----------
+    points, pen
+        As `normalize_strokes` has them; at least one stroke.
+
+    Returns
+    -------
+    PIL.Image.Image
+        `BOX` times `FINENESS` pixels a side, grey, 255 = ink.
+    """
+    scale, move = fit(points, pen)
+    scaled = [stroke * scale + move for stroke in points]
+    return draw_finely(scaled, [pen] * len(scaled), (BOX, BOX), FINENESS)
+
+
+def corner(fine: Image.Image) -> tuple[float, float]:
+    """Return where the corner of the box goes in the image: x and y, in its pixels.
+
+    Parameters
+    ----------
+    fine : PIL.Image.Image
+        From `fill_box`.
+    """
+    box = np.asarray(fine.reduce(FINENESS), np.float64)
+    centre = np.array([box.sum(axis=0), box.sum(axis=1)]) @ np.arange(BOX) / box.sum()
+    # The box is never cut, however lopsided the digit.
+    x, y = np.clip(CENTRE - centre, 0, SIDE - BOX)
+    return round(x * FINENESS) / FINENESS, round(y * FINENESS) / FINENESS
 
 
 def _averages(length: int, side: int) -> NDArray[np.float32]:

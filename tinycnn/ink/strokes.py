@@ -131,19 +131,43 @@ def draw(
         The share of each pixel that is covered, in steps of 1/16. Ink outside the
         canvas is cut.
     """
+    page = draw_finely(points, pen_widths, size, FINENESS)
+    return np.asarray(page.reduce(FINENESS), np.float32) / np.float32(255)
+
+
+def draw_finely(
+    points: Sequence[NDArray[np.float64]],
+    pen_widths: Sequence[float],
+    size: tuple[int, int],
+    fineness: int,
+) -> Image.Image:
+    """Return the ink that round pens leave, so many times larger and with hard edges.
+
+    Parameters
+    ----------
+    points, pen_widths, size
+        As `draw` has them.
+    fineness : int
+        Pixels of the result to a pixel.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Grey, 255 = ink.
+    """
     width, height = size
-    page = Image.new("L", (width * FINENESS, height * FINENESS))
+    page = Image.new("L", (width * fineness, height * fineness))
     pen = ImageDraw.Draw(page)
     for stroke, pen_width in zip(points, pen_widths, strict=True):
         # Pillow cuts fractions off, and negative ones the other way: it gets none.
-        thick = max(round(pen_width * FINENESS), THINNEST)
-        corners = np.floor(stroke * FINENESS - thick / 2 + 0.5).astype(int)
+        thick = max(round(pen_width * fineness), THINNEST)
+        corners = np.floor(stroke * fineness - thick / 2 + 0.5).astype(int)
         if len(corners) > 1:
             middles = corners + (thick - 1) // 2
             pen.line([(x, y) for x, y in middles.tolist()], fill=255, width=thick)
         for x, y in corners.tolist():
             pen.ellipse((x, y, x + thick - 1, y + thick - 1), fill=255)
-    return np.asarray(page.reduce(FINENESS), np.float32) / np.float32(255)
+    return page
 
 
 def load_strokes(path: str | Path) -> Strokes:

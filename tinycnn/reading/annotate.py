@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import open_picture
-from tinycnn.reading.reader import Digit, Reading
+from tinycnn.reading.result import Digit, Reading
 
 Box = tuple[float, float, float, float]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tinycnn.ink.ink import Ink
-from tinycnn.ink.normalize import BOX, FAINT, PEN
+from tinycnn.ink.normalize import BOX, FAINT, FINENESS, corner, fill_box, fit
 from tinycnn.ink.strokes import Strokes, draw
 from tinycnn.nn import Conv2D, MaxPool2D, Sequential
 from tinycnn.reading import segment
@@ -26,7 +26,8 @@ from tinycnn.reading.explanation import (
     ReceptiveField,
     Step,
 )
-from tinycnn.reading.reader import Digit, Found, Reader, Reading
+from tinycnn.reading.reader import Found, Reader
+from tinycnn.reading.result import Digit, Reading
 
 PATCH = 6  # pixels a side of the ink that is taken away; two widths of MNIST's pen
 STRIDE = 2  # pixels from patch to patch
@@ -234,26 +235,26 @@ def _steps_of_strokes(
     low, high = everything.min(axis=0), everything.max(axis=0)
     zoom = SHOWN / ((high - low).max() + max(strokes.pen_widths))
     size = (high - low + max(strokes.pen_widths)) * zoom
-    corner = low - max(strokes.pen_widths) / 2
+    edge = low - max(strokes.pen_widths) / 2
     drawn = draw(
-        [(points - corner) * zoom for points in strokes.points],
+        [(points - edge) * zoom for points in strokes.points],
         [pen_width * zoom for pen_width in strokes.pen_widths],
         (math.ceil(size[0]), math.ceil(size[1])),
     )
-    pixel = (high - low).max() / (BOX - PEN)
-    scaled = [(p - (low + high) / 2) / pixel + BOX / 2 for p in strokes.points]
+    scale, move = fit(strokes.points)
+    scaled = [points * scale + move for points in strokes.points]
     cells = SHOWN / BOX
     thin = draw([p * cells for p in scaled], [2.0] * len(scaled), (SHOWN, SHOWN))
-    box = draw(scaled, [PEN] * len(scaled), (BOX, BOX))
-    y, x = (_first(image, axis) - _first(box, axis) for axis in (0, 1))
+    fine = fill_box(strokes.points)
+    box = np.asarray(fine.reduce(FINENESS), np.float32) / np.float32(255)
     steps = (
         Step("As it was drawn", drawn),
         Step(f"Scaled to {BOX} × {BOX}", thin),
         Step("Drawn with MNIST's pen", box),
         Step("Its weight in the middle", image),
     )
-    corner = (low + high) / 2 - (np.array([x, y]) + BOX / 2) * pixel
-    return steps, (float(corner[0]), float(corner[1])), float(pixel)
+    x, y = (-(move + corner(fine)) / scale).tolist()
+    return steps, (x, y), 1 / scale
 
 
 def _steps_of_cut(

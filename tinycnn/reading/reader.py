@@ -10,7 +10,7 @@ It knows ink and trained networks. It does not know how they are trained, nor wi
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.saving import TensorFileError
 from tinycnn.reading import segment
+from tinycnn.reading.result import Digit, Reading
 
 SURE = 0.9  # a component that is this surely a digit is not cut
 MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
@@ -34,60 +35,11 @@ TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart b
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
+MOST_REMEMBERED = 5_000  # candidates, of a hundred bytes each
 LEAST = 1e-9  # probabilities are no smaller: their logarithm is finite
 Floats = NDArray[np.floating[Any]]
-Scores = dict[tuple[int, ...], tuple[Floats, float]]  # of candidates, by their pieces
-
-
-@dataclass(frozen=True)
-class Digit:
-    """One digit as it was read, or ink of a digit's size that is none.
-
-    Attributes
-    ----------
-    digit : int or None
-        0 to 9; None is refused.
-    confidence : float
-        The probability that it is a digit and this one, by its own ink alone. Of ink
-        that was cut, the rest counts, too: a doubtful digit among digits is read, a
-        likely one in a scribble is refused.
-    box : (int, int, int, int)
-        ``x0, y0, x1, y1``, half open, in pixels of the picture as a person sees it.
-    top : three of (int, float)
-        The likeliest digits and their probabilities. What these and the others lack to
-        1 is the probability that it is no digit.
-    """
-
-    digit: int | None
-    confidence: float
-    box: tuple[int, int, int, int]
-    top: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a picture says.
-
-    Attributes
-    ----------
-    lines : tuple of tuples of Digit
-        Top to bottom, left to right.
-    """
-
-    lines: tuple[tuple[Digit, ...], ...]
-
-    @property
-    def text(self) -> str:
-        """The digits, ``?`` for what was refused, a line a line."""
-        return "\n".join(
-            "".join("?" if d.digit is None else str(d.digit) for d in line)
-            for line in self.lines
-        )
-
-    @property
-    def digits(self) -> tuple[Digit, ...]:
-        """All digits in reading order."""
-        return tuple(digit for line in self.lines for digit in line)
+Score = tuple[Floats, float]  # which digit, and whether it is one
+Scores = dict[tuple[int, ...], Score]  # of candidates, by their pieces
 
 
 class Found(NamedTuple):
@@ -116,6 +68,10 @@ class Reader:
     judge : str or Path or None
         A weights file that ``tinycnn.train_judge`` wrote; None takes the one that
         ships.
+    remembers : bool
+        Whether strokes that were seen before are not looked at again: for a drawing
+        that grows stroke by stroke. The last bits of a probability may then depend on
+        what was read before.
 
     Attributes
     ----------
@@ -139,7 +95,11 @@ class Reader:
     """
 
     def __init__(
-        self, weights: str | Path | None = None, judge: str | Path | None = None
+        self,
+        weights: str | Path | None = None,
+        judge: str | Path | None = None,
+        *,
+        remembers: bool = False,
     ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
         judge_path = models.JUDGE if judge is None else Path(judge)
@@ -157,6 +117,7 @@ class Reader:
             )
         self.joint_temperature = models.positive(metadata, "temperature", judge_path)
         self.threshold = models.positive(metadata, "threshold", judge_path)
+        self._memory: dict[bytes, Score] | None = {} if remembers else None
 
     def read_picture(self, picture: Any) -> Reading:
         """Read a picture.
@@ -288,13 +249,26 @@ class Reader:
         ]
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
-        if new:
-            images = np.stack([page.image(pieces) for pieces in new])
-            names, digits = self.opinions(images)
-            scores.update(
-                zip(new, zip(names, digits.tolist(), strict=True), strict=True)
-            )
+        if self._memory is None or isinstance(page, segment.PicturePage):
+            scores.update(zip(new, self._looked_at(page, new), strict=True))
+            return lines
+        if len(self._memory) > MOST_REMEMBERED:
+            self._memory.clear()
+        keys = {pieces: page.fingerprint(pieces) for pieces in new}
+        unseen = [pieces for pieces in new if keys[pieces] not in self._memory]
+        found = self._looked_at(page, unseen)
+        self._memory.update(zip(map(keys.__getitem__, unseen), found, strict=True))
+        scores.update((pieces, self._memory[keys[pieces]]) for pieces in new)
         return lines
+
+    def _looked_at(
+        self, page: segment.Page, new: Sequence[tuple[int, ...]]
+    ) -> list[Score]:
+        """Return what the networks say of candidates, in one batch."""
+        if not new:
+            return []
+        names, digits = self.opinions(np.stack([page.image(pieces) for pieces in new]))
+        return list(zip(names, digits.tolist(), strict=True))
 
     def _doubtful(
         self,
@@ -370,9 +344,7 @@ class Reader:
             at = candidate.start
         return found[::-1]
 
-    def _found(
-        self, candidate: segment.Candidate, score: tuple[Floats, float], ink: Ink
-    ) -> Found:
+    def _found(self, candidate: segment.Candidate, score: Score, ink: Ink) -> Found:
         """Return a candidate as the reading shows it."""
         names, digit = score
         probabilities = names.astype(np.float64) * digit

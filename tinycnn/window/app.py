@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def stop(signum: int, _: Any) -> None:
         stopped.append(signum)
-        window.close()
+        window.stop()
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
@@ -107,6 +107,13 @@ def _root() -> "tk.Tk":
         import tkinter as tk
     except ImportError:
         fail(f"this Python has no tkinter; {_tkinter_remedy()}")
+    try:
+        from PIL import ImageTk  # noqa: F401 - some systems have it in its own package
+    except ImportError:
+        fail(
+            "this Pillow cannot show pictures in a window; install "
+            "python3-pil.imagetk, or Pillow with pip"
+        )
     if sys.platform == "win32":
         import ctypes
 

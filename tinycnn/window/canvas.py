@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageTk
 
-from tinycnn.window.messages import Digit, Picture
+from tinycnn.reading.result import Digit
+from tinycnn.window.messages import Picture
 from tinycnn.window.paper import Area, Paper
 from tinycnn.window.session import Box, Session
 from tinycnn.window.theme import Fonts, Theme
@@ -73,12 +73,12 @@ class Sheet(tk.Canvas):
         self._inked, self._picked = inked, picked
         self._hovered, self._refused = hovered, refused
         self._theme: Theme
-        self._colours = np.zeros((256, 3), np.uint8)
+        self._palette: list[int] = []  # red, green and blue of 256 shares of ink
         self.zoom = pixel
         self._paper = Paper()
-        self._photo = tk.PhotoImage(master=self, width=1, height=1)
+        self._photo = ImageTk.PhotoImage("RGB", (1, 1), master=self)
         self._picture: tuple[Picture, int] | None = None  # and its width as shown
-        self._picture_photo: tk.PhotoImage | None = None
+        self._picture_photo: ImageTk.PhotoImage | None = None
         self._down: tuple[float, float] | None = None  # where the pen came down
         self._moved = False
         self._eraser: tuple[float, float] | None = None
@@ -86,7 +86,7 @@ class Sheet(tk.Canvas):
         self._chosen: int | None = None  # of the one to be corrected
         self._regions: Sequence[Box] = ()
         self.create_image(0, 0, anchor="nw", tags="picture")
-        self.create_image(0, 0, anchor="nw", image=self._photo)
+        self.create_image(0, 0, anchor="nw", image=str(self._photo), tags="ink")
         self.create_line(0, 0, 0, 0, tags="tail", state="hidden", capstyle="round")
         self.itemconfigure("tail", joinstyle="round")
         self.create_oval(0, 0, 0, 0, tags="eraser", state="hidden")
@@ -115,7 +115,8 @@ class Sheet(tk.Canvas):
             for colour in (theme.paper, theme.ink)
         )
         share = np.arange(256)[:, None] / 255
-        self._colours = np.rint(paper + share * (ink - paper)).astype(np.uint8)
+        colours = np.rint(paper + share * (ink - paper)).astype(np.uint8)
+        self._palette = colours.ravel().tolist()
         self.configure(background=theme.paper)
         self.itemconfigure("tail", fill=theme.ink)
         self.itemconfigure("eraser", outline=theme.faint)
@@ -128,7 +129,7 @@ class Sheet(tk.Canvas):
         self._fit()
         changed = self._paper.show(self._session.drawn.strokes)
         if self._paper.inked() is None:
-            self._photo.blank()
+            self._blank()
             changed = []
         for area in changed:
             self._put(area)
@@ -263,24 +264,39 @@ class Sheet(tk.Canvas):
         again = self._paper.resize((width, height), self.zoom)
         wide, high = self._paper.size
         if self._photo.width() < wide or self._photo.height() < high:
-            self._photo.configure(width=wide, height=high)
+            self._photo = ImageTk.PhotoImage("RGB", (wide, high), master=self)
+            self.itemconfigure("ink", image=str(self._photo))
+            self._show_all_ink()
         if again:
             self._paper.show(self._session.drawn.strokes)
             self._show_all_ink()
             self.show_reading()
 
+    def _blank(self) -> None:
+        """Show no ink, and what is below it."""
+        self.tk.call(str(self._photo), "blank")
+
     def _show_all_ink(self) -> None:
-        self._photo.blank()
-        area = self._paper.inked()
-        if area is not None:
-            self._put(area)
+        self._blank()
+        if self._paper.inked() is not None:
+            # Tk itself takes ten times as long to put so many pixels.
+            self._photo.paste(self._coloured((0, 0, *self._paper.size)))
+
+    def _coloured(self, area: Area) -> Image.Image:
+        """Return a part of the paper in the theme's colours."""
+        part = self._paper.part(area)
+        part.putpalette(self._palette)
+        return part.convert("RGB")
 
     def _put(self, area: Area) -> None:
         """Bring a part of the paper to the screen."""
         x0, y0, x1, y1 = area
         if x0 < x1 and y0 < y1:
-            rgb = self._colours[self._paper.pixels(area)]
-            put_pixels(self._photo, rgb, x0, y0)
+            # Pillow only changes all of a Tk image.
+            part = self._coloured(area)
+            ppm = b"P6 %d %d 255\n" % part.size + part.tobytes()
+            name = str(self._photo)
+            self.tk.call(name, "put", ppm, "-format", "ppm", "-to", x0, y0)
 
     def _show_picture(self) -> None:
         picture = self._session.drawn.picture
@@ -294,9 +310,8 @@ class Sheet(tk.Canvas):
             return
         self._picture = picture, width
         image = Image.fromarray(picture.pixels).resize((width, height))
-        self._picture_photo = tk.PhotoImage(master=self, width=width, height=height)
-        put_pixels(self._picture_photo, np.asarray(image), 0, 0)
-        self.itemconfigure("picture", image=self._picture_photo)
+        self._picture_photo = ImageTk.PhotoImage(image, master=self)
+        self.itemconfigure("picture", image=str(self._picture_photo))
 
     # --- the pointer ---------------------------------------------------------------
 
@@ -409,22 +424,6 @@ class Sheet(tk.Canvas):
             self._under = number
             self.show_reading()
             self._hovered(number)
-
-
-def put_pixels(photo: tk.PhotoImage, rgb: NDArray[np.uint8], x: int, y: int) -> None:
-    """Put colours into a part of a Tk image.
-
-    Parameters
-    ----------
-    photo : tk.PhotoImage
-    rgb : uint8 array (H, W, 3)
-    x, y : int
-        Where their corner goes.
-    """
-    H, W, _ = rgb.shape
-    ppm = b"P6 %d %d 255\n" % (W, H) + rgb.tobytes()
-    # PhotoImage.put takes lists of colour names only; Tk itself takes any format.
-    photo.tk.call(photo, "put", ppm, "-format", "ppm", "-to", x, y)
 
 
 def percent(share: float) -> str:

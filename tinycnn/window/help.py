@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from tkinter import ttk
 from typing import NamedTuple
 
+from tinycnn.window.theme import Theme
+
 MAC = sys.platform == "darwin"
 KEY, SHOWN = ("Command", "⌘") if MAC else ("Control", "Ctrl+")
 BY_HAND = (
@@ -38,16 +40,15 @@ def with_control(letter: str, does: str, action: Callable[[], None]) -> Shortcut
 
 
 def show_help(
-    root: tk.Tk, shortcuts: Collection[Shortcut], ground: str, pixel: float
+    root: tk.Tk, shortcuts: Collection[Shortcut], theme: Theme, pixel: float
 ) -> None:
-    """List what can be done, in a window of its own.
+    """List what can be done, in a window of its own; there is only one.
 
     Parameters
     ----------
     root : tk.Tk
     shortcuts : collection of Shortcut
-    ground : str
-        The colour behind everything.
+    theme : Theme
     pixel : float
         Pixels of the screen a unit.
     """
@@ -55,11 +56,19 @@ def show_help(
     def px(units: float) -> int:
         return max(round(units * pixel), 1)
 
+    for child in root.winfo_children():
+        if isinstance(child, tk.Toplevel):
+            child.destroy()
     window = tk.Toplevel(root)
     window.title("Help")
     window.transient(root)
     window.resizable(False, False)
-    window.configure(background=ground)
+    window.configure(
+        background=theme.ground,
+        highlightthickness=1,
+        highlightbackground=theme.line,
+        highlightcolor=theme.line,
+    )
     frame = ttk.Frame(window)
     frame.pack(padx=px(24), pady=px(20))
     rows = [*BY_HAND, *((shortcut.does, shortcut.keys) for shortcut in shortcuts)]

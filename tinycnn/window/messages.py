@@ -1,9 +1,7 @@
 """What the window and the process that reads say to each other.
 
-These are plain values that can be pickled: the window must understand them without
-loading NumPy's heavy relatives, so `Digit` and `Reading` are those of
-`tinycnn.reading.reader` without its networks. This file knows no widgets, no process
-and no network.
+These are plain values that can be pickled: the window understands them without loading
+anything that compiles. This file knows no widgets, no process and no network.
 """
 
 from collections.abc import Hashable
@@ -15,52 +13,9 @@ from numpy.typing import NDArray
 
 from tinycnn.ink.strokes import Strokes
 from tinycnn.reading.explanation import Explanation
+from tinycnn.reading.result import Reading
 
 Drawing = Strokes | Path  # what is read: strokes, or the file of a picture
-
-
-@dataclass(frozen=True)
-class Digit:
-    """One digit as it was read, or ink of a digit's size that is none.
-
-    Attributes
-    ----------
-    digit : int or None
-        0 to 9; None is refused.
-    confidence : float
-        The probability that it is a digit and this one.
-    box : (int, int, int, int)
-        ``x0, y0, x1, y1``, half open, in pixels of the canvas or the picture.
-    top : three of (int, float)
-        The likeliest digits and their probabilities.
-    """
-
-    digit: int | None
-    confidence: float
-    box: tuple[int, int, int, int]
-    top: tuple[tuple[int, float], ...]
-
-    @property
-    def label(self) -> str:
-        """The digit as it is written; ``?`` if it was refused."""
-        return "?" if self.digit is None else str(self.digit)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a drawing says: digits line by line, top to bottom, left to right."""
-
-    lines: tuple[tuple[Digit, ...], ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The digits, ``?`` for what was refused, a line a line."""
-        return "\n".join("".join(d.label for d in line) for line in self.lines)
-
-    @property
-    def digits(self) -> tuple[Digit, ...]:
-        """All digits in reading order."""
-        return tuple(digit for line in self.lines for digit in line)
 
 
 @dataclass(frozen=True)
@@ -138,9 +93,16 @@ class Single:
 
 @dataclass(frozen=True)
 class Open:
-    """Open and read a picture; None pastes the one in the clipboard."""
+    """Open and read a picture."""
 
-    path: Path | None
+    path: Path
+
+
+@dataclass(frozen=True)
+class Paste:
+    """Open and read the picture in the clipboard; it becomes a new file in a folder."""
+
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -159,7 +121,7 @@ class Reload:
     weights: Weights
 
 
-Request = Read | Explain | Single | Open | Annotate | Reload
+Request = Read | Explain | Single | Open | Paste | Annotate | Reload
 
 
 # --- answered by the process that reads --------------------------------------------

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageTk
 
 from tinycnn.reading.explanation import Explanation, FeatureMaps, where_it_fires
-from tinycnn.window.canvas import put_pixels
 from tinycnn.window.session import Box
 from tinycnn.window.theme import Fonts, Theme
 
@@ -54,7 +53,7 @@ class Panel(ttk.Frame):
         self._theme: Theme
         self._explanation: Explanation | None = None
         self._chosen: tuple[int, int] | None = None  # layer and feature
-        self._photos: dict[tk.Misc, tk.PhotoImage] = {}
+        self._photos: dict[tk.Misc, ImageTk.PhotoImage] = {}
         self.pack_propagate(False)
 
         head = ttk.Frame(self)
@@ -401,10 +400,10 @@ class Panel(ttk.Frame):
             page[y : y + rgb.shape[0], x : x + rgb.shape[1]] = rgb
         photo = self._photos.get(canvas)
         if photo is None or (photo.width(), photo.height()) != (width, height):
-            photo = tk.PhotoImage(master=canvas, width=width, height=height)
+            photo = ImageTk.PhotoImage("RGB", (width, height), master=canvas)
             self._photos[canvas] = photo
-        put_pixels(photo, page, 0, 0)
-        canvas.tag_lower(canvas.create_image(0, 0, anchor="nw", image=photo))
+        photo.paste(Image.fromarray(page))
+        canvas.tag_lower(canvas.create_image(0, 0, anchor="nw", image=str(photo)))
 
     def _rgb(self, colour: str) -> NDArray[np.float64]:
         return np.array(self.winfo_rgb(colour)) / 257

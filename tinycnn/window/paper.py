@@ -11,10 +11,9 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
-from tinycnn.ink.strokes import draw
+from tinycnn.ink.strokes import FINENESS, draw_finely
 from tinycnn.window.session import Points, Stroke
 
 MANY = 4  # areas that change at once are composed as one
@@ -83,9 +82,9 @@ class Paper:
         self._compose(area)
         return self._inside(area)
 
-    def pixels(self, area: Area) -> NDArray[np.uint8]:
-        """Return the ink of an area, uint8 (H, W), 255 = ink."""
-        return np.asarray(self._ink.crop(area))
+    def part(self, area: Area) -> Image.Image:
+        """Return a copy of an area, grey, 255 = ink."""
+        return self._ink.crop(area)
 
     def inked(self) -> Area | None:
         """Return the smallest area that holds all ink; None if there is none."""
@@ -116,9 +115,9 @@ class Paper:
         x0, y0 = max(x0, -math.ceil(pen)), max(y0, -math.ceil(pen))
         x1 = max(min(x1, self.size[0]), x0 + 1)
         y1 = max(min(y1, self.size[1]), y0 + 1)
-        ink = draw([places - (x0, y0)], [pen], (x1 - x0, y1 - y0))
-        image = Image.fromarray(np.rint(255 * ink).astype(np.uint8))
-        return (x0, y0, x1, y1), image
+        size = x1 - x0, y1 - y0
+        fine = draw_finely([places - (x0, y0)], [pen], size, FINENESS)
+        return (x0, y0, x1, y1), fine.reduce(FINENESS)
 
     def _lay(self, area: Area, image: Image.Image) -> None:
         """Lay ink over what is there; where both are, the stronger counts."""

@@ -22,7 +22,8 @@ from tinycnn.ink.strokes import (
     PEN_WIDTH,
     Strokes,
 )
-from tinycnn.window.messages import Digit, Drawing, Picture, Reading
+from tinycnn.reading.result import Digit, Reading
+from tinycnn.window.messages import Drawing, Picture
 
 Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]
@@ -178,7 +179,9 @@ class Session:
         points = sum(len(stroke.points) for stroke in strokes)
         if len(strokes) >= MOST_STROKES or points >= MOST_POINTS / 2:
             return False
-        self._pen = _Pen(self.pen_width, _inside(x, y), MOST_POINTS - points)
+        self._pen = _Pen(
+            self.pen_width, _kept(np.array([x, y], np.float64)), MOST_POINTS - points
+        )
         self._settled_at = self.revision
         if self.drawn.picture is not None:
             self._forget_all()
@@ -196,7 +199,7 @@ class Session:
         """
         if self._pen is None:
             return None
-        piece = self._pen.move(_inside(x, y))
+        piece = self._pen.move(_kept(np.array([x, y], np.float64)))
         if piece is not None:
             self.revision += 1
         return piece
@@ -524,12 +527,13 @@ def _spline(p0: Points, p1: Points, p2: Points, p3: Points) -> Points:
         + (3 * t**2 - 2 * t**3) * p2
         + (t**3 - t**2) * slope2
     )
-    return np.round(curve, 3)
+    return _kept(curve)
 
 
-def _inside(x: float, y: float) -> Points:
-    """Return a point as a file can keep it."""
-    return np.round(np.clip([x, y], -LARGEST_SIDE, LARGEST_SIDE), 3)
+def _kept(points: Points) -> Points:
+    """Return points as a file can keep them."""
+    kept: Points = points.clip(-LARGEST_SIDE, LARGEST_SIDE).round(3)
+    return kept
 
 
 def _touches(stroke: Stroke, way: Points, reach: float) -> bool:

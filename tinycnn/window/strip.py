@@ -8,8 +8,8 @@ import tkinter as tk
 from collections.abc import Callable, Collection
 from tkinter import ttk
 
+from tinycnn.reading.result import Digit, Reading
 from tinycnn.window.canvas import SURE
-from tinycnn.window.messages import Digit, Reading
 from tinycnn.window.theme import Fonts, Theme
 
 LARGE_LINES, LARGE_DIGITS = 2, 24  # in the largest type; more are shown smaller
@@ -53,6 +53,7 @@ class Strip(ttk.Frame):
         self._fonts, self._unsaid = fonts, unsaid
         self.message = ""
         self._later: str | None = None
+        self._status_shown = "", 0  # the whole text, and the room it had
 
         def px(units: float) -> int:
             return max(round(units * pixel), 1)
@@ -144,9 +145,12 @@ class Strip(ttk.Frame):
         self._unsaid()
 
     def show_status(self, text: str) -> None:
-        """Show a line of status."""
-        if self.status.cget("text") != text:
-            self.status.configure(text=text)
+        """Show a line of status; of what has no room, the middle is left out."""
+        shown = text, self.status.winfo_width()
+        if shown != self._status_shown:
+            self._status_shown = shown
+            measure = self._fonts.plain.measure
+            self.status.configure(text=elided(text, shown[1], measure))
 
     def show_progress(self, share: float | None) -> None:
         """Show how much of some work is done; None hides the bar."""
@@ -156,3 +160,24 @@ class Strip(ttk.Frame):
         self.progress.configure(value=100 * share)
         if not self.progress.winfo_manager():
             self.progress.pack(side="right")
+
+
+def elided(text: str, room: int, measure: Callable[[str], int]) -> str:
+    """Return a line without its middle, if it is too long.
+
+    Parameters
+    ----------
+    text : str
+    room : int
+        For the line, in pixels.
+    measure : function
+        Returns how long a text is, in pixels.
+    """
+    if measure(text) <= room:
+        return text
+    for kept in range(len(text), 1, -1):
+        head = kept // 2
+        short = f"{text[:head].rstrip()} … {text[head - kept :].lstrip()}"
+        if measure(short) <= room:
+            return short
+    return text

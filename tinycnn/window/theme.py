@@ -22,8 +22,9 @@ class Theme:
     ground, raised, line : str
         Of the window; of its buttons; of the fine lines between parts.
     paper, ink : str
-    text, faint : str
-        What is to be read, and what is only there if one looks for it.
+    text, faint, asleep : str
+        What is to be read, what is only there if one looks for it, and what cannot be
+        used now.
     sure, doubtful, refused : str
         Boxes.
     fires : str
@@ -37,6 +38,7 @@ class Theme:
     ink: str
     text: str
     faint: str
+    asleep: str
     sure: str
     doubtful: str
     refused: str
@@ -52,6 +54,7 @@ THEMES = {
         ink="#15181d",
         text="#1b1f24",
         faint="#5d6673",
+        asleep="#a4acb7",
         sure="#0072b2",
         doubtful="#c44f00",
         refused="#6b7280",
@@ -65,6 +68,7 @@ THEMES = {
         ink="#f4f6f8",
         text="#eef1f4",
         faint="#9aa5b3",
+        asleep="#5c6672",
         sure="#56b4e9",
         doubtful="#e69f00",
         refused="#9aa0a6",
@@ -149,7 +153,7 @@ def dress(root: tk.Misc, theme: Theme, fonts: Fonts, pixel: float) -> None:
             ("active", theme.line),
             ("alternate", theme.line),  # what it switches is on
         ],
-        foreground=[("disabled", theme.line)],
+        foreground=[("disabled", theme.asleep)],
         bordercolor=[("focus", theme.sure), ("disabled", theme.ground)],
         lightcolor=[("active", theme.line), ("disabled", theme.ground)],
         darkcolor=[("active", theme.line), ("disabled", theme.ground)],
@@ -209,7 +213,7 @@ def dress_menu(menu: tk.Menu, theme: Theme) -> None:
         foreground=theme.text,
         activebackground=theme.sure,
         activeforeground=theme.paper,
-        disabledforeground=theme.faint,
+        disabledforeground=theme.asleep,
         selectcolor=theme.text,
         borderwidth=0,
         relief="flat",

@@ -8,6 +8,7 @@ there is an answer. It knows no network and no way to read.
 import contextlib
 import io
 import logging
+import tempfile
 import time
 import tkinter as tk
 import traceback
@@ -19,13 +20,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageTk
 
 from tinycnn import learnt
 from tinycnn.data.idx import DataError
 from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import StrokesError, draw, load_strokes, save_strokes
-from tinycnn.window.canvas import SURE, Sheet, put_pixels
+from tinycnn.window.canvas import SURE, Sheet
 from tinycnn.window.corrections import Corrections
 from tinycnn.window.help import KEY, SHOWN, Shortcut, show_help, with_control
 from tinycnn.window.lessons import Lesson
@@ -38,6 +39,7 @@ from tinycnn.window.messages import (
     Hopeless,
     Open,
     Opened,
+    Paste,
     Read,
     Ready,
     Reload,
@@ -125,7 +127,9 @@ class Window:
         self._explained: tuple[int, int] | None = None  # revision and digit
         self._chosen: int | None = None  # of the digit to be corrected
         self._under: int | None = None  # of the digit under the pointer
-        self._closed = False
+        # Of what was pasted: undoing a step may bring any of it back.
+        self._pasted: tempfile.TemporaryDirectory[str] | None = None
+        self._closed = self._stopped = False
         root.report_callback_exception = self._on_exception
         self._shortcuts = self._make_shortcuts()
         self._build()
@@ -306,26 +310,39 @@ class Window:
         ):
             if later is not None:
                 self.root.after_cancel(later)
+        self.strip.forget()
         self.settings.brush = round(self.session.pen_width, 1)
         if self.root.winfo_viewable():
             self.settings.size = self.root.geometry().partition("+")[0]
         self.worker.close()
         if self._lesson is not None:
             self._lesson.close()
+        if self._pasted is not None:
+            self._pasted.cleanup()
         save_settings(self._settings_file, self.settings)
         self.root.destroy()
 
+    def stop(self) -> None:
+        """Close the window soon; a signal may ask for it amid anything else."""
+        self._stopped = True
+
     def _look(self) -> None:
-        """See what the reading process says, and look again soon."""
-        for reply in self.worker.poll():
-            self._on_reply(reply)
-            if self._closed:
-                return
-        if self._lesson is not None:
-            self._on_lesson(self._lesson)
-        self._show_status()
-        due = self.worker.is_busy and self.worker.is_ready
-        self._look_later = self.root.after(SOON if due else LATER, self._look)
+        """See what the reading process says, and look again soon, whatever happens."""
+        if self._stopped:
+            self.close()
+            return
+        try:
+            for reply in self.worker.poll():
+                self._on_reply(reply)
+                if self._closed:
+                    return
+            if self._lesson is not None:
+                self._on_lesson(self._lesson)
+            self._show_status()
+        finally:
+            if not self._closed:
+                due = self.worker.is_busy and self.worker.is_ready
+                self._look_later = self.root.after(SOON if due else LATER, self._look)
 
     def _look_now(self) -> None:
         """Look again soon: a question was asked."""
@@ -363,6 +380,7 @@ class Window:
                 self.session.put_picture(picture, reading)
                 self.sheet.show_ink()
                 self._show_reading()
+                self._show_tools()
                 self.say(f"{picture.path.name} is open; drawing puts it away.")
             case Singled():
                 self._keep(reply)
@@ -538,9 +556,9 @@ class Window:
             for colour in (theme.ground, theme.ink)
         )
         colours = np.rint(ground + share * (ink - ground)).astype(np.uint8)
-        self._dot_photo = tk.PhotoImage(master=self._dot, width=side, height=side)
-        put_pixels(self._dot_photo, colours, 0, 0)
-        self._dot.configure(image=self._dot_photo)
+        picture = Image.fromarray(colours)
+        self._dot_photo = ImageTk.PhotoImage(picture, master=self._dot)
+        self._dot.configure(image=str(self._dot_photo))
 
     def undo(self) -> None:
         """Go a step back."""
@@ -605,7 +623,9 @@ class Window:
 
     def paste(self) -> None:
         """Open the picture in the clipboard."""
-        self.worker.ask(Open(None))
+        if self._pasted is None:
+            self._pasted = tempfile.TemporaryDirectory(prefix="tinycnn-")
+        self.worker.ask(Paste(Path(self._pasted.name)))
         self._look_now()
 
     def save(self) -> None:
@@ -648,6 +668,9 @@ class Window:
 
     def annotate(self, path: Path) -> None:
         """Save what is on the sheet with its boxes to a file."""
+        if self.session.is_empty:
+            self.say("There is nothing to be saved; draw something first.")
+            return
         request = Annotate(self.session.drawing, self.session.reading, path.absolute())
         self.worker.ask(request)
         self._look_now()
@@ -796,8 +819,8 @@ class Window:
 
     def show_help(self) -> None:
         """List what can be done, in a window of its own."""
-        ground = THEMES[self.settings.theme].ground
-        show_help(self.root, self._shortcuts.values(), ground, self._pixel)
+        theme = THEMES[self.settings.theme]
+        show_help(self.root, self._shortcuts.values(), theme, self._pixel)
 
 
 def _png(grey: NDArray[np.float32]) -> bytes:

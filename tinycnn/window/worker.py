@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinycnn.ink.strokes import Strokes
+from tinycnn.reading.result import Reading
 from tinycnn.window.messages import (
     SHIPPED,
     Annotate,
     Answer,
-    Digit,
     Drawing,
     Explain,
     Explained,
@@ -38,9 +38,9 @@ from tinycnn.window.messages import (
     Hopeless,
     Open,
     Opened,
+    Paste,
     Picture,
     Read,
-    Reading,
     Ready,
     Reload,
     Reloaded,
@@ -54,7 +54,6 @@ from tinycnn.window.messages import (
 
 if TYPE_CHECKING:
     from tinycnn.ink.ink import Ink
-    from tinycnn.reading import reader as reading_room
 
 FIRST_PAUSE = 0.25  # seconds before it is started again, if it never was ready
 LONGEST_PAUSE = 8.0  # seconds; the pause doubles each time
@@ -316,7 +315,7 @@ class _Answerer:
     def _load(self, weights: Weights) -> None:
         from tinycnn.reading.reader import Reader
 
-        self.reader = Reader(weights.names, weights.judge)
+        self.reader = Reader(weights.names, weights.judge, remembers=True)
         self.reader.read_strokes(_sample())  # compiles what reading needs
 
     def answer(self, request: Request) -> Reply:
@@ -339,7 +338,7 @@ class _Answerer:
     def _answer(self, request: Request) -> Reply:
         match request:
             case Read(revision, strokes):
-                return Answer(revision, _plain(self.reader.read_strokes(strokes)))
+                return Answer(revision, self.reader.read_strokes(strokes))
             case Explain(revision, drawing, index):
                 return self._explained(revision, drawing, index)
             case Single(revision, drawing, index, name):
@@ -347,7 +346,9 @@ class _Answerer:
                 own = part.ink if isinstance(part.ink, Strokes) else None
                 return Singled(name, part.image, own)
             case Open(path):
-                return self._opened(path or _pasted())
+                return self._opened(path)
+            case Paste(folder):
+                return self._opened(_pasted(folder))
             case Annotate(drawing, reading, path):
                 return self._annotated(drawing, reading, path)
             case Reload(weights):
@@ -386,35 +387,20 @@ class _Answerer:
         size = self._ink_of(path).size
         image.thumbnail((SHOWN, SHOWN))
         picture = Picture(path, np.asarray(image), size)
-        return Opened(picture, _plain(reading))
+        return Opened(picture, reading)
 
     def _annotated(self, drawing: Drawing, reading: Reading, path: Path) -> Saved:
         from tinycnn.files import write_atomically
         from tinycnn.ink.ink import strokes_ink
-        from tinycnn.reading import reader as room
         from tinycnn.reading.annotate import annotated_png
 
         if isinstance(drawing, Path):
             ink = self._ink_of(drawing)
         else:
             ink = strokes_ink(drawing)
-        lines = (
-            tuple(room.Digit(d.digit, d.confidence, d.box, d.top) for d in line)
-            for line in reading.lines
-        )
         of = drawing if isinstance(drawing, Path) else path  # strokes need no file
-        write_atomically(path, [annotated_png(of, ink, room.Reading(tuple(lines)))])
+        write_atomically(path, [annotated_png(of, ink, reading)])
         return Saved(path)
-
-
-def _plain(reading: "reading_room.Reading") -> Reading:
-    """Return a reading that can be unpickled without loading any network."""
-    return Reading(
-        tuple(
-            tuple(Digit(d.digit, d.confidence, d.box, d.top) for d in line)
-            for line in reading.lines
-        )
-    )
 
 
 def _sample() -> Strokes:
@@ -424,12 +410,14 @@ def _sample() -> Strokes:
     return Strokes((one, crossed), (10.0, 10.0), (200, 100))
 
 
-def _pasted() -> Path:
-    """Write the picture in the clipboard to a file, and return its path."""
+def _pasted(folder: Path) -> Path:
+    """Write the picture in the clipboard to a new file of a folder; return its path.
+
+    What was pasted before keeps its file: undoing a step may bring it back.
+    """
     import io
 
     from PIL import Image, ImageGrab
-    from platformdirs import user_cache_path
 
     from tinycnn.files import write_atomically
     from tinycnn.ink.picture import PictureError
@@ -446,6 +434,6 @@ def _pasted() -> Path:
         raise PictureError("There is no picture in the clipboard; copy one first.")
     content = io.BytesIO()
     found.save(content, "PNG")
-    folder = user_cache_path("tinycnn", ensure_exists=True)
-    write_atomically(folder / "pasted.png", [content.getvalue()])
-    return folder / "pasted.png"
+    path = folder / f"pasted {1 + len(list(folder.iterdir()))}.png"
+    write_atomically(path, [content.getvalue()])
+    return path
