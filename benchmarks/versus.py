@@ -179,10 +179,9 @@ def batches(arguments: argparse.Namespace, what: str) -> Sequence[int]:
 
 def ablated(model: str, threads: int) -> list[Entrant]:
     """Return tinycnn as it is, then without each trick that the model profits from."""
-    from benchmarks.versus_ablation import ABLATIONS
+    from benchmarks.versus_ablation import tricks_for
 
-    layers = {layer[0] for layer in NETWORKS[model](1)}
-    tricks = [name for name, trick in ABLATIONS.items() if trick.layer in layers]
+    tricks = tricks_for(NETWORKS[model](1))
     return [Entrant("tinycnn", threads, without) for without in (None, *tricks)]
 
 
@@ -463,7 +462,7 @@ def report(results: Figures) -> str:
         f" Medians of {results['rounds']} paired rounds; digits: {results['data']}."
         " Bold is the best peer."
     )
-    parts = [circumstances, _table(HEAD, rows)]
+    parts = [circumstances, table(HEAD, rows)]
     for case in results["cases"]:
         parts += [
             f"{case['model']} on {gain['threads']} threads over 1: tinycnn gains"
@@ -529,7 +528,7 @@ def digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns line up."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [head, ["-" * width for width in widths], *rows]

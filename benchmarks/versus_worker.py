@@ -36,6 +36,14 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 LOGITS = 16  # images whose logits are compared
+# What this library and those below it set when they are imported, also in the process
+# that starts the others. How threads wait is the affair of each contestant.
+SET_ON_IMPORT = (
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "NUMBA_OPT",
+    "KMP_DUPLICATE_LIB_OK",
+)
 UNTIMED = 1  # step of a burst: threads and caches wake up, the first one compiles
 
 Message = dict[str, Any]
@@ -80,7 +88,7 @@ class Worker:
             stderr=self.log,
             text=True,
             cwd=ROOT,
-            env=os.environ | environment_of(order["threads"]) | environment,
+            env=environment_of(order["threads"]) | environment,
         )
         try:
             self.version = self.ask(order)["version"]
@@ -129,13 +137,18 @@ class Worker:
 
 
 def environment_of(threads: int) -> dict[str, str]:
-    """Return the variables that tell libraries how many threads to use."""
+    """Return the variables of a contestant: how many threads, and nothing of ours."""
+    inherited = {k: v for k, v in os.environ.items() if k not in SET_ON_IMPORT}
     counted = ("OMP", "OPENBLAS", "MKL", "NUMBA")
-    return {f"{name}_NUM_THREADS": str(threads) for name in counted} | {
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
+    return (
+        inherited
+        | {f"{name}_NUM_THREADS": str(threads) for name in counted}
+        | {
+            "CUDA_VISIBLE_DEVICES": "",
+            "JAX_PLATFORMS": "cpu",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+        }
+    )
 
 
 # --- in the process ----------------------------------------------------------------

@@ -334,12 +334,15 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Trainer
     from tinycnn.training.recipes import PRESETS
+    from tinycnn.training.warmup import help_compiling
 
     threads = use_threads(arguments.threads)
     config: dict[str, Any] = {}
     if arguments.resume is not None:
         folder = RunFolder(arguments.resume)
         config = folder.config()
+    preset = config["settings"]["preset"] if config else arguments.preset or "default"
+    help_compiling(PRESETS[preset].architecture)
     place = arguments.data or config.get("data_folder")
     digits = load_mnist(place, report=_say)
     images, labels, val_images, val_labels = split_validation(

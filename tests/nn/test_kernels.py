@@ -147,6 +147,13 @@ def test_hashed_bits_are_those_of_whole_number_arithmetic(key):
     assert bits.tolist() == [lowbias32(number, key) for number in range(300)]
 
 
+@pytest.mark.parametrize("number", [0, 1, 12345, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("key", [0, 77, 0xFFFFFFFF])
+def test_a_number_is_hashed_by_itself(key, number):
+    found = kernels.hashed(np.uint32(key), np.uint32(number))
+    assert found == lowbias32(number, key)
+
+
 def test_hashed_bits_do_not_depend_on_how_many_are_asked_for():
     short, long = (kernels.hashed_bits(np.uint32(7), count) for count in (5, 50))
     np.testing.assert_array_equal(short, long[:5])
@@ -167,3 +174,17 @@ def test_two_keys_agree_in_half_of_the_bits():
     first, second = (kernels.hashed_bits(np.uint32(key), 2048) for key in (1, 2))
     differing = np.unpackbits((first ^ second).view(np.uint8)).mean()
     assert abs(differing - 0.5) < 0.01
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.9])
+def test_adam_is_its_lines_in_numpy(decay):
+    grad, m, value = np.random.default_rng(4).standard_normal((3, 41))
+    v = np.random.default_rng(5).random(41)
+    wanted_m = m + 0.1 * (grad - m)
+    wanted_v = v + 0.01 * (grad**2 - v)
+    wanted = decay * value - 0.3 * wanted_m / (np.sqrt(1.7 * wanted_v) + 1e-8)
+    before = grad.copy()
+    kernels.adam(grad, 0.1, 0.01, 0.3, 1.7, 1e-8, decay, m, v, value)
+    for ours, theirs in [(m, wanted_m), (v, wanted_v), (value, wanted)]:
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(grad, before)

@@ -27,6 +27,7 @@ from geometries import (
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinycnn import nn
+from tinycnn.nn import kernels
 from tinycnn.nn.gradcheck import check_gradients, examples
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
@@ -179,6 +180,19 @@ def test_gradients_are_assigned_and_not_added(name, training):
     once = [layer.backward(dy).copy(), *(p.grad.copy() for p in layer.parameters())]
     again = [layer.backward(dy), *(p.grad for p in layer.parameters())]
     assert_same(again, once)
+
+
+@every_layer
+@both_ways
+def test_the_gradients_of_the_parameters_alone_are_those_of_backward(name, training):
+    layer, x = make(name)
+    _, _, *wanted = run(layer, x, training)
+    for parameter in layer.parameters():
+        parameter.grad = None
+    assert layer.backward_parameters(upstream(layer.forward(x, training))) is None
+    if not (training and name in ("Dropout", "Sequential")):  # these drop others now
+        assert_same([p.grad for p in layer.parameters()], wanted)
+    assert all(p.grad is not None for p in layer.parameters())
 
 
 @every_layer
@@ -422,6 +436,7 @@ def test_same_keeps_the_ceiling_and_puts_the_extra_at_bottom_and_right(
         x = rng.standard_normal((2, H, W, 2))
         rows, columns = (margin, none) if vertical else (none, margin)
         padded = np.pad(x, (none, rows, columns, none))
+        assert convolution(g).margins(H, W) == (*rows, *columns)
         y = convolution(g).forward(x)
         assert y.shape[1:3] == (math.ceil(H / SH), math.ceil(W / SW))
         wanted = convolution(g._replace(padding=0)).forward(padded)
@@ -621,6 +636,29 @@ def test_every_step_drops_others_and_the_count_goes_on():
     assert (second != third).any()
     layer.step = 1
     np.testing.assert_array_equal(dropped(layer), second)
+
+
+def test_a_mask_is_a_hash_held_against_the_threshold():
+    layer = nn.Dropout(0.3)
+    layer.seed, layer.number, layer.step = 5, 6, 7
+    key = layer.next_key()
+    assert layer.step == 8
+    assert key.dtype == np.uint32
+    layer.step = 7
+    bits = [int(kernels.hashed(key, np.uint32(i))) for i in range(60)]
+    assert layer.threshold == int(0.3 * 2**32)
+    np.testing.assert_array_equal(
+        layer.next_mask((3, 20)).ravel(), np.array(bits) >= layer.threshold
+    )
+    assert layer.step == 8
+    assert layer.next_key() != key
+
+
+@pytest.mark.parametrize("rate", [0.0, 2.0**-33, 0.5, 0.75, 1 - 2.0**-53])
+def test_the_threshold_is_the_rate_of_all_numbers_that_there_are(rate):
+    threshold = nn.Dropout(rate).threshold
+    assert threshold.dtype == np.uint32
+    assert int(threshold) == math.floor(rate * 2**32)
 
 
 def test_images_and_places_of_a_batch_have_masks_of_their_own():

@@ -115,6 +115,83 @@ def test_predict_between_two_steps_leaves_nothing_behind():
         np.testing.assert_array_equal(a, b)
 
 
+def whole(model):
+    """Give every parameter small whole numbers: sums are exact in any order."""
+    rng = np.random.default_rng(7)
+    for parameter in model.parameters():
+        parameter.value[:] = rng.integers(-2, 3, parameter.value.shape)
+    return model
+
+
+def usual(rng):
+    convolution = [Conv2D(1, 5, 3, rng=rng), ReLU(), MaxPool2D(2), Dropout(0.5)]
+    return [*convolution, Flatten(), Dense(30, 64, rng=rng), ReLU()]
+
+
+MODELS = {
+    "a row": usual,
+    "a network first": lambda rng: [Sequential(usual(rng)), Dense(64, 3, rng=rng)],
+    "and first in it another": lambda rng: [
+        Sequential([Sequential(usual(rng)[:4]), Flatten(), Dense(30, 2, rng=rng)])
+    ],
+    "an empty network first": lambda rng: [Sequential([]), *usual(rng)],
+    "first a layer that learns nothing": lambda rng: [Dropout(0.5), *usual(rng)],
+    "one layer": lambda rng: [Conv2D(1, 3, 3, rng=rng)],
+    "batch norm first": lambda rng: [BatchNorm2D(1), *usual(rng)],
+    "dense first": lambda rng: [Flatten(), Dense(48, 64, rng=rng)],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradients_of_the_parameters_alone_are_the_same(name, fuse, dtype):
+    model = whole(Sequential(MODELS[name](np.random.default_rng(0)), fuse=fuse))
+    model.cast(dtype)
+    x = np.random.default_rng(1).integers(-2, 3, (3, 8, 6, 1)).astype(dtype)
+    y = model.forward(x, training=True)
+    dy = (np.arange(y.size, dtype=dtype) % 5 - 2).reshape(y.shape)
+    model.backward(dy)
+    wanted = [parameter.grad for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = None
+    assert model.backward_parameters(dy) is None
+    assert wanted
+    for parameter, grad in zip(model.parameters(), wanted, strict=True):
+        assert parameter.grad is not grad
+        np.testing.assert_array_equal(parameter.grad, grad)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_only_the_first_layer_is_spared_the_gradient_of_its_input(fuse):
+    class Spared(Noted):
+        def backward_parameters(self, dy):
+            assert dy.item() == 15
+            self.notes.append(("backward_parameters", self.factor))
+
+    notes = []
+    layers = [Spared(2, notes), Spared(3, notes), Spared(5, notes)]
+    model = Sequential(layers, fuse=fuse)
+    model.forward(np.ones(1))
+    model.backward_parameters(np.ones(1))
+    kinds = [("backward", 5), ("backward", 3), ("backward_parameters", 2)]
+    assert notes[3:] == kinds
+
+
+def test_a_sequence_without_layers_has_no_gradients():
+    model = Sequential([])
+    model.forward(np.ones(1))
+    model.backward_parameters(np.ones(1))
+    assert model.parameters() == []
+
+
+def test_backward_before_forward_is_refused():
+    model = Sequential(usual(np.random.default_rng(0)))
+    for backward in (model.backward, model.backward_parameters):
+        with pytest.raises(RuntimeError, match="needs a forward first"):
+            backward(np.ones((1, 64)))
+
+
 def test_the_summary_is_right_to_the_last_number():
     rng = np.random.default_rng(0)
     model = Sequential(

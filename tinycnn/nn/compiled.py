@@ -1,18 +1,64 @@
-"""One decorator: compile a kernel with Numba, keep the machine code where possible.
+"""Two decorators: compile a kernel with Numba, and share its work among threads.
 
 It knows where compiled code may be kept between runs and nothing about what the
 kernels compute.
 """
 
+import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from numba import njit
-
-# Between two parallel loops the threads sleep. OpenMP's default is to wait in a busy
-# loop, which takes the cores from BLAS and from other programs.
+# Between two parallel loops the threads wait in a busy loop for a fraction of a
+# millisecond, then they sleep. To wake them takes 100 microseconds, which is long for a
+# small kernel; OpenMP's default, never to sleep, takes the cores from other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+# The loops that matter are spelled out in vectors; to optimise them twice as long makes
+# none of them faster, and the first run late.
+os.environ.setdefault("NUMBA_OPT", "1")
+
+import numpy as np
+from numba import config, njit, prange, typeof, types
+from numba.core import caching, cgutils
+from numba.extending import intrinsic
+
+
+class _WithItsFolder:
+    """A place for machine code that knows what a kernel in ``fast`` is made of.
+
+    Numba asks whether the file of a kernel was edited. But a kernel contains those that
+    it calls, and in the folder ``fast`` they lie in other files.
+    """
+
+    _py_file: str
+
+    def get_source_stamp(self) -> Any:
+        files = [Path(__file__)]
+        folder = Path(self._py_file).parent
+        if folder.name == "fast":
+            files += sorted(folder.glob("*.py"))
+        stamps = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+        return super().get_source_stamp(), stamps  # type: ignore[misc]
+
+
+class ChosenFolder(_WithItsFolder, caching.UserProvidedCacheLocator):
+    """The folder that ``NUMBA_CACHE_DIR`` names."""
+
+
+class BesideTheSource(_WithItsFolder, caching.InTreeCacheLocator):
+    """The folder ``__pycache__``."""
+
+
+class FolderOfTheUser(_WithItsFolder, caching.UserWideCacheLocator):
+    """Where the source is read-only."""
+
+
+_PLACES = ",".join(
+    f"{place.__module__}.{place.__name__}"
+    for place in (ChosenFolder, BesideTheSource, FolderOfTheUser)
+)
 
 
 def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -37,9 +83,87 @@ def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
     options: dict[str, Any] = {"parallel": parallel, "fastmath": {"contract"}}
 
     def decorate(function: Callable[..., Any]) -> Any:
+        settings: Any = config
+        before = getattr(config, "CACHE_LOCATOR_CLASSES", "")
+        settings.CACHE_LOCATOR_CLASSES = before or _PLACES
         try:
             return njit(cache=True, **options)(function)
         except RuntimeError:
             return njit(**options)(function)
+        finally:
+            settings.CACHE_LOCATOR_CLASSES = before
 
     return decorate
+
+
+def shared(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile a kernel that does a block of the work; share the blocks among threads.
+
+    Parameters
+    ----------
+    function : function of (block, blocks, *arguments)
+        It does block number ``block`` of ``blocks``. What it writes belongs to that
+        block alone, and how many blocks there are does not depend on the threads: then
+        neither do the bits. The arguments are C-contiguous arrays and numbers.
+
+    Returns
+    -------
+    function of (blocks, *arguments)
+        Returns when all blocks are done.
+    """
+    kernel = compiled()(function)
+    addresses: dict[Any, int] = {}
+
+    def share(blocks: int, *arguments: Any) -> None:
+        # One block needs no threads; and NUMBA_DISABLE_JIT=1 leaves a plain function.
+        if blocks == 1 or not hasattr(kernel, "compile"):
+            for block in range(blocks):
+                kernel(block, blocks, *arguments)
+            return
+        kind = tuple(
+            [
+                (one.dtype, one.ndim) if type(one) is np.ndarray else type(one)
+                for one in arguments
+            ]
+        )
+        if kind not in addresses:
+            signature = types.int64, types.int64, *map(typeof, arguments)
+            kernel.compile(signature)
+            code = kernel.overloads[signature]
+            addresses[kind] = code.library.get_pointer_to_function(
+                code.fndesc.llvm_func_name
+            )
+        _for_each_block(addresses[kind], blocks, arguments)
+
+    return functools.wraps(function)(share)
+
+
+@intrinsic
+def _call(typing_context, address, block, blocks, arguments):  # type: ignore[no-untyped-def]
+    """Call a kernel by its address."""
+
+    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        address, block, blocks, arguments = values
+        kinds = [types.int64, types.int64, *signature.args[3].types]
+        given = cgutils.unpack_tuple(builder, arguments, len(kinds) - 2)
+        function = context.call_conv.get_function_type(types.none, kinds)
+        address = builder.inttoptr(address, function.as_pointer())
+        status, _ = context.call_conv.call_function(
+            builder, address, types.none, kinds, [block, blocks, *given]
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, arguments), generate
+
+
+@compiled(parallel=True)
+def _for_each_block(address, blocks, arguments):  # type: ignore[no-untyped-def]
+    """Do all blocks.
+
+    The kernel is called by its address. If it were called by its name, Numba would
+    compile it once more, into this loop, which takes longer than the first time.
+    """
+    for block in prange(blocks):
+        _call(address, np.int64(block), blocks, arguments)

@@ -1,4 +1,4 @@
-"""The loops under convolution, pooling and dropout, written out.
+"""The loops under convolution, pooling, dropout and Adam, written out.
 
 This file is their definition: plain loop nests that Numba compiles. It knows arrays
 and indices; it does not know layers, parameters, padding (the layer pads first) or
@@ -8,9 +8,9 @@ all are C-contiguous and their shapes were checked.
 All arrays are NHWC: image, row, column, channel. In this layout a row of a patch,
 ``KW`` pixels of ``C`` channels, is one contiguous run of ``KW * C`` numbers.
 
-Why the parallel loops are safe: each runs over the images of the batch, and image
-``n`` is read from and written to slices with index ``n`` alone. No sum crosses two
-images, so the bits do not depend on the number of threads.
+Why the parallel loops are safe: each runs over the images of the batch (Adam's: over
+the numbers), and image ``n`` is read from and written to slices with index ``n`` alone.
+No sum crosses two images, so the bits do not depend on the number of threads.
 """
 
 import numpy as np
@@ -131,10 +131,10 @@ def max_pool_backward(dy, winner, KW, SH, SW, dx):  # type: ignore[no-untyped-de
 
 
 @compiled()
-def hashed_bits(key, count):  # type: ignore[no-untyped-def]
-    """Hash the numbers ``0 .. count - 1`` to 32 bits each, without any state.
+def hashed(key, number):  # type: ignore[no-untyped-def]
+    """Hash a number to 32 bits, without any state.
 
-    Each result depends on its own number and the key alone, so a part of them can be
+    The result depends on the two arguments alone, so a part of a sequence can be
     computed anywhere and in any order. The mixing steps are the finaliser found by
     Chris Wellons' search ("lowbias32", Prospecting for Hash Functions, 2018).
 
@@ -142,18 +142,52 @@ def hashed_bits(key, count):  # type: ignore[no-untyped-def]
     ----------
     key : uint32
         Two keys give two unrelated sequences.
-    count : int
+    number : uint32
 
     Returns
     -------
-    bits : uint32 array (count,)
+    uint32
     """
     # In 64 bits, where the product of two 32-bit numbers cannot overflow.
     low = np.uint64(0xFFFFFFFF)
+    h = (np.uint64(number) * np.uint64(0x9E3779B9) & low) ^ np.uint64(key)
+    h = ((h ^ (h >> np.uint64(16))) * np.uint64(0x7FEB352D)) & low
+    h = ((h ^ (h >> np.uint64(15))) * np.uint64(0x846CA68B)) & low
+    return np.uint32(h ^ (h >> np.uint64(16)))
+
+
+@compiled()
+def hashed_bits(key, count):  # type: ignore[no-untyped-def]
+    """Return `hashed` of ``0 .. count - 1``: a uint32 array (count,)."""
     bits = np.empty(count, np.uint32)
     for i in range(count):
-        h = (np.uint64(i) * np.uint64(0x9E3779B9) & low) ^ np.uint64(key)
-        h = ((h ^ (h >> np.uint64(16))) * np.uint64(0x7FEB352D)) & low
-        h = ((h ^ (h >> np.uint64(15))) * np.uint64(0x846CA68B)) & low
-        bits[i] = h ^ (h >> np.uint64(16))
+        bits[i] = hashed(key, np.uint32(i))
     return bits
+
+
+@compiled(parallel=True)
+def adam(grad, to_m, to_v, rate, correction, eps, decay, m, v, value):  # type: ignore[no-untyped-def]
+    """Take a step of Adam: the equations are those of `tinycnn.nn.optim.Adam`.
+
+    NumPy would go over the memory once for each operation; this goes once in all.
+
+    Parameters
+    ----------
+    grad : float array (M,)
+    to_m, to_v : float
+        ``1 - beta1`` and ``1 - beta2``.
+    rate : float
+        ``learning_rate / (1 - beta1 ** steps)``
+    correction : float
+        ``1 / (1 - beta2 ** steps)``
+    eps : float
+    decay : float
+        What the value is multiplied by first.
+    m, v, value : float array (M,)
+        Edited in place. All numbers and arrays are of one dtype.
+    """
+    for i in prange(value.size):
+        m_i = m[i] + to_m * (grad[i] - m[i])
+        v_i = v[i] + to_v * (grad[i] * grad[i] - v[i])
+        value[i] = decay * value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps)
+        m[i], v[i] = m_i, v_i

@@ -89,6 +89,14 @@ class Layer:
         """
         raise NotImplementedError
 
+    def backward_parameters(self, dy: Array) -> None:
+        """Assign every parameter's gradient, and no more.
+
+        Nobody wants the gradient of the images themselves. A layer that can do without
+        computing it, does.
+        """
+        self.backward(dy)
+
     def parameters(self) -> list[Parameter]:
         """Return the parameters, in the order in which they were made."""
         found: list[Parameter] = []
@@ -257,11 +265,11 @@ class Conv2D(Layer):
         margins : (top, bottom, left, right)
         """
         check_shape(self, x, ("N", "H", "W", self.weight.value.shape[2]))
-        top, bottom, left, right = margins = self._margins(*x.shape[1:3])
+        top, bottom, left, right = margins = self.margins(*x.shape[1:3])
         padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         return np.ascontiguousarray(padded), margins
 
-    def _margins(self, H: int, W: int) -> tuple[int, int, int, int]:
+    def margins(self, H: int, W: int) -> tuple[int, int, int, int]:
         """Return the rows of zeros above and below, the columns left and right."""
         if self.padding is not None:
             PH, PW = self.padding
@@ -502,13 +510,20 @@ class Dropout(Layer):
         -------
         bool array of that shape
         """
+        bits = kernels.hashed_bits(self.next_key(), int(np.prod(shape)))
+        survives: NDArray[np.bool_] = bits >= self.threshold
+        return survives.reshape(shape)
+
+    def next_key(self) -> np.uint32:
+        """Return what this step's mask is hashed with, and go on to the next step."""
         entropy = [self.seed, self.number, self.step]
         self.step += 1
-        key = np.random.SeedSequence(entropy).generate_state(1)[0]
-        bits = kernels.hashed_bits(key, int(np.prod(shape)))
-        # Uniform in 0 .. 2**32 - 1, so this share of them is below the threshold.
-        survives: NDArray[np.bool_] = bits >= np.uint32(self.rate * 2**32)
-        return survives.reshape(shape)
+        return np.uint32(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+    @property
+    def threshold(self) -> np.uint32:
+        """What is hashed to less is dropped: of 2**32 numbers the share ``rate``."""
+        return np.uint32(self.rate * 2**32)
 
 
 class BatchNorm2D(Layer):
@@ -626,7 +641,7 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
 
 def check_shape(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
     """Hold ``x`` against a shape in which letters stand for any size."""
-    if not np.issubdtype(x.dtype, np.floating):
+    if x.dtype.kind != "f":
         raise ValueError(f"{type(layer).__name__} needs floats, not {x.dtype}")
     fits = x.ndim == len(shape) and all(
         isinstance(wanted, str) or wanted == size

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tinycnn.nn import kernels
 from tinycnn.nn.layers import Array, Parameter
 
 Schedule = Callable[[int], float]
@@ -169,14 +170,21 @@ class Adam(Optimizer):
         return m | {f"{i}.v": array for i, array in enumerate(self._v)}
 
     def _update(self, number: int, value: Array, grad: Array) -> None:
-        m, v = self._m[number], self._v[number]
-        m += (1 - self.beta1) * (grad - m)
-        v += (1 - self.beta2) * (grad * grad - v)
-        m_unbiased = m / (1 - self.beta1**self.steps)
-        v_unbiased = v / (1 - self.beta2**self.steps)
-        if value.ndim >= 2:
-            value *= 1 - self.learning_rate * self.weight_decay
-        value -= self.learning_rate * m_unbiased / (np.sqrt(v_unbiased) + self.eps)
+        decay = self.learning_rate * self.weight_decay if value.ndim >= 2 else 0
+        numbers = (
+            1 - self.beta1,
+            1 - self.beta2,
+            self.learning_rate / (1 - self.beta1**self.steps),
+            1 / (1 - self.beta2**self.steps),
+            self.eps,
+            1 - decay,
+        )
+        arrays = grad, self._m[number], self._v[number], value
+        flat, *edited = (array.reshape(-1) for array in arrays)
+        kernels.adam(flat, *map(value.dtype.type, numbers), *edited)
+        for array, rows in zip(arrays[1:], edited, strict=True):
+            if not array.flags.c_contiguous:  # then the kernel was given a copy
+                array[...] = rows.reshape(array.shape)
 
 
 def constant(learning_rate: float) -> Schedule:

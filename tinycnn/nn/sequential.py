@@ -43,6 +43,7 @@ class Sequential(Layer):
         self.seed_dropout(seed)
         self._planned: list[Layer] = []
         self._plan: list[Layer] = []
+        self._found: list[Parameter] = []
         self._ran: list[Layer] | None = None
 
     @property
@@ -50,13 +51,15 @@ class Sequential(Layer):
         """The steps that do the work of the layers: `tinycnn.nn.fast.plan`."""
         if self._planned != self.layers:
             self._planned, self._plan = list(self.layers), make_plan(self.layers)
+            self._found = self.parameters()
         return self._plan
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map the input of the first layer to the output of the last."""
-        values = [x, *(parameter.value for parameter in self.parameters())]
+        plan = self.plan
+        values = [x, *[parameter.value for parameter in self._found]]
         planned = self.fuse and all(value.dtype == np.float32 for value in values)
-        self._ran = self.plan if planned else self.layers
+        self._ran = plan if planned else self.layers
         for step in self._ran:
             x = step.forward(x, training)
         return x
@@ -68,6 +71,15 @@ class Sequential(Layer):
         for step in reversed(self._ran):
             dy = step.backward(dy)
         return dy
+
+    def backward_parameters(self, dy: Array) -> None:
+        """Do what `backward` does, without the gradient of the input."""
+        if self._ran is None:
+            raise RuntimeError("Sequential.backward needs a forward first")
+        for step in reversed(self._ran[1:]):
+            dy = step.backward(dy)
+        for step in self._ran[:1]:
+            step.backward_parameters(dy)
 
     def predict(self, x: Array, batch_size: int = 250) -> Array:
         """Return ``forward(x)``, a batch at a time so that memory stays small.

@@ -1,8 +1,10 @@
-"""How many threads compute: one in matrix products, as many as asked for in kernels.
+"""How this process computes: on how many threads, and with which memory.
 
-It knows the two libraries that start threads, BLAS and Numba, and nothing of the work.
+It knows the libraries that start threads, BLAS and Numba, and the C library, which
+hands out memory; it knows nothing of the work.
 """
 
+import ctypes
 import os
 
 import numba
@@ -26,11 +28,27 @@ def use_threads(count: int | None = None) -> int:
     -------
     int
     """
+    _keep_freed_memory()
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     if count is None:
         count = min(available_cores(), numba.get_num_threads())
     numba.set_num_threads(count)
     return count
+
+
+def _keep_freed_memory() -> None:
+    """Ask the C library to keep what is freed: the next batch needs as much.
+
+    It would give large arrays back to the system, which fills each page with zeros
+    before it hands it out again. Where the library is not GNU's, nothing is asked.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    mallopt(M_MMAP_THRESHOLD, 2**30)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def available_cores() -> int:

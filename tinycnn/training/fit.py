@@ -57,7 +57,7 @@ def train_step(
     """
     logits = model.forward(images, training=True)
     loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
-    model.backward(dlogits)
+    model.backward_parameters(dlogits)
     optimizer.step()
     return loss, logits
 

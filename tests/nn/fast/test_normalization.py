@@ -8,7 +8,7 @@ import pytest
 
 from tinycnn.nn import BatchNorm2D
 from tinycnn.nn.fast import normalization
-from tinycnn.nn.fast.plan import FusedBatchNorm
+from tinycnn.nn.fast.steps import FusedBatchNorm
 
 CHANNELS = [1, 3, 16, 17]
 ROWS = [1, 2, 50]

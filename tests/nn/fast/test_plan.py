@@ -1,7 +1,7 @@
 """The laws of the plan: what becomes one step, when, and that nobody can tell.
 
-It knows models and their steps. What a step computes is in `test_convolution` and
-`test_normalization`.
+It knows models and their steps. What a step computes is in `test_convolution`,
+`test_dense` and `test_normalization`.
 """
 
 import copy
@@ -26,11 +26,20 @@ from tinycnn.nn import (
     Sequential,
     softmax_cross_entropy,
 )
-from tinycnn.nn.fast.plan import FusedBatchNorm, FusedConvolution, agree, make_plan
+from tinycnn.nn.fast.plan import agree, make_plan
+from tinycnn.nn.fast.steps import FusedBatchNorm, FusedConvolution, FusedDense
 
 
 def conv(C=1, F=2):
     return Conv2D(C, F, 3, padding="same", rng=np.random.default_rng(C))
+
+
+def dense(U, D=5):
+    return Dense(D, U, rng=np.random.default_rng(U))
+
+
+class OtherDense(Dense):
+    """A reader's own."""
 
 
 class OtherConv2D(Conv2D):
@@ -74,6 +83,11 @@ PLANS = {
     "batch norm": ([BatchNorm2D(1)], "1*"),
     "batch norm before the ReLU": ([conv(), BatchNorm2D(2), ReLU()], "1 1* 1"),
     "two in a row": ([conv(), ReLU(), conv(2), ReLU(), POOL], "2* 3*"),
+    "a dense layer with 63 outputs": ([dense(63)], "1"),
+    "a dense layer with 64 outputs": ([dense(64)], "1*"),
+    "however many inputs": ([dense(63, 900), dense(64, 1)], "1 1*"),
+    "and nothing with it": ([Flatten(), dense(99), ReLU(), DROP], "1 1* 1 1"),
+    "a subclass of Dense": ([OtherDense(5, 64, rng=np.random)], "1"),
     "no convolution": ([Flatten(), ReLU(), POOL, DROP], "1 1 1 1"),
     "a subclass of Conv2D": ([OtherConv2D(1, 2, 1, rng=np.random), ReLU()], "1 1"),
     "a subclass of ReLU": ([conv(), OtherReLU()], "1 1"),
@@ -94,6 +108,8 @@ def test_each_step_stands_in_for_its_layers(name):
             assert [step] == mine
         elif isinstance(step, FusedBatchNorm):
             assert [step.norm] == mine
+        elif isinstance(step, FusedDense):
+            assert [step.dense] == mine
         else:
             assert isinstance(step, FusedConvolution)
             found = [step.conv, mine[1], step.pool, step.dropout]
@@ -108,16 +124,18 @@ def test_the_networks_are_planned():
     }
     convolution, norm = "FusedConvolution", "FusedBatchNorm"
     assert found == {
-        "classic": [convolution] * 2 + ["Flatten", "Dense", "ReLU", "Dropout", "Dense"],
+        "classic": [convolution] * 2
+        + ["Flatten", "FusedDense", "ReLU", "Dropout", "Dense"],
         "default": [convolution, norm] * 3 + ["Flatten", "Dropout", "Dense"],
         "judge": [convolution, norm] * 3 + ["Flatten", "Dropout", "Dense"],
     }
 
 
 def test_the_summary_names_the_steps():
-    model = Sequential([conv(), ReLU(), BatchNorm2D(2)])
+    layers = [conv(), ReLU(), BatchNorm2D(2), Flatten(), dense(64, 32), dense(2, 64)]
+    model = Sequential(layers)
     last = model.summary((4, 4, 1)).splitlines()[-1]
-    assert last == "fused: FusedConvolution, FusedBatchNorm"
+    assert last == "fused: FusedConvolution, FusedBatchNorm, Flatten, FusedDense, Dense"
     model.fuse = False
     assert "fused" not in model.summary((4, 4, 1))
 
@@ -252,9 +270,10 @@ def test_a_model_in_a_model_is_planned_by_itself():
 
 
 def test_backward_before_forward_is_refused():
-    for layer in (small(), FusedConvolution(conv(), None, None)):
-        with pytest.raises(RuntimeError, match="needs a forward first"):
-            layer.backward(np.zeros((3, 4), np.float32))
+    for layer in (small(), FusedConvolution(conv(), None, None), FusedDense(dense(64))):
+        for backward in (layer.backward, layer.backward_parameters):
+            with pytest.raises(RuntimeError, match="needs a forward first"):
+                backward(np.zeros((3, 4), np.float32))
 
 
 INTERPRETED = """
@@ -356,14 +375,29 @@ EDITS = {
     "MaxPool2D.backward": (MaxPool2D, "backward", twice),
     "BatchNorm2D.backward": (BatchNorm2D, "backward", twice),
     "running averages": (BatchNorm2D, "forward", without_running_averages),
+    "Dense.forward": (Dense, "forward", twice),
+    "Dense.forward gives NaN": (Dense, "forward", not_a_number),
+    "Dense.backward": (Dense, "backward", twice),
+    "Dense.backward forgets": (Dense, "backward", without_bias_gradient),
 }
+
+
+def with_every_step():
+    """Return a small network with each step of the plan, twice, and its images."""
+    rng = np.random.default_rng(0)
+    convolutions = [conv(), ReLU(), MaxPool2D(2), conv(2, 3), ReLU(), BatchNorm2D(3)]
+    layers = [*convolutions, Flatten(), dense(64, 27), ReLU(), dense(3, 64)]
+    plain = Sequential(copy.deepcopy(layers), fuse=False)
+    x = rng.random((4, 6, 6, 1), np.float32)
+    return Sequential(layers), plain, x
 
 
 @pytest.mark.parametrize("name", EDITS)
 def test_a_layer_that_was_edited_does_not_agree_with_its_step(name, monkeypatch):
     kind, method, edit = EDITS[name]
+    assert agree(*with_every_step())
     monkeypatch.setattr(kind, method, edit(getattr(kind, method)))
-    assert not agree(*two("default"), digits(2))
+    assert not agree(*with_every_step())
 
 
 def test_a_few_steps_of_training_stay_together():
