@@ -24,8 +24,9 @@ from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.nn import ReLU
 from tinycnn.nn.saving import read_metadata, read_tensors
 from tinycnn.teaching import learn
-from tinycnn.training import checkpoint, fit
+from tinycnn.training import checkpoint, fit, recipes
 from tinycnn.training.fit import Trainer
+from tinycnn.training.handwriting import written
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 20  # 5 of the 60 validate, 55 are learned from
 FIELDS = [
@@ -297,7 +298,36 @@ def test_a_limit_takes_the_first_images(settings, capsys, monkeypatch):
     monkeypatch.setattr(fit, "train_step", step)
     argv = [*settings, "--limit", "30", "--epochs", "1", "--json", "--out", "run"]
     assert exit_code(argv) == 0
-    assert json.loads(capsys.readouterr().out)["train_images"] == sum(seen) == 30
+    assert json.loads(capsys.readouterr().out)["train_images"] == 30
+    share = recipes.PRESETS["default"].written
+    assert sum(seen) == 30 + round(30 * share)
+
+
+def test_written_digits_join_those_of_the_data_and_are_counted_apart(
+    settings, monkeypatch, capsys
+):
+    made = []
+    original = Trainer.__init__
+
+    def noted(self, recipe, seed, images, labels, *rest, **options):
+        made.append((images, labels))
+        original(self, recipe, seed, images, labels, *rest, **options)
+
+    monkeypatch.setattr(Trainer, "__init__", noted)
+    recipe = replace(recipes.PRESETS["default"], written=0.2)
+    monkeypatch.setitem(recipes.PRESETS, "default", recipe)
+    argv = [*settings, "--epochs", "1", "--seed", "7", "--json", "--out", "run"]
+    assert exit_code(argv) == 0
+    ((images, labels),) = made
+    hands, hand_labels = written(7, 0, 11)
+    data = load_mnist(settings[1])
+    expected = np.concatenate([data.train_images[:55], hands])
+    assert np.array_equal(images, expected)
+    assert np.array_equal(labels, [*data.train_labels[:55], *hand_labels])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["train_images"] == 55
+    assert "55 images to train and 11 written by code" in err
+    assert read_metadata("run/weights.safetensors")["written"] == "11"
 
 
 @pytest.mark.parametrize(

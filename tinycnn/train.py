@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tinycnn.training.fit import EpochResult, Progress, Trainer
     from tinycnn.training.metrics import Metrics
 
-PRESETS = ("default", "classic")
+PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that make a run what it is: a resumed run keeps every one of them.
 SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "fuse")
@@ -266,6 +266,7 @@ class Run:
     folder: "RunFolder"
     settings: dict[str, Any]
     digits: "Digits"
+    train_images: int  # of these digits; code wrote the rest
     began: float
     saved: float = field(default_factory=time.perf_counter)
 
@@ -294,7 +295,7 @@ class Run:
         """Return what programs read on the last line of stdout."""
         facts = {name: self.settings[name] for name in ("preset", "seed", "epochs")}
         facts |= {
-            "train_images": len(self.trainer.train_images),
+            "train_images": self.train_images,
             "val_accuracy": self.trainer.progress.best_accuracy,
         }
         if test is not None:
@@ -319,6 +320,7 @@ class Run:
         facts |= {
             "architecture": self.trainer.recipe.architecture,
             "data_checksum": self.digits.checksum,
+            "written": len(self.trainer.train_images) - self.train_images,
             "best_epoch": self.trainer.progress.best_epoch,
         }
         if test is not None:
@@ -329,10 +331,13 @@ class Run:
 
 def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     """Load the data and begin a new run, or take up the one to be resumed."""
+    import numpy as np
+
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.nn.threads import use_threads
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Trainer
+    from tinycnn.training.handwriting import written
     from tinycnn.training.recipes import PRESETS
 
     threads = use_threads(arguments.threads)
@@ -356,12 +361,16 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         learning_rate=settings["lr"],
     )
     first = slice(settings["limit"])  # slice(None) is all of them
+    images, labels = images[first], labels[first]
+    hands, hand_labels = written(
+        settings["seed"], 0, round(recipe.written * len(images))
+    )
     with said_if_slow():
         trainer = Trainer(
             recipe,
             settings["seed"],
-            images[first],
-            labels[first],
+            np.concatenate([images, hands]),
+            np.concatenate([labels, hand_labels]),
             val_images,
             val_labels,
             fuse=settings["fuse"],
@@ -382,17 +391,18 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
     weights = sum(parameter.value.size for parameter in trainer.model.parameters())
+    by_code = f" and {len(hands):,} written by code" if len(hands) else ""
     _say(
         f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
-        f"{len(trainer.train_images):,} images to train, {len(val_images):,} to "
-        f"validate; {threads} threads; run folder {folder.path}"
+        f"{len(images):,} images to train{by_code}, {len(val_images):,} to validate; "
+        f"{threads} threads; run folder {folder.path}"
     )
     if settings["fuse"] and not trainer.model.fuse:
         _say(
             "the fused steps do not compute what the layers compute (was a layer "
             "edited?), so every layer runs by itself"
         )
-    return Run(trainer, folder, settings, digits, began)
+    return Run(trainer, folder, settings, digits, len(images), began)
 
 
 def _new_settings(

@@ -270,12 +270,12 @@ def test_training_images_are_deformed_and_differently_each_epoch(steps):
     assert not np.array_equal(seen[0], seen[1])
 
 
-def test_an_image_is_deformed_by_the_map_of_its_index(steps):
+def test_an_image_is_deformed_by_the_warp_of_its_index(steps):
     trainer = new_trainer()
     list(trainer.run())
     for epoch in (1, 2, 3):
-        maps = RECIPE.deformation.maps(0, epoch, COUNT)
-        whole = deform(trainer.train_images, maps)
+        warps = RECIPE.deformation.warps(0, epoch, COUNT)
+        whole = deform(trainer.train_images, warps)
         seen = np.concatenate([batch for batch, *_ in steps[3 * epoch - 3 : 3 * epoch]])
         assert np.array_equal(seen, whole[epoch_order(0, epoch, COUNT)])
 
