@@ -240,8 +240,8 @@ class Trainer:
         plain = models.build(recipe.architecture, seed)
         plain.fuse = False
         few = train_images[:8]
-        few = deform(few, recipe.deformation.warps(seed, 1, len(few)))
-        self.model.fuse = fuse and agree(self.model, plain, few)
+        x = deform(few, recipe.deformation.warps(seed, 1, len(few)))
+        self.model.fuse = fuse and agree(self.model, plain, x)
         self.averaged, self._average = self.model, None
         if recipe.average_decay > 0:
             self.averaged, plain.fuse = plain, self.model.fuse
