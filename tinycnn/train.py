@@ -337,7 +337,6 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     from tinycnn.nn.threads import use_threads
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Trainer
-    from tinycnn.training.handwriting import written
     from tinycnn.training.recipes import PRESETS
 
     threads = use_threads(arguments.threads)
@@ -362,15 +361,19 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     )
     first = slice(settings["limit"])  # slice(None) is all of them
     images, labels = images[first], labels[first]
-    hands, hand_labels = written(
-        settings["seed"], 0, round(recipe.written * len(images))
-    )
+    count = len(images)
+    if recipe.written > 0:  # whoever writes nothing needs no pen: Pillow loads slowly
+        from tinycnn.training.handwriting import written
+
+        hands = written(settings["seed"], 0, round(recipe.written * count))
+        images = np.concatenate([images, hands[0]])
+        labels = np.concatenate([labels, hands[1]])
     with said_if_slow():
         trainer = Trainer(
             recipe,
             settings["seed"],
-            np.concatenate([images, hands]),
-            np.concatenate([labels, hand_labels]),
+            images,
+            labels,
             val_images,
             val_labels,
             fuse=settings["fuse"],
@@ -391,10 +394,10 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
     weights = sum(parameter.value.size for parameter in trainer.model.parameters())
-    by_code = f" and {len(hands):,} written by code" if len(hands) else ""
+    by_code = f" and {len(images) - count:,} written by code" if recipe.written else ""
     _say(
         f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
-        f"{len(images):,} images to train{by_code}, {len(val_images):,} to validate; "
+        f"{count:,} images to train{by_code}, {len(val_images):,} to validate; "
         f"{threads} threads; run folder {folder.path}"
     )
     if settings["fuse"] and not trainer.model.fuse:
@@ -402,7 +405,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
             "the fused steps do not compute what the layers compute (was a layer "
             "edited?), so every layer runs by itself"
         )
-    return Run(trainer, folder, settings, digits, len(images), began)
+    return Run(trainer, folder, settings, digits, count, began)
 
 
 def _new_settings(
