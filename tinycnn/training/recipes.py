@@ -68,7 +68,7 @@ PRESETS = {
         average_decay=0.99,
     ),
     "default": Recipe(
-        architecture="default",
+        architecture="standard",
         epochs=12,
         epochs_of_few=25,
         batch_size=64,
