@@ -124,72 +124,85 @@ def deform(images: NDArray[np.uint8], warps: Warps) -> NDArray[np.float32]:
         In [0, 1]; outside the image there is paper, 0.
     """
     maps, bends, pens = map(np.ascontiguousarray, warps)
-    down, across = map(_spline, images.shape[1:])
-    field = down @ bends @ across.T  # (N, 2, H, W)
+    H, W = images.shape[1:]
+    down, across = np.ascontiguousarray(_spline(H).T), _spline(W)
     ink = np.empty((*images.shape, 1), np.float32)
-    _deform(np.ascontiguousarray(images), maps, field, pens, ink)
+    _deform(np.ascontiguousarray(images), maps, bends, pens, down, across, ink)
     return ink
 
 
 @cache
 def _spline(side: int) -> NDArray[np.float32]:
-    """Return the (side, KNOTS) weights of cubic B-splines at each pixel."""
+    """Return each knot's weight at each pixel, (KNOTS, side): cubic B-splines."""
     pixels = (np.arange(side) + 0.5) / side * MIDDLE + (KNOTS - 1 - MIDDLE) / 2
-    away = abs(pixels[:, None] - np.arange(KNOTS))
+    away = abs(np.arange(KNOTS)[:, None] - pixels)
     near = 2 / 3 - away**2 + away**3 / 2
     far = np.maximum(2 - away, 0) ** 3 / 6
     return np.where(away < 1, near, far).astype(np.float32)
 
 
 @compiled(parallel=True)
-def _deform(images, maps, field, pens, ink):  # type: ignore[no-untyped-def]
+def _deform(images, maps, bends, pens, down, across, ink):  # type: ignore[no-untyped-def]
     """Fill ``ink``; safe in parallel because image n is made from image n alone."""
     N, H, W = images.shape
     middle_h, middle_w = (H - 1) / 2, (W - 1) / 2
     for n in prange(N):
         source = _written_with(images[n], pens[n])
+        bend_h = _product(down, _product(bends[n, 0], across))
+        bend_w = _product(down, _product(bends[n, 1], across))
         for h in range(H):
             for w in range(W):
                 y, x = h - middle_h, w - middle_w
                 from_h = maps[n, 0, 0] * y + maps[n, 0, 1] * x + maps[n, 0, 2]
                 from_w = maps[n, 1, 0] * y + maps[n, 1, 1] * x + maps[n, 1, 2]
-                from_h += field[n, 0, h, w] + middle_h
-                from_w += field[n, 1, h, w] + middle_w
-                top, left = int(np.floor(from_h)), int(np.floor(from_w))
+                # Paper lies round the source, a pixel wide: beyond is as good as there.
+                from_h = min(max(from_h + bend_h[h, w] + middle_h + 1, 0), H + 1)
+                from_w = min(max(from_w + bend_w[h, w] + middle_w + 1, 0), W + 1)
+                top, left = int(from_h), int(from_w)
                 part_h, part_w = from_h - top, from_w - left
-                grey = 0.0
-                for i in range(2):
-                    for j in range(2):
-                        if 0 <= top + i < H and 0 <= left + j < W:
-                            weight = (part_h if i else 1 - part_h) * (
-                                part_w if j else 1 - part_w
-                            )
-                            grey += weight * source[top + i, left + j]
-                ink[n, h, w, 0] = grey / 255
+                above = source[top, left], source[top, left + 1]
+                below = source[top + 1, left], source[top + 1, left + 1]
+                above_w = above[0] + part_w * (above[1] - above[0])
+                below_w = below[0] + part_w * (below[1] - below[0])
+                ink[n, h, w, 0] = above_w + part_h * (below_w - above_w)
+
+
+@compiled()
+def _product(a, b):  # type: ignore[no-untyped-def]
+    """Return the matrix product; ``@`` in a kernel would wake SciPy's BLAS threads."""
+    K, J = b.shape
+    product = np.zeros((len(a), J), np.float32)
+    for i in range(len(a)):
+        for k in range(K):
+            for j in range(J):
+                product[i, j] += a[i, k] * b[k, j]
+    return product
 
 
 @compiled()
 def _written_with(image, pen):  # type: ignore[no-untyped-def]
-    """Return the image as another pen would have left it.
+    """Return the ink as another pen would have left it, in a frame of paper.
 
     Each pixel goes the way towards the largest (``pen`` above 0) or the smallest of its
     four neighbours and itself, of which |pen| is the share that it goes.
+
+    Returns
+    -------
+    float32 array (H + 3, W + 3)
+        In [0, 1]; the image begins at [1, 1].
     """
     H, W = image.shape
-    padded = np.zeros((H + 2, W + 2), np.float32)
-    padded[1:-1, 1:-1] = image
-    result = padded[1:-1, 1:-1].copy()
-    if pen == 0:
-        return result
+    ink = np.zeros((H + 3, W + 3), np.float32)
     for h in range(H):
         for w in range(W):
-            here, there = result[h, w], result[h, w]
-            for beside in (
-                padded[h, w + 1],
-                padded[h + 2, w + 1],
-                padded[h + 1, w],
-                padded[h + 1, w + 2],
-            ):
+            ink[h + 1, w + 1] = np.float32(image[h, w]) / np.float32(255)
+    if pen == 0:
+        return ink
+    result = ink.copy()
+    for h in range(1, H + 1):
+        for w in range(1, W + 1):
+            here = there = ink[h, w]
+            for beside in (ink[h - 1, w], ink[h + 1, w], ink[h, w - 1], ink[h, w + 1]):
                 there = max(there, beside) if pen > 0 else min(there, beside)
             result[h, w] = here + abs(pen) * (there - here)
     return result
