@@ -303,6 +303,14 @@ def test_a_limit_takes_the_first_images(settings, capsys, monkeypatch):
     assert sum(seen) == 30 + round(30 * share)
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.2, 11), (0.0, 0)])
+def test_a_preset_has_its_share_of_written_digits(settings, monkeypatch, share, count):
+    recipe = replace(recipes.PRESETS["default"], written=share)
+    monkeypatch.setitem(recipes.PRESETS, "default", recipe)
+    assert exit_code([*settings, "--epochs", "1", "--out", "run"]) == 0
+    assert read_metadata("run/weights.safetensors")["written"] == str(count)
+
+
 def test_written_digits_join_those_of_the_data_and_are_counted_apart(
     settings, monkeypatch, capsys
 ):
@@ -314,10 +322,8 @@ def test_written_digits_join_those_of_the_data_and_are_counted_apart(
         original(self, recipe, seed, images, labels, *rest, **options)
 
     monkeypatch.setattr(Trainer, "__init__", noted)
-    recipe = replace(recipes.PRESETS["default"], written=0.2)
-    monkeypatch.setitem(recipes.PRESETS, "default", recipe)
-    argv = [*settings, "--epochs", "1", "--seed", "7", "--json", "--out", "run"]
-    assert exit_code(argv) == 0
+    argv = [*settings, "--epochs", "1", "--seed", "7", "--written", "11"]
+    assert exit_code([*argv, "--json", "--out", "run"]) == 0
     ((images, labels),) = made
     hands, hand_labels = written(7, 0, 11)
     data = load_mnist(settings[1])
@@ -622,6 +628,7 @@ DIFFERENT = {
     "lr": (["--lr", "0.25"], "and is now 0.25"),
     "seed": (["--seed", "7"], "seed was 0 and is now 7"),
     "limit": (["--limit", "30"], "limit was None and is now 30"),
+    "written": (["--written", "9"], "and is now 9"),
     "fuse": (["--no-fuse"], "fuse was True and is now False"),
 }
 

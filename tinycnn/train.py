@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that make a run what it is: a resumed run keeps every one of them.
-SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "fuse")
+SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "written", "fuse")
 SETTINGS_OF_A_RUN = tuple(name for name in SETTINGS if name != "seed")
 
 
@@ -121,6 +121,13 @@ def _parser() -> Parser:
         type=whole(1, 1_000_000),
         metavar="N",
         help="learn from the first N training images only",
+    )
+    add(
+        "--written",
+        type=whole(0, 1_000_000),
+        metavar="N",
+        help="learn from N digits as well that code writes, as people do whose hands "
+        "MNIST does not know (default: the preset's)",
     )
     add(
         "--threads",
@@ -266,7 +273,6 @@ class Run:
     folder: "RunFolder"
     settings: dict[str, Any]
     digits: "Digits"
-    train_images: int  # of these digits; code wrote the rest
     began: float
     saved: float = field(default_factory=time.perf_counter)
 
@@ -295,7 +301,7 @@ class Run:
         """Return what programs read on the last line of stdout."""
         facts = {name: self.settings[name] for name in ("preset", "seed", "epochs")}
         facts |= {
-            "train_images": self.train_images,
+            "train_images": len(self.trainer.train_images) - self.settings["written"],
             "val_accuracy": self.trainer.progress.best_accuracy,
         }
         if test is not None:
@@ -320,7 +326,7 @@ class Run:
         facts |= {
             "architecture": self.trainer.recipe.architecture,
             "data_checksum": self.digits.checksum,
-            "written": len(self.trainer.train_images) - self.train_images,
+            "written": self.settings["written"],
             "best_epoch": self.trainer.progress.best_epoch,
         }
         if test is not None:
@@ -362,10 +368,10 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     first = slice(settings["limit"])  # slice(None) is all of them
     images, labels = images[first], labels[first]
     count = len(images)
-    if recipe.written > 0:  # whoever writes nothing needs no pen: Pillow loads slowly
+    if settings["written"]:  # who writes nothing needs no pen: Pillow takes a moment
         from tinycnn.training.handwriting import written
 
-        hands = written(settings["seed"], 0, round(recipe.written * count))
+        hands = written(settings["seed"], 0, settings["written"])
         images = np.concatenate([images, hands[0]])
         labels = np.concatenate([labels, hands[1]])
     with said_if_slow():
@@ -394,18 +400,18 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
     weights = sum(parameter.value.size for parameter in trainer.model.parameters())
-    by_code = f" and {len(images) - count:,} written by code" if recipe.written else ""
+    by_code = f" and {settings['written']:,} written by code"
     _say(
         f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
-        f"{count:,} images to train{by_code}, {len(val_images):,} to validate; "
-        f"{threads} threads; run folder {folder.path}"
+        f"{count:,} images to train{by_code if settings['written'] else ''}, "
+        f"{len(val_images):,} to validate; {threads} threads; run folder {folder.path}"
     )
     if settings["fuse"] and not trainer.model.fuse:
         _say(
             "the fused steps do not compute what the layers compute (was a layer "
             "edited?), so every layer runs by itself"
         )
-    return Run(trainer, folder, settings, digits, count, began)
+    return Run(trainer, folder, settings, digits, began)
 
 
 def _new_settings(
@@ -416,13 +422,15 @@ def _new_settings(
 
     preset = arguments.preset or "default"
     recipe = PRESETS[preset]
+    count = min(arguments.limit or available, available)
     settings = {
         "preset": preset,
-        "epochs": recipe.epochs_for(min(arguments.limit or available, available)),
+        "epochs": recipe.epochs_for(count),
         "batch_size": recipe.batch_size,
         "lr": recipe.learning_rate,
         "seed": 0,
         "limit": None,
+        "written": round(recipe.written * count),
         "fuse": True,
         "data_checksum": checksum,
     }

@@ -179,9 +179,11 @@ def write(digit: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """
     way = WAYS[digit][rng.integers(len(WAYS[digit]))]
     # A place moves alike for all strokes that go through it, so that they still meet.
-    shape = SPREAD @ rng.normal(0, 0.7, (2, 4, 4)) @ SPREAD.T
+    shape = SPREAD @ rng.normal(0, 0.6, (2, 4, 4)) @ SPREAD.T
     shape += rng.normal(0, 0.15, (2, 10, 10))
-    breadth, angle = np.exp(rng.normal(0, 0.25)), rng.normal(0, 0.1)
+    # A loop that is narrower than that is no loop any more.
+    breadth = max(np.exp(rng.normal(0.05, 0.2)), 0.75)
+    angle = rng.normal(0, 0.1)
     slant, hurry = rng.normal(-0.1, 0.25), rng.uniform(0, 1)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     hand = np.array([[breadth, 0], [slant, 1]]) @ turn
