@@ -82,18 +82,48 @@ def classic(rng: np.random.Generator) -> list[Layer]:
 
 
 def quick(rng: np.random.Generator) -> list[Layer]:
-    """Return a network that learns in seconds: two convolutions, two poolings."""
+    """Return the standard network with half the filters, which learns in seconds."""
+    return [*_three_convolutions(16, rng), Flatten(), Dense(3 * 3 * 64, 10, rng=rng)]
+
+
+def standard(rng: np.random.Generator) -> list[Layer]:
+    """Return three convolutions of 3×3, and a dense layer behind them."""
     return [
-        Conv2D(1, 16, 5, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(16),
-        Conv2D(16, 32, 3, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(32),
+        *_three_convolutions(32, rng),
         Flatten(),
-        Dense(5 * 5 * 32, 10, rng=rng),
+        Dropout(0.3),
+        Dense(3 * 3 * 128, 10, rng=rng),
+    ]
+
+
+def best(rng: np.random.Generator) -> list[Layer]:
+    """Return the standard network with twice the filters; it looks five times."""
+    return [
+        *_three_convolutions(64, rng),
+        Flatten(),
+        Dropout(0.4),
+        Dense(3 * 3 * 256, 10, rng=rng),
+    ]
+
+
+def _three_convolutions(filters: int, rng: np.random.Generator) -> list[Layer]:
+    """Return 28×28 to 3×3: each convolution has twice the filters of the last.
+
+    Batch norm stands behind the pooling, where it has a quarter of the pixels to look
+    at.
+    """
+    return [
+        Conv2D(1, filters, 3, rng=rng),
+        ReLU(),
+        MaxPool2D(2),
+        BatchNorm2D(filters),
+        Conv2D(filters, 2 * filters, 3, rng=rng),
+        ReLU(),
+        MaxPool2D(2),
+        BatchNorm2D(2 * filters),
+        Conv2D(2 * filters, 4 * filters, 3, rng=rng),
+        ReLU(),
+        BatchNorm2D(4 * filters),
     ]
 
 
@@ -117,50 +147,6 @@ def default(rng: np.random.Generator) -> list[Layer]:
         Flatten(),
         Dropout(0.3),
         Dense(5 * 5 * 64, 10, rng=rng),
-    ]
-
-
-def standard(rng: np.random.Generator) -> list[Layer]:
-    """Return three convolutions of 3×3, each with twice the filters of the last.
-
-    Batch norm stands behind the pooling, where it has a quarter of the pixels to look
-    at.
-    """
-    return [
-        Conv2D(1, 32, 3, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(32),
-        Conv2D(32, 64, 3, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(64),
-        Conv2D(64, 128, 3, rng=rng),
-        ReLU(),
-        BatchNorm2D(128),
-        Flatten(),
-        Dropout(0.3),
-        Dense(3 * 3 * 128, 10, rng=rng),
-    ]
-
-
-def best(rng: np.random.Generator) -> list[Layer]:
-    """Return the standard network with twice as many filters; it looks five times."""
-    return [
-        Conv2D(1, 64, 3, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(64),
-        Conv2D(64, 128, 3, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(128),
-        Conv2D(128, 256, 3, rng=rng),
-        ReLU(),
-        BatchNorm2D(256),
-        Flatten(),
-        Dropout(0.4),
-        Dense(3 * 3 * 256, 10, rng=rng),
     ]
 
 

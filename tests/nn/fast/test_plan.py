@@ -110,7 +110,7 @@ def test_the_networks_are_planned():
     three = [convolution, norm] * 3 + ["Flatten", "Dropout", "Dense"]
     assert found == {
         "classic": [convolution] * 2 + ["Flatten", "Dense", "ReLU", "Dropout", "Dense"],
-        "quick": [convolution, norm] * 2 + ["Flatten", "Dense"],
+        "quick": [convolution, norm] * 3 + ["Flatten", "Dense"],
         "tiny": [convolution, norm] * 5 + ["GlobalAveragePool2D", "Dense"],
         **dict.fromkeys(("standard", "best", "default", "judge"), three),
     }
