@@ -78,7 +78,7 @@ PRESETS = {
         label_smoothing=0.05,
         deformation=Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=2),
         average_decay=0.998,
-        written=0.1,
+        written=0.05,
     ),
     "best": Recipe(
         architecture="best",
@@ -93,7 +93,7 @@ PRESETS = {
             rotation=12, scale=0.12, shear=0.15, shift=1.5, bend=4, pen=0.5
         ),
         average_decay=0.999,
-        written=0.2,
+        written=0.1,
     ),
     "tiny": Recipe(
         architecture="tiny",
