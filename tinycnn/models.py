@@ -154,7 +154,8 @@ def tiny(rng: np.random.Generator) -> list[Layer]:
     """Return a network of fewer than 10,000 weights.
 
     Five convolutions of few filters see as far as two large ones, and the mean of each
-    last feature map takes the place of a dense layer, which would have most weights.
+    last feature map takes the place of a dense layer, which would have most weights. It
+    looks five times, which costs no weight.
     """
     layers: list[Layer] = [
         Conv2D(1, 16, 3, padding="same", rng=rng),
@@ -183,7 +184,7 @@ NETWORKS = {
     "default": default,
     "judge": judge,
 }
-LOOKS_FIVE_TIMES = {"best"}
+LOOKS_FIVE_TIMES = {"best", "tiny"}
 SHIPPED = Path(__file__).parent / "pretrained" / "default.safetensors"
 JUDGE = SHIPPED.with_name("judge.safetensors")
 

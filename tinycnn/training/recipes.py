@@ -97,10 +97,10 @@ PRESETS = {
     ),
     "tiny": Recipe(
         architecture="tiny",
-        epochs=60,
+        epochs=50,
         epochs_of_few=100,
         batch_size=64,
-        learning_rate=1e-2,
+        learning_rate=2e-2,
         schedule="one_cycle",
         weight_decay=0.0,
         label_smoothing=0.0,
