@@ -25,6 +25,7 @@ from tinycnn.nn import ReLU
 from tinycnn.nn.saving import read_metadata, read_tensors
 from tinycnn.teaching import learn
 from tinycnn.training import checkpoint, fit, recipes
+from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
 from tinycnn.training.handwriting import written
 
@@ -607,6 +608,25 @@ def test_the_same_digits_may_have_moved(settings, whole, capsys, tmp_path, monke
     command = printed_command(capsys.readouterr().err)
     assert exit_code(command) == 0
     assert_same_run(Path("run"), whole)
+
+
+def test_a_run_of_a_version_with_fewer_settings_is_refused(
+    settings, monkeypatch, capsys
+):
+    at_step(monkeypatch, 2, send(signal.SIGTERM))
+    original = RunFolder.create.__func__
+
+    def older(cls, path, preset, config):
+        fewer = {k: v for k, v in config["settings"].items() if k != "written"}
+        return original(cls, path, preset, config | {"settings": fewer})
+
+    monkeypatch.setattr(RunFolder, "create", classmethod(older))
+    assert exit_code([*settings, "--out", "run"]) == 143
+    capsys.readouterr()
+    assert exit_code(["--resume", "run"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "begun by another version" in one_sentence(err)
 
 
 def test_other_digits_are_refused(whole, capsys, tmp_path):

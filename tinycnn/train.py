@@ -442,6 +442,11 @@ def _old_settings(
     arguments: argparse.Namespace, settings: dict[str, Any], checksum: str
 ) -> dict[str, Any]:
     """Return the settings of the run to be resumed; refuse to change one."""
+    if not settings.keys() >= set(SETTINGS):
+        fail(
+            f"{arguments.resume} was begun by another version of tinycnn; continue "
+            "with that version, or start a new run"
+        )
     wanted = {name: getattr(arguments, name) for name in SETTINGS}
     differences = [
         f"{name} was {settings[name]} and is now {value}"
