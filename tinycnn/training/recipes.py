@@ -76,7 +76,7 @@ PRESETS = {
         schedule="one_cycle",
         weight_decay=0.01,
         label_smoothing=0.05,
-        deformation=Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=2),
+        deformation=Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3),
         average_decay=0.998,
         written=0.05,
     ),
@@ -93,7 +93,7 @@ PRESETS = {
             rotation=12, scale=0.12, shear=0.15, shift=1.5, bend=4, pen=0.5
         ),
         average_decay=0.999,
-        written=0.1,
+        written=0.05,
     ),
     "tiny": Recipe(
         architecture="tiny",
