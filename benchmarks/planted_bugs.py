@@ -1087,7 +1087,17 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "self.train_labels[chosen]",
             "self.train_labels[: len(chosen)]",
         ),
-        Fault("deformed by another's map", "maps[chosen]", "maps[: len(chosen)]"),
+        Fault(
+            "deformed by another's warp",
+            "warps.of(chosen)",
+            "warps.of(np.arange(len(chosen)))",
+        ),
+        Fault("the average stands still", "self._average.update(step)", "pass"),
+        Fault(
+            "the last weights are kept, not their average",
+            "array.copy() for name, array in self.averaged.",
+            "array.copy() for name, array in self.model.",
+        ),
         Fault(
             "the last epoch is the best",
             "if progress.best_epoch == 0 or (",
@@ -1103,8 +1113,8 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "validates on training images",
-            "evaluate(self.model, self.val_images, self.val_labels)",
-            "evaluate(self.model, self.train_images, self.train_labels)",
+            "evaluate(self.averaged, self.val_images, self.val_labels)",
+            "evaluate(self.averaged, self.train_images, self.train_labels)",
         ),
         Fault(
             "learning rate not applied",
@@ -1177,6 +1187,11 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             '"optimizer": {},',
         ),
         Fault("best weights lost", '"best": self._trainer.best,', '"best": {},'),
+        Fault(
+            "average lost",
+            'parts["average"] = self._trainer.averaged.state()',
+            'parts["average"] = {}',
+        ),
         Fault("progress lost", "trainer.progress = Progress(", "Progress("),
         Fault("younger lines kept", "lines[:epochs]", "lines"),
         Fault("a ruined network saved", "        trainer.check_finite()\n", ""),
@@ -1184,15 +1199,51 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
     ],
     ("training/augment.py", "training/test_augment.py"): [
         Fault("the same every epoch", "([seed, epoch, 1])", "([seed, 1])"),
+        Fault("bent the same every epoch", "([seed, epoch, 3])", "([seed, 3])"),
         Fault(
             "rows for columns",
-            "images[n, top + i, left + j]",
-            "images[n, left + j, top + i]",
+            "top, left = int(from_h), int(from_w)",
+            "left, top = int(from_h), int(from_w)",
         ),
-        Fault("not scaled to ink", "= grey / 255", "= grey"),
+        Fault("not scaled to ink", " / np.float32(255)", ""),
         Fault("turned about a corner", "(H - 1) / 2, (W - 1) / 2", "0.0, 0.0"),
+        Fault("bent down as far as to the right", "bends[n, 1]", "bends[n, 0]"),
+        Fault("knots at the wrong places", "+ (KNOTS - 1 - MIDDLE) / 2", "+ 0.0"),
+        Fault("splines with a corner", "away**3 / 2", "away**3 / 3"),
+        Fault(
+            "a thin pen is a thick one",
+            "if pen > 0 else min(there",
+            "if True else min(there",
+        ),
+        Fault(
+            "pens know no column",
+            "ink[h, w - 1], ink[h, w + 1]",
+            "ink[h, w], ink[h, w]",
+        ),
+        Fault(
+            "the pen follows its own ink",
+            "here = there = ink[h, w]",
+            "here = there = result[h, w - 1]",
+        ),
+    ],
+    ("training/average.py", "training/test_average.py"): [
+        Fault("no warm-up", "min(self.decay, steps / (steps + 10))", "self.decay"),
+        Fault(
+            "it weighs the new by the old", "np.float32(1 - decay)", "np.float32(decay)"
+        ),
+        Fault(
+            "running statistics stand still",
+            "in average.items():",
+            "in list(average.items())[:2]:",
+        ),
     ],
     ("models.py", "test_models.py"): [
+        Fault("five views, none moved", "_moved(x, down, right)", "x"),
+        Fault("five gradients, none moved back", "_moved(view, -down, -right)", "view"),
+        Fault("the sum of five views", "dy / self._looks", "dy"),
+        Fault(
+            "training looks five times", "1 if training else len(PLACES)", "len(PLACES)"
+        ),
         Fault(
             "one seed for all", "default_rng(seed)), seed)", "default_rng(0)), seed)"
         ),

@@ -49,7 +49,7 @@ class Flag(NamedTuple):
 
 NAMES = ["", " ", "Default", "default ", "no-such-preset", "default,classic", "1"]
 TABLE = [
-    Flag("train", "--preset", "one of default", NAMES),
+    Flag("train", "--preset", "one of quick, default", NAMES),
     Flag("train", "--data", "a folder that exists", [*NO_PATH, FILE]),
     Flag("train", "--extra", "a folder that exists", [*NO_PATH, FILE]),
     Flag("train", "--epochs", "an integer from 1 to", [*NO_INTEGER, "0", "10001"]),
@@ -62,6 +62,7 @@ TABLE = [
     ),
     Flag("train", "--seed", "an integer from 0 to", [*NO_INTEGER, str(2**32)]),
     Flag("train", "--limit", "an integer from 1 to", [*NO_INTEGER, "0", "1000001"]),
+    Flag("train", "--written", "an integer from 0 to", [*NO_INTEGER, "1000001"]),
     Flag("train", "--threads", "an integer from 1 to", [*NO_INTEGER, "0", "257"]),
     Flag(
         "train",

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from tinycnn import models
-from tinycnn.nn import Dropout, Sequential
+from tinycnn.nn import (
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    ReLU,
+    Sequential,
+)
+from tinycnn.nn.gradcheck import check_gradients
 from tinycnn.nn.saving import TensorFileError, save_tensors, save_weights
 
 every_network = pytest.mark.parametrize("name", models.NETWORKS)
@@ -37,7 +46,7 @@ def test_a_seed_is_a_network_and_another_seed_another(name):
     for key in weights:
         assert not np.array_equal(first.state()[key], other.state()[key])
     seeds = {layer.seed for layer in other.layers if isinstance(layer, Dropout)}
-    assert seeds == {2}
+    assert seeds <= {2}  # some networks have no dropout
 
 
 @every_network
@@ -77,6 +86,63 @@ def test_the_judge_is_the_default_network_with_one_class_more():
     shapes = [[p.value.shape for p in model.parameters()] for model in (judge, default)]
     assert shapes[0][:-2] == shapes[1][:-2]
     assert shapes[0][-2:] == [(1600, 11), (11,)]
+
+
+def test_the_tiny_network_has_fewer_than_10_000_weights():
+    assert sum(p.value.size for p in models.build("tiny").parameters()) < 10_000
+
+
+# --- five views --------------------------------------------------------------------
+
+
+def few_images(dtype=np.float32):
+    return np.random.default_rng(1).random((3, 6, 6, 1)).astype(dtype)
+
+
+def five_views():
+    rng = np.random.default_rng(0)
+    layers = [Conv2D(1, 2, 3, rng=rng), ReLU(), BatchNorm2D(2), Flatten()]
+    return models.FiveViews([*layers, Dense(4 * 4 * 2, 10, rng=rng)])
+
+
+def test_five_views_answer_with_the_mean_of_five_places():
+    model, x = five_views(), few_images()
+    once = Sequential(model.layers)
+    answers = []
+    for down, right in [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]:
+        moved = np.zeros_like(x)
+        for h in range(6):
+            for w in range(6):
+                if 0 <= h - down < 6 and 0 <= w - right < 6:
+                    moved[:, h, w] = x[:, h - down, w - right]
+        answers.append(once.forward(moved))
+    assert model.forward(x) == pytest.approx(np.mean(answers, axis=0), abs=1e-6)
+    assert np.abs(answers[0] - model.forward(x)).max() > 0.01
+
+
+def test_training_looks_once():
+    model, x = five_views(), few_images()
+    once = Sequential(model.layers)
+    assert np.array_equal(model.forward(x, training=True), once.forward(x, True))
+    dy = np.cos(np.arange(30, dtype=np.float32)).reshape(3, 10)
+    assert np.array_equal(model.backward(dy), once.backward(dy))
+
+
+def test_the_gradient_goes_through_all_five_views():
+    model = five_views()
+    model.cast(np.float64)
+    for array in model.state().values():
+        array += 0.1  # where no unit of ReLU is at its corner
+    checks = check_gradients(model, few_images(np.float64))
+    assert checks
+    assert all(check.ok for check in checks)
+
+
+def test_the_networks_that_look_five_times_do():
+    kinds = {name: type(models.build(name)) for name in models.NETWORKS}
+    for name in models.LOOKS_FIVE_TIMES:
+        assert kinds.pop(name) is models.FiveViews
+    assert set(kinds.values()) == {Sequential}
 
 
 # --- loading -----------------------------------------------------------------------

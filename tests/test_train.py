@@ -24,8 +24,10 @@ from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.nn import ReLU
 from tinycnn.nn.saving import read_metadata, read_tensors
 from tinycnn.teaching import learn
-from tinycnn.training import checkpoint, fit
+from tinycnn.training import checkpoint, fit, recipes
+from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
+from tinycnn.training.handwriting import written
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 20  # 5 of the 60 validate, 55 are learned from
 FIELDS = [
@@ -297,7 +299,42 @@ def test_a_limit_takes_the_first_images(settings, capsys, monkeypatch):
     monkeypatch.setattr(fit, "train_step", step)
     argv = [*settings, "--limit", "30", "--epochs", "1", "--json", "--out", "run"]
     assert exit_code(argv) == 0
-    assert json.loads(capsys.readouterr().out)["train_images"] == sum(seen) == 30
+    assert json.loads(capsys.readouterr().out)["train_images"] == 30
+    share = recipes.PRESETS["default"].written
+    assert sum(seen) == 30 + round(30 * share)
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.2, 11), (0.0, 0)])
+def test_a_preset_has_its_share_of_written_digits(settings, monkeypatch, share, count):
+    recipe = replace(recipes.PRESETS["default"], written=share)
+    monkeypatch.setitem(recipes.PRESETS, "default", recipe)
+    assert exit_code([*settings, "--epochs", "1", "--out", "run"]) == 0
+    assert read_metadata("run/weights.safetensors")["written"] == str(count)
+
+
+def test_written_digits_join_those_of_the_data_and_are_counted_apart(
+    settings, monkeypatch, capsys
+):
+    made = []
+    original = Trainer.__init__
+
+    def noted(self, recipe, seed, images, labels, *rest, **options):
+        made.append((images, labels))
+        original(self, recipe, seed, images, labels, *rest, **options)
+
+    monkeypatch.setattr(Trainer, "__init__", noted)
+    argv = [*settings, "--epochs", "1", "--seed", "7", "--written", "11"]
+    assert exit_code([*argv, "--json", "--out", "run"]) == 0
+    ((images, labels),) = made
+    hands, hand_labels = written(7, 0, 11)
+    data = load_mnist(settings[1])
+    expected = np.concatenate([data.train_images[:55], hands])
+    assert np.array_equal(images, expected)
+    assert np.array_equal(labels, [*data.train_labels[:55], *hand_labels])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["train_images"] == 55
+    assert "55 images to train and 11 written by code" in err
+    assert read_metadata("run/weights.safetensors")["written"] == "11"
 
 
 @pytest.mark.parametrize(
@@ -573,6 +610,25 @@ def test_the_same_digits_may_have_moved(settings, whole, capsys, tmp_path, monke
     assert_same_run(Path("run"), whole)
 
 
+def test_a_run_of_a_version_with_fewer_settings_is_refused(
+    settings, monkeypatch, capsys
+):
+    at_step(monkeypatch, 2, send(signal.SIGTERM))
+    original = RunFolder.create.__func__
+
+    def older(cls, path, preset, config):
+        fewer = {k: v for k, v in config["settings"].items() if k != "written"}
+        return original(cls, path, preset, config | {"settings": fewer})
+
+    monkeypatch.setattr(RunFolder, "create", classmethod(older))
+    assert exit_code([*settings, "--out", "run"]) == 143
+    capsys.readouterr()
+    assert exit_code(["--resume", "run"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "begun by another version" in one_sentence(err)
+
+
 def test_other_digits_are_refused(whole, capsys, tmp_path):
     others = write_digits(tmp_path / "others", first=100)
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
@@ -592,6 +648,7 @@ DIFFERENT = {
     "lr": (["--lr", "0.25"], "and is now 0.25"),
     "seed": (["--seed", "7"], "seed was 0 and is now 7"),
     "limit": (["--limit", "30"], "limit was None and is now 30"),
+    "written": (["--written", "9"], "and is now 9"),
     "fuse": (["--no-fuse"], "fuse was True and is now False"),
 }
 

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from tinycnn.training.fit import EpochResult, Progress, Trainer
     from tinycnn.training.metrics import Metrics
 
-PRESETS = ("default", "classic")
+PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that make a run what it is: a resumed run keeps every one of them.
-SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "fuse")
+SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "written", "fuse")
 SETTINGS_OF_A_RUN = tuple(name for name in SETTINGS if name != "seed")
 
 
@@ -121,6 +121,13 @@ def _parser() -> Parser:
         type=whole(1, 1_000_000),
         metavar="N",
         help="learn from the first N training images only",
+    )
+    add(
+        "--written",
+        type=whole(0, 1_000_000),
+        metavar="N",
+        help="learn from N digits as well that code writes, as people do whose hands "
+        "MNIST does not know (default: the preset's)",
     )
     add(
         "--threads",
@@ -294,7 +301,7 @@ class Run:
         """Return what programs read on the last line of stdout."""
         facts = {name: self.settings[name] for name in ("preset", "seed", "epochs")}
         facts |= {
-            "train_images": len(self.trainer.train_images),
+            "train_images": len(self.trainer.train_images) - self.settings["written"],
             "val_accuracy": self.trainer.progress.best_accuracy,
         }
         if test is not None:
@@ -319,6 +326,7 @@ class Run:
         facts |= {
             "architecture": self.trainer.recipe.architecture,
             "data_checksum": self.digits.checksum,
+            "written": self.settings["written"],
             "best_epoch": self.trainer.progress.best_epoch,
         }
         if test is not None:
@@ -329,6 +337,8 @@ class Run:
 
 def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     """Load the data and begin a new run, or take up the one to be resumed."""
+    import numpy as np
+
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.nn.threads import use_threads
     from tinycnn.training.checkpoint import RunFolder
@@ -359,12 +369,20 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         learning_rate=settings["lr"],
     )
     first = slice(settings["limit"])  # slice(None) is all of them
+    images, labels = images[first], labels[first]
+    count = len(images)
+    if settings["written"]:  # who writes nothing needs no pen: Pillow takes a moment
+        from tinycnn.training.handwriting import written
+
+        hands = written(settings["seed"], 0, settings["written"])
+        images = np.concatenate([images, hands[0]])
+        labels = np.concatenate([labels, hands[1]])
     with said_if_slow():
         trainer = Trainer(
             recipe,
             settings["seed"],
-            images[first],
-            labels[first],
+            images,
+            labels,
             val_images,
             val_labels,
             fuse=settings["fuse"],
@@ -385,10 +403,11 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
     weights = sum(parameter.value.size for parameter in trainer.model.parameters())
+    by_code = f" and {settings['written']:,} written by code"
     _say(
         f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
-        f"{len(trainer.train_images):,} images to train, {len(val_images):,} to "
-        f"validate; {threads} threads; run folder {folder.path}"
+        f"{count:,} images to train{by_code if settings['written'] else ''}, "
+        f"{len(val_images):,} to validate; {threads} threads; run folder {folder.path}"
     )
     if settings["fuse"] and not trainer.model.fuse:
         _say(
@@ -406,13 +425,15 @@ def _new_settings(
 
     preset = arguments.preset or "default"
     recipe = PRESETS[preset]
+    count = min(arguments.limit or available, available)
     settings = {
         "preset": preset,
-        "epochs": recipe.epochs_for(min(arguments.limit or available, available)),
+        "epochs": recipe.epochs_for(count),
         "batch_size": recipe.batch_size,
         "lr": recipe.learning_rate,
         "seed": 0,
         "limit": None,
+        "written": round(recipe.written * count),
         "fuse": True,
         "data_checksum": checksum,
     }
@@ -424,6 +445,11 @@ def _old_settings(
     arguments: argparse.Namespace, settings: dict[str, Any], checksum: str
 ) -> dict[str, Any]:
     """Return the settings of the run to be resumed; refuse to change one."""
+    if not settings.keys() >= set(SETTINGS):
+        fail(
+            f"{arguments.resume} was begun by another version of tinycnn; continue "
+            "with that version, or start a new run"
+        )
     wanted = {name: getattr(arguments, name) for name in SETTINGS}
     differences = [
         f"{name} was {settings[name]} and is now {value}"

@@ -4,6 +4,8 @@ The judge of resampling is `scipy.ndimage.affine_transform`. Nothing here knows 
 or networks.
 """
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import pytest
@@ -11,16 +13,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tinycnn.training.augment import Deformation, deform
+from tinycnn.training.augment import KNOTS, Deformation, Warps, deform
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
-EVERYTHING = Deformation(rotation=15, scale=0.2, shear=0.3, shift=2)
+AFFINE = Deformation(rotation=15, scale=0.2, shear=0.3, shift=2)
+EVERYTHING = replace(AFFINE, bend=3, pen=0.5)
 MANY = 20_000
 
 
 def random_images(count, H=28, W=28, seed=0):
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, (count, H, W)).astype(np.uint8)
+
+
+def warps_of(maps):
+    """Return warps that do what the maps say and nothing else."""
+    maps = np.asarray(maps, np.float32)
+    bends = np.zeros((len(maps), 2, KNOTS, KNOTS), np.float32)
+    return Warps(maps, bends, np.zeros(len(maps), np.float32))
+
+
+def maps_of(count=MANY, seed=0, epoch=1, **limits):
+    return Deformation(**limits).warps(seed, epoch, count).maps.astype(float)
 
 
 def by_scipy(image, one_map):
@@ -42,7 +56,7 @@ def by_scipy(image, one_map):
 
 def test_no_deformation_is_the_identity():
     images = random_images(5)
-    ink = deform(images, Deformation().maps(seed=3, epoch=2, count=5))
+    ink = deform(images, Deformation().warps(seed=3, epoch=2, count=5))
     assert ink.dtype == np.float32
     assert ink.shape == (5, 28, 28, 1)
     assert np.array_equal(ink[..., 0], images.astype(np.float32) / 255)
@@ -58,13 +72,13 @@ def test_a_shift_by_whole_pixels_moves_exactly(down, right):
         for w in range(11):
             if 0 <= h - down < 7 and 0 <= w - right < 11:
                 expected[:, h, w] = images[:, h - down, w - right] / np.float32(255)
-    assert np.array_equal(deform(images, maps)[..., 0], expected)
+    assert np.array_equal(deform(images, warps_of(maps))[..., 0], expected)
 
 
 def test_a_quarter_turn_is_exact():
     images = random_images(3)
     turn = np.array([[0, 1, 0], [-1, 0, 0]], np.float32)
-    ink = deform(images, np.stack([turn] * 3))
+    ink = deform(images, warps_of([turn] * 3))
     expected = np.rot90(images, axes=(1, 2)).astype(np.float32) / 255
     assert np.array_equal(ink[..., 0], expected)
 
@@ -72,14 +86,14 @@ def test_a_quarter_turn_is_exact():
 def test_twice_the_map_is_half_the_size():
     image = np.zeros((1, 9, 9), np.uint8)
     image[0, :, 4] = 255  # a line of nine pixels, from the top to the bottom
-    ink = deform(image, np.array([[[2, 0, 0], [0, 1, 0]]], np.float32))
+    ink = deform(image, warps_of([[[2, 0, 0], [0, 1, 0]]]))
     assert np.flatnonzero(ink[0, :, 4, 0]).tolist() == [2, 3, 4, 5, 6]
 
 
 def test_a_shear_moves_lower_rows_the_further():
     image = np.zeros((1, 5, 9), np.uint8)
     image[0, :, 4] = 255
-    ink = deform(image, np.array([[[1, 0, 0], [1, 1, 0]]], np.float32))
+    ink = deform(image, warps_of([[[1, 0, 0], [1, 1, 0]]]))
     assert [int(row.argmax()) for row in ink[0, ..., 0]] == [6, 5, 4, 3, 2]
 
 
@@ -96,7 +110,7 @@ def test_any_map_gives_what_scipy_gives(matrix, shift, size):
     H, W, seed = size
     image = random_images(1, H, W, seed)
     one_map = np.float32([[*matrix[:2], shift[0]], [*matrix[2:], shift[1]]])
-    ink = deform(image, one_map[np.newaxis])
+    ink = deform(image, warps_of([one_map]))
     assert ink[0, ..., 0] == pytest.approx(by_scipy(image[0], one_map), abs=2e-6)
     assert ink.min() >= 0
     assert ink.max() <= 1
@@ -104,38 +118,41 @@ def test_any_map_gives_what_scipy_gives(matrix, shift, size):
 
 def test_drawn_maps_give_what_scipy_gives():
     images = random_images(40)
-    maps = EVERYTHING.maps(seed=1, epoch=1, count=40)
-    ink = deform(images, maps)
+    warps = AFFINE.warps(seed=1, epoch=1, count=40)
+    ink = deform(images, warps)
     for n in range(40):
-        assert ink[n, ..., 0] == pytest.approx(by_scipy(images[n], maps[n]), abs=2e-5)
+        expected = by_scipy(images[n], warps.maps[n])
+        assert ink[n, ..., 0] == pytest.approx(expected, abs=2e-5)
 
 
 def test_ink_stays_within_its_bounds():
     full = np.full((200, 28, 28), 255, np.uint8)
-    ink = deform(full, EVERYTHING.maps(seed=5, epoch=1, count=200))
+    ink = deform(full, EVERYTHING.warps(seed=5, epoch=1, count=200))
     assert ink.min() >= 0
     assert ink.max() <= 1
     assert ink[:, 14, 14, 0].min() > 0.99  # the middle of a full page stays full
 
 
 def test_the_images_are_not_edited():
-    images, maps = random_images(4), EVERYTHING.maps(seed=0, epoch=1, count=4)
-    before = images.copy(), maps.copy()
-    deform(images, maps)
-    assert np.array_equal(images, before[0])
-    assert np.array_equal(maps, before[1])
+    images, warps = random_images(4), EVERYTHING.warps(seed=0, epoch=1, count=4)
+    before = [array.copy() for array in (images, *warps)]
+    deform(images, warps)
+    for array, untouched in zip((images, *warps), before, strict=True):
+        assert np.array_equal(array, untouched)
 
 
 def test_arrays_need_not_be_contiguous():
-    images, maps = random_images(6)[::2], EVERYTHING.maps(seed=0, epoch=1, count=6)[::2]
-    assert np.array_equal(deform(images, maps), deform(images.copy(), maps.copy()))
+    images, warps = random_images(6)[::2], EVERYTHING.warps(seed=0, epoch=1, count=6)
+    sparse = Warps(*(array[::2] for array in warps))
+    dense = Warps(*(array.copy() for array in sparse))
+    assert np.array_equal(deform(images, sparse), deform(images.copy(), dense))
 
 
 # --- how far ---------------------------------------------------------------------
 
 
 def test_rotation_alone_turns_evenly_within_its_limit():
-    maps = Deformation(rotation=10).maps(seed=0, epoch=1, count=MANY).astype(float)
+    maps = maps_of(rotation=10)
     matrices = maps[:, :, :2]
     gram = matrices @ matrices.transpose(0, 2, 1)
     assert np.allclose(gram, np.eye(2), atol=1e-6)
@@ -146,7 +163,7 @@ def test_rotation_alone_turns_evenly_within_its_limit():
 
 
 def test_scale_alone_stretches_height_and_width_apart():
-    maps = Deformation(scale=0.1).maps(seed=0, epoch=1, count=MANY).astype(float)
+    maps = maps_of(scale=0.1)
     is_even(maps[:, 0, 0] - 1, 0.1)
     is_even(maps[:, 1, 1] - 1, 0.1)
     assert abs(np.corrcoef(maps[:, 0, 0], maps[:, 1, 1])[0, 1]) < 0.05
@@ -154,14 +171,14 @@ def test_scale_alone_stretches_height_and_width_apart():
 
 
 def test_shear_alone_moves_columns_by_the_row():
-    maps = Deformation(shear=0.3).maps(seed=0, epoch=1, count=MANY).astype(float)
+    maps = maps_of(shear=0.3)
     is_even(maps[:, 1, 0], 0.3)
     maps[:, 1, 0] = 0
     assert np.array_equal(maps, np.broadcast_to(IDENTITY, maps.shape))
 
 
 def test_shift_alone_moves_down_and_right_apart():
-    maps = Deformation(shift=1.5).maps(seed=0, epoch=1, count=MANY).astype(float)
+    maps = maps_of(shift=1.5)
     is_even(maps[:, 0, 2], 1.5)
     is_even(maps[:, 1, 2], 1.5)
     assert abs(np.corrcoef(maps[:, 0, 2], maps[:, 1, 2])[0, 1]) < 0.05
@@ -180,60 +197,159 @@ def is_even(amounts, limit):
 
 def test_together_they_are_the_product_of_each_alone():
     def matrices(**limits):
-        maps = Deformation(**limits).maps(seed=4, epoch=2, count=50)
-        return maps[:, :, :2].astype(float), maps[:, :, 2]
+        maps = maps_of(50, seed=4, epoch=2, **limits)
+        return maps[:, :, :2], maps[:, :, 2]
 
     rotation, _ = matrices(rotation=15)
     scale, _ = matrices(scale=0.2)
     shear, _ = matrices(shear=0.3)
     _, shift = matrices(shift=2)
-    together = EVERYTHING.maps(seed=4, epoch=2, count=50)
+    together = EVERYTHING.warps(seed=4, epoch=2, count=50).maps
     assert np.allclose(together[:, :, :2], shear @ rotation @ scale, atol=1e-6)
     assert np.array_equal(together[:, :, 2], shift)
+
+
+def test_knots_alone_are_moved_evenly_down_and_right():
+    warps = Deformation(bend=2).warps(seed=0, epoch=1, count=MANY)
+    for knot in ((0, 0, 0), (1, 3, 5), (0, 6, 6)):
+        is_even(warps.bends[:, *knot].astype(float), 2)
+    first, second = warps.bends[:, 0, 2, 2], warps.bends[:, 1, 2, 2]
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+    assert not warps.pens.any()
+    assert np.array_equal(warps.maps, np.broadcast_to(IDENTITY, warps.maps.shape))
+
+
+def test_pens_alone_grow_and_shrink_evenly():
+    warps = Deformation(pen=0.5).warps(seed=0, epoch=1, count=MANY)
+    is_even(warps.pens.astype(float), 0.5)
+    assert not warps.bends.any()
+    assert np.array_equal(warps.maps, np.broadcast_to(IDENTITY, warps.maps.shape))
+
+
+# --- bends -----------------------------------------------------------------------
+
+
+def bent(images, bends):
+    """Deform every image by one grid of displacements."""
+    warps = warps_of([IDENTITY] * len(images))
+    warps.bends[:] = bends
+    return deform(images, warps)[..., 0]
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 0), (0, -2), (3, 2)])
+def test_knots_that_all_move_alike_move_the_image(down, right):
+    """B-splines sum to 1 everywhere."""
+    images = random_images(3)
+    bends = np.broadcast_to(np.float32([down, right])[:, None, None], (2, KNOTS, KNOTS))
+    maps = np.stack([IDENTITY] * 3)
+    maps[:, :, 2] = down, right
+    shifted = deform(images, warps_of(maps))[..., 0]
+    assert bent(images, bends) == pytest.approx(shifted, abs=1e-5)
+
+
+def test_a_bend_is_smooth_and_near_its_knot():
+    """Read off a ramp: where a pixel comes from is what it shows."""
+    ramp = np.broadcast_to(np.arange(28, dtype=np.uint8) * 9, (1, 28, 28))
+    bends = np.zeros((2, KNOTS, KNOTS), np.float32)
+    bends[1, 3, 3] = 3  # the knot in the middle of the image, to the right
+    moved = (bent(ramp, bends)[0] * 255 - ramp[0]) / 9
+    peak = 3 * (2 / 3) ** 2  # of the product of two cubic B-splines
+    assert moved.max() == pytest.approx(peak, rel=0.02)
+    assert np.unravel_index(moved.argmax(), moved.shape) in {(13, 13), (13, 14)}
+    assert abs(np.diff(moved, axis=0)).max() < 0.25
+    assert abs(moved[0]).max() < 1e-3  # two knots away and more
+
+
+def test_ordinary_bends_fold_nothing():
+    """From pixel to pixel a source goes on by less than twice a pixel, and forward."""
+    ramp = np.broadcast_to(np.arange(28, dtype=np.uint8) * 9, (50, 28, 28))
+    warps = Deformation(bend=3).warps(seed=0, epoch=1, count=50)
+    seen = deform(ramp, warps)[:, 5:-5, 5:-6, 0] * 255 / 9  # no paper comes in
+    steps = np.diff(seen, axis=2)
+    assert steps.min() > 0
+    assert steps.max() < 2
+
+
+# --- pens ------------------------------------------------------------------------
+
+
+def with_pen(image, pen):
+    warps = warps_of([IDENTITY])
+    warps.pens[:] = pen
+    return deform(image[np.newaxis], warps)[0, ..., 0]
+
+
+@pytest.mark.parametrize("pen", [1.0, 0.3, -0.3, -1.0])
+def test_a_pen_goes_its_way_towards_the_extreme_of_the_neighbours(pen):
+    (image,) = random_images(1, H=9, W=7)
+    cross = ndimage.generate_binary_structure(2, 1)
+    extreme = ndimage.grey_dilation if pen > 0 else ndimage.grey_erosion
+    there = extreme(image / 255, footprint=cross, mode="constant", cval=0)
+    expected = image / 255 + abs(pen) * (there - image / 255)
+    assert with_pen(image, pen) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_pen_of_1_makes_a_line_of_one_pixel_three_wide():
+    image = np.zeros((9, 9), np.uint8)
+    image[:, 4] = 255
+    assert with_pen(image, 1.0).sum(axis=1).tolist() == [3] * 9
+    assert with_pen(with_pen_as_grey(image, 1.0), -1.0).sum(axis=1)[1:-1].tolist() == (
+        [1] * 7
+    )
+
+
+def with_pen_as_grey(image, pen):
+    return np.rint(with_pen(image, pen) * 255).astype(np.uint8)
 
 
 # --- the same again --------------------------------------------------------------
 
 
-def test_the_same_seed_and_epoch_give_the_same_maps():
-    first, second = (EVERYTHING.maps(seed=7, epoch=3, count=30) for _ in range(2))
-    assert first.dtype == np.float32
-    assert first.shape == (30, 2, 3)
-    assert first.tobytes() == second.tobytes()
+def test_the_same_seed_and_epoch_give_the_same_warps():
+    first, second = (EVERYTHING.warps(seed=7, epoch=3, count=30) for _ in range(2))
+    shapes = (30, 2, 3), (30, 2, KNOTS, KNOTS), (30,)
+    for array, again, shape in zip(first, second, shapes, strict=True):
+        assert array.dtype == np.float32
+        assert array.shape == shape
+        assert array.tobytes() == again.tobytes()
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(7, 4), (8, 3), (3, 7)])
-def test_another_seed_or_epoch_gives_other_maps(seed, epoch):
-    first = EVERYTHING.maps(seed=7, epoch=3, count=30)
-    assert (first != EVERYTHING.maps(seed, epoch, count=30)).any(axis=(1, 2)).all()
+def test_another_seed_or_epoch_gives_other_warps(seed, epoch):
+    first, other = (EVERYTHING.warps(*a, count=30) for a in [(7, 3), (seed, epoch)])
+    for array, another in zip(first, other, strict=True):
+        differs = (array != another).reshape(30, -1)
+        assert differs.any(axis=1).all()
 
 
-def test_every_image_has_a_map_of_its_own():
-    maps = EVERYTHING.maps(seed=7, epoch=3, count=30)
-    assert len(np.unique(maps.reshape(30, 6), axis=0)) == 30
+def test_every_image_has_a_warp_of_its_own():
+    for array in EVERYTHING.warps(seed=7, epoch=3, count=30):
+        assert len(np.unique(array.reshape(30, -1), axis=0)) == 30
 
 
-def test_a_map_does_not_depend_on_how_many_other_images_there_are():
-    few, many = (EVERYTHING.maps(seed=7, epoch=3, count=n) for n in (10, 30))
-    assert np.array_equal(few, many[:10])
+def test_a_warp_does_not_depend_on_how_many_other_images_there_are():
+    few, many = (EVERYTHING.warps(seed=7, epoch=3, count=n) for n in (10, 30))
+    for array, longer in zip(few, many, strict=True):
+        assert np.array_equal(array, longer[:10])
 
 
 def test_a_batch_is_the_same_rows_of_the_whole():
-    images, maps = random_images(30), EVERYTHING.maps(seed=7, epoch=3, count=30)
-    whole = deform(images, maps)
+    images, warps = random_images(30), EVERYTHING.warps(seed=7, epoch=3, count=30)
+    whole = deform(images, warps)
     chosen = np.array([4, 29, 0, 17, 3])
-    assert deform(images[chosen], maps[chosen]).tobytes() == whole[chosen].tobytes()
+    batch = deform(images[chosen], warps.of(chosen))
+    assert batch.tobytes() == whole[chosen].tobytes()
 
 
 def test_two_threads_give_the_same_bits_as_one():
     if numba.config.NUMBA_NUM_THREADS < 2:
         pytest.skip("Numba has one thread on this machine")
-    images, maps = random_images(64), EVERYTHING.maps(seed=7, epoch=3, count=64)
+    images, warps = random_images(64), EVERYTHING.warps(seed=7, epoch=3, count=64)
     before, results = numba.get_num_threads(), []
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            results.append(deform(images, maps).tobytes())
+            results.append(deform(images, warps).tobytes())
     finally:
         numba.set_num_threads(before)
     assert results[0] == results[1]

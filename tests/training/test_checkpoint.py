@@ -45,6 +45,7 @@ RECIPE = Recipe(
     weight_decay=0.01,
     label_smoothing=0.1,
     deformation=Deformation(rotation=10, scale=0.1, shear=0.1, shift=1),
+    average_decay=0.9,
 )
 REMEDY = re.compile(r"start|name the folder|continue|copy|train again|build the model")
 
@@ -153,6 +154,7 @@ def test_everything_of_a_trainer_comes_back(tmp_path):
         (restored.model.state(), trainer.model.state()),
         (restored.optimizer.state(), trainer.optimizer.state()),
         (restored.best, trainer.best),
+        (restored.averaged.state(), trainer.averaged.state()),
     ]:
         assert ours.keys() == theirs.keys()
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)

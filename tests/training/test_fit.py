@@ -270,12 +270,12 @@ def test_training_images_are_deformed_and_differently_each_epoch(steps):
     assert not np.array_equal(seen[0], seen[1])
 
 
-def test_an_image_is_deformed_by_the_map_of_its_index(steps):
+def test_an_image_is_deformed_by_the_warp_of_its_index(steps):
     trainer = new_trainer()
     list(trainer.run())
     for epoch in (1, 2, 3):
-        maps = RECIPE.deformation.maps(0, epoch, COUNT)
-        whole = deform(trainer.train_images, maps)
+        warps = RECIPE.deformation.warps(0, epoch, COUNT)
+        whole = deform(trainer.train_images, warps)
         seen = np.concatenate([batch for batch, *_ in steps[3 * epoch - 3 : 3 * epoch]])
         assert np.array_equal(seen, whole[epoch_order(0, epoch, COUNT)])
 
@@ -473,6 +473,58 @@ def test_two_threads_give_the_same_bits_as_one(preset):
     finally:
         numba.set_num_threads(before)
     assert same(*snapshots)
+
+
+# --- the average of the weights --------------------------------------------------
+
+AVERAGING = replace(RECIPE, average_decay=0.8)
+
+
+def test_the_average_follows_every_step():
+    trainer = new_trainer(AVERAGING)
+    expected = {}
+    run = trainer.run()
+    for step in range(6):
+        item = next(run)
+        if isinstance(item, EpochResult):
+            next(run)
+        decay = min(0.8, step / (step + 10))
+        for name, array in trainer.model.state().items():
+            before = expected.get(name, np.zeros_like(array))
+            expected[name] = np.float32(decay) * before + np.float32(1 - decay) * array
+    for name, array in trainer.averaged.state().items():
+        assert array == pytest.approx(expected[name], abs=1e-6)
+    assert not same([trainer.averaged.state()], [trainer.model.state()])
+
+
+def test_validation_looks_at_the_average_and_it_is_what_is_kept():
+    trainer = new_trainer(replace(AVERAGING, epochs=1))
+    *_, result = trainer.run()
+    val = evaluate(trainer.averaged, trainer.val_images, trainer.val_labels)
+    assert (result.val_accuracy, result.val_nll) == (val.accuracy, val.nll)
+    assert same([trainer.best], [trainer.averaged.state()])
+    trainer.use_best()
+    assert same([trainer.model.state()], [trainer.averaged.state()])
+
+
+def test_averaging_changes_nothing_of_what_is_learned():
+    averaged, plain = new_trainer(AVERAGING), new_trainer(RECIPE)
+    for trainer in (averaged, plain):
+        list(trainer.run())
+    assert same([averaged.model.state()], [plain.model.state()])
+
+
+def test_without_a_decay_the_average_is_the_model_itself():
+    trainer = new_trainer(RECIPE)
+    assert trainer.averaged is trainer.model
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_the_average_runs_as_the_model_does(fuse):
+    data = *random_digits(), *random_digits(6, seed=1)
+    recipe = replace(PRESETS["default"], average_decay=0.8)
+    trainer = Trainer(recipe, 0, *data, fuse=fuse)
+    assert trainer.averaged.fuse == trainer.model.fuse == fuse
 
 
 # --- fused or plain --------------------------------------------------------------

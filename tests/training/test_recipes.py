@@ -47,6 +47,8 @@ def test_the_numbers_of_a_preset_are_usable(preset):
     assert recipe.schedule in {"constant", "one_cycle"}
     assert recipe.weight_decay >= 0
     assert 0 <= recipe.label_smoothing < 1
+    assert 0 <= recipe.average_decay < 1
+    assert 0 <= recipe.written <= 1
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -57,5 +59,5 @@ def test_few_images_are_seen_as_often_as_the_preset_says(preset):
 
 
 def test_an_unknown_network_is_refused_by_name():
-    with pytest.raises(ValueError, match="no network named 'lenet'; there are classic"):
+    with pytest.raises(ValueError, match="no network named 'lenet'; there are quick"):
         models.build("lenet")

@@ -305,7 +305,12 @@ def _trainer(
     deformed otherwise.
     """
     gentle = replace(
-        recipe, epochs=1, learning_rate=3e-4, schedule="cosine", weight_decay=0.0
+        recipe,
+        architecture=read_metadata(start)["architecture"],
+        epochs=1,
+        learning_rate=3e-4,
+        schedule="cosine",
+        weight_decay=0.0,
     )
     count = max(len(replay) // (SHARE - 1), len(labels))
     chosen = np.arange(count) % len(labels)

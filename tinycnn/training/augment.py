@@ -1,19 +1,49 @@
 """Small random deformations, a batch at a time: every epoch sees other handwriting.
 
-A digit that is turned a little, stretched, slanted or moved is the same digit. It knows
-grey values and coordinates; it does not know labels or networks.
+A digit that is turned a little, stretched, slanted or moved is the same digit; so is
+one that was written with a thicker pen or an unsteady hand. It knows grey values and
+coordinates; it does not know labels or networks.
 
 What happens to an image is a function of (seed, epoch, index of the image) alone, so a
 run can be entered at any batch.
 """
 
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
 from tinycnn.nn.compiled import compiled
+
+KNOTS = 7  # of the grid that bends an image, in each direction
+MIDDLE = 4  # so many of them lie from one edge of the image to the other
+
+
+class Warps(NamedTuple):
+    """What happens to each of N images.
+
+    Attributes
+    ----------
+    maps : float32 array (N, 2, 3)
+        A row ``(a, b, t)`` gives a source coordinate ``a * y + b * x + t``, the first
+        row that of the row, the second that of the column, with ``y`` and ``x`` the
+        pixel's own, all measured from the centre of the image.
+    bends : float32 array (N, 2, KNOTS, KNOTS)
+        Pixels to add to both source coordinates, at the knots of a grid.
+    pens : float32 array (N,)
+        How far strokes grow (above 0) or shrink: 1 is by the next pixel on each side.
+    """
+
+    maps: NDArray[np.float32]
+    bends: NDArray[np.float32]
+    pens: NDArray[np.float32]
+
+    def of(self, chosen: NDArray[np.integer]) -> "Warps":
+        """Return the warps of some of the images."""
+        return Warps(self.maps[chosen], self.bends[chosen], self.pens[chosen])
 
 
 @dataclass(frozen=True)
@@ -30,15 +60,24 @@ class Deformation:
         Columns a row.
     shift : float
         Pixels, in each direction.
+    bend : float
+        Pixels, at the knots of a grid, of smooth displacements: the elastic distortion
+        of Simard, Steinkraus and Platt 2003, with cubic B-splines in the place of a
+        Gaussian. Between the knots it comes to a quarter of that, as a standard
+        deviation.
+    pen : float
+        Up to 1: the share of a pixel by which strokes grow or shrink on each side.
     """
 
     rotation: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
     shift: float = 0.0
+    bend: float = 0.0
+    pen: float = 0.0
 
-    def maps(self, seed: int, epoch: int, count: int) -> NDArray[np.float32]:
-        """Draw for every image where its pixels come from.
+    def warps(self, seed: int, epoch: int, count: int) -> Warps:
+        """Draw what happens to every image.
 
         Parameters
         ----------
@@ -47,13 +86,11 @@ class Deformation:
 
         Returns
         -------
-        float32 array (count, 2, 3)
-            A row ``(a, b, t)`` gives a source coordinate ``a * y + b * x + t``, the
-            first row that of the row, the second that of the column, with ``y`` and
-            ``x`` the pixel's own, all measured from the centre of the image.
+        Warps
         """
         # The third number keeps this stream apart from that of the order.
-        draws = np.random.default_rng([seed, epoch, 1]).uniform(-1, 1, (count, 6)).T
+        rng = np.random.default_rng([seed, epoch, 1])
+        draws = rng.uniform(-1, 1, (count, 7)).T
         angle = np.deg2rad(self.rotation) * draws[0]
         height, width = 1 + self.scale * draws[1:3]
         shear = self.shear * draws[3]
@@ -63,49 +100,109 @@ class Deformation:
         rows = [cos * height, sin * width, down]
         columns = [(shear * cos - sin) * height, (shear * sin + cos) * width, right]
         maps = np.array([rows, columns], np.float32)  # (2, 3, count)
-        return np.ascontiguousarray(maps.transpose(2, 0, 1))
+        rng = np.random.default_rng([seed, epoch, 3])  # 2 is that of handwriting
+        bends = rng.random((count, 2, KNOTS, KNOTS), np.float32)
+        return Warps(
+            np.ascontiguousarray(maps.transpose(2, 0, 1)),
+            np.float32(self.bend) * (2 * bends - 1),
+            (self.pen * draws[6]).astype(np.float32),
+        )
 
 
-def deform(images: NDArray[np.uint8], maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Resample each image through its map, with bilinear interpolation.
+def deform(images: NDArray[np.uint8], warps: Warps) -> NDArray[np.float32]:
+    """Resample each image through its warp, with bilinear interpolation.
 
     Parameters
     ----------
     images : uint8 array (N, H, W)
-    maps : float32 array (N, 2, 3)
-        As drawn by `Deformation.maps`.
+    warps : Warps
+        Of these images, as drawn by `Deformation.warps`.
 
     Returns
     -------
     float32 array (N, H, W, 1)
         In [0, 1]; outside the image there is paper, 0.
     """
+    maps, bends, pens = map(np.ascontiguousarray, warps)
+    H, W = images.shape[1:]
+    down, across = np.ascontiguousarray(_spline(H).T), _spline(W)
     ink = np.empty((*images.shape, 1), np.float32)
-    _deform(np.ascontiguousarray(images), np.ascontiguousarray(maps), ink)
+    _deform(np.ascontiguousarray(images), maps, bends, pens, down, across, ink)
     return ink
 
 
+@cache
+def _spline(side: int) -> NDArray[np.float32]:
+    """Return each knot's weight at each pixel, (KNOTS, side): cubic B-splines."""
+    pixels = (np.arange(side) + 0.5) / side * MIDDLE + (KNOTS - 1 - MIDDLE) / 2
+    away = abs(np.arange(KNOTS)[:, None] - pixels)
+    near = 2 / 3 - away**2 + away**3 / 2
+    far = np.maximum(2 - away, 0) ** 3 / 6
+    return np.where(away < 1, near, far).astype(np.float32)
+
+
 @compiled(parallel=True)
-def _deform(images, maps, ink):  # type: ignore[no-untyped-def]
+def _deform(images, maps, bends, pens, down, across, ink):  # type: ignore[no-untyped-def]
     """Fill ``ink``; safe in parallel because image n is made from image n alone."""
     N, H, W = images.shape
     middle_h, middle_w = (H - 1) / 2, (W - 1) / 2
     for n in prange(N):
+        source = _written_with(images[n], pens[n])
+        bend_h = _product(down, _product(bends[n, 0], across))
+        bend_w = _product(down, _product(bends[n, 1], across))
         for h in range(H):
             for w in range(W):
                 y, x = h - middle_h, w - middle_w
                 from_h = maps[n, 0, 0] * y + maps[n, 0, 1] * x + maps[n, 0, 2]
                 from_w = maps[n, 1, 0] * y + maps[n, 1, 1] * x + maps[n, 1, 2]
-                from_h += middle_h
-                from_w += middle_w
-                top, left = int(np.floor(from_h)), int(np.floor(from_w))
+                # Paper lies round the source, a pixel wide: beyond is as good as there.
+                from_h = min(max(from_h + bend_h[h, w] + middle_h + 1, 0), H + 1)
+                from_w = min(max(from_w + bend_w[h, w] + middle_w + 1, 0), W + 1)
+                top, left = int(from_h), int(from_w)
                 part_h, part_w = from_h - top, from_w - left
-                grey = 0.0
-                for i in range(2):
-                    for j in range(2):
-                        if 0 <= top + i < H and 0 <= left + j < W:
-                            weight = (part_h if i else 1 - part_h) * (
-                                part_w if j else 1 - part_w
-                            )
-                            grey += weight * images[n, top + i, left + j]
-                ink[n, h, w, 0] = grey / 255
+                above = source[top, left], source[top, left + 1]
+                below = source[top + 1, left], source[top + 1, left + 1]
+                above_w = above[0] + part_w * (above[1] - above[0])
+                below_w = below[0] + part_w * (below[1] - below[0])
+                ink[n, h, w, 0] = above_w + part_h * (below_w - above_w)
+
+
+@compiled()
+def _product(a, b):  # type: ignore[no-untyped-def]
+    """Return the matrix product; ``@`` in a kernel would wake SciPy's BLAS threads."""
+    K, J = b.shape
+    product = np.zeros((len(a), J), np.float32)
+    for i in range(len(a)):
+        for k in range(K):
+            for j in range(J):
+                product[i, j] += a[i, k] * b[k, j]
+    return product
+
+
+@compiled()
+def _written_with(image, pen):  # type: ignore[no-untyped-def]
+    """Return the ink as another pen would have left it, in a frame of paper.
+
+    Each pixel goes the way towards the largest (``pen`` above 0) or the smallest of its
+    four neighbours and itself, of which |pen| is the share that it goes.
+
+    Returns
+    -------
+    float32 array (H + 3, W + 3)
+        In [0, 1]; the image begins at [1, 1].
+    """
+    H, W = image.shape
+    ink = np.zeros((H + 3, W + 3), np.float32)
+    for h in range(H):
+        for w in range(W):
+            ink[h + 1, w + 1] = np.float32(image[h, w]) / np.float32(255)
+    if pen == 0:
+        return ink
+    result = ink.copy()
+    for h in range(1, H + 1):
+        for w in range(1, W + 1):
+            here = there = ink[h, w]
+            for beside in (ink[h - 1, w], ink[h + 1, w], ink[h, w - 1], ink[h, w + 1]):
+                there = max(there, beside) if pen > 0 else min(there, beside)
+            result[h, w] = here + abs(pen) * (there - here)
+    return result

@@ -3,7 +3,7 @@
 ========================== ======================================================
 ``config.json``            settings, versions, machine, threads, data checksum
 ``metrics.jsonl``          a line an epoch
-``checkpoint.safetensors`` weights, moments, best weights so far, and `Progress`
+``checkpoint.safetensors`` weights, their average and moments, the best, `Progress`
 ``weights.safetensors``    the best weights so far; at the end, those of the run
 ========================== ======================================================
 
@@ -215,7 +215,7 @@ class _State:
 
 
 class _Everything:
-    """The arrays of a trainer: of its model, of its optimizer, and the best so far."""
+    """The arrays of a trainer: model, its average, optimizer, and the best so far."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -226,6 +226,8 @@ class _Everything:
             "optimizer": self._trainer.optimizer.state(),
             "best": self._trainer.best,
         }
+        if self._trainer.averaged is not self._trainer.model:
+            parts["average"] = self._trainer.averaged.state()
         return {
             f"{part}.{name}": array
             for part, arrays in parts.items()

@@ -26,6 +26,7 @@ from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer, Schedule
 from tinycnn.nn.sequential import Sequential
 from tinycnn.training.augment import deform
+from tinycnn.training.average import MovingAverage
 from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
 
@@ -214,8 +215,11 @@ class Trainer:
         Its ``fuse`` says how it runs.
     optimizer : Adam
     progress : Progress
+    averaged : Sequential
+        The moving average of the model's weights, which is what validation looks at;
+        the model itself if the recipe wants no average.
     best : dict of str to array
-        A copy of the model's state after its best epoch on validation.
+        A copy of the averaged state after its best epoch on validation.
     """
 
     def __init__(
@@ -235,8 +239,13 @@ class Trainer:
         self.model = models.build(recipe.architecture, seed)
         plain = models.build(recipe.architecture, seed)
         plain.fuse = False
-        few = deform(train_images[:8], recipe.deformation.maps(seed, 1, 8))
-        self.model.fuse = fuse and agree(self.model, plain, few)
+        few = train_images[:8]
+        x = deform(few, recipe.deformation.warps(seed, 1, len(few)))
+        self.model.fuse = fuse and agree(self.model, plain, x)
+        self.averaged, self._average = self.model, None
+        if recipe.average_decay > 0:
+            self.averaged, plain.fuse = plain, self.model.fuse
+            self._average = MovingAverage(self.model, plain, recipe.average_decay)
         self.optimizer = Adam(
             self.model.parameters(),
             recipe.learning_rate,
@@ -281,11 +290,11 @@ class Trainer:
             epoch = progress.epoch + 1
             count = len(self.train_images)
             order = epoch_order(self.seed, epoch, count)
-            maps = self.recipe.deformation.maps(self.seed, epoch, count)
+            warps = self.recipe.deformation.warps(self.seed, epoch, count)
             while progress.batch < self.batches:
                 start = progress.batch * self.recipe.batch_size
                 chosen = order[start : start + self.recipe.batch_size]
-                images = deform(self.train_images[chosen], maps[chosen])
+                images = deform(self.train_images[chosen], warps.of(chosen))
                 self._learn(images, self.train_labels[chosen])
                 yield len(chosen)
             yield self._finish_epoch(epoch)
@@ -321,6 +330,8 @@ class Trainer:
             )
         if not math.isfinite(loss):
             raise DivergedError(self._account_of(f"the loss is {loss}"))
+        if self._average is not None:
+            self._average.update(step)
         progress.batch += 1
         progress.images += len(labels)
         progress.loss_sum += loss * len(labels)
@@ -332,7 +343,7 @@ class Trainer:
         # What the last step ruined shows here, before it could pass for the best.
         self.check_finite()
         try:
-            val = evaluate(self.model, self.val_images, self.val_labels)
+            val = evaluate(self.averaged, self.val_images, self.val_labels)
         except ArithmeticError as error:
             raise DivergedError(self._account_of(str(error))) from None
         result = EpochResult(
@@ -354,7 +365,7 @@ class Trainer:
         return result
 
     def _copy_of_state(self) -> dict[str, Array]:
-        return {name: array.copy() for name, array in self.model.state().items()}
+        return {name: array.copy() for name, array in self.averaged.state().items()}
 
     def _account_of(self, trouble: str) -> str:
         progress, rate = self.progress, self.optimizer.learning_rate

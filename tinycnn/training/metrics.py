@@ -88,8 +88,19 @@ def fit_temperature(logits: Array, labels: NDArray[np.integer]) -> float:
     """
     temperatures = np.geomspace(0.25, 4, 401)
     logits = logits.astype(np.float64)
-    losses = [softmax_cross_entropy(logits / t, labels)[0] for t in temperatures]
-    return round(float(temperatures[int(np.argmin(losses))]), 4)
+
+    def loss(number: int) -> float:
+        return softmax_cross_entropy(logits / temperatures[number], labels)[0]
+
+    # The loss is convex in 1 / temperature: it falls up to the least, then it rises.
+    low, high = 0, len(temperatures) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if loss(middle + 1) < loss(middle):
+            low = middle + 1
+        else:
+            high = middle
+    return round(float(temperatures[low]), 4)
 
 
 def fit_threshold(confidence: Array) -> float:

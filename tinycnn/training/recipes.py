@@ -31,6 +31,10 @@ class Recipe:
     label_smoothing : float
     deformation : Deformation
         Of every training image, anew each epoch.
+    average_decay : float
+        Of the moving average of the weights, which is kept in their place; 0 for none.
+    written : float
+        How many digits written by code join the training images, for each of them.
     """
 
     architecture: str
@@ -42,6 +46,8 @@ class Recipe:
     weight_decay: float
     label_smoothing: float
     deformation: Deformation
+    average_decay: float = 0.0
+    written: float = 0.0
 
     def epochs_for(self, train_images: int) -> int:
         """Return the number of epochs for a training set of this size."""
@@ -49,16 +55,57 @@ class Recipe:
 
 
 PRESETS = {
-    "default": Recipe(
-        architecture="default",
-        epochs=6,
-        epochs_of_few=25,
+    "quick": Recipe(
+        architecture="quick",
+        epochs=2,
+        epochs_of_few=12,
         batch_size=64,
-        learning_rate=3e-3,
+        learning_rate=8e-3,
         schedule="one_cycle",
         weight_decay=0.01,
         label_smoothing=0.05,
-        deformation=Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5),
+        deformation=Deformation(shift=1),
+        average_decay=0.99,
+    ),
+    "default": Recipe(
+        architecture="standard",
+        epochs=12,
+        epochs_of_few=25,
+        batch_size=64,
+        learning_rate=8e-3,
+        schedule="one_cycle",
+        weight_decay=0.01,
+        label_smoothing=0.05,
+        deformation=Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3),
+        average_decay=0.998,
+        written=0.05,
+    ),
+    "best": Recipe(
+        architecture="best",
+        epochs=40,
+        epochs_of_few=60,
+        batch_size=64,
+        learning_rate=6e-3,
+        schedule="one_cycle",
+        weight_decay=0.02,
+        label_smoothing=0.05,
+        deformation=Deformation(
+            rotation=12, scale=0.12, shear=0.15, shift=1.5, bend=4, pen=0.5
+        ),
+        average_decay=0.999,
+        written=0.05,
+    ),
+    "tiny": Recipe(
+        architecture="tiny",
+        epochs=50,
+        epochs_of_few=100,
+        batch_size=64,
+        learning_rate=2e-2,
+        schedule="one_cycle",
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        deformation=Deformation(rotation=8, scale=0.08, shear=0.08, shift=1),
+        average_decay=0.999,
     ),
     "classic": Recipe(
         architecture="classic",
@@ -79,6 +126,9 @@ JUDGE = replace(
     architecture="judge",
     epochs=4,
     epochs_of_few=4,
+    learning_rate=3e-3,
     label_smoothing=0.0,
     deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1),
+    average_decay=0.0,
+    written=0.0,
 )

@@ -1,0 +1,218 @@
+"""How good do the presets get? Each is trained with several seeds, by one protocol.
+
+``python -m benchmarks.accuracy FOLDER [--preset NAME ...] [--seeds N] [--data DIR]``
+
+Every run is the command ``python -m tinycnn.train --preset NAME --seed S``, nothing
+else, in a process of its own. It learns from MNIST's first 55,000 training images and
+keeps the epoch that is best on the last 5,000; on these alone every recipe was chosen.
+The test images are read once, at the end of a finished run, and no choice looks at
+them. Nothing is left out: a seed that came out badly counts like any other.
+
+FOLDER keeps the runs and ``runs.jsonl``, a line for every finished run. The same
+command again goes on where it was stopped: finished runs stay as they are, and one that
+was interrupted is resumed. To start anew, name another folder. At the end there is a
+table on stdout of all that FOLDER holds:
+
+* mean, standard deviation (of the sample: divided by the number of seeds less one),
+  least and greatest of the test accuracies, in %; and the mean on validation;
+* *seconds* is the mean wall time of the whole command, an interrupted one's sittings
+  added up. Whoever wants them without the first compilation trains once before;
+* *at 175 GFLOP/s* is what they would come to if a product of two float32 matrices ran
+  at that pace, which is the whole of the two cores of a Zen 3 server processor. The
+  product is timed, with all threads, right before and right after the run; a run that
+  was interrupted, in its last sitting.
+
+MNIST's test images are taken as they are. About fifteen of their labels are wrong in
+the eyes of people who were asked (Northcutt, Athalye and Mueller 2021, table 1), and
+some more could be either of two digits. A network that is right about digits loses
+about 0.15 points to them; above 99.8 % a figure says little.
+
+This file knows commands and their results. It does not know how anything is learned.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinycnn.arguments import (
+    Parser,
+    existing_folder,
+    fail,
+    one_of,
+    possible_folder,
+    run_command,
+    whole,
+)
+from tinycnn.files import write_atomically
+from tinycnn.nn.saving import read_metadata, read_tensors
+from tinycnn.train import PRESETS
+
+SEEDS = {"best": 3}  # of the others, 5
+PACE = 175.0  # GFLOP/s
+SIDE = 2048  # of the two matrices
+COLUMNS = (
+    *("preset", "parameters", "epochs", "seeds", "mean", "sd", "min", "max"),
+    *("validation", "seconds", f"at {PACE:.0f} GFLOP/s"),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make the runs that are missing, and print the table of all."""
+    arguments = _parser().parse_args(argv)
+    record = arguments.folder / "runs.jsonl"
+    try:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
+        done = read_record(record)
+        for preset in arguments.preset or PRESETS:
+            for seed in range(arguments.seeds or SEEDS.get(preset, 5)):
+                if (preset, seed) not in {(run["preset"], run["seed"]) for run in done}:
+                    done.append(one_run(arguments.folder, preset, seed, arguments.data))
+                    lines = [json.dumps(run).encode() + b"\n" for run in done]
+                    write_atomically(record, lines)
+    except (OSError, ValueError) as error:
+        fail(error)
+    print(table(done))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        "benchmarks.accuracy",
+        "Train the presets with several seeds and tell how good they get.",
+        json=False,
+    )
+    add = parser.add_argument
+    add("folder", type=possible_folder, metavar="FOLDER", help="keeps all runs")
+    add(
+        "--preset",
+        nargs="+",
+        type=one_of(*PRESETS),
+        metavar="NAME",
+        help=f"of {', '.join(PRESETS)} (default: all)",
+    )
+    add(
+        "--seeds",
+        type=whole(1, 100),
+        metavar="N",
+        help="seeds 0 to N - 1 (default: 5; of best, 3)",
+    )
+    add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
+    return parser
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """Return the finished runs.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except ValueError:
+        raise ValueError(f"{path} is damaged; name another folder") from None
+
+
+def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str, Any]:
+    """Train to the end, from the start or from where an earlier sitting left off.
+
+    Returns
+    -------
+    dict
+        The last line of ``tinycnn.train --json``, with ``parameters`` and ``gflops``
+        (of the two products, the mean).
+
+    Raises
+    ------
+    ValueError
+        If training failed, or had other data than MNIST.
+    """
+    run = folder / f"{preset}_{seed}"
+    command = [sys.executable, "-m", "tinycnn.train", "--json"]
+    if (run / "checkpoint.safetensors").exists():
+        command += ["--resume", str(run)]
+    else:
+        command += ["--preset", preset, "--seed", str(seed), "--out", str(run)]
+    if data is not None:
+        command += ["--data", str(data)]
+    print(f"{preset}, seed {seed}", file=sys.stderr)
+    before = gflops()
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if process.returncode != 0:
+        raise ValueError(
+            f"{preset} with seed {seed} ended with exit code {process.returncode}; the "
+            "same command goes on from there"
+        )
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    if result["test_images"] != 10_000:
+        raise ValueError(f"{result['data']} is not MNIST; name its folder with --data")
+    # A path would tie the record to this machine.
+    del result["weights"]
+    weights = run / "weights.safetensors"
+    return result | {
+        "best_epoch": int(read_metadata(weights)["best_epoch"]),
+        "parameters": _parameters(weights),
+        "gflops": round((before + gflops()) / 2, 1),
+    }
+
+
+def _parameters(weights: Path) -> int:
+    """Return how many numbers of a weights file were learned."""
+    arrays, _ = read_tensors(weights)
+    return sum(a.size for name, a in arrays.items() if "running" not in name)
+
+
+def gflops() -> float:
+    """Return the pace of a product of two float32 matrices, the best of five."""
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, SIDE, SIDE), np.float32)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        _ = a @ b
+        seconds.append(time.perf_counter() - began)
+    return 2 * SIDE**3 / min(seconds) / 1e9
+
+
+def table(runs: Sequence[dict[str, Any]]) -> str:
+    """Return the runs as a table, a line a preset, in the order of the presets."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    for preset in PRESETS:
+        of_preset = [run for run in runs if run["preset"] == preset]
+        if of_preset:
+            lines.append(f"| {' | '.join(_cells(preset, of_preset))} |")
+    return "\n".join(lines)
+
+
+def _cells(preset: str, runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the cells of a line."""
+    test = [100 * run["test_accuracy"] for run in runs]
+    scaled = [run["seconds"] * run["gflops"] / PACE for run in runs]
+    return [
+        preset,
+        f"{runs[0]['parameters']:,}",
+        str(runs[0]["epochs"]),
+        str(len(runs)),
+        f"{statistics.mean(test):.3f}",
+        f"{statistics.stdev(test):.3f}" if len(test) > 1 else "",
+        f"{min(test):.2f}",
+        f"{max(test):.2f}",
+        f"{100 * statistics.mean(run['val_accuracy'] for run in runs):.3f}",
+        f"{statistics.mean(run['seconds'] for run in runs):.0f}",
+        f"{statistics.mean(scaled):.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main)
