@@ -138,6 +138,19 @@ def test_the_gradient_goes_through_all_five_views():
     assert all(check.ok for check in checks)
 
 
+def test_the_parameters_alone_get_the_same_gradients_from_five_views():
+    model, twin = five_views(), five_views()
+    for one in (model, twin):
+        one.fuse = False
+    dy = np.cos(np.arange(30, dtype=np.float32)).reshape(3, 10)
+    model.forward(few_images())
+    model.backward(dy)
+    twin.forward(few_images())
+    twin.backward_parameters(dy)
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_array_equal(ours.grad, theirs.grad)
+
+
 def test_the_networks_that_look_five_times_do():
     kinds = {name: type(models.build(name)) for name in models.NETWORKS}
     for name in models.LOOKS_FIVE_TIMES:

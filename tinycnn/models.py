@@ -56,6 +56,10 @@ class FiveViews(Sequential):
         total: Array = np.sum(back, axis=0, dtype=dx.dtype)
         return total
 
+    def backward_parameters(self, dy: Array) -> None:
+        """Do what `backward` does, without the gradient of the images."""
+        super().backward_parameters(np.tile(dy / self._looks, (self._looks, 1)))
+
 
 def _moved(x: Array, down: int, right: int) -> Array:
     """Return images (N, H, W, C) moved by at most a pixel; what enters is paper, 0."""
