@@ -21,10 +21,10 @@ import pytest
 from tinycnn import learnt, models, train
 from tinycnn.data import load_mnist, split_validation, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.nn import ReLU
+from tinycnn.nn import ReLU, threads
 from tinycnn.nn.saving import read_metadata, read_tensors
 from tinycnn.teaching import learn
-from tinycnn.training import checkpoint, fit, recipes
+from tinycnn.training import checkpoint, fit, recipes, warmup
 from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
 from tinycnn.training.handwriting import written
@@ -1081,3 +1081,18 @@ def test_a_folder_that_holds_no_corrections_is_refused_in_one_sentence(
     assert line.startswith(f"error: {corrections}")
     assert at_once == []
     assert not user_data.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [([], ["default"]), (["--threads", "1"], []), (["--no-fuse"], [])],
+)
+def test_help_is_called_where_it_may_use_a_core_and_is_wanted(
+    settings, monkeypatch, flags, wanted
+):
+    """With ``--no-fuse`` the run itself compiles what the help would compile."""
+    called = []
+    monkeypatch.setattr(warmup, "help_compiling", called.append)
+    monkeypatch.setattr(threads, "use_threads", lambda count: count or 2)
+    assert exit_code([*settings, *flags, "--epochs", "1", "--out", "run"]) == 0
+    assert called == wanted

@@ -351,8 +351,6 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     if arguments.resume is not None:
         folder = RunFolder(arguments.resume)
         config = folder.config()
-    preset = config["settings"]["preset"] if config else arguments.preset or "default"
-    help_compiling(PRESETS[preset].architecture)
     place = arguments.data or config.get("data_folder")
     digits = load_mnist(place, report=_say)
     images, labels, val_images, val_labels = split_validation(
@@ -368,6 +366,8 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         batch_size=settings["batch_size"],
         learning_rate=settings["lr"],
     )
+    if settings["fuse"] and threads > 1:
+        help_compiling(recipe.architecture)
     first = slice(settings["limit"])  # slice(None) is all of them
     images, labels = images[first], labels[first]
     count = len(images)

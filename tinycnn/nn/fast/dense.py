@@ -51,6 +51,7 @@ def forward(block, blocks, x, weight, y):  # type: ignore[no-untyped-def]
     inputs = np.empty((N, ROWS_FORWARD), np.float32)
     bits = inputs.view(np.int32)
     product = np.empty(N * COLUMNS_FORWARD, np.float32)
+    packed = N >= FEW
     end = D * (block + 1) // blocks
     for first in range(D * block // blocks, end, ROWS_FORWARD):
         last = min(first + ROWS_FORWARD, end)
@@ -66,14 +67,13 @@ def forward(block, blocks, x, weight, y):  # type: ignore[no-untyped-def]
         for j in range(0, U, COLUMNS_FORWARD):
             columns = min(COLUMNS_FORWARD, U - j)
             rows, stride = weight.ctypes.data + 4 * (first * U + j), 4 * U
-            if N >= FEW:
+            if packed:
                 for i in range(uintp(last - first)):
                     for k in range(uintp(columns)):
                         number = weight[uintp(first) + i, uintp(j) + k]
                         tile[i * uintp(columns) + k] = number
                 rows, stride = tile.ctypes.data, 4 * columns
-            at = y.ctypes.data + 4 * (block * N * U + j)
-            if rows == tile.ctypes.data and many and columns % COLUMNS == 0:
+            if packed and many and columns % COLUMNS == 0:
                 multiply(
                     inputs.ctypes.data, 4 * ROWS_FORWARD, 0, N, 1, last - first,
                     rows, columns, product.ctypes.data,
@@ -87,7 +87,7 @@ def forward(block, blocks, x, weight, y):  # type: ignore[no-untyped-def]
                 add_weighted_rows(
                     places.ctypes.data + 4 * n * room,
                     shares.ctypes.data + 4 * n * room, counts[n], stride, rows,
-                    at + 4 * n * U, columns,
+                    y.ctypes.data + 4 * ((block * N + n) * U + j), columns,
                 )  # fmt: skip
 
 
