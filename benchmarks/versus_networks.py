@@ -68,20 +68,20 @@ def model_b(width: int) -> Network:
 def model_default(width: int) -> Network:
     """Return the network of the default preset, with ``width`` times its channels."""
     return [
-        ["conv", 1, 16 * width, 5, "same"],
-        ["relu"],
-        ["pool", 2],
-        ["norm", 16 * width],
-        ["conv", 16 * width, 32 * width, 5, "same"],
+        ["conv", 1, 32 * width, 3, "valid"],
         ["relu"],
         ["pool", 2],
         ["norm", 32 * width],
         ["conv", 32 * width, 64 * width, 3, "valid"],
         ["relu"],
+        ["pool", 2],
         ["norm", 64 * width],
+        ["conv", 64 * width, 128 * width, 3, "valid"],
+        ["relu"],
+        ["norm", 128 * width],
         ["flatten"],
         ["dropout", 0.3],
-        ["dense", 5 * 5 * 64 * width, 10],
+        ["dense", 3 * 3 * 128 * width, 10],
     ]
 
 

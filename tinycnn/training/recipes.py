@@ -68,7 +68,7 @@ PRESETS = {
         average_decay=0.99,
     ),
     "default": Recipe(
-        architecture="standard",
+        architecture="default",
         epochs=12,
         epochs_of_few=25,
         batch_size=64,

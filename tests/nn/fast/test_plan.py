@@ -129,7 +129,7 @@ def test_the_networks_are_planned():
         + ["Flatten", "FusedDense", "ReLU", "Dropout", "Dense"],
         "quick": [convolution, norm] * 3 + ["Flatten", "Dense"],
         "tiny": [convolution, norm] * 5 + ["GlobalAveragePool2D", "Dense"],
-        **dict.fromkeys(("standard", "best", "default", "judge"), three),
+        **dict.fromkeys(("default", "best", "judge"), three),
     }
 
 
