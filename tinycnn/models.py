@@ -101,12 +101,12 @@ def default(rng: np.random.Generator) -> list[Layer]:
 
 
 def best(rng: np.random.Generator) -> list[Layer]:
-    """Return the default network with twice the filters; it looks five times."""
+    """Return five convolutions of 3×3, and a dense layer; it looks five times."""
     return [
-        *_three_convolutions(64, rng),
+        *_five_convolutions((32, 32, 32, 64, 64), rng),
         Flatten(),
         Dropout(0.4),
-        Dense(3 * 3 * 256, 10, rng=rng),
+        Dense(7 * 7 * 64, 10, rng=rng),
     ]
 
 
@@ -138,17 +138,25 @@ def tiny(rng: np.random.Generator) -> list[Layer]:
     last feature map takes the place of a dense layer, which would have most weights. It
     looks five times, which costs no weight.
     """
-    layers: list[Layer] = [
-        Conv2D(1, 16, 3, padding="same", rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(16),
+    return [
+        *_five_convolutions((16,) * 5, rng),
+        GlobalAveragePool2D(),
+        Dense(16, 10, rng=rng),
     ]
-    for pooled in (False, True, False, False):
-        layers += [Conv2D(16, 16, 3, padding="same", rng=rng), ReLU()]
+
+
+def _five_convolutions(
+    filters: tuple[int, ...], rng: np.random.Generator
+) -> list[Layer]:
+    """Return 28×28 to 7×7, pooled behind the first convolution and the third."""
+    layers: list[Layer] = []
+    channels = 1
+    for F, pooled in zip(filters, (True, False, True, False, False), strict=True):
+        layers += [Conv2D(channels, F, 3, padding="same", rng=rng), ReLU()]
         layers += [MaxPool2D(2)] if pooled else []
-        layers.append(BatchNorm2D(16))
-    return [*layers, GlobalAveragePool2D(), Dense(16, 10, rng=rng)]
+        layers.append(BatchNorm2D(F))
+        channels = F
+    return layers
 
 
 def judge(rng: np.random.Generator) -> list[Layer]:

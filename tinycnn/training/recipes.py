@@ -82,10 +82,10 @@ PRESETS = {
     ),
     "best": Recipe(
         architecture="best",
-        epochs=40,
+        epochs=30,
         epochs_of_few=60,
         batch_size=64,
-        learning_rate=6e-3,
+        learning_rate=8e-3,
         schedule="one_cycle",
         weight_decay=0.02,
         label_smoothing=0.05,
@@ -97,7 +97,7 @@ PRESETS = {
     ),
     "tiny": Recipe(
         architecture="tiny",
-        epochs=50,
+        epochs=25,
         epochs_of_few=100,
         batch_size=64,
         learning_rate=2e-2,
