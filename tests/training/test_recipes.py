@@ -44,7 +44,7 @@ def test_the_numbers_of_a_preset_are_usable(preset):
     recipe = PRESETS[preset]
     assert min(recipe.epochs, recipe.epochs_of_few, recipe.batch_size) >= 1
     assert 0 < recipe.learning_rate < 1
-    assert recipe.schedule in {"constant", "one_cycle"}
+    assert recipe.schedule in {"constant", "cosine", "one_cycle"}
     assert recipe.weight_decay >= 0
     assert 0 <= recipe.label_smoothing < 1
     assert 0 <= recipe.average_decay < 1
