@@ -83,7 +83,7 @@ class Reader:
     joint_temperature : float
         The same for the sum of both networks' logits; fitted for the one that ships.
     threshold : float
-        Of the confidence; below it a digit is refused, but see `Digit`. 99.8 % of the
+        Of the confidence; below it a digit is refused, but see `Digit`. 99.5 % of the
         validation images pass.
 
     Raises

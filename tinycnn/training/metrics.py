@@ -104,7 +104,7 @@ def fit_temperature(logits: Array, labels: NDArray[np.integer]) -> float:
 
 
 def fit_threshold(confidence: Array) -> float:
-    """Return the confidence below which a digit is refused: 2 of 1,000 digits are.
+    """Return the confidence below which a digit is refused: 1 of 200 digits is.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def fit_threshold(confidence: Array) -> float:
     float
         Above 0.
     """
-    return max(round(float(np.quantile(confidence, 0.002)), 5), 1e-5)
+    return max(round(float(np.quantile(confidence, 0.005)), 5), 1e-5)
 
 
 def calibration_error(
