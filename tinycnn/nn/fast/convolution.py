@@ -1,10 +1,11 @@
 """Convolution, ReLU, max pooling and dropout as one step.
 
-**Forward.** An image at a time: its feature map is computed into a buffer that stays in
-the cache, and only what survives ReLU, pooling and dropout is written, with the number
-of the cell that won. The large maps of a whole batch never exist. The map itself is a
-matrix product whose left rows are the patches, read straight from the image (in NHWC a
-row of a patch is one contiguous run), or several smaller ones: `winograd.convolve`.
+**Forward.** An image at a time, or a few small ones: their feature maps are computed
+into a buffer that stays in the cache, and only what survives ReLU, pooling and dropout
+is written, with the number of the cell that won. The large maps of a whole batch never
+exist. The map itself is a matrix product whose left rows are the patches, read straight
+from the image (in NHWC a row of a patch is one contiguous run), or several smaller
+ones: `winograd.convolve`.
 
 **Backward.** Pooling sends each gradient to one cell of its window, and ReLU sends none
 where it was closed: behind 2×2 pooling at most a quarter of the outputs carry any
@@ -75,10 +76,10 @@ def forward(  # type: ignore[no-untyped-def]
         The key of dropout, and how many of 2**32 are dropped; 0 is no dropout.
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
-    images : float32 array (blocks, HP, WP, C)
-        Zeros; a place for an image with its margins.
-    maps : float32 array (blocks, OH, OW, F16)
-        A place for its map.
+    images : float32 array (blocks * group, HP, WP, C)
+        Zeros; places for some images with their margins.
+    maps : float32 array (blocks * group, OH, OW, F16)
+        Places for their maps.
     values, products : float32 array (blocks, ...)
         Places for `winograd.convolve`.
     y : float32 array (N, OH, OW, F)
@@ -87,35 +88,43 @@ def forward(  # type: ignore[no-untyped-def]
         Filled with ``kh * KWP + kw`` of the cell that won, or DEAD.
     """
     N, _, _, C = x.shape
-    _, _, W, _ = images.shape
+    places, H, W, _ = images.shape
     _, OH, OW, F16 = maps.shape
-    image = images.ctypes.data + 4 * block * images.size // blocks
-    map_ = maps.ctypes.data + 4 * block * OH * OW * F16
-    for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _copy_inside(x, n, images, block, top, left)
+    _, POH, POW, F = y.shape
+    group = places // blocks
+    image = images.ctypes.data + 4 * block * group * H * W * C
+    map_ = maps.ctypes.data + 4 * block * group * OH * OW * F16
+    end = N * (block + 1) // blocks
+    for first in range(N * block // blocks, end, group):
+        count = min(group, end - first)
+        for i in range(count):
+            _copy_inside(x, first + i, images, block * group + i, top, left)
         if m > 0:
             band = values.shape[1] // (36 * (OW // m) * C)
             winograd.convolve(
-                image, W, C, weight.ctypes.data, F16, m, OH // m, OW // m, band,
-                values.ctypes.data + 4 * block * values.shape[1],
+                image, count, H, W, C, weight.ctypes.data, F16, m, OH // m, OW // m,
+                band, values.ctypes.data + 4 * block * values.shape[1],
                 products.ctypes.data + 4 * block * products.shape[1], map_,
             )  # fmt: skip
         else:
             KH, run, _ = weight.shape
-            for oh in range(OH):
-                multiply(
-                    image + 4 * oh * SH * W * C, 4 * SW * C, 4 * W * C,
-                    OW, KH, run, weight.ctypes.data, F16, map_ + 4 * oh * OW * F16,
-                )  # fmt: skip
-        _, POH, POW, F = y.shape
-        for oh in range(POH):
-            for ow in range(POW):
-                at = ((n * POH + oh) * POW + ow) * F
-                pool_channels(
-                    map_ + 4 * (oh * SHP * OW + ow * SWP) * F16, 4 * OW * F16, 4 * F16,
-                    KHP, KWP, bias.ctypes.data, key, dropped, at, scale,
-                    y.ctypes.data + 4 * at, winner.ctypes.data + at, F,
-                )  # fmt: skip
+            for i in range(count):
+                for oh in range(OH):
+                    multiply(
+                        image + 4 * (i * H + oh * SH) * W * C, 4 * SW * C, 4 * W * C,
+                        OW, KH, run, weight.ctypes.data, F16,
+                        map_ + 4 * (i * OH + oh) * OW * F16,
+                    )  # fmt: skip
+        for i in range(count):
+            for oh in range(POH):
+                for ow in range(POW):
+                    cell = (i * OH + oh * SHP) * OW + ow * SWP
+                    at = (((first + i) * POH + oh) * POW + ow) * F
+                    pool_channels(
+                        map_ + 4 * cell * F16, 4 * OW * F16, 4 * F16, KHP, KWP,
+                        bias.ctypes.data, key, dropped, at, scale,
+                        y.ctypes.data + 4 * at, winner.ctypes.data + at, F,
+                    )  # fmt: skip
 
 
 @compiled()

@@ -24,7 +24,8 @@ from tinycnn.nn.layers import (
     output_size,
 )
 
-# Rows of patches are transformed, until there are so many, before they are multiplied.
+# Rows of patches are transformed, of as many images as it takes, until there are so
+# many; then they are multiplied, and the weights come to the processor once for all.
 PATCHES = 24
 # To wake a thread takes as long as so many multiplications.
 WORTH_A_THREAD = 2**18
@@ -63,6 +64,8 @@ class Layout(NamedTuple):
         From `outputs_of_a_patch`.
     image, map : (int, int)
         Rows and columns of an image and of its map, as they are computed.
+    group : int
+        How many images are convolved together.
     patches : int
         How many are transformed before they are multiplied.
     """
@@ -73,6 +76,7 @@ class Layout(NamedTuple):
     m: int
     image: tuple[int, int]
     map: tuple[int, int]
+    group: int
     patches: int
 
 
@@ -110,11 +114,12 @@ class FusedConvolution(Layer):
             scale = np.float32(1 / (1 - self.dropout.rate))
 
         blocks, F16 = min(convolution.BLOCKS, N), -(-F // COLUMNS) * COLUMNS
+        places = blocks * min(layout.group, -(-N // convolution.BLOCKS))
         convolution.forward(
             blocks, x, *layout.margins, self._kernels_for(layout.m), *conv.stride,
             layout.m, self._bias(), *self._window(), key, dropped, scale,
-            np.zeros((blocks, *layout.image, C), np.float32),
-            np.empty((blocks, *layout.map, F16), np.float32),
+            np.zeros((places, *layout.image, C), np.float32),
+            np.empty((places, *layout.map, F16), np.float32),
             np.empty((blocks, 36 * layout.patches * C), np.float32),
             np.empty((blocks, 36 * layout.patches * F16), np.float32),
             y, winner,
@@ -196,14 +201,15 @@ class FusedConvolution(Layer):
         padded = top + H + bottom, left + W + right
         OH, OW = output_size(conv, *padded)
         size = (OH, OW) if self.pool is None else output_size(self.pool, OH, OW)
-        patches, m = 0, outputs_of_a_patch(conv, OH, OW)
+        group, patches, m = 1, 0, outputs_of_a_patch(conv, OH, OW)
         if m:  # whole patches, though they hang over the edge
             high, wide = -(-OH // m), -(-OW // m)
             OH, OW = m * high, m * wide
-            patches = min(-(-PATCHES // wide), high) * wide
+            group = max(1, PATCHES // (high * wide))
+            patches = min(-(-PATCHES // wide), group * high) * wide
         SH, SW = conv.stride
         image = max((OH - 1) * SH + KH, top + H), max((OW - 1) * SW + KW, left + W)
-        return Layout((top, left), padded, size, m, image, (OH, OW), patches)
+        return Layout((top, left), padded, size, m, image, (OH, OW), group, patches)
 
     def _kernels_for(self, m: int) -> Array:
         """Return the weights as `convolution.forward` wants them.
@@ -220,8 +226,10 @@ class FusedConvolution(Layer):
             rows = winograd.transform_kernels(weight)
         else:
             rows = weight.reshape(KH, KW * C, F)
-        kernels = np.zeros((*rows.shape[:2], -(-F // COLUMNS) * COLUMNS), np.float32)
-        kernels[..., :F] = rows
+        kernels: Array = np.ascontiguousarray(rows, np.float32)
+        if F % COLUMNS != 0:
+            kernels = np.zeros((*rows.shape[:2], F + -F % COLUMNS), np.float32)
+            kernels[..., :F] = rows
         self._kernels = weight.copy(), m, kernels
         return kernels
 

@@ -68,6 +68,7 @@ def patch_matrix() -> Matrix:
 _to_points = make_transform(patch_matrix())
 _to_4_outputs = make_transform(output_matrix(3))
 _to_2_outputs = make_transform(output_matrix(5))
+_OF_KERNELS = {K: kernel_matrix(K).astype(np.float32) for K in (3, 5)}
 
 
 def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,28 +77,31 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     weight : float32 array (K, K, C, F)
+        K is 3 or 5.
 
     Returns
     -------
     float32 array (36, C, F)
     """
     K, _, C, F = weight.shape
-    G = kernel_matrix(K).astype(np.float32)
+    G = _OF_KERNELS[K]
     rows = (G @ weight.reshape(K, K * C * F)).reshape(PATCH, K, C * F)
     values: NDArray[np.float32] = (G @ rows).reshape(PATCH * PATCH, C, F)
     return values
 
 
 @compiled()
-def convolve(image, W, C, kernels, F, m, high, wide, band, values, products, y):  # type: ignore[no-untyped-def]
-    """Convolve one image.
+def convolve(  # type: ignore[no-untyped-def]
+    images, count, H, W, C, kernels, F, m, high, wide, band, values, products, y
+):
+    """Convolve some images.
 
     Parameters
     ----------
-    image : int
-        Address of (m * high + K - 1, W, C) floats; W is at least m * wide + K - 1 and
-        C a multiple of 8.
-    W, C : int
+    images : int
+        Address of (count, H, W, C) floats; H is at least m * high + K - 1, W at least
+        m * wide + K - 1, and C a multiple of 8.
+    count, H, W, C : int
     kernels : int
         Address of (36, C, F) floats, from `transform_kernels`.
     F : int
@@ -105,22 +109,23 @@ def convolve(image, W, C, kernels, F, m, high, wide, band, values, products, y):
     m : int
         4 or 2: how many outputs a patch has in each direction.
     high, wide : int
-        How many patches cover the map.
+        How many patches cover a map.
     band : int
-        How many rows of patches are transformed before they are multiplied: as many as
-        the processor's cache holds.
+        How many rows of patches, of one image or several, are transformed before they
+        are multiplied: as many as the processor's cache holds.
     values, products : int
         Addresses of 36 * band * wide * C and 36 * band * wide * F floats to work with.
     y : int
-        Address of (m * high, m * wide, F) floats, filled.
+        Address of (count, m * high, m * wide, F) floats, filled.
     """
-    for first in range(0, high, band):
-        tiles = min(band, high - first) * wide
+    for first in range(0, count * high, band):
+        tiles = min(band, count * high - first) * wide
         for t in range(tiles):
-            h, w = m * (first + t // wide), m * (t % wide)
+            over, w = first + t // wide, m * (t % wide)  # rows of patches before it
+            h = over // high * H + m * (over % high)
             for c in range(0, C, LANES):
                 _to_points(
-                    image + 4 * ((h * W + w) * C + c), 4 * W * C, 4 * C,
+                    images + 4 * ((h * W + w) * C + c), 4 * W * C, 4 * C,
                     values + 4 * (t * C + c), 4 * PATCH * tiles * C, 4 * tiles * C,
                 )  # fmt: skip
         for point in range(PATCH * PATCH):
