@@ -158,6 +158,16 @@ def test_the_networks_that_look_five_times_do():
     assert set(kinds.values()) == {Sequential}
 
 
+def test_they_look_once_for_somebody_in_a_hurry(tmp_path):
+    saved = models.build("default", seed=3)
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, saved, {"architecture": "default"})
+    once, _ = models.load(path, once=True)
+    x = np.random.default_rng(0).random((2, *models.INPUT_SHAPE), np.float32)
+    np.testing.assert_array_equal(once.predict(x), Sequential.forward(saved, x))
+    assert np.abs(once.predict(x) - saved.predict(x)).max() > 1e-3
+
+
 # --- loading -----------------------------------------------------------------------
 
 

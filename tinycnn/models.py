@@ -91,7 +91,7 @@ def quick(rng: np.random.Generator) -> list[Layer]:
 
 
 def default(rng: np.random.Generator) -> list[Layer]:
-    """Return three convolutions of 3×3, and a dense layer behind them."""
+    """Return three convolutions of 3×3, and a dense layer; it looks five times."""
     return [
         *_three_convolutions(32, rng),
         Flatten(),
@@ -172,12 +172,12 @@ NETWORKS = {
     "classic": classic,
     "judge": judge,
 }
-LOOKS_FIVE_TIMES = {"best", "tiny"}
+LOOKS_FIVE_TIMES = {"default", "best", "tiny"}
 SHIPPED = Path(__file__).parent / "pretrained" / "default.safetensors"
 JUDGE = SHIPPED.with_name("judge.safetensors")
 
 
-def build(architecture: str, seed: int = 0) -> Sequential:
+def build(architecture: str, seed: int = 0, once: bool = False) -> Sequential:
     """Return a named network with fresh weights.
 
     Parameters
@@ -186,6 +186,9 @@ def build(architecture: str, seed: int = 0) -> Sequential:
         A key of `NETWORKS`.
     seed : int
         Of the initial weights and of dropout.
+    once : bool
+        Let it look once, though it be of `LOOKS_FIVE_TIMES`: for somebody with many
+        images and little time.
 
     Returns
     -------
@@ -201,16 +204,19 @@ def build(architecture: str, seed: int = 0) -> Sequential:
             f"there is no network named {architecture!r}; there are "
             f"{', '.join(NETWORKS)}"
         )
-    kind = FiveViews if architecture in LOOKS_FIVE_TIMES else Sequential
+    five_times = architecture in LOOKS_FIVE_TIMES and not once
+    kind = FiveViews if five_times else Sequential
     return kind(NETWORKS[architecture](np.random.default_rng(seed)), seed)
 
 
-def load(path: str | Path) -> tuple[Sequential, dict[str, str]]:
+def load(path: str | Path, once: bool = False) -> tuple[Sequential, dict[str, str]]:
     """Return the network that a weights file is of, with these weights.
 
     Parameters
     ----------
     path : str or Path
+    once : bool
+        As in `build`.
 
     Returns
     -------
@@ -226,7 +232,7 @@ def load(path: str | Path) -> tuple[Sequential, dict[str, str]]:
     """
     architecture = read_metadata(path).get("architecture", "")
     try:
-        model = build(architecture)
+        model = build(architecture, once=once)
     except ValueError as error:
         raise TensorFileError(
             f"{path}: {error}; use a weights.safetensors that tinycnn.train wrote"

@@ -103,7 +103,8 @@ class Reader:
     ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
         judge_path = models.JUDGE if judge is None else Path(judge)
-        self.model, metadata = models.load(path)
+        # There are many candidates, and somebody waits.
+        self.model, metadata = models.load(path, once=True)
         if metadata["architecture"] == "judge":
             raise TensorFileError(
                 f"{path}: is the network that tells digits from other ink; name the "
