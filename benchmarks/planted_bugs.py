@@ -1226,6 +1226,20 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "here = there = result[h, w - 1]",
         ),
     ],
+    ("training/signs.py", "training/test_signs.py"): [
+        Fault(
+            "signs: one way each",
+            "WAYS[sign][rng.integers(len(WAYS[sign]))]",
+            "WAYS[sign][0]",
+        ),
+        Fault(
+            "signs: letters upon each other",
+            "x += (high - low)[0] * scale",
+            "x += 0 * scale",
+        ),
+        Fault("signs: all stand on the line", "0.7 if letter in DEEP else 0", "0"),
+        Fault("signs: the chance of digits", "[seed, stream, 4]", "[seed, stream, 2]"),
+    ],
     ("training/average.py", "training/test_average.py"): [
         Fault("no warm-up", "min(self.decay, steps / (steps + 10))", "self.decay"),
         Fault(

@@ -20,8 +20,10 @@ from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.nn.saving import read_metadata
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Reading
+from tinycnn.teaching.practice import NONE
 from tinycnn.training import fit, recipes
 from tinycnn.training.fit import Trainer
+from tinycnn.training.signs import signs
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,7 @@ def teach(digits):
     def teach(*more):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(train_judge, "WRITTEN", 200)
+            patch.setattr(train_judge, "SIGNS", 200)
             patch.setattr(recipes, "JUDGE", replace(recipes.JUDGE, epochs=1))
             return exit_code(["--data", str(digits), "--numbers", "100", *more])
 
@@ -165,6 +168,25 @@ def test_examples_have_all_eleven_labels_and_are_a_function_of_the_seed(digits):
     for one, other in zip((images, labels), examples([0, 0]), strict=True):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(images[:50], examples([0, 1])[0][:50])
+
+
+def test_letters_and_signs_are_no_digits_and_others_validate(teach, monkeypatch):
+    shown = {}
+
+    def trainer(_recipe, _seed, *arrays):
+        shown["learnt"], shown["validated"] = arrays[:2], arrays[2:]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "Trainer", trainer)
+    with pytest.raises(KeyboardInterrupt):
+        teach("--seed", "7")
+    written = {"learnt": signs(7, 0, 200), "validated": signs(7, 1, 10)}
+    for name, (images, labels) in shown.items():
+        assert len(images) == len(labels)
+        label_of = dict(zip([i.tobytes() for i in images], labels, strict=True))
+        for other in written:
+            of_signs = {label_of.get(image.tobytes()) for image in written[other]}
+            assert of_signs == ({NONE} if other == name else {None})
 
 
 # --- what it refuses ---------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Teach the judge: ``python -m tinycnn.train_judge``.
 
 The judge is the network that tells digits from pieces of digits, from digits run
-together and from scribbles. The one that ships was made by this command; whoever has
-changed how ink is cut can make another.
+together, from scribbles, and from letters and signs. The one that ships was made by
+this command; whoever has changed how ink is cut can make another.
 
 It knows arguments, messages and exit codes, and which ink the judge is shown.
 """
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NUMBERS = 8000  # composed of MNIST's digits; twice the scribbles, half of it written
 WRITTEN = 20_000  # single digits written by code
+SIGNS = 20_000  # letters and signs written by code; a twentieth as many validate
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -144,9 +145,11 @@ def _teach(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, A
 
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.nn.saving import save_weights
+    from tinycnn.teaching.practice import NONE
     from tinycnn.training.fit import Trainer
     from tinycnn.training.handwriting import written
     from tinycnn.training.recipes import JUDGE
+    from tinycnn.training.signs import signs
 
     digits = load_mnist(data)
     images, labels, val_images, val_labels = split_validation(
@@ -154,16 +157,22 @@ def _teach(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, A
     )
     made, made_labels = _examples(images, labels, numbers, [seed, 0])
     hands, hand_labels = written(seed, 0, WRITTEN)
+    others = signs(seed, 0, SIGNS)
     val_made, val_made_labels = _examples(
         val_images, val_labels, max(numbers // 10, 10), [seed, 1]
     )
+    val_others = signs(seed, 1, SIGNS // 20)
     trainer = Trainer(
         JUDGE,
         seed,
-        np.concatenate([images, hands, made]),
-        np.concatenate([labels, hand_labels, made_labels]),
-        np.concatenate([val_images, val_made]),
-        np.concatenate([val_labels, val_made_labels]),
+        np.concatenate([images, hands, made, others]),
+        np.concatenate(
+            [labels, hand_labels, made_labels, np.full(len(others), NONE, np.uint8)]
+        ),
+        np.concatenate([val_images, val_made, val_others]),
+        np.concatenate(
+            [val_labels, val_made_labels, np.full(len(val_others), NONE, np.uint8)]
+        ),
     )
     _train(trainer)
     facts = _measured(trainer, val_images, val_labels)

@@ -196,7 +196,24 @@ def write(digit: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     list of float64 arrays (P, 2)
         Its strokes in the order written: x right and y down, about 9 units tall.
     """
-    way = WAYS[digit][rng.integers(len(WAYS[digit]))]
+    return follow(WAYS[digit][rng.integers(len(WAYS[digit]))], rng)
+
+
+def follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """Follow a row of a table as some hand might.
+
+    Parameters
+    ----------
+    way : str
+        Places, corners and lifts of the pen, as told above.
+    rng : numpy Generator
+        Draws all that differs from hand to hand.
+
+    Returns
+    -------
+    list of float64 arrays (P, 2)
+        Its strokes, as `write` returns them.
+    """
     # A place moves alike for all strokes that go through it, so that they still meet.
     shape = SPREAD @ rng.normal(0, 0.6, (2, 4, 4)) @ SPREAD.T
     shape += rng.normal(0, 0.15, (2, 10, 10))
@@ -239,9 +256,29 @@ def written(
     labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
     images = np.empty((count, SIDE, SIDE), np.uint8)
     for i, digit in enumerate(labels.tolist()):
-        ink = normalize_strokes(write(digit, rng), PEN * rng.uniform(0.7, 1.3))
-        images[i] = np.rint(255 * ink)
+        images[i] = drawn(write(digit, rng), rng)
     return images, labels
+
+
+def drawn(
+    strokes: list[NDArray[np.float64]], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Draw strokes as MNIST's digits are, with some pen.
+
+    Parameters
+    ----------
+    strokes : list of float arrays (P, 2)
+        In any unit.
+    rng : numpy Generator
+        Draws the width of the pen.
+
+    Returns
+    -------
+    uint8 array (28, 28)
+        255 = ink.
+    """
+    ink = normalize_strokes(strokes, PEN * rng.uniform(0.7, 1.3))
+    return np.rint(255 * ink).astype(np.uint8)
 
 
 class _Stroke(NamedTuple):
