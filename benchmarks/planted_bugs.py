@@ -1254,7 +1254,11 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
     ("models.py", "test_models.py"): [
         Fault("five views, none moved", "_moved(x, down, right)", "x"),
         Fault("five gradients, none moved back", "_moved(view, -down, -right)", "view"),
-        Fault("the sum of five views", "dy / self._looks", "dy"),
+        Fault(
+            "the sum of five views",
+            "super().backward(np.tile(dy / self._looks",
+            "super().backward(np.tile(dy",
+        ),
         Fault(
             "training looks five times", "1 if training else len(PLACES)", "len(PLACES)"
         ),
