@@ -68,7 +68,7 @@ def model_b(width: int) -> Network:
 def model_default(width: int) -> Network:
     """Return the network of the default preset, with ``width`` times its channels."""
     return [
-        ["conv", 1, 32 * width, 3, "valid"],
+        ["conv", 1, 32 * width, 5, "same"],
         ["relu"],
         ["pool", 2],
         ["norm", 32 * width],
@@ -80,8 +80,8 @@ def model_default(width: int) -> Network:
         ["relu"],
         ["norm", 128 * width],
         ["flatten"],
-        ["dropout", 0.3],
-        ["dense", 3 * 3 * 128 * width, 10],
+        ["dropout", 0.2],
+        ["dense", 4 * 4 * 128 * width, 10],
     ]
 
 

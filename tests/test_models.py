@@ -85,7 +85,7 @@ def test_the_judge_is_the_default_network_with_one_class_more():
     assert kinds[0] == kinds[1]
     shapes = [[p.value.shape for p in model.parameters()] for model in (judge, default)]
     assert shapes[0][:-2] == shapes[1][:-2]
-    assert shapes[0][-2:] == [(1152, 11), (11,)]
+    assert shapes[0][-2:] == [(2048, 11), (11,)]
 
 
 def test_the_tiny_network_has_fewer_than_10_000_weights():

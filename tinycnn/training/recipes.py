@@ -57,7 +57,7 @@ class Recipe:
 PRESETS = {
     "quick": Recipe(
         architecture="quick",
-        epochs=2,
+        epochs=1,
         epochs_of_few=12,
         batch_size=64,
         learning_rate=8e-3,
@@ -69,14 +69,16 @@ PRESETS = {
     ),
     "default": Recipe(
         architecture="default",
-        epochs=10,
+        epochs=8,
         epochs_of_few=25,
         batch_size=64,
         learning_rate=8e-3,
         schedule="one_cycle",
-        weight_decay=0.01,
+        weight_decay=0.05,
         label_smoothing=0.05,
-        deformation=Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3),
+        deformation=Deformation(
+            rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3, pen=0.5
+        ),
         average_decay=0.998,
         written=0.05,
     ),
