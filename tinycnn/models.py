@@ -101,11 +101,11 @@ def default(rng: np.random.Generator) -> list[Layer]:
 
 
 def best(rng: np.random.Generator) -> list[Layer]:
-    """Return five convolutions of 3×3, and a dense layer; it looks five times."""
+    """Return five convolutions and a dense layer; it looks five times."""
     return [
-        *_five_convolutions((32, 32, 32, 64, 64), rng),
+        *_five_convolutions(5, (32, 32, 32, 64, 64), rng),
         Flatten(),
-        Dropout(0.4),
+        Dropout(0.3),
         Dense(7 * 7 * 64, 10, rng=rng),
     ]
 
@@ -139,23 +139,26 @@ def tiny(rng: np.random.Generator) -> list[Layer]:
     looks five times, which costs no weight.
     """
     return [
-        *_five_convolutions((16,) * 5, rng),
+        *_five_convolutions(3, (16,) * 5, rng),
         GlobalAveragePool2D(),
         Dense(16, 10, rng=rng),
     ]
 
 
 def _five_convolutions(
-    filters: tuple[int, ...], rng: np.random.Generator
+    kernel_size: int, filters: tuple[int, ...], rng: np.random.Generator
 ) -> list[Layer]:
-    """Return 28×28 to 7×7, pooled behind the first convolution and the third."""
+    """Return 28×28 to 7×7, pooled behind the first convolution and the third.
+
+    The first has kernels of that size, the others of 3×3.
+    """
     layers: list[Layer] = []
     channels = 1
     for F, pooled in zip(filters, (True, False, True, False, False), strict=True):
-        layers += [Conv2D(channels, F, 3, padding="same", rng=rng), ReLU()]
+        layers += [Conv2D(channels, F, kernel_size, padding="same", rng=rng), ReLU()]
         layers += [MaxPool2D(2)] if pooled else []
         layers.append(BatchNorm2D(F))
-        channels = F
+        channels, kernel_size = F, 3
     return layers
 
 

@@ -89,10 +89,10 @@ PRESETS = {
         batch_size=64,
         learning_rate=8e-3,
         schedule="one_cycle",
-        weight_decay=0.02,
+        weight_decay=0.05,
         label_smoothing=0.05,
         deformation=Deformation(
-            rotation=12, scale=0.12, shear=0.15, shift=1.5, bend=4, pen=0.5
+            rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3, pen=0.5
         ),
         average_decay=0.999,
         written=0.05,
