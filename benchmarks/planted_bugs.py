@@ -242,8 +242,13 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "convolve: the last band is as high as the others",
-            "tiles = min(band, high - first) * wide",
+            "tiles = min(band, count * high - first) * wide",
             "tiles = band * wide",
+        ),
+        Fault(
+            "convolve: the images lie as close as their patches",
+            "over // high * H + m * (over % high)",
+            "m * over",
         ),
         Fault(
             "convolve: eight channels are all",
