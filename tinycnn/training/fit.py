@@ -156,7 +156,7 @@ class Progress:
         Of the epoch under way: images seen, how many were right, the sum of their loss.
     best_epoch : int
         The epoch whose weights are kept; 0 before the first validation.
-    best_accuracy, best_nll : float
+    best_accuracy : float
         On validation, of that epoch.
     """
 
@@ -167,7 +167,6 @@ class Progress:
     loss_sum: float = 0.0
     best_epoch: int = 0
     best_accuracy: float = 0.0
-    best_nll: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -354,10 +353,9 @@ class Trainer:
             val_nll=val.nll,
             val_accuracy=val.accuracy,
         )
-        best = (progress.best_accuracy, -progress.best_nll)
-        if progress.best_epoch == 0 or (val.accuracy, -val.nll) > best:
-            progress.best_epoch = epoch
-            progress.best_accuracy, progress.best_nll = val.accuracy, val.nll
+        # Of equally good epochs the last one has learned longest.
+        if val.accuracy >= progress.best_accuracy:
+            progress.best_epoch, progress.best_accuracy = epoch, val.accuracy
             self.best = self._copy_of_state()
         progress.epoch = epoch
         progress.batch = progress.images = progress.correct = 0

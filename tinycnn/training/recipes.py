@@ -69,7 +69,7 @@ PRESETS = {
     ),
     "default": Recipe(
         architecture="default",
-        epochs=8,
+        epochs=10,
         epochs_of_few=25,
         batch_size=64,
         learning_rate=8e-3,
