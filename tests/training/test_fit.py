@@ -5,7 +5,6 @@ named ones. Nothing here knows files, arguments or signals.
 """
 
 import copy
-import math
 from dataclasses import replace
 
 import numba
