@@ -92,6 +92,8 @@ def test_json_has_the_figures_and_nothing_else(weights, pair, expected, capsys):
         "accuracy": expected.accuracy,
         "nll": expected.nll,
         "ece": expected.ece,
+        "reliability": [one._asdict() for one in expected.reliability],
+        "least_confident": expected.least_confident._asdict(),
         "confusion": expected.confusion.tolist(),
     }
 
@@ -107,7 +109,7 @@ def test_the_confusion_counts_every_image_under_its_label(
     )
 
 
-def test_the_text_has_accuracy_errors_of_each_digit_and_the_most_confused(
+def test_the_text_tells_by_confidence_by_digit_and_the_most_confused(
     weights, pair, expected, capsys
 ):
     assert exit_code([weights, *pair]) == 0
@@ -123,6 +125,12 @@ def test_the_text_has_accuracy_errors_of_each_digit_and_the_most_confused(
         (digit, counts.sum(), counts.sum() - counts[digit])
         for digit, counts in enumerate(expected.confusion)
     ]
+    by_confidence = re.findall(r"^ +(0\.\d+) +([01]\.\d+) +(\d+)$", out, re.MULTILINE)
+    assert by_confidence == [
+        (f"{one.confidence:.4f}", f"{one.accuracy:.4f}", str(one.images))
+        for one in expected.reliability
+    ]
+    assert f"{expected.least_confident.confidence:.4f}" in out
     told = re.findall(r"(\d) read as (\d): (\d+)", out)
     assert [tuple(map(int, row)) for row in told] == most_confused(expected.confusion)
     assert str(weights) in out

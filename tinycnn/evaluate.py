@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tinycnn.training.metrics import Metrics
+    from tinycnn.training.metrics import Bin, Metrics
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     except (DataError, TensorFileError, OSError) as error:
         fail(error)
     if arguments.json:
-        print(json.dumps(asdict(metrics) | {"confusion": metrics.confusion.tolist()}))
+        facts = asdict(metrics) | {
+            "reliability": [one._asdict() for one in metrics.reliability],
+            "least_confident": metrics.least_confident._asdict(),
+            "confusion": metrics.confusion.tolist(),
+        }
+        print(json.dumps(facts))
     else:
         preset = (
             f"preset {metadata.get('preset', '?')}, seed {metadata.get('seed', '?')}"
@@ -113,13 +118,17 @@ def _digits(
 
 
 def _report(metrics: "Metrics") -> str:
-    """Return the figures as text: the whole, each digit, the likeliest mistakes."""
+    """Return the figures as text: the whole, by confidence, by digit, mistakes."""
     from tinycnn.training.metrics import most_confused
 
     lines = [
         f"accuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)",
         f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)",
         f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)",
+        "",
+        "confidence  accuracy  images",
+        *(_line(one) for one in metrics.reliability),
+        f"{_line(metrics.least_confident)}  least sure of all",
         "",
         "digit  images  errors",
     ]
@@ -131,6 +140,11 @@ def _report(metrics: "Metrics") -> str:
     for label, prediction, images in confused:
         lines.append(f"  {label} read as {prediction}: {images}")
     return "\n".join(lines)
+
+
+def _line(images: "Bin") -> str:
+    """Return a line of the table of confidence."""
+    return f"{images.confidence:>10.4f}{images.accuracy:>10.4f}{images.images:>8,}"
 
 
 if __name__ == "__main__":

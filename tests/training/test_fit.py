@@ -37,7 +37,7 @@ from tinycnn.training.fit import (
     logits_of,
     train_step,
 )
-from tinycnn.training.metrics import Metrics, fit_temperature
+from tinycnn.training.metrics import Bin, Metrics, fit_temperature
 from tinycnn.training.recipes import PRESETS, Recipe
 
 COUNT, BATCH = 20, 8  # batches of 8, 8 and 4
@@ -357,7 +357,10 @@ def scripted(monkeypatch, figures):
 
     def scripted_evaluate(model, images, labels):  # noqa: ARG001
         accuracy, nll = next(figures)
-        return Metrics(6, 0, accuracy, nll, 0.0, np.zeros((10, 10), int))
+        everything = Bin(6, 1.0, accuracy)
+        return Metrics(
+            6, 0, accuracy, nll, 0.0, (everything,), everything, np.zeros((10, 10), int)
+        )
 
     monkeypatch.setattr(fit, "evaluate", scripted_evaluate)
 

@@ -19,6 +19,7 @@ from tinycnn.training.metrics import (
     fit_threshold,
     measure,
     most_confused,
+    reliability,
 )
 
 # Four images of three classes: right, right, wrong (2 read as 0), wrong (0 read as 1).
@@ -208,6 +209,31 @@ def test_fitting_leaves_the_logits_as_they_are():
     before = logits.copy()
     fit_temperature(logits, np.arange(9))
     np.testing.assert_array_equal(logits, before)
+
+
+def test_reliability_by_hand():
+    confidence = np.array([1, 0.5, 0.95, 0.52])
+    right = np.array([True, False, False, True])
+    assert reliability(confidence, right) == (
+        (2, pytest.approx(0.51), 0.5),
+        (2, pytest.approx(0.975), 0.5),
+    )
+
+
+def test_the_least_confident_are_those_with_the_lowest_confidence():
+    confidence = np.random.default_rng(0).permutation(np.linspace(0.5, 1, 1000))
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    labels = (confidence < 0.6).astype(int)  # wrong below, right above
+    found = measure(probabilities, labels).least_confident
+    assert found.images == 300
+    assert found.confidence == pytest.approx(np.sort(confidence)[:300].mean())
+    assert found.accuracy == pytest.approx((300 - (confidence < 0.6).sum()) / 300)
+
+
+def test_of_few_images_all_are_the_least_confident():
+    metrics = measure(PROBABILITIES, LABELS)
+    assert metrics.least_confident.images == len(LABELS)
+    assert metrics.least_confident.accuracy == metrics.accuracy
 
 
 def test_the_threshold_refuses_1_of_200_digits():

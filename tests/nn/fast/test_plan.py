@@ -28,6 +28,7 @@ from tinycnn.nn import (
 )
 from tinycnn.nn.fast.plan import agree, make_plan
 from tinycnn.nn.fast.steps import FusedBatchNorm, FusedConvolution, FusedDense
+from tinycnn.nn.layers import Layer
 
 
 def conv(C=1, F=2):
@@ -444,3 +445,25 @@ def test_an_edit_that_fresh_weights_would_hide_is_seen(monkeypatch, kind, edited
     assert agree(model, plain, x)
     monkeypatch.setattr(kind, "forward", edited)
     assert not agree(model, plain, x)
+
+
+class SureOfMost(Layer):
+    """Pass x on, but twice as large where an input has more ink than a limit."""
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def forward(self, x, training=False):  # noqa: ARG002
+        self._remember(x.shape)
+        return 2 * x if x.sum() > self.limit else x
+
+    def backward(self, dy):
+        return dy
+
+
+@pytest.mark.parametrize(("pairs", "agreed"), [(0, True), (1, True), (3, False)])
+def test_what_one_pair_in_four_shows_is_rounding(pairs, agreed):
+    """A ReLU that rounding opens must not keep a run from its fused steps."""
+    x = np.zeros((8, 4), np.float32)
+    x[: 2 * pairs] = 1
+    assert agree(SureOfMost(np.inf), SureOfMost(4), x) is agreed

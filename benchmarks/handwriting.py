@@ -1,0 +1,64 @@
+"""Draw the picture of the README that shows handwriting made by code.
+
+``python -m benchmarks.handwriting FILE.png [--seed N]``
+
+Ten columns of digits, one for each, as `tinycnn.training.handwriting` writes them, and
+below them letters and signs of `tinycnn.training.signs`.
+
+This file knows how pictures are laid out, and nothing of pens.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tinycnn.arguments import Parser, fail, run_command, whole
+from tinycnn.training.handwriting import written
+from tinycnn.training.signs import signs
+
+COLUMNS = 20
+DIGITS, SIGNS = 6, 2  # rows of each
+SCALE = 2  # pixels of the picture a pixel of an image
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draw the picture."""
+    arguments = _parser().parse_args(argv)
+    images, labels = written(arguments.seed, 0, DIGITS * COLUMNS)
+    in_order = images[np.argsort(labels, kind="stable")]
+    # Two columns of each digit.
+    digits = in_order.reshape(COLUMNS, DIGITS, *images.shape[1:]).swapaxes(0, 1)
+    others = signs(arguments.seed, 0, SIGNS * COLUMNS).reshape(
+        SIGNS, COLUMNS, *images.shape[1:]
+    )
+    sheet = np.vstack([_rows(digits), _rows(others)])
+    picture = Image.fromarray(255 - sheet)
+    size = picture.width * SCALE, picture.height * SCALE
+    try:
+        picture.resize(size, Image.Resampling.BICUBIC).save(arguments.file)
+    except (OSError, ValueError) as error:
+        fail(error)
+    return 0
+
+
+def _rows(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay images (R, K, H, W) side by side, and the rows below each other."""
+    R, K, H, W = images.shape
+    return images.swapaxes(1, 2).reshape(R * H, K * W)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        "benchmarks.handwriting", "Draw digits and signs written by code.", json=False
+    )
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="the picture, a PNG or another")
+    add("--seed", type=whole(0, 2**32 - 1), default=0, metavar="N", help="of the hands")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)
