@@ -1513,7 +1513,16 @@ class Workshop:
             The first test that failed, or how the run ended.
         output : str
         """
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-n=0",
+            "-p",
+            "no:cacheprovider",
+        ]
         process = subprocess.Popen(
             [*command, f"tests/{test}"],
             cwd=self.copy,
