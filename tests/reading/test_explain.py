@@ -418,7 +418,7 @@ def test_an_explanation_can_be_sent_to_a_process_without_compiled_code(
 ):
     file = tmp_path / "explanation"
     content = pickle.dumps(explanations[0])
-    assert len(content) < 500_000
+    assert len(content) < 1_000_000
     file.write_bytes(content)
     code = (
         "import pickle, sys\n"

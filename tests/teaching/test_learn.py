@@ -51,7 +51,7 @@ def hand(*strokes, count=4):
 
 
 # A one with an upstroke like that of a seven, and a zero of which half is missing.
-FLAGGED = hand([(0, 27), (53, 0), (20, 100)])
+FLAGGED = hand([(0, 25), (53, 0), (20, 100)])
 OPEN = hand(
     [(72, 38), (60, 8), (40, 0), (10, 20), (0, 50), (10, 85), (45, 100), (70, 90)]
 )
