@@ -432,8 +432,8 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "weights are held against themselves",
-            "self._kernels = weight.copy(), m, kernels",
-            "self._kernels = weight, m, kernels",
+            "self._kernels = weight.copy(), m, laid_out",
+            "self._kernels = weight, m, laid_out",
         ),
         Fault(
             "weights laid out for larger images are used",
@@ -573,9 +573,13 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "KHP * KWP <= DEAD",
             "KHP * KWP <= 2 * DEAD",
         ),
+        Fault("agree: anything does", "bound = AGREEMENT * max(", "bound = 9 + max("),
         Fault(
-            "agree: anything does", "AGREEMENT * np.abs(theirs)", "9 + np.abs(theirs)"
+            "agree: one pair of images decides",
+            "2 * agreed >= len(pairs)",
+            "agreed >= len(pairs)",
         ),
+        Fault("agree: no bias may be free of gradients", "largest / 100", "0"),
         Fault(
             "agree: the layers are held against themselves",
             "for one in (copy.deepcopy(model), copy.deepcopy(plain)):",
@@ -1102,8 +1106,8 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "the last epoch is the best",
-            "if progress.best_epoch == 0 or (",
-            "if True or (",
+            "if val.accuracy >= progress.best_accuracy:",
+            "if True:",
         ),
         Fault(
             "the best is not kept apart", "name: array.copy() for", "name: array for"
@@ -1163,8 +1167,16 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault("NLL in bits", "-np.log(chosen", "-np.log2(chosen"),
         Fault("NLL infinite", "chosen = np.maximum(", "chosen = np.minimum("),
-        Fault("bins of the ECE weigh the same", "/ len(confidence))", "/ bins)"),
-        Fault("gaps of the ECE cancel", "abs(gaps).sum()", "abs(gaps.sum())"),
+        Fault(
+            "bins of the ECE weigh the same",
+            "sum(gaps) / len(confidence)",
+            "sum(gaps) / BINS",
+        ),
+        Fault(
+            "gaps of the ECE cancel",
+            "one.images * abs(one.confidence - one.accuracy)",
+            "one.images * (one.confidence - one.accuracy)",
+        ),
         Fault("the diagonal is a mistake", "label != prediction and ", ""),
         Fault("the rarest mistakes first", "-mistake[2]", "mistake[2]"),
         Fault("errors are what is right", "int(N - right.sum())", "int(right.sum())"),

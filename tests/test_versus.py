@@ -646,7 +646,17 @@ def test_a_folder_without_digits_is_one_sentence(tmp_path, capsys):
 
 
 def test_the_first_step_and_the_epoch_are_those_of_the_command(tmp_path):
-    flags = ["--limit", "128", "--epochs", "1", "--data", str(SAMPLE_FOLDER), "--out"]
+    flags = [
+        "--limit",
+        "128",
+        "--written",
+        "0",
+        "--epochs",
+        "1",
+        "--data",
+        str(SAMPLE_FOLDER),
+        "--out",
+    ]
     kernels = tmp_path / "kernels"
     first = start.watch("step", [*flags, str(tmp_path / "one")], kernels)
     compiled = sorted(kernels.rglob("*.nbc"))

@@ -616,7 +616,8 @@ class Window:
         try:
             self.session.put(load_strokes(path))
         except StrokesError as error:
-            self.say(str(error))
+            # The whole path would leave no room for what is wrong.
+            self.say(str(error).replace(str(path), path.name))
             return
         self._show_all()
         self.say(f"{path.name} is open.")

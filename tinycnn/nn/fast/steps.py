@@ -226,12 +226,12 @@ class FusedConvolution(Layer):
             rows = winograd.transform_kernels(weight)
         else:
             rows = weight.reshape(KH, KW * C, F)
-        kernels: Array = np.ascontiguousarray(rows, np.float32)
+        laid_out: Array = np.ascontiguousarray(rows, np.float32)
         if F % COLUMNS != 0:
-            kernels = np.zeros((*rows.shape[:2], F + -F % COLUMNS), np.float32)
-            kernels[..., :F] = rows
-        self._kernels = weight.copy(), m, kernels
-        return kernels
+            laid_out = np.zeros((*rows.shape[:2], F + -F % COLUMNS), np.float32)
+            laid_out[..., :F] = rows
+        self._kernels = weight.copy(), m, laid_out
+        return laid_out
 
 
 class FusedDense(Layer):
