@@ -168,7 +168,7 @@ def test_without_data_the_sample_is_used_and_said(weights, capsys):
 
 
 def test_the_weights_that_come_along_read_digits(capsys):
-    assert models.SHIPPED.is_file(), "pretrained/default.safetensors must ship"
+    assert models.SHIPPED.is_file(), "pretrained/digits.safetensors must ship"
     assert exit_code(["--data", SAMPLE, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["accuracy"] > 0.98
 

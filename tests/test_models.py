@@ -210,7 +210,7 @@ def test_a_file_that_is_gone_is_an_error_of_the_system(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "architecture"), [(models.SHIPPED, "default"), (models.JUDGE, "judge")]
+    ("path", "architecture"), [(models.SHIPPED, "best"), (models.JUDGE, "judge")]
 )
 def test_the_networks_that_ship_can_be_loaded(path, architecture):
     assert models.load(path)[1]["architecture"] == architecture

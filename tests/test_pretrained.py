@@ -20,8 +20,8 @@ def test_the_file_is_the_one_on_the_card() -> None:
 
 
 def test_the_figures_inside_are_those_on_the_card() -> None:
-    metadata = load_weights(SHIPPED, models.build("default"))
-    assert metadata["architecture"] == "default"
+    metadata = load_weights(SHIPPED, models.build("best"))
+    assert metadata["architecture"] == "best"
     assert f"`{metadata['data_checksum']}`" in CARD
     assert (
         f"test, 10,000 images, read once | {float(metadata['test_accuracy']):.2%}"

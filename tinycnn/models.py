@@ -176,7 +176,7 @@ NETWORKS = {
     "judge": judge,
 }
 LOOKS_FIVE_TIMES = {"default", "best", "tiny"}
-SHIPPED = Path(__file__).parent / "pretrained" / "default.safetensors"
+SHIPPED = Path(__file__).parent / "pretrained" / "digits.safetensors"
 JUDGE = SHIPPED.with_name("judge.safetensors")
 
 

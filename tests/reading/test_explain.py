@@ -215,7 +215,7 @@ def test_a_huge_cut_is_shown_smaller(reader, strokes):
 # --- feature maps ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["default", "classic"])
+@pytest.mark.parametrize("name", ["best", "classic"])
 def test_feature_maps_are_the_layers_own_outputs(name):
     model = models.build(name, seed=3)
     image = np.random.default_rng(0).random((28, 28), np.float32)
@@ -235,7 +235,7 @@ def test_feature_maps_are_the_layers_own_outputs(name):
 def test_the_explained_network_is_the_one_that_names_digits(reader, explanations):
     for explanation in explanations:
         expected = feature_maps(reader.model, explanation.image)
-        assert len(explanation.feature_maps) == len(expected) == 3
+        assert len(explanation.feature_maps) == len(expected) == 5
         for maps, again in zip(explanation.feature_maps, expected, strict=True):
             np.testing.assert_array_equal(maps.maps, again.maps)
 

@@ -395,9 +395,9 @@ def test_a_digit_whose_stroke_is_broken_is_one_digit(reader, where):
 
 
 def with_metadata(path, **metadata):
-    model = models.build("default")
+    model = models.build("best")
     load_weights(models.SHIPPED, model)
-    save_weights(path, model, {"architecture": "default", **metadata})
+    save_weights(path, model, {"architecture": "best", **metadata})
     return path
 
 
@@ -680,7 +680,7 @@ def test_what_was_grouped_of_several_components_is_not_settled_by_one():
 
 
 def test_a_network_of_digits_is_no_judge():
-    with pytest.raises(TensorFileError, match=r"default\.safetensors.*no judge"):
+    with pytest.raises(TensorFileError, match=r"digits\.safetensors.*no judge"):
         Reader(judge=models.SHIPPED)
 
 
