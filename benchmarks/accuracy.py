@@ -119,9 +119,11 @@ def read_record(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    except ValueError:
+        runs = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        table(runs)
+    except (ValueError, TypeError, KeyError):
         raise ValueError(f"{path} is damaged; name another folder") from None
+    return runs
 
 
 def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str, Any]:
@@ -156,7 +158,10 @@ def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str
         )
     result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     if result["test_images"] != 10_000:
-        raise ValueError(f"{result['data']} is not MNIST; name its folder with --data")
+        raise ValueError(
+            f"{result['data']} is not MNIST; name another FOLDER, and with --data the "
+            "place of MNIST"
+        )
     # A path would tie the record to this machine.
     del result["weights"]
     weights = run / "weights.safetensors"

@@ -4,7 +4,7 @@
 
 FOLDER holds ``mnist/`` and ``strokes/`` as `benchmarks.reading` describes them. Every
 digit goes through `tinycnn.ink.normalize.normalize_strokes`, and alone: nothing is
-segmented here. By set:
+segmented here. MNIST's test images, which need no drawing, come first. By set:
 
 * *ink*: the mean of the pixels' sum, to compare with MNIST's training images;
 * *network* and *reader*: how often the likeliest digit is the right one, for the
@@ -21,6 +21,7 @@ This file knows strokes and the command, and neither lines nor pictures.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from tinycnn.data import DataError, load_mnist
 from tinycnn.ink.normalize import PEN, normalize_strokes
 from tinycnn.nn.threads import use_threads
 from tinycnn.reading.reader import Reader
+from tinycnn.training.fit import as_input
 from tinycnn.training.metrics import calibration_error
 
 SETS = {
@@ -49,13 +51,16 @@ def main(argv: list[str] | None = None) -> int:
     use_threads()
     reader = Reader()
     try:
-        ink = load_mnist(arguments.folder / "mnist").train_images[:-5000].mean()
+        mnist = load_mnist(arguments.folder / "mnist")
+        ink = mnist.train_images[:-5000].mean()
         print(f"MNIST's ink: {ink / 255 * 28 * 28:.1f} pixels\n")
         columns = "set", "digits", "ink", "network", "reader", "ECE", "accepted"
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+        tested = as_input(mnist.test_images)[..., 0]
+        print(_row("MNIST test", reader, tested, mnist.test_labels))
         for name, file in SETS.items():
             shapes, labels = _read(arguments.folder / "strokes" / file)
-            print(f"| {name} | {len(labels):,} | {_figures(reader, shapes, labels)} |")
+            print(_row(name, reader, _drawn(shapes), labels))
             for pen in arguments.pens if NO_DIGIT not in labels else ():
                 images = _drawn(shapes, pen)
                 right = reader.model.predict(images[..., None]).argmax(1) == labels
@@ -106,11 +111,13 @@ def _ink(images: NDArray[np.float32]) -> float:
     return float(images.sum(axis=(1, 2)).mean())
 
 
-def _figures(
-    reader: Reader, shapes: Sequence[Strokes], labels: NDArray[np.int64]
+def _row(
+    name: str,
+    reader: Reader,
+    images: NDArray[np.float32],
+    labels: NDArray[np.integer[Any]],
 ) -> str:
     """Return what the table says of a set."""
-    images = _drawn(shapes)
     names, digitness = reader.opinions(images)
     accepted = (names.max(axis=1) * digitness >= reader.threshold).mean()
     cells = ["", "", ""]
@@ -119,7 +126,8 @@ def _figures(
         right = names.argmax(axis=1) == labels
         ece = calibration_error(names.max(axis=1), right)
         cells = [f"{x:.4f}" for x in ((alone == labels).mean(), right.mean(), ece)]
-    return " | ".join([f"{_ink(images):.1f}", *cells, f"{accepted:.4f}"])
+    cells = [name, f"{len(labels):,}", f"{_ink(images):.1f}", *cells, f"{accepted:.4f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

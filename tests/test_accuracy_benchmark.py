@@ -166,9 +166,12 @@ def test_the_data_folder_is_passed_on(training, tmp_path):
     assert training.commands[0][-2:] == ["--data", str(tmp_path)]
 
 
-def test_a_damaged_record_is_refused_and_left(training, capsys):
+@pytest.mark.parametrize(
+    "line", ['{"preset": "quick", "se', "5", "[]", '{"seed": 0}', '{"preset": "quick"}']
+)
+def test_a_damaged_record_is_refused_and_left(training, capsys, line):
     Path("runs").mkdir()
-    Path("runs/runs.jsonl").write_text('{"preset": "quick", "se')
+    Path("runs/runs.jsonl").write_text(line)
     assert measure("--preset", "quick", "--seeds", "1") == 1
     assert "damaged" in capsys.readouterr().err
     assert not training.commands

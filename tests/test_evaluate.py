@@ -254,6 +254,13 @@ def test_weights_of_another_network_are_one_sentence(weights, pair, tmp_path, ca
     assert "other.safetensors" in refusal([path, *pair], capsys)
 
 
+def test_the_judge_is_refused(pair, capsys):
+    """Its temperature is that of two networks' sum: alone it would look modest."""
+    line = refusal([models.JUDGE, *pair], capsys)
+    assert str(models.JUDGE) in line
+    assert "names digits" in line
+
+
 def test_the_checkpoint_of_a_run_is_no_weights_file(pair, tmp_path, capsys):
     path = tmp_path / "checkpoint.safetensors"
     state = {f"model.{k}": v for k, v in models.build("default").state().items()}

@@ -629,6 +629,23 @@ def test_a_run_of_a_version_with_fewer_settings_is_refused(
     assert "begun by another version" in one_sentence(err)
 
 
+def test_a_run_of_another_recipe_is_refused(settings, monkeypatch, capsys):
+    """Whoever edits recipes.py would end with half a run of each."""
+    with monkeypatch.context() as patch:
+        at_step(patch, 2, send(signal.SIGTERM))
+        assert exit_code([*settings, "--out", "run"]) == 143
+    before = Path("run/checkpoint.safetensors").read_bytes()
+    recipe = recipes.PRESETS["default"]
+    edited = replace(recipe, deformation=replace(recipe.deformation, rotation=11))
+    monkeypatch.setitem(recipes.PRESETS, "default", edited)
+    capsys.readouterr()
+    assert exit_code(["--resume", "run"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "another recipe" in one_sentence(err)
+    assert Path("run/checkpoint.safetensors").read_bytes() == before
+
+
 def test_other_digits_are_refused(whole, capsys, tmp_path):
     others = write_digits(tmp_path / "others", first=100)
     before = {path.name: path.read_bytes() for path in whole.iterdir()}

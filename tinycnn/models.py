@@ -35,8 +35,9 @@ class FiveViews(Sequential):
     ``y = 1/5 sum over the places of layer_n(... layer_0(x moved there))``, the places
     being where the image is and one pixel from there on each side. A network is surest
     of a digit at one place and mistaken at another; the mean is right more often
-    (Krizhevsky, Sutskever and Hinton 2012, section 4.1, with ten places). Training
-    looks once: there, augmentation does the moving.
+    (Krizhevsky, Sutskever and Hinton 2012, section 4.1: the mean of probabilities, at
+    five places and in the mirror). Training looks once: there, augmentation does the
+    moving.
     """
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tinycnn.arguments import (
     Parser,
@@ -366,6 +366,8 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         batch_size=settings["batch_size"],
         learning_rate=settings["lr"],
     )
+    if config and config.get("recipe") != asdict(recipe):
+        _fail_for_another_version(arguments)
     if settings["fuse"] and threads > 1:
         help_compiling(recipe.architecture)
     first = slice(settings["limit"])  # slice(None) is all of them
@@ -446,10 +448,7 @@ def _old_settings(
 ) -> dict[str, Any]:
     """Return the settings of the run to be resumed; refuse to change one."""
     if not settings.keys() >= set(SETTINGS):
-        fail(
-            f"{arguments.resume} was begun by another version of tinycnn; continue "
-            "with that version, or start a new run"
-        )
+        _fail_for_another_version(arguments)
     wanted = {name: getattr(arguments, name) for name in SETTINGS}
     differences = [
         f"{name} was {settings[name]} and is now {value}"
@@ -463,6 +462,14 @@ def _old_settings(
             code=2,
         )
     return settings
+
+
+def _fail_for_another_version(arguments: argparse.Namespace) -> NoReturn:
+    """Say that a run cannot go on with settings or a recipe that are not its own."""
+    fail(
+        f"{arguments.resume} was begun by another version of tinycnn or with another "
+        "recipe; continue with that version, or start a new run"
+    )
 
 
 def _loop(run: Run, stop: "Stop") -> float:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tinycnn.nn.compiled import compiled
 
 KNOTS = 7  # of the grid that bends an image, in each direction
-MIDDLE = 4  # so many of them lie from one edge of the image to the other
+MIDDLE = 4  # so many of its cells lie from one edge of the image to the other
 
 
 class Warps(NamedTuple):

@@ -22,6 +22,7 @@ from tinycnn.nn import (
     Dropout,
     Flatten,
     MaxPool2D,
+    Parameter,
     ReLU,
     Sequential,
     softmax_cross_entropy,
@@ -455,23 +456,44 @@ def test_an_edit_that_fresh_weights_would_hide_is_seen(monkeypatch, kind, edited
     assert not agree(model, plain, x)
 
 
-class SureOfMost(Layer):
-    """Pass x on, but twice as large where an input has more ink than a limit."""
+class TwiceFromALimit(Layer):
+    """Scale an input, and twice as much or with twice the gradient if it has much ink.
 
-    def __init__(self, limit):
-        self.limit = limit
+    What has no limit stays as it is.
+    """
+
+    def __init__(self, output=np.inf, gradient=np.inf):
+        self.scale = Parameter(np.ones(1, np.float32), "scale")
+        self.output, self.gradient = output, gradient
+
+    def parameters(self):
+        return [self.scale]
 
     def forward(self, x, training=False):  # noqa: ARG002
-        self._remember(x.shape)
-        return 2 * x if x.sum() > self.limit else x
+        self._x = x
+        return self.scale.value * (2 * x if x.sum() > self.output else x)
 
     def backward(self, dy):
+        factor = 2 if self._x.sum() > self.gradient else 1
+        self.scale.grad = np.float32(factor) * (self._x * dy).sum(keepdims=True).ravel()
         return dy
 
 
-@pytest.mark.parametrize(("pairs", "agreed"), [(0, True), (1, True), (3, False)])
-def test_what_one_pair_in_four_shows_is_rounding(pairs, agreed):
-    """A ReLU that rounding opens must not keep a run from its fused steps."""
+def four_pairs(inked):
     x = np.zeros((8, 4), np.float32)
-    x[: 2 * pairs] = 1
-    assert agree(SureOfMost(np.inf), SureOfMost(4), x) is agreed
+    x[: 2 * inked] = 1
+    return x
+
+
+@pytest.mark.parametrize(("pairs", "agreed"), [(0, True), (1, True), (3, False)])
+def test_a_gradient_that_differs_for_one_pair_in_four_is_rounding(pairs, agreed):
+    """A ReLU that rounding opens must not keep a run from its fused steps."""
+    model, plain = TwiceFromALimit(), TwiceFromALimit(gradient=4)
+    assert agree(model, plain, four_pairs(pairs)) is agreed
+
+
+@pytest.mark.parametrize(("pairs", "agreed"), [(0, True), (1, False)])
+def test_an_output_that_differs_for_one_pair_is_an_edit(pairs, agreed):
+    """Such as a ReLU that only cuts off what is very large."""
+    model, plain = TwiceFromALimit(), TwiceFromALimit(output=4)
+    assert agree(model, plain, four_pairs(pairs)) is agreed
