@@ -10,7 +10,8 @@ them. Nothing is left out: a seed that came out badly counts like any other.
 
 FOLDER keeps the runs and ``runs.jsonl``, a line for every finished run. The same
 command again goes on where it was stopped: finished runs stay as they are, and one that
-was interrupted is resumed. To start anew, name another folder. At the end there is a
+was interrupted is resumed. To start anew, or when a recipe was changed, name another
+folder. At the end there is a
 table on stdout of all that FOLDER holds:
 
 * mean, standard deviation (of the sample: divided by the number of seeds less one),
@@ -37,6 +38,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,7 @@ from tinycnn.arguments import (
 from tinycnn.files import write_atomically
 from tinycnn.nn.saving import read_metadata, read_tensors
 from tinycnn.train import PRESETS
+from tinycnn.training.recipes import PRESETS as RECIPES
 
 SEEDS = {"best": 3}  # of the others, 5
 PACE = 175.0  # GFLOP/s
@@ -72,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         done = read_record(record)
         for preset in arguments.preset or PRESETS:
+            check_recipe(preset, done)
             for seed in range(arguments.seeds or SEEDS.get(preset, 5)):
                 if (preset, seed) not in {(run["preset"], run["seed"]) for run in done}:
                     done.append(one_run(arguments.folder, preset, seed, arguments.data))
@@ -121,9 +125,20 @@ def read_record(path: Path) -> list[dict[str, Any]]:
     try:
         runs = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         table(runs)
+        if not all("recipe" in run for run in runs):
+            raise KeyError
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{path} is damaged; name another folder") from None
     return runs
+
+
+def check_recipe(preset: str, runs: Sequence[dict[str, Any]]) -> None:
+    """Raise ValueError if runs of a preset were made by another recipe than today's."""
+    for run in runs:
+        if run["preset"] == preset and run["recipe"] != asdict(RECIPES[preset]):
+            raise ValueError(
+                f"the runs of {preset} are of another recipe; name another FOLDER"
+            )
 
 
 def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str, Any]:
@@ -132,8 +147,8 @@ def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str
     Returns
     -------
     dict
-        The last line of ``tinycnn.train --json``, with ``parameters`` and ``gflops``
-        (of the two products, the mean).
+        The last line of ``tinycnn.train --json``, with ``recipe``, ``best_epoch``,
+        ``parameters`` and ``gflops`` (of the two products, the mean).
 
     Raises
     ------
@@ -166,6 +181,7 @@ def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str
     del result["weights"]
     weights = run / "weights.safetensors"
     return result | {
+        "recipe": asdict(RECIPES[preset]),
         "best_epoch": int(read_metadata(weights)["best_epoch"]),
         "parameters": _parameters(weights),
         "gflops": round((before + gflops()) / 2, 1),

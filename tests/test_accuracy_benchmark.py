@@ -120,7 +120,7 @@ def test_an_interrupted_run_is_resumed_and_the_finished_ones_stay(training, caps
     assert [run["seed"] for run in record()] == [0]
     training.code = 0
     assert measure("--preset", "quick", "--seeds", "2") == 0
-    assert training.commands[-1] == ["--resume", "runs/quick_1"]
+    assert training.commands[-1] == ["--resume", str(Path("runs/quick_1"))]
     assert [run["seed"] for run in record()] == [0, 1]
 
 
@@ -159,6 +159,17 @@ def test_the_table_has_mean_deviation_and_scaled_seconds(training, capsys):
     assert columns["validation"] == "90.000"
     assert columns["seconds"] == "50"
     assert columns["at 175 GFLOP/s"] == "25"
+
+
+def test_runs_of_another_recipe_are_not_mixed_with_todays(training, capsys):
+    measure("--preset", "quick", "--seeds", "1")
+    runs = record()
+    runs[0]["recipe"]["epochs"] += 1
+    Path("runs/runs.jsonl").write_text(json.dumps(runs[0]))
+    assert measure("--preset", "quick", "--seeds", "2") == 1
+    assert "another recipe" in capsys.readouterr().err
+    assert len(training.commands) == 1
+    assert measure("--preset", "tiny", "--seeds", "1") == 0
 
 
 def test_the_data_folder_is_passed_on(training, tmp_path):

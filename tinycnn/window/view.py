@@ -616,7 +616,7 @@ class Window:
         try:
             self.session.put(load_strokes(path))
         except StrokesError as error:
-            # The whole path would leave no room for what is wrong.
+            # A whole path leaves no room for the reason.
             self.say(str(error).replace(str(path), path.name))
             return
         self._show_all()

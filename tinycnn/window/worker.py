@@ -326,7 +326,10 @@ class _Answerer:
         try:
             return self._answer(request)
         except (PictureError, TensorFileError, OSError) as error:
-            return Failed(" ".join(str(error).split()))
+            text = " ".join(str(error).split())
+            if isinstance(request, Open):  # a whole path leaves no room for the reason
+                text = text.replace(str(request.path), request.path.name)
+            return Failed(text)
         except MemoryError:
             return Failed("There is not enough memory for this; make it smaller.")
         except Exception as error:  # noqa: BLE001 - the window says it and goes on
