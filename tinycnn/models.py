@@ -37,7 +37,7 @@ class FiveViews(Sequential):
     of a digit at one place and mistaken at another; the mean is right more often
     (Krizhevsky, Sutskever and Hinton 2012, section 4.1: the mean of probabilities, at
     five places and in the mirror). Training looks once: there, augmentation does the
-    moving.
+    moving; and `summary` counts one look.
     """
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -242,7 +242,7 @@ def written(
     Parameters
     ----------
     seed, stream, count : int
-        What is written is a function of these alone. An epoch makes a good stream.
+        What is written is a function of these alone.
 
     Returns
     -------
