@@ -61,7 +61,9 @@ class Panel(ttk.Frame):
         ttk.Label(head, text="What the network sees", style="Strong.TLabel").pack(
             anchor="w"
         )
-        self._subject = ttk.Label(head, text="", style="Faint.TLabel")
+        self._subject = ttk.Label(
+            head, text="", style="Faint.TLabel", wraplength=self._px(INNER)
+        )
         self._subject.pack(anchor="w")
         self._scroller = tk.Canvas(self, highlightthickness=0, borderwidth=0)
         bar = ttk.Scrollbar(self, command=self._scroller.yview)
