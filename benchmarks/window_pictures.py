@@ -23,7 +23,7 @@ from tinycnn.files import write_atomically
 from tinycnn.training.handwriting import write
 
 APPS = Path(__file__).parent.parent / "apps"
-SEEDS = 19, 107  # hands that write the numbers legibly
+SEEDS = 43, 107  # hands that write the numbers legibly
 STILL, MOVING = "1100x740", "740x470"
 NUMBERS = "3140\n592"  # on the still picture
 NUMBER = "2026"  # on the moving one

@@ -371,6 +371,17 @@ def test_the_panel_shows_the_digit_that_was_drawn_last_or_pointed_at(pilot):
     assert not panel.winfo_manager()
 
 
+def test_only_maps_of_few_pixels_stand_close_together(pilot):
+    pilot.draw(SEVEN)
+    pilot.read()
+    pilot.window.toggle_panel()
+    panel = pilot.window.panel
+    pilot.until(lambda: panel._explanation and panel._explanation.digit == 7)
+    for found in panel._explanation.feature_maps:
+        cell, columns = panel._cells(found)
+        assert columns == 8 or cell >= 4 * found.maps.shape[0]
+
+
 def test_a_click_on_a_feature_map_shows_where_it_fires(pilot):
     pilot.key("F2")
     pilot.draw(SEVEN)

@@ -316,7 +316,9 @@ def test_damaged_weights_are_hopeless_and_said(tmp_path):
     worker = Worker(Weights(tmp_path / "bad"))
     worker.start()
     try:
-        assert "bad" in wait_for(worker, Hopeless).message
+        message = wait_for(worker, Hopeless).message
+        assert "bad" in message
+        assert "leave --weights out" in message
     finally:
         worker.close()
 

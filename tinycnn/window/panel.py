@@ -22,8 +22,8 @@ INNER = 300  # of them for pictures
 STEP = 66  # a step's picture
 HEAT = 124  # the occlusion map's side
 ROW = 17  # of a probability
-COLUMNS = {28: 8, 14: 8}  # maps a row, by their side; smaller ones stand closer
-MANY_COLUMNS = 16
+COLUMNS, MANY_COLUMNS = 8, 16  # maps a row
+SMALL = 8  # pixels a side: maps no larger than this stand closer
 NOTHING = "Draw a digit: here you will see what the network makes of it."
 Pixels = NDArray[np.uint8]
 
@@ -61,7 +61,9 @@ class Panel(ttk.Frame):
         ttk.Label(head, text="What the network sees", style="Strong.TLabel").pack(
             anchor="w"
         )
-        self._subject = ttk.Label(head, text="", style="Faint.TLabel")
+        self._subject = ttk.Label(
+            head, text="", style="Faint.TLabel", wraplength=self._px(INNER)
+        )
         self._subject.pack(anchor="w")
         self._scroller = tk.Canvas(self, highlightthickness=0, borderwidth=0)
         bar = ttk.Scrollbar(self, command=self._scroller.yview)
@@ -302,9 +304,8 @@ class Panel(ttk.Frame):
 
     def _cells(self, found: FeatureMaps) -> tuple[int, int]:
         """Return how broad a map with its margin is, and how many are in a row."""
-        columns = COLUMNS.get(found.maps.shape[0], MANY_COLUMNS)
-        if found.maps.shape[2] < columns:
-            columns = 8
+        small = found.maps.shape[0] <= SMALL and found.maps.shape[2] >= MANY_COLUMNS
+        columns = MANY_COLUMNS if small else COLUMNS
         return self._px(INNER) // columns, columns
 
     def _on_map(self, number: int, event: "tk.Event[Any]") -> None:

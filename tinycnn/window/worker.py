@@ -295,13 +295,21 @@ def _answerer(weights: Weights, fallback: bool) -> tuple["_Answerer", str]:
         return _Answerer(weights), ""
     except (TensorFileError, OSError, ArithmeticError) as error:
         if not fallback:
-            raise _HopelessError(str(error)) from error
+            raise _HopelessError(_with_remedy(error, weights)) from error
         traceback.print_exc()
     try:
         note = "What was learnt cannot be read; the weights that come along are used."
         return _Answerer(SHIPPED), note
     except (TensorFileError, OSError, ArithmeticError) as error:
-        raise _HopelessError(str(error)) from error
+        raise _HopelessError(_with_remedy(error, SHIPPED)) from error
+
+
+def _with_remedy(error: Exception, weights: Weights) -> str:
+    """Return what is wrong with weights, and what can be done about it."""
+    remedy = "name other weights, or leave --weights out"
+    if weights == SHIPPED:
+        remedy = "install tinycnn again"
+    return f"{error}; {remedy}"
 
 
 class _Answerer:
