@@ -153,11 +153,11 @@ def test_the_right_button_takes_strokes_away(pilot):
     assert pilot.read() == "71"
 
 
-def shown_as(pilot, label, confidence):
+def shown_as(pilot, label, confidence, box=(55, 55, 110, 150)):
     """Return the box that is shown if a digit is read so, and the label's colour."""
     pilot.draw(SEVEN)
     pilot.read()
-    found = Digit(label, confidence, (55, 55, 110, 150), ((7, confidence),))
+    found = Digit(label, confidence, box, ((7, confidence),))
     pilot.window._on_reply(Answer(pilot.session.revision, Reading(((found,),))))
     sheet = pilot.window.sheet
     (box,) = [i for i in pilot.items("reading") if sheet.type(i) == "rectangle"]
@@ -168,9 +168,18 @@ def shown_as(pilot, label, confidence):
 def test_refused_ink_is_dashed_and_has_a_question_mark(pilot):
     dash, texts = shown_as(pilot, None, 0.02)
     assert dash
-    assert texts == ["?", "2 %"]
+    assert texts == ["?"]
     assert pilot.number() == "?"
     assert "1 refused" in pilot.status()
+
+
+def test_a_label_without_room_above_its_box_stands_below_and_not_on_the_ink(pilot):
+    _, texts = shown_as(pilot, 7, 0.99, box=(55, 2, 110, 150))
+    assert texts == ["7  99 %"]
+    (text,) = (
+        i for i in pilot.items("reading") if pilot.window.sheet.type(i) == "text"
+    )
+    assert pilot.window.sheet.coords(text)[1] > 150 * pilot.window.sheet.zoom
 
 
 def test_confidence_shows_without_colour(pilot):

@@ -181,28 +181,30 @@ class Sheet(tk.Canvas):
         )
         middle = (x0 + x1) / 2
         strong, small = font
-        above = y0 - 2 * self._pixel
-        height = strong.metrics("linespace")
-        # At the top edge there is no room above a box.
-        inside = above < height
-        self.create_text(
-            x0 + 4 * self._pixel if inside else middle,
-            y0 + 2 * self._pixel if inside else above,
-            text=f"{digit.label} → ?" if number == self._chosen else digit.label,
-            anchor="nw" if inside else "s",
-            font=strong,
-            fill=colour,
-            tags="reading",
-        )
-        if small is not None:
-            below = y1 + 2 * self._pixel
-            outside = below + small.metrics("linespace") <= self.winfo_height()
+        above, below = y0 - 2 * self._pixel, y1 + 2 * self._pixel
+        label = f"{digit.label} → ?" if number == self._chosen else digit.label
+        beneath = []
+        if above >= strong.metrics("linespace"):
             self.create_text(
-                middle,
-                below if outside else y1 - 2 * self._pixel,
-                text="yours" if mine else percent(digit.confidence),
+                *(middle, above),
+                text=label,
+                anchor="s",
+                font=strong,
+                fill=colour,
+                tags="reading",
+            )
+        else:  # at the top edge there is no room above a box, and in it there is ink
+            beneath.append(label)
+        if small is not None and (mine or digit.digit is not None):
+            beneath.append("yours" if mine else percent(digit.confidence))
+        if beneath:
+            lower = small or strong
+            outside = below + lower.metrics("linespace") <= self.winfo_height()
+            self.create_text(
+                *(middle, below if outside else y1 - 2 * self._pixel),
+                text="  ".join(beneath),
                 anchor="n" if outside else "s",
-                font=small,
+                font=lower,
                 fill=colour,
                 tags="reading",
             )

@@ -6,6 +6,7 @@ an explanation is made, nor which digit is to be explained.
 
 import tkinter as tk
 from collections.abc import Callable, Sequence
+from functools import partial
 from tkinter import ttk
 from typing import Any
 
@@ -23,7 +24,7 @@ STEP = 66  # a step's picture
 HEAT = 124  # the occlusion map's side
 ROW = 17  # of a probability
 COLUMNS, MANY_COLUMNS = 8, 16  # maps a row
-SMALL = 8  # pixels a side: maps no larger than this stand closer
+SMALL = 4  # pixels a side: maps no larger than this stand closer
 NOTHING = "Draw a digit: here you will see what the network makes of it."
 Pixels = NDArray[np.uint8]
 
@@ -54,6 +55,8 @@ class Panel(ttk.Frame):
         self._explanation: Explanation | None = None
         self._chosen: tuple[int, int] | None = None  # layer and feature
         self._photos: dict[tk.Misc, ImageTk.PhotoImage] = {}
+        self._waiting: list[Callable[[], None]] = []  # parts that are still to be drawn
+        self._drawing = False
         self.pack_propagate(False)
 
         head = ttk.Frame(self)
@@ -145,6 +148,7 @@ class Panel(ttk.Frame):
     def show(self, explanation: Explanation | None, subject: str = NOTHING) -> None:
         """Show what the networks saw, or that there is nothing to be seen."""
         self._explanation = explanation
+        self._waiting.clear()
         self._subject.configure(text=subject)
         if explanation is None:
             self._scroller.pack_forget()
@@ -152,10 +156,25 @@ class Panel(ttk.Frame):
             return
         self._scroller.pack(fill="both", expand=True)
         self._show_bars(explanation)
-        self._show_steps(explanation)
-        self._show_heat(explanation)
-        self._show_maps(explanation)
-        self._show_kernel()
+        self._arrange_maps(explanation)
+        # All at once would keep the pen waiting.
+        self._waiting += [
+            partial(self._show_steps, explanation),
+            partial(self._show_heat, explanation),
+            *self._layers_of(explanation),
+            self._show_kernel,
+        ]
+        if not self._drawing:
+            self._drawing = True
+            self.after(1, self._show_next)
+
+    def _show_next(self) -> None:
+        """Draw one part that waits; events have their turn before the next."""
+        if self._waiting:
+            self._waiting.pop(0)()
+        self._drawing = bool(self._waiting)
+        if self._drawing:
+            self.after(1, self._show_next)
 
     def set_subject(self, subject: str) -> None:
         """Say of which digit this is."""
@@ -235,7 +254,7 @@ class Panel(ttk.Frame):
             f"loses up to {100 * min(most, share):.0f} of its {100 * share:.0f} %."
         )
         if most < 0.05:
-            text = "No patch of ink matters much: hide any one, the answer stays."
+            text = "No patch of ink matters much: hide any one, nothing changes."
         canvas.create_text(
             side + self._px(14),
             self._px(2),
@@ -247,7 +266,7 @@ class Panel(ttk.Frame):
         )
         canvas.configure(height=side)
 
-    def _show_maps(self, explanation: Explanation) -> None:
+    def _arrange_maps(self, explanation: Explanation) -> None:
         counts = [found.maps.shape[2] for found in explanation.feature_maps]
         if self._chosen is not None:
             layer, feature = self._chosen
@@ -262,12 +281,18 @@ class Panel(ttk.Frame):
         self._kernel.pack_forget()
         for canvas in self._maps:
             canvas.pack_forget()
-        for number, found in enumerate(explanation.feature_maps):
-            self._show_layer(self._maps[number], number, found)
-            self._maps[number].pack(anchor="w", pady=(0, self._px(8)))
+        for canvas in self._maps[: len(counts)]:
+            canvas.pack(anchor="w", pady=(0, self._px(8)))
         # The kernel is shown right under the maps of its layer.
         below = self._chosen[0] if self._chosen is not None else -1
-        self._kernel.pack(anchor="w", after=self._maps[below])
+        self._kernel.pack(anchor="w", after=self._maps[: len(counts)][below])
+
+    def _layers_of(self, explanation: Explanation) -> list[Callable[[], None]]:
+        """Return functions that show the maps of one layer each."""
+        return [
+            partial(self._show_layer, self._maps[number], number, found)
+            for number, found in enumerate(explanation.feature_maps)
+        ]
 
     def _show_layer(self, canvas: tk.Canvas, number: int, found: FeatureMaps) -> None:
         theme = self._theme
@@ -320,7 +345,9 @@ class Panel(ttk.Frame):
         if inside:
             chosen = number, feature
             self._chosen = None if chosen == self._chosen else chosen
-            self._show_maps(self._explanation)
+            self._arrange_maps(self._explanation)
+            for show in self._layers_of(self._explanation):
+                show()
             self._show_kernel()
 
     def _show_kernel(self) -> None:
