@@ -1387,8 +1387,8 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         Fault("reader: the judge is not asked", "named + judged[:, :10]", "named"),
         Fault(
             "reader: the judge's weights name digits",
-            'if metadata["architecture"] == "judge":',
-            "if False:",
+            "models.load_naming(path, once=True)",
+            "(models.load(path, once=True)[0], 1.0, {})",
         ),
         Fault(
             "reader: specks are read",

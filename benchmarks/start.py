@@ -182,9 +182,9 @@ def _parser() -> argparse.ArgumentParser:
         "--presets",
         nargs="+",
         choices=PRESETS,
-        default=list(PRESETS),
+        default=["default", "classic"],
         metavar="NAME",
-        help=f"{', '.join(PRESETS)}; both",
+        help=f"of {', '.join(PRESETS)} (default: default and classic)",
     )
     add("--rounds", type=whole(1, 1000), default=7, metavar="N")
     cores = available_cores()

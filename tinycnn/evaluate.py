@@ -46,14 +46,8 @@ def main(argv: list[str] | None = None) -> int:
     use_threads()
     path = arguments.weights or models.SHIPPED
     try:
-        model, metadata = models.load(path)
-        if metadata["architecture"] == "judge":  # its temperature is of a sum of logits
-            raise TensorFileError(
-                f"{path}: is the network that tells digits from other ink; name the "
-                "weights of one that names digits"
-            )
+        model, temperature, metadata = models.load_naming(path)
         images, labels, title = _digits(arguments)
-        temperature = models.positive(metadata, "temperature", path)
         metrics = evaluate(model, images, labels, temperature)
     except ArithmeticError as error:
         fail(f"{path}: {error}; train again")

@@ -244,6 +244,37 @@ def load(path: str | Path, once: bool = False) -> tuple[Sequential, dict[str, st
     return model, load_weights(path, model)
 
 
+def load_naming(
+    path: str | Path, once: bool = False
+) -> tuple[Sequential, float, dict[str, str]]:
+    """Return a network that names digits, and its temperature.
+
+    Parameters
+    ----------
+    path, once
+        As in `load`.
+
+    Returns
+    -------
+    Sequential, float, dict of str to str
+        The network, what its logits are to be divided by, and the file's metadata.
+
+    Raises
+    ------
+    TensorFileError
+        As `load`, or if it is the judge, whose temperature is of a sum of logits.
+    OSError
+        If there is no such file.
+    """
+    model, metadata = load(path, once)
+    if metadata["architecture"] == "judge":
+        raise TensorFileError(
+            f"{path}: is the network that tells digits from other ink; name the "
+            "weights of one that names digits"
+        )
+    return model, positive(metadata, "temperature", path), metadata
+
+
 def positive(metadata: dict[str, str], name: str, path: str | Path) -> float:
     """Return a positive number of a weights file's metadata.
 

@@ -240,10 +240,8 @@ def _measured(
     is_digit = trainer.val_labels != NONE
 
     judged = logits_of(trainer.model, digits)
-    shipped, metadata = models.load(models.SHIPPED, once=True)
-    named = logits_of(shipped, digits) / np.float32(
-        models.positive(metadata, "temperature", models.SHIPPED)
-    )
+    shipped, of_shipped, _ = models.load_naming(models.SHIPPED, once=True)
+    named = logits_of(shipped, digits) / np.float32(of_shipped)
     both = joint_logits(named, judged)
     temperature = fit_temperature(both, labels)
     confidence = softmax(both / temperature).max(axis=1)

@@ -104,13 +104,7 @@ class Reader:
         path = models.SHIPPED if weights is None else Path(weights)
         judge_path = models.JUDGE if judge is None else Path(judge)
         # There are many candidates, and somebody waits.
-        self.model, metadata = models.load(path, once=True)
-        if metadata["architecture"] == "judge":
-            raise TensorFileError(
-                f"{path}: is the network that tells digits from other ink; name the "
-                "weights of one that names digits"
-            )
-        self.temperature = models.positive(metadata, "temperature", path)
+        self.model, self.temperature, _ = models.load_naming(path, once=True)
         self.judge, metadata = models.load(judge_path)
         if metadata["architecture"] != "judge":
             raise TensorFileError(

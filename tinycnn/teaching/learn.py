@@ -311,6 +311,7 @@ def _trainer(
         learning_rate=3e-4,
         schedule="cosine",
         weight_decay=0.0,
+        average_decay=0.0,
     )
     count = max(len(replay) // (SHARE - 1), len(labels))
     chosen = np.arange(count) % len(labels)
