@@ -249,8 +249,7 @@ class Trainer:
         self.model = models.build(recipe.architecture, seed)
         plain = models.build(recipe.architecture, seed)
         plain.fuse = False
-        few = train_images[:8]
-        x = deform(few, recipe.deformation.warps(seed, 1, len(few)))
+        x = as_input(train_images[:8])
         self.model.fuse = fuse and agree(self.model, plain, x)
         self.averaged, self._average = self.model, None
         if recipe.average_decay > 0:
