@@ -106,7 +106,7 @@ def replay(at: Place) -> Figures:
     with temporary() as scratch:
         stage = Stage(at.display, scratch, "1400x860")
         stage.start()
-        for strokes, truth in numbers(at, 120, (1340, 560)):
+        for strokes, truth in numbers(at, 600, (1340, 560)):
             text = drawn(stage, strokes)
             for name in ("drawing.json", "drawing.png"):
                 stage.window.save_path(scratch / name)

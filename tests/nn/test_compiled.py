@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -247,6 +248,14 @@ def test_only_kernels_in_fast_call_what_is_in_another_file():
     ours = {(a, b) for a, b in found if b.startswith("tinycnn")}
     assert (dense.__name__, vectors.__name__) in ours
     assert all("nn.fast." in a and "nn.fast." in b for a, b in ours)
+
+
+def test_two_first_runs_at_once_both_compute_and_leave_sound_code(folder):
+    chosen = {"NUMBA_CACHE_DIR": str(folder.parents[1] / "cache")}
+    with ThreadPoolExecutor(2) as both:
+        found = list(both.map(lambda _: python(folder, ASK_SHARED, **chosen), range(2)))
+    assert found == [[0, 2, 4, 6, 8]] * 2
+    assert python(folder, ASK_SHARED, **chosen) == found[0]
 
 
 def test_an_install_that_cannot_be_written_and_no_home_still_compute(folder):

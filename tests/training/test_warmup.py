@@ -68,3 +68,8 @@ def test_where_something_is_kept_it_is_not(warm):
 
 def test_where_nothing_is_compiled_it_is_not(tmp_path):
     assert run(tmp_path, "-c", STARTED, NUMBA_DISABLE_JIT="1") == ["0"]
+
+
+def test_where_it_cannot_be_started_the_run_does_without(tmp_path):
+    raising = STARTED.replace("commands.append(command)", "raise OSError('no memory')")
+    assert run(tmp_path, "-c", raising) == ["0"]

@@ -35,12 +35,15 @@ def help_compiling(architecture: str) -> None:
     place = kernels.im2col.stats.cache_path
     if place is None or any(Path(place).glob("kernels.im2col*")):
         return
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tinycnn.training.warmup", architecture],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tinycnn.training.warmup", architecture],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:  # no memory for another, say: the run can do without
+        return
     # Somebody must hear of its end, or it stays on the list of processes.
     threading.Thread(target=process.wait, daemon=True).start()
 
