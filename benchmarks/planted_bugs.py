@@ -209,6 +209,23 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "",
         ),
     ],
+    ("training/handwriting.py", "training/test_handwriting.py"): [
+        Fault(
+            "a digit is drawn whenever it is asked for",
+            "            self._drawn[i] = True\n",
+            "",
+        ),
+        Fault(
+            "the first digit by code is taken for an image",
+            "by_code = wanted >= len(self._images)",
+            "by_code = wanted > len(self._images)",
+        ),
+        Fault(
+            "digits by code are counted with the images",
+            "self._hands[wanted[by_code] - len(self._images)]",
+            "self._hands[wanted[by_code] % len(self._hands.labels)]",
+        ),
+    ],
     ("nn/fast/winograd.py", "nn/fast/test_winograd.py"): [
         Fault(
             "kernel_matrix: nothing is divided",
