@@ -212,7 +212,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
     ("nn/fast/winograd.py", "nn/fast/test_winograd.py"): [
         Fault(
             "kernel_matrix: nothing is divided",
-            "p**k / np.prod([p - q for q in POINTS if q != p])",
+            "p**k / np.prod([p - q for q in points if q != p])",
             "p**k",
         ),
         Fault(
@@ -222,18 +222,18 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "output_matrix: outputs from right to left",
-            "[p**i for i in range(m)]",
-            "[p**i for i in reversed(range(m))]",
+            "[p**i for i in range(OUTPUTS)]",
+            "[p**i for i in reversed(range(OUTPUTS))]",
         ),
         Fault(
             "patch_matrix: coefficients from the highest on",
-            "np.poly(POINTS)[::-1]]",
-            "np.poly(POINTS)]",
+            "np.poly(points)[::-1]]",
+            "np.poly(points)]",
         ),
         Fault(
             "points so far apart that rounding grows",
-            "POINTS = (0, 1, -1, 2, -2)",
-            "POINTS = (0, 1, -1, 9, -9)",
+            "POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)",
+            "POINTS = (0, 1, -1, 9, -9, 0.5, -0.5)",
         ),
         Fault(
             "transform_kernels: kernels are turned",
@@ -247,8 +247,8 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "convolve: the images lie as close as their patches",
-            "over // high * H + m * (over % high)",
-            "m * over",
+            "over // high * H + OUTPUTS * (over % high)",
+            "OUTPUTS * over",
         ),
         Fault(
             "convolve: eight channels are all",
@@ -256,9 +256,9 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "for c in range(0, LANES, LANES):",
         ),
         Fault(
-            "convolve: patches of two outputs write four",
-            "                if m == 4:",
-            "                if m > 0:",
+            "convolve: of eight points six are read",
+            "_from_8(source, row",
+            "_from_6(source, row",
         ),
     ],
     ("nn/fast/convolution.py", "nn/fast/test_convolution.py"): [
@@ -427,17 +427,17 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
     ("nn/fast/steps.py", "nn/fast/test_convolution.py"): [
         Fault(
             "the weights of before are used",
-            "m == m_before and np.array_equal(weight, before)",
-            "m == m_before",
+            "patch == patch_before and np.array_equal(weight, before)",
+            "patch == patch_before",
         ),
         Fault(
             "weights are held against themselves",
-            "self._kernels = weight.copy(), m, laid_out",
-            "self._kernels = weight, m, laid_out",
+            "self._kernels = weight.copy(), patch, laid_out",
+            "self._kernels = weight, patch, laid_out",
         ),
         Fault(
             "weights laid out for larger images are used",
-            "if m == m_before and np.array_equal(weight, before):",
+            "if patch == patch_before and np.array_equal(weight, before):",
             "if np.array_equal(weight, before):",
         ),
         Fault(

@@ -122,7 +122,7 @@ ABLATIONS = {
         convolution, lambda: patch("tinycnn.nn.sequential.make_plan", list)
     ),
     "Winograd": Trick(
-        over_maps, lambda: patch.object(steps, "outputs_of_a_patch", lambda *_: 0)
+        over_maps, lambda: patch.object(steps, "patch_side", lambda *_: 0)
     ),
     "tiles": Trick(
         convolution,

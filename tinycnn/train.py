@@ -342,7 +342,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.nn.threads import use_threads
     from tinycnn.training.checkpoint import RunFolder
-    from tinycnn.training.fit import Trainer
+    from tinycnn.training.fit import Images, Trainer
     from tinycnn.training.recipes import PRESETS
     from tinycnn.training.warmup import help_compiling
 
@@ -373,17 +373,18 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     first = slice(settings["limit"])  # slice(None) is all of them
     images, labels = images[first], labels[first]
     count = len(images)
+    train_images: Images = images
     if settings["written"]:  # who writes nothing needs no pen: Pillow takes a moment
-        from tinycnn.training.handwriting import written
+        from tinycnn.training.handwriting import Hands, WithHands
 
-        hands = written(settings["seed"], 0, settings["written"])
-        images = np.concatenate([images, hands[0]])
-        labels = np.concatenate([labels, hands[1]])
+        hands = Hands(settings["seed"], 0, settings["written"])
+        labels = np.concatenate([labels, hands.labels])
+        train_images = WithHands(images, hands)
     with said_if_slow():
         trainer = Trainer(
             recipe,
             settings["seed"],
-            images,
+            train_images,
             labels,
             val_images,
             val_labels,

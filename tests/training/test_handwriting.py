@@ -11,7 +11,7 @@ import pytest
 
 from tinycnn.models import SHIPPED, load
 from tinycnn.training.fit import as_input
-from tinycnn.training.handwriting import WAYS, write, written
+from tinycnn.training.handwriting import WAYS, Hands, WithHands, write, written
 
 WAYS_OF_ALL = [(digit, way) for digit, ways in WAYS.items() for way in ways]
 
@@ -52,6 +52,38 @@ def test_strokes_are_finite_and_short(digit):
             assert 2 <= len(line) <= 40
             assert np.isfinite(line).all()
             assert abs(line).max() < 30  # units of a grid 9 high
+
+
+def test_the_order_in_which_they_are_asked_for_changes_no_digit():
+    images, labels = written(3, 0, 40)
+    hands = Hands(3, 0, 40)
+    order = np.random.default_rng(0).permutation(40)
+    for chosen in np.split(order, 8):
+        np.testing.assert_array_equal(hands[chosen], images[chosen])
+    np.testing.assert_array_equal(hands[order], images[order])
+    np.testing.assert_array_equal(hands.labels, labels)
+
+
+def test_only_what_is_asked_for_is_drawn(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "tinycnn.training.handwriting.normalize_strokes",
+        lambda _, pen: drawn.append(pen) or np.zeros((28, 28), np.float32),
+    )
+    hands = Hands(0, 0, 100)
+    assert not drawn
+    for _ in range(2):
+        hands[[3, 1, 4]]
+        assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("chosen", [slice(8), slice(30), [4, 29, 0, 15, 16], [2], [20]])
+def test_images_and_hands_are_asked_as_one_array_is(chosen):
+    images = np.random.default_rng(0).integers(0, 255, (16, 28, 28), np.uint8)
+    both = np.concatenate([images, written(1, 0, 14)[0]])
+    joined = WithHands(images, Hands(1, 0, 14))
+    assert len(joined) == len(both)
+    np.testing.assert_array_equal(joined[chosen], both[chosen])
 
 
 @pytest.mark.parametrize("digit", range(10))

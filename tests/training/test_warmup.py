@@ -9,7 +9,11 @@ import sys
 
 import pytest
 
-KEPT = ("im2col", "col2im", "max_pool", "max_pool_backward", "hashed_bits", "adam")
+KEPT = [
+    *(f"kernels.{name}" for name in ("im2col", "col2im", "hashed_bits", "adam")),
+    *(f"kernels.{name}" for name in ("max_pool", "max_pool_backward")),
+    *("augment._deform", "convolution.backward_of_ink"),
+]
 
 STARTED = """
 import subprocess
@@ -48,9 +52,9 @@ def warm(tmp_path_factory):
     return folder
 
 
-def test_what_the_plain_layers_need_is_kept(warm):
+def test_what_a_run_needs_later_is_kept(warm):
     for name in KEPT:
-        assert list(warm.rglob(f"kernels.{name}-*.nbc")), name
+        assert list(warm.rglob(f"{name}-*.nbc")), name
 
 
 def test_where_nothing_is_kept_it_is_started(tmp_path):

@@ -8,6 +8,7 @@ loops over it decides what to print, when to save and when to stop.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,15 @@ from tinycnn.training.augment import deform
 from tinycnn.training.average import MovingAverage
 from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
+
+
+class Images(Protocol):
+    """What can be asked for the images of a batch: an array, or what draws them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: Any, /) -> Any:
+        """Return uint8 images (N, 28, 28), chosen by a slice or by their numbers."""
 
 
 def train_step(
@@ -202,7 +212,8 @@ class Trainer:
         With ``epochs``, ``batch_size`` and ``learning_rate`` as this run wants them.
     seed : int
         Of the initial weights, of dropout and of the order of the images.
-    train_images, val_images : uint8 array (N, 28, 28)
+    train_images : Images
+    val_images : uint8 array (N, 28, 28)
     train_labels, val_labels : uint8 array (N,)
     fuse : bool
         Whether the model may run its plan. It is held against the plain layers on a few
@@ -225,7 +236,7 @@ class Trainer:
         self,
         recipe: Recipe,
         seed: int,
-        train_images: NDArray[np.uint8],
+        train_images: Images,
         train_labels: NDArray[np.uint8],
         val_images: NDArray[np.uint8],
         val_labels: NDArray[np.uint8],
@@ -238,8 +249,7 @@ class Trainer:
         self.model = models.build(recipe.architecture, seed)
         plain = models.build(recipe.architecture, seed)
         plain.fuse = False
-        few = train_images[:8]
-        x = deform(few, recipe.deformation.warps(seed, 1, len(few)))
+        x = as_input(train_images[:8])
         self.model.fuse = fuse and agree(self.model, plain, x)
         self.averaged, self._average = self.model, None
         if recipe.average_decay > 0:

@@ -13,7 +13,7 @@ It knows how a pen moves. It does not know MNIST, other deformations or networks
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,13 +251,69 @@ def written(
     labels : uint8 array (count,)
         Every digit equally often, as far as `count` allows, in random order.
     """
-    # The third number keeps this stream apart from those of order and deformation.
-    rng = np.random.default_rng([seed, stream, 2])
-    labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
-    images = np.empty((count, SIDE, SIDE), np.uint8)
-    for i, digit in enumerate(labels.tolist()):
-        images[i] = drawn(write(digit, rng), rng)
-    return images, labels
+    hands = Hands(seed, stream, count)
+    return hands[:], hands.labels
+
+
+class Hands:
+    """Digits written by code; each is drawn when it is first asked for.
+
+    Writing takes a tenth of the time of drawing. So a run that wants thousands need not
+    wait for them before its first step.
+
+    Parameters
+    ----------
+    seed, stream, count : int
+        As `written` has them.
+
+    Attributes
+    ----------
+    labels : uint8 array (count,)
+    """
+
+    def __init__(self, seed: int, stream: int, count: int) -> None:
+        # The third number keeps this stream apart from those of order and deformation.
+        rng = np.random.default_rng([seed, stream, 2])
+        self.labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
+        self._written = [
+            (write(digit, rng), _some_pen(rng)) for digit in self.labels.tolist()
+        ]
+        self._images = np.empty((count, SIDE, SIDE), np.uint8)
+        self._drawn = np.zeros(count, bool)
+
+    def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
+        """Return images (N, 28, 28), 255 = ink, chosen as from an array."""
+        wanted = np.arange(len(self.labels))[chosen]
+        for i in wanted[~self._drawn[wanted]].tolist():
+            self._images[i] = _image(*self._written[i])
+            self._drawn[i] = True
+        images: NDArray[np.uint8] = self._images[wanted]
+        return images
+
+
+class WithHands:
+    """Images, and behind them digits written by code, as if they were one array.
+
+    Parameters
+    ----------
+    images : uint8 array (N, 28, 28)
+    hands : Hands
+    """
+
+    def __init__(self, images: NDArray[np.uint8], hands: Hands) -> None:
+        self._images, self._hands = images, hands
+
+    def __len__(self) -> int:
+        return len(self._images) + len(self._hands.labels)
+
+    def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
+        """Return images (N, 28, 28), chosen as from an array."""
+        wanted = np.arange(len(self))[chosen]
+        by_code = wanted >= len(self._images)
+        result = np.empty((len(wanted), SIDE, SIDE), np.uint8)
+        result[~by_code] = self._images[wanted[~by_code]]
+        result[by_code] = self._hands[wanted[by_code] - len(self._images)]
+        return result
 
 
 def drawn(
@@ -277,8 +333,17 @@ def drawn(
     uint8 array (28, 28)
         255 = ink.
     """
-    ink = normalize_strokes(strokes, PEN * rng.uniform(0.7, 1.3))
-    return np.rint(255 * ink).astype(np.uint8)
+    return _image(strokes, _some_pen(rng))
+
+
+def _some_pen(rng: np.random.Generator) -> float:
+    """Return the width of a pen that somebody might write with."""
+    return PEN * rng.uniform(0.7, 1.3)
+
+
+def _image(strokes: list[NDArray[np.float64]], pen: float) -> NDArray[np.uint8]:
+    """Return strokes as MNIST's digits are drawn."""
+    return np.rint(255 * normalize_strokes(strokes, pen)).astype(np.uint8)
 
 
 class _Stroke(NamedTuple):

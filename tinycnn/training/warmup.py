@@ -2,7 +2,7 @@
 
 A run begins by holding the fused steps against the plain layers, so it needs the
 kernels of both. Where none is kept yet, a second process compiles those of the plain
-layers meanwhile, and leaves them where the first will find them.
+layers meanwhile, and some more, and leaves them where the first will find them.
 
 It knows which kernels a run will need; it does not know the run.
 """
@@ -16,6 +16,8 @@ import numpy as np
 
 from tinycnn import models
 from tinycnn.nn import Adam, kernels
+from tinycnn.nn.fast.steps import FusedDense
+from tinycnn.training.augment import Deformation, deform
 
 
 def help_compiling(architecture: str) -> None:
@@ -44,11 +46,24 @@ def help_compiling(architecture: str) -> None:
 
 
 def main() -> None:
-    """Compile what the plain layers of a network need, and a step of its optimizer."""
+    """Compile what a run needs, but for what it will be compiling itself meanwhile.
+
+    A run begins with the first step of the plan, and that takes it longest. It comes to
+    dense steps next, later to the plain layers, and last to deformed images and to the
+    gradient of the first step.
+    """
+    images = np.zeros((2, *models.INPUT_SHAPE), np.float32)  # one would need no threads
     model = models.build(sys.argv[1])
+    for step in model.plan:
+        if isinstance(step, FusedDense):
+            x = np.zeros((2, len(step.dense.weight.value)), np.float32)
+            step.backward(step.forward(x))
     model.fuse = False
-    model.backward(model.forward(np.zeros((1, *models.INPUT_SHAPE), np.float32), True))
+    model.backward(model.forward(images, training=True))
     Adam(model.parameters()).step()
+    deform(np.zeros(images.shape[:3], np.uint8), Deformation().warps(0, 1, 2))
+    first = model.plan[0]
+    first.backward_parameters(first.forward(images, training=True))
 
 
 if __name__ == "__main__":

@@ -248,9 +248,10 @@ def interpreted(monkeypatch):
         "multiply": twins.multiply,
         "add_weighted_rows": twins.add_weighted_rows,
         "pool_channels": twins.pool_channels,
-        "_to_points": twins.transform(winograd.patch_matrix()),
-        "_to_4_outputs": twins.transform(winograd.output_matrix(3)),
-        "_to_2_outputs": twins.transform(winograd.output_matrix(5)),
+        "_to_6": twins.transform(winograd.patch_matrix(3)),
+        "_to_8": twins.transform(winograd.patch_matrix(5)),
+        "_from_6": twins.transform(winograd.output_matrix(3)),
+        "_from_8": twins.transform(winograd.output_matrix(5)),
     }
     for module in (convolution, dense, winograd):
         for name, value in list(vars(module).items()):

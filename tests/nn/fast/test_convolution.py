@@ -29,7 +29,7 @@ from tinycnn.nn.fast.steps import FusedConvolution
 @pytest.fixture
 def direct(monkeypatch):
     """Sum directly, whatever would pay."""
-    monkeypatch.setattr(steps, "outputs_of_a_patch", lambda *_: 0)
+    monkeypatch.setattr(steps, "patch_side", lambda *_: 0)
 
 
 class Case(NamedTuple):
@@ -230,14 +230,14 @@ def test_the_rounding_is_two_millionths_of_the_largest_pre_activation(training):
 
 
 WINOGRAD = {
-    "F(2×2), pooled and dropped": (ROUNDED, 2),
-    "F(2×2)": (ROUNDED._replace(pool=None, rate=0, size=(11, 7)), 2),
-    "F(4×4), pooled and dropped": (ROUNDED._replace(kernel=(3, 3)), 4),
-    "F(4×4), padding": (
+    "5×5, pooled and dropped": (ROUNDED, 8),
+    "5×5": (ROUNDED._replace(pool=None, rate=0, size=(11, 7)), 8),
+    "3×3, pooled and dropped": (ROUNDED._replace(kernel=(3, 3)), 6),
+    "3×3, padding": (
         Case(2, 24, 48, (13, 15), padding=2, pool=(2, 2), bias=False),
-        4,
+        6,
     ),
-    "F(4×4), windows overlap": (Case(17, 8, 16, (8, 12), pool=(3, 2)), 4),
+    "3×3, windows overlap": (Case(17, 8, 16, (8, 12), pool=(3, 2)), 6),
 }
 
 
@@ -248,8 +248,8 @@ def test_with_winograd_it_is_fifteen_millionths(name, training):
 
     The gradients know nothing of it; measured 9e-7 of their own largest.
     """
-    case, m = WINOGRAD[name]
-    assert steps.outputs_of_a_patch(make_layers(case)[0], *case.size) == m
+    case, patch = WINOGRAD[name]
+    assert steps.patch_side(make_layers(case)[0], *case.size) == patch
     error, *of_gradients = rounding(case, training)
     assert error <= 1.5e-5
     assert max(of_gradients) <= 2e-6

@@ -50,7 +50,7 @@ BLOCKS = 8
 
 @shared
 def forward(  # type: ignore[no-untyped-def]
-    block, blocks, x, top, left, weight, SH, SW, m, bias, KHP, KWP, SHP, SWP,
+    block, blocks, x, top, left, weight, SH, SW, P, bias, KHP, KWP, SHP, SWP,
     key, dropped, scale, images, maps, values, products, y, winner,
 ):  # fmt: skip
     """Convolve, add the bias, close what is negative, pool, and drop.
@@ -62,13 +62,13 @@ def forward(  # type: ignore[no-untyped-def]
     x : float32 array (N, H, W, C)
     top, left : int
         Rows of zeros above and columns of zeros to the left.
-    weight : float32 array (KH, KW * C, F16), or (36, C, F16) if ``m`` is not 0
+    weight : float32 array (KH, KW * C, F16), or (P * P, C, F16) if P is not 0
         F16 is F rounded up to a multiple of 16, the rest zeros. In the second case it
         comes from `winograd.transform_kernels`.
     SH, SW : int
         Stride of the convolution.
-    m : int
-        4 or 2 for `winograd.convolve`, else 0.
+    P : int
+        6 or 8, the side of a patch, for `winograd.convolve`; else 0.
     bias : float32 array (F,)
     KHP, KWP, SHP, SWP : int
         Window and stride of the pooling; all 1 if there is none.
@@ -80,7 +80,7 @@ def forward(  # type: ignore[no-untyped-def]
         Zeros; places for some images with their margins.
     maps : float32 array (blocks * group, OH, OW, F16)
         Places for their maps.
-    values, products : float32 array (blocks, ...)
+    values, products : float32 array (blocks, P * P, ...)
         Places for `winograd.convolve`.
     y : float32 array (N, OH, OW, F)
         Filled; OH and OW after pooling.
@@ -99,12 +99,13 @@ def forward(  # type: ignore[no-untyped-def]
         count = min(group, end - first)
         for i in range(count):
             _copy_inside(x, first + i, images, block * group + i, top, left)
-        if m > 0:
-            band = values.shape[1] // (36 * (OW // m) * C)
+        if P > 0:
+            high, wide = OH // winograd.OUTPUTS, OW // winograd.OUTPUTS
+            band = values.shape[2] // (wide * C)
             winograd.convolve(
-                image, count, H, W, C, weight.ctypes.data, F16, m, OH // m, OW // m,
-                band, values.ctypes.data + 4 * block * values.shape[1],
-                products.ctypes.data + 4 * block * products.shape[1], map_,
+                image, count, H, W, C, weight.ctypes.data, F16, P, high, wide,
+                band, values.ctypes.data + 4 * block * (values.size // blocks),
+                products.ctypes.data + 4 * block * (products.size // blocks), map_,
             )  # fmt: skip
         else:
             KH, run, _ = weight.shape

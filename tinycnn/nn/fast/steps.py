@@ -12,6 +12,7 @@ import numpy as np
 
 from tinycnn.nn.fast import convolution, dense, normalization, winograd
 from tinycnn.nn.fast.vectors import COLUMNS, LANES
+from tinycnn.nn.fast.winograd import LINE
 from tinycnn.nn.layers import (
     Array,
     BatchNorm2D,
@@ -31,8 +32,8 @@ PATCHES = 24
 WORTH_A_THREAD = 2**18
 
 
-def outputs_of_a_patch(conv: Conv2D, OH: int, OW: int) -> int:
-    """Return how Winograd would do a convolution: m, or 0 if it would not pay.
+def patch_side(conv: Conv2D, OH: int, OW: int) -> int:
+    """Return the side of the patches of Winograd, or 0 if it would not pay.
 
     It is for 3×3 and 5×5 kernels that move pixel by pixel, over channels that fill
     vectors, where at least half of the multiplications are saved: patches that hang
@@ -43,10 +44,9 @@ def outputs_of_a_patch(conv: Conv2D, OH: int, OW: int) -> int:
         return 0
     if C % LANES != 0 or F < COLUMNS:
         return 0
-    m = winograd.PATCH + 1 - KH
+    P, m = winograd.patch_side(KH), winograd.OUTPUTS
     patches = -(-OH // m) * -(-OW // m)  # -(-a // b) rounds up
-    saved = 2 * patches * winograd.PATCH**2 <= OH * OW * KH * KW
-    return m if saved else 0
+    return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
 
 
 class Layout(NamedTuple):
@@ -60,8 +60,8 @@ class Layout(NamedTuple):
         Rows and columns of an image with all its margins.
     size : (int, int)
         Rows and columns after pooling.
-    m : int
-        From `outputs_of_a_patch`.
+    patch : int
+        From `patch_side`.
     image, map : (int, int)
         Rows and columns of an image and of its map, as they are computed.
     group : int
@@ -73,7 +73,7 @@ class Layout(NamedTuple):
     margins: tuple[int, int]
     padded: tuple[int, int]
     size: tuple[int, int]
-    m: int
+    patch: int
     image: tuple[int, int]
     map: tuple[int, int]
     group: int
@@ -115,13 +115,14 @@ class FusedConvolution(Layer):
 
         blocks, F16 = min(convolution.BLOCKS, N), -(-F // COLUMNS) * COLUMNS
         places = blocks * min(layout.group, -(-N // convolution.BLOCKS))
+        points = layout.patch**2
         convolution.forward(
-            blocks, x, *layout.margins, self._kernels_for(layout.m), *conv.stride,
-            layout.m, self._bias(), *self._window(), key, dropped, scale,
+            blocks, x, *layout.margins, self._kernels_for(layout.patch), *conv.stride,
+            layout.patch, self._bias(), *self._window(), key, dropped, scale,
             np.zeros((places, *layout.image, C), np.float32),
             np.empty((places, *layout.map, F16), np.float32),
-            np.empty((blocks, 36 * layout.patches * C), np.float32),
-            np.empty((blocks, 36 * layout.patches * F16), np.float32),
+            np.empty((blocks, points, layout.patches * C + LINE), np.float32),
+            np.empty((blocks, points, layout.patches * F16 + LINE), np.float32),
             y, winner,
         )  # fmt: skip
         self._remember(y.shape, x, layout.margins, layout.padded, winner, scale)
@@ -201,28 +202,29 @@ class FusedConvolution(Layer):
         padded = top + H + bottom, left + W + right
         OH, OW = output_size(conv, *padded)
         size = (OH, OW) if self.pool is None else output_size(self.pool, OH, OW)
-        group, patches, m = 1, 0, outputs_of_a_patch(conv, OH, OW)
-        if m:  # whole patches, though they hang over the edge
+        group, patches, patch = 1, 0, patch_side(conv, OH, OW)
+        if patch:  # whole patches, though they hang over the edge
+            m = winograd.OUTPUTS
             high, wide = -(-OH // m), -(-OW // m)
             OH, OW = m * high, m * wide
             group = max(1, PATCHES // (high * wide))
             patches = min(-(-PATCHES // wide), group * high) * wide
         SH, SW = conv.stride
         image = max((OH - 1) * SH + KH, top + H), max((OW - 1) * SW + KW, left + W)
-        return Layout((top, left), padded, size, m, image, (OH, OW), group, patches)
+        return Layout((top, left), padded, size, patch, image, (OH, OW), group, patches)
 
-    def _kernels_for(self, m: int) -> Array:
+    def _kernels_for(self, patch: int) -> Array:
         """Return the weights as `convolution.forward` wants them.
 
         In inference they are the same from batch to batch: then they are laid out once.
         """
         weight = self.conv.weight.value
         if self._kernels is not None:
-            before, m_before, kernels = self._kernels
-            if m == m_before and np.array_equal(weight, before):
+            before, patch_before, kernels = self._kernels
+            if patch == patch_before and np.array_equal(weight, before):
                 return kernels
         KH, KW, C, F = weight.shape
-        if m:
+        if patch:
             rows = winograd.transform_kernels(weight)
         else:
             rows = weight.reshape(KH, KW * C, F)
@@ -230,7 +232,7 @@ class FusedConvolution(Layer):
         if F % COLUMNS != 0:
             laid_out = np.zeros((*rows.shape[:2], F + -F % COLUMNS), np.float32)
             laid_out[..., :F] = rows
-        self._kernels = weight.copy(), m, laid_out
+        self._kernels = weight.copy(), patch, laid_out
         return laid_out
 
 
