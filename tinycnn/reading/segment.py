@@ -348,6 +348,30 @@ class StrokePage:
 
         return _bond(gap, self.pieces[i], self.pieces[j], height)
 
+    def meetings(self, i: int, j: int, reach: float, height: float) -> int:
+        """Return how often one stroke comes near another.
+
+        Parameters
+        ----------
+        i, j : int
+            Numbers of two strokes.
+        reach : float
+            What is near, in heights of the line.
+        height : float
+            Of the line, in pixels.
+
+        Returns
+        -------
+        int
+            Stretches of stroke j that are near to stroke i; 0 if none is.
+        """
+        if _distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
+            return 0
+        a, b = (self._places(n, 0.05 * height) for n in (i, j))
+        near = cdist(a, b).min(axis=0) < reach * height
+        ends = np.count_nonzero(np.diff(near, prepend=False, append=False))
+        return int(ends) // 2
+
     def _places(self, n: int, step: float) -> NDArray[np.float64]:
         """Return `_dense` of a stroke, which is asked for by every neighbour."""
         if (n, step) not in self._denser:
