@@ -32,8 +32,7 @@ MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
 BONDS = 1 / 3  # their weight beside the networks' scores
 TALL_PART = 0.75  # of a candidate's height: a part may be a digit beside another
 TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart below
-MEETING = 0.05  # of the line's height: strokes that come as near meet
-BAR = 0.15  # of it: a bar as near to an upright may be of a careless T or H
+BAR = 0.15  # of the line's height: as near may be the bar of a careless T or H
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
@@ -450,7 +449,7 @@ def _bundles(
     links = [set(one.candidate.pieces) for one in chosen]
     strokes = [n for n in line.pieces if _dropped(every[n,].candidate, line) < 0]
     for i, j in combinations(strokes, 2):
-        reach = MEETING if kept.issuperset((i, j)) else BAR
+        reach = segment.MEETING if kept.issuperset((i, j)) else BAR
         if page.meetings(i, j, reach, line.height):
             links.append({i, j})
     bundles: list[set[int]] = []
@@ -469,14 +468,14 @@ def _only_ones(
     Neighbours that touch by accident hardly ever do so twice; the bowls of a B or of a
     phi do.
     """
+
+    def meetings(i: int, j: int) -> int:
+        return page.meetings(i, j, segment.MEETING, line.height)
+
     ones = [n for one in inside if one.digit.digit == 1 for n in one.candidate.pieces]
     others = [one for one in inside if one.digit.digit not in (None, 1)]
     return all(
-        any(
-            sum(page.meetings(i, j, MEETING, line.height) for j in one.candidate.pieces)
-            > 1
-            for i in ones
-        )
+        any(sum(meetings(i, j) for j in one.candidate.pieces) > 1 for i in ones)
         for one in others
     )
 
