@@ -364,6 +364,89 @@ def test_strokes_and_the_ink_they_leave_are_read_alike(reader, strokes, text):
     assert reader.read_ink(replace(ink, strokes=None)).text == text
 
 
+def ring(x, y, rx, ry):
+    turn = np.linspace(-np.pi / 2, 1.5 * np.pi, 40)
+    return np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], axis=1)
+
+
+LEFT, RIGHT = [(40, 30), (40, 150)], [(110, 30), (110, 150)]
+LETTERS = {
+    "+": [[(75, 40), (75, 140)], [(25, 90), (125, 90)]],
+    "A": [[(75, 30), (30, 150)], [(75, 30), (120, 150)], [(48, 105), (102, 105)]],
+    "B": [
+        LEFT,
+        [(40, 30), (80, 34), (95, 55), (80, 80), (45, 88), (105, 120), (40, 150)],
+    ],
+    "E": [LEFT, [(40, 30), (100, 30)], [(40, 90), (90, 90)], [(40, 150), (100, 150)]],
+    "F": [LEFT, [(40, 30), (100, 30)], [(40, 85), (90, 85)]],
+    "H": [LEFT, RIGHT, [(40, 90), (110, 90)]],
+    "N": [LEFT, [(40, 30), (110, 150)], RIGHT],
+    "T": [[(30, 30), (120, 30)], [(75, 30), (75, 150)]],
+    "careless T": [[(30, 30), (120, 30)], [(75, 42), (75, 150)]],
+    "X": [[(35, 30), (115, 150)], [(115, 30), (35, 150)]],
+    "Y": [[(35, 30), (75, 85)], [(115, 30), (75, 85)], [(75, 85), (75, 150)]],
+    "phi": [ring(80, 90, 40, 32), [(80, 25), (80, 165)]],
+    "pi": [[(30, 50), (130, 45)], [(55, 50), (45, 140)], [(100, 50), (108, 140)]],
+}
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_no_part_of_a_crossed_letter_is_a_digit(reader, letter):
+    reading = reader.read_strokes(drawn(*LETTERS[letter]))
+    assert reading.text == "?"
+    points = np.concatenate([np.array(stroke) for stroke in LETTERS[letter]])
+    (digit,) = reading.digits
+    around = *(points.min(axis=0) - 4), *(points.max(axis=0) + 4)
+    assert np.allclose(digit.box, around, atol=1)
+
+
+CROSSED = {
+    "4 in two strokes": ("4", FOUR),
+    "4 in three": ("4", [[(45, 30), (35, 100)], [(35, 100), (110, 100)], RIGHT]),
+    "5 with a flag": ("5", FIVE),
+    "7 with a bar": ("7", [[(30, 40), (95, 40), (55, 160)], [(45, 100), (100, 96)]]),
+    "0 with a slash": ("0", [ring(80, 90, 36, 58), [(115, 40), (45, 145)]]),
+    "8 of two rings": ("8", [ring(70, 60, 26, 28), ring(70, 122, 32, 34)]),
+    "1 on a foot": ("1", [[(45, 60), (75, 30), (75, 150)], [(45, 150), (105, 150)]]),
+}
+
+
+@pytest.mark.parametrize("name", CROSSED)
+def test_a_digit_whose_strokes_meet_is_one_digit(reader, name):
+    text, strokes = CROSSED[name]
+    assert reader.read_strokes(drawn(*strokes)).text == text
+
+
+NEIGHBOURS = {
+    "4 and 7 touch": ("47", [*FOUR, [(108, 40), (170, 40), (130, 165)]]),
+    "2 and 1 touch": (
+        "21",
+        [
+            [(30, 60), (60, 32), (90, 60), (35, 148), (112, 148)],
+            [(115, 30), (112, 150)],
+        ],
+    ),
+    "1 and 3 touch": (
+        "13",
+        [[(60, 30), (60, 150)], [(75, 40), (120, 50), (95, 82), (125, 105), (60, 146)]],
+    ),
+    "two ones": ("11", [LEFT, [(70, 30), (70, 150)]]),
+    "a dash between": ("11", [LEFT, [(70, 90), (95, 90)], [(130, 30), (130, 150)]]),
+    "a comma between": ("11", [LEFT, [(70, 145), (66, 158)], RIGHT]),
+}
+
+
+@pytest.mark.parametrize("name", NEIGHBOURS)
+def test_digits_beside_each_other_are_not_judged_together(reader, name):
+    text, strokes = NEIGHBOURS[name]
+    assert reader.read_strokes(drawn(*strokes)).text == text
+
+
+def test_a_letter_beside_a_number_takes_no_digit_with_it(reader):
+    letter = [[(x + 130, y) for x, y in stroke] for stroke in LETTERS["H"]]
+    assert reader.read_strokes(drawn(SEVEN, *letter)).text == "7?"
+
+
 def test_the_strokes_of_two_digits_are_two_digits_in_any_order(reader):
     four = [[(x + 130, y) for x, y in stroke] for stroke in FOUR]
     for strokes in ([SEVEN, *four], [four[0], SEVEN, four[1]]):

@@ -442,6 +442,21 @@ def test_the_gap_of_two_pieces_is_measured_along_a_row_from_ink_to_ink():
 # --- strokes -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("stroke", "times"),
+    [
+        ([(20, 50), (100, 50)], 1),
+        ([(0, 50), (80, 50)], 1),
+        ([(22, 20), (22, 80)], 1),
+        ([(0, 30), (60, 30), (60, 70), (0, 70)], 2),
+        ([(26, 50), (80, 50)], 0),
+    ],
+)
+def test_strokes_meet_once_for_every_stretch_that_is_near(stroke, times):
+    page = stroke_page([(20, 0), (20, 100)], stroke)
+    assert page.meetings(0, 1, 0.05, 100.0) == times
+
+
 def test_a_stroke_of_one_point_is_a_dot():
     page = stroke_page([(30, 40)], pen=10)
     assert page.pieces[0].box == (25, 35, 35, 45)

@@ -146,3 +146,28 @@ def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, c
     assert (out, err, process.returncode) == ("", "", code)
     assert config.exists()
     assert (tmp_path / "tinycnn" / "log" / "window.log").read_text() == ""
+
+
+def test_it_ends_quietly_while_its_panel_is_half_drawn(display, tmp_path):
+    """The bars come first, the maps last, and events have their turn between."""
+    settings = tmp_path / "tinycnn" / "window.json"
+    settings.parent.mkdir()
+    settings.write_text('{"panel": true, "size": "1200x800", "theme": "light"}')
+    one = Strokes((np.array([[150.0, 50], [150, 250]]),), (14.0,), (300, 300))
+    save_strokes(tmp_path / "one.json", one)
+    hand = Hand(display)
+    process = started(tmp_path, str(tmp_path / "one.json"), display=display)
+    bar = tuple(bytes.fromhex(THEMES["light"].sure[1:]))
+    end = time.monotonic() + 60
+    try:
+        hand.move(300, 300)
+        while not hand.sees(bar, (900, 0, 1200, 800)):
+            assert process.poll() is None
+            assert time.monotonic() < end, "no bar"
+        hand.key("q", "Control_L")
+        out, err = process.communicate(timeout=10)
+    finally:
+        process.kill()
+        process.communicate()
+        hand.close()
+    assert (out, err, process.returncode) == ("", "", 0)

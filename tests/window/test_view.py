@@ -6,6 +6,7 @@ One window and one reading process serve all tests; each begins with an empty sh
 import json
 import os
 import signal
+import time
 import tkinter as tk
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from tinycnn.window import view
 from tinycnn.window.corrections import Corrections
 from tinycnn.window.lessons import Outcome
 from tinycnn.window.messages import Answer, Failed, Opened, Picture
+from tinycnn.window.panel import INNER
 from tinycnn.window.strip import elided
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
@@ -180,6 +182,23 @@ def test_a_label_without_room_above_its_box_stands_below_and_not_on_the_ink(pilo
         i for i in pilot.items("reading") if pilot.window.sheet.type(i) == "text"
     )
     assert pilot.window.sheet.coords(text)[1] > 150 * pilot.window.sheet.zoom
+
+
+def test_a_confidence_is_left_out_only_where_it_has_no_room(pilot):
+    pilot.draw(SEVEN)
+    pilot.read()
+    line = tuple(
+        Digit(1, 0.99, (x, 55, x + 8, 150), ((1, 0.99),)) for x in (55, 75, 250, 400)
+    )
+    pilot.window._on_reply(Answer(pilot.session.revision, Reading((line,))))
+    sheet = pilot.window.sheet
+    texts = [
+        (sheet.itemcget(i, "text"), sheet.coords(i)[0] / sheet.zoom)
+        for i in pilot.items("reading")
+        if sheet.type(i) == "text"
+    ]
+    assert [round(x) for text, x in texts if text == "1"] == [59, 79, 254, 404]
+    assert [round(x) for text, x in texts if text == "99 %"] == [254, 404]
 
 
 def test_confidence_shows_without_colour(pilot):
@@ -380,6 +399,22 @@ def test_the_panel_shows_the_digit_that_was_drawn_last_or_pointed_at(pilot):
     assert not panel.winfo_manager()
 
 
+def test_the_panel_says_of_refused_ink_that_it_is_refused(pilot):
+    pilot.key("F2")
+    for stroke in (CROSS, [(60 - x, y) for x, y in CROSS]):
+        pilot.draw(stroke)
+    assert pilot.read() == "?"
+    pilot.hand.move(*pilot.on_screen([(300, 300)])[0])
+    panel = pilot.window.panel
+    pilot.until(lambda: panel._explanation and not panel._waiting)
+    assert panel._explanation.digit is None
+    pilot.until(lambda: "pointer" not in panel._subject.cget("text"))
+    assert panel._subject.cget("text") == "Digit 1 of 1, refused"
+    heat = panel._heat
+    (text,) = (i for i in heat.find_all() if heat.type(i) == "text")
+    assert "refused" in heat.itemcget(text, "text")
+
+
 def test_only_maps_of_few_pixels_stand_close_together(pilot):
     pilot.draw(SEVEN)
     pilot.read()
@@ -387,8 +422,10 @@ def test_only_maps_of_few_pixels_stand_close_together(pilot):
     panel = pilot.window.panel
     pilot.until(lambda: panel._explanation and panel._explanation.digit == 7)
     for found in panel._explanation.feature_maps:
-        cell, columns = panel._cells(found)
-        assert columns == 8 or cell >= 4 * found.maps.shape[0]
+        side, pitch, columns = panel._cells(found)
+        assert columns == 8 or pitch >= 4 * found.maps.shape[0]
+        end = round((columns - 1) * pitch) + side
+        assert end == panel._px(INNER)  # where everything else ends
 
 
 def test_a_click_on_a_feature_map_shows_where_it_fires(pilot):
@@ -397,10 +434,10 @@ def test_a_click_on_a_feature_map_shows_where_it_fires(pilot):
     panel = pilot.window.panel
     pilot.until(lambda: panel._explanation and panel._explanation.digit == 7)
     fires = panel._explanation.feature_maps[0].maps.max(axis=(0, 1)).argmax()
-    cell, columns = panel._cells(panel._explanation.feature_maps[0])
+    _, pitch, columns = panel._cells(panel._explanation.feature_maps[0])
     row, column = divmod(int(fires), columns)
     top = panel._fonts.small.metrics("linespace") + 8
-    click = SimpleNamespace(x=column * cell + 5, y=top + row * cell + 5)
+    click = SimpleNamespace(x=column * pitch + 5, y=top + row * pitch + 5)
     panel._on_map(0, click)
     assert len(pilot.items("region")) >= 1
     panel._on_map(0, click)
@@ -591,6 +628,24 @@ def test_what_the_window_remembers(display, tmp_path):
         "brush": 22.0,
         "panel": True,
     }
+
+
+def test_a_window_that_closes_while_its_panel_is_half_drawn_ends_cleanly(
+    one_pilot, display, tmp_path, capfd
+):
+    stage = Stage(display, tmp_path)
+    stage.start()
+    stage.window.toggle_panel()
+    stage.draw(SEVEN)
+    panel = stage.window.panel
+    until(stage.root, lambda: panel._explanation and len(panel._waiting) > 1)
+    pid = stage.worker.pid
+    stage.close()
+    time.sleep(0.02)
+    settle(one_pilot.root)  # timers of the same thread have their turn
+    assert "invalid command" not in capfd.readouterr().err
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 @pytest.mark.parametrize("scaling", [1.0, 2.0])

@@ -11,7 +11,7 @@ It knows ink and trained networks. It does not know how they are trained, nor wi
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
 BONDS = 1 / 3  # their weight beside the networks' scores
 TALL_PART = 0.75  # of a candidate's height: a part may be a digit beside another
 TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart below
+BAR = 0.15  # of the line's height: as near may be the bar of a careless T or H
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
@@ -192,13 +193,13 @@ class Reader:
         doubtful = self._doubtful(page, lines, scores)
         if page.cut(doubtful):
             lines = self._scored(page, scores)
-        found = [
-            [
-                self._found(candidate, scores[candidate.pieces], ink)
-                for candidate in self._search(line, offered, scores)
-            ]
-            for line, offered in lines
-        ]
+        found = []
+        for line, offered in lines:
+            every = {c.pieces: self._found(c, scores[c.pieces], ink) for c in offered}
+            chosen = [every[c.pieces] for c in self._search(line, offered, scores)]
+            if isinstance(page, segment.StrokePage):
+                chosen = _bundled(page, line, chosen, every)
+            found.append(chosen)
         return page, _tidied(page, found, ink, self.threshold)
 
     def probabilities(self, images: Floats) -> Floats:
@@ -404,6 +405,79 @@ def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
         return -math.inf
     height = (candidate.box[3] - candidate.box[1]) / line.height
     return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
+
+
+def _bundled(
+    page: segment.StrokePage,
+    line: segment.Line,
+    chosen: list[Found],
+    every: dict[tuple[int, ...], Found],
+) -> list[Found]:
+    """Judge strokes that meet together, where a 1 is all that is read among them.
+
+    Any straight stroke is a 1 to the networks: both uprights of an H, both strokes of
+    an X. That other strokes meet it says more than its shape.
+    """
+    for bundle in _bundles(page, line, chosen, every):
+        inside = [one for one in chosen if bundle.issuperset(one.candidate.pieces)]
+        alone = bundle == set(inside[0].candidate.pieces)
+        if alone or not _only_ones(page, line, inside):
+            continue
+        together = [one for pieces, one in every.items() if bundle == set(pieces)]
+        refused = [one._replace(digit=replace(one.digit, digit=None)) for one in inside]
+        at = chosen.index(inside[0])
+        rest = [one for one in chosen[at:] if one not in inside]
+        chosen = [*chosen[:at], *(together or refused), *rest]
+    return chosen
+
+
+def _bundles(
+    page: segment.StrokePage,
+    line: segment.Line,
+    chosen: list[Found],
+    every: dict[tuple[int, ...], Found],
+) -> list[set[int]]:
+    """Return the sets of strokes that meet, each with a 1 among what was read of it.
+
+    Specks and commas are in none. What was dropped, as the bar of a T is, need only be
+    near.
+    """
+    ones = [n for one in chosen if one.digit.digit == 1 for n in one.candidate.pieces]
+    if not ones:
+        return []
+    kept = {number for one in chosen for number in one.candidate.pieces}
+    links = [set(one.candidate.pieces) for one in chosen]
+    strokes = [n for n in line.pieces if _dropped(every[n,].candidate, line) < 0]
+    for i, j in combinations(strokes, 2):
+        reach = segment.MEETING if kept.issuperset((i, j)) else BAR
+        if page.meetings(i, j, reach, line.height):
+            links.append({i, j})
+    bundles: list[set[int]] = []
+    for link in links:
+        joined = [bundle for bundle in bundles if bundle & link]
+        bundles = [bundle for bundle in bundles if not bundle & link]
+        bundles.append(link.union(*joined))
+    return [bundle for bundle in bundles if bundle.intersection(ones)]
+
+
+def _only_ones(
+    page: segment.StrokePage, line: segment.Line, inside: list[Found]
+) -> bool:
+    """Return whether every digit is a 1, or meets one twice.
+
+    Neighbours that touch by accident hardly ever do so twice; the bowls of a B or of a
+    phi do.
+    """
+
+    def meetings(i: int, j: int) -> int:
+        return page.meetings(i, j, segment.MEETING, line.height)
+
+    ones = [n for one in inside if one.digit.digit == 1 for n in one.candidate.pieces]
+    others = [one for one in inside if one.digit.digit not in (None, 1)]
+    return all(
+        any(sum(meetings(i, j) for j in one.candidate.pieces) > 1 for i in ones)
+        for one in others
+    )
 
 
 def _tidied(

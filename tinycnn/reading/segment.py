@@ -38,6 +38,8 @@ MOST_WHOLES = 2_000  # components of a picture, the longest: a page has fewer
 MOST_PIECES = 12  # of one digit
 WIDEST = 1.4  # of the height: a digit of several components is no wider
 TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
+SAME_LINE = 0.3  # of the lower one's height: so much of it is beside its neighbour
+MEETING = 0.05  # of the line's height: strokes that come as near meet
 APART = -20.0  # the bond of what has nothing to do with each other
 UNLIKELY = -6.0  # the bond across which no candidate reaches
 CROSSED = 0.3  # the bond of a cut for each width of a stroke that it crosses
@@ -348,6 +350,30 @@ class StrokePage:
 
         return _bond(gap, self.pieces[i], self.pieces[j], height)
 
+    def meetings(self, i: int, j: int, reach: float, height: float) -> int:
+        """Return how often one stroke comes near another.
+
+        Parameters
+        ----------
+        i, j : int
+            Numbers of two strokes.
+        reach : float
+            What is near, in heights of the line.
+        height : float
+            Of the line, in pixels.
+
+        Returns
+        -------
+        int
+            Stretches of stroke j that are near to stroke i; 0 if none is.
+        """
+        if _distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
+            return 0
+        a, b = (self._places(n, 0.05 * height) for n in (i, j))
+        near = cdist(a, b).min(axis=0) < reach * height
+        ends = np.count_nonzero(np.diff(near, prepend=False, append=False))
+        return int(ends) // 2
+
     def _places(self, n: int, step: float) -> NDArray[np.float64]:
         """Return `_dense` of a stroke, which is asked for by every neighbour."""
         if (n, step) not in self._denser:
@@ -562,8 +588,8 @@ def lines(page: Page) -> list[Line]:
     tall: list[list[Piece]] = []
     for whole in sorted(wholes.values(), key=lambda whole: whole.box[0]):
         if whole.height >= least:
-            beside = [max(_beside(whole, w) for w in line[-2:]) for line in tall]
-            if beside and max(beside) > 0.3:
+            beside = [max(_beside(page, whole, w) for w in line[-2:]) for line in tall]
+            if beside and max(beside) > SAME_LINE:
                 tall[beside.index(max(beside))].append(whole)
             else:
                 tall.append([whole])
@@ -652,17 +678,21 @@ def _widened(box: Box) -> Box:
     return max(x0 - EDGE, 0), max(y0 - EDGE, 0), x1 + EDGE, y1 + EDGE
 
 
-def _beside(a: Piece, b: Piece) -> float:
+def _beside(page: Page, a: Piece, b: Piece) -> float:
     """Return how much of the lower one's height is beside the other.
 
     Two that are one above the other and nearly touch are a digit that is broken across;
-    they count as beside each other by half.
+    they count as beside each other by half. So do strokes that meet: both rings of
+    an 8.
     """
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    least = min(a.height, b.height)
     above = min(a.box[2], b.box[2]) > max(a.box[0], b.box[0])
     if above and 0 <= -shared < 0.1 * (a.height + b.height):
         return 0.5
-    return shared / min(a.height, b.height)
+    if isinstance(page, StrokePage) and 0 < shared < SAME_LINE * least:
+        return 0.5 if page.meetings(a.whole, b.whole, MEETING, least) else 0.0
+    return shared / least
 
 
 def _distance(a: Box, b: Box) -> float:

@@ -142,8 +142,8 @@ class Sheet(tk.Canvas):
         digits = self._session.reading.digits
         if self._under is not None and self._under >= len(digits):
             self._hover(None)
-        font = self._label_font(digits)
-        for number, digit in enumerate(digits):
+        fonts = self._label_fonts()
+        for number, (digit, font) in enumerate(zip(digits, fonts, strict=True)):
             self._show_box(number, digit, font)
         self._show_regions()
         self._invite()
@@ -209,18 +209,21 @@ class Sheet(tk.Canvas):
                 tags="reading",
             )
 
-    def _label_font(self, digits: Sequence[Digit]) -> tuple[Any, Any]:
-        """Return the fonts of labels; no confidence is shown where it has no room."""
+    def _label_fonts(self) -> list[tuple[Any, Any]]:
+        """Return each label's fonts; a confidence that has no room is not shown."""
         fonts = self._fonts
-        room = math.inf
+        rooms = []
         for line in self._session.reading.lines:
-            for left, right in pairwise(line):
-                pitch = (right.box[0] + right.box[2] - left.box[0] - left.box[2]) / 2
-                room = min(room, pitch * self.zoom)
-        for font in (fonts.plain, fonts.small):
-            if not digits or font.measure("100 % ") <= room:
-                return fonts.strong, font
-        return fonts.title, None
+            middles = [self.zoom * (d.box[0] + d.box[2]) / 2 for d in line]
+            gaps = [math.inf, *(b - a for a, b in pairwise(middles)), math.inf]
+            rooms += [min(pair) for pair in pairwise(gaps)]
+        least = min(rooms, default=math.inf)
+        font = fonts.plain if fonts.plain.measure("100 % ") <= least else fonts.small
+        needed = font.measure("100 % ")
+        return [
+            (fonts.strong, font) if room >= needed else (fonts.title, None)
+            for room in rooms
+        ]
 
     def _show_regions(self) -> None:
         self.delete("region")

@@ -56,7 +56,7 @@ class Panel(ttk.Frame):
         self._chosen: tuple[int, int] | None = None  # layer and feature
         self._photos: dict[tk.Misc, ImageTk.PhotoImage] = {}
         self._waiting: list[Callable[[], None]] = []  # parts that are still to be drawn
-        self._drawing = False
+        self._later: str | None = None  # Tk's name for the next part's turn
         self.pack_propagate(False)
 
         head = ttk.Frame(self)
@@ -164,17 +164,20 @@ class Panel(ttk.Frame):
             *self._layers_of(explanation),
             self._show_kernel,
         ]
-        if not self._drawing:
-            self._drawing = True
-            self.after(1, self._show_next)
+        if self._later is None:
+            self._later = self.after(1, self._show_next)
 
     def _show_next(self) -> None:
         """Draw one part that waits; events have their turn before the next."""
         if self._waiting:
             self._waiting.pop(0)()
-        self._drawing = bool(self._waiting)
-        if self._drawing:
-            self.after(1, self._show_next)
+        self._later = self.after(1, self._show_next) if self._waiting else None
+
+    def destroy(self) -> None:
+        """Go away; what is not drawn yet is not drawn any more."""
+        if self._later is not None:
+            self.after_cancel(self._later)
+        super().destroy()
 
     def set_subject(self, subject: str) -> None:
         """Say of which digit this is."""
@@ -253,7 +256,12 @@ class Panel(ttk.Frame):
             f"A patch of ink is hidden, here and there. Where it glows, the {answer} "
             f"loses up to {100 * min(most, share):.0f} of its {100 * share:.0f} %."
         )
-        if most < 0.05:
+        if explanation.digit is None:
+            text = (
+                "This ink is refused: no digit is likely enough, so there is no answer "
+                "that could rest on any of it."
+            )
+        elif most < 0.05:
             text = "No patch of ink matters much: hide any one, nothing changes."
         canvas.create_text(
             side + self._px(14),
@@ -304,42 +312,45 @@ class Panel(ttk.Frame):
             0, 0, anchor="nw", text=title, font=self._fonts.small, fill=theme.faint
         )
         top = self._fonts.small.metrics("linespace") + self._px(4)
-        cell, columns = self._cells(found)
+        side, pitch, columns = self._cells(found)
         most = max(float(found.maps.max()), 1e-6)
-        inner = cell - max(self._px(2), 1)
         pictures = []
         for feature in range(F):
             row, column = divmod(feature, columns)
             share = np.sqrt(np.clip(found.maps[..., feature] / most, 0, 1))
-            rgb = self._ink(_fitted(share, inner, smooth=False))
-            pictures.append((rgb, column * cell, top + row * cell))
+            rgb = self._ink(_fitted(share, side, smooth=False))
+            pictures.append((rgb, round(column * pitch), top + round(row * pitch)))
         self._show_pixels(canvas, pictures)
         if self._chosen is not None and self._chosen[0] == number:
             row, column = divmod(self._chosen[1], columns)
-            x, y = column * cell - 1, top + row * cell - 1
+            x, y = round(column * pitch) - 1, top + round(row * pitch) - 1
             canvas.create_rectangle(
                 max(x, 1),
                 y,
-                x + inner + 1,
-                y + inner + 1,
+                x + side + 1,
+                y + side + 1,
                 outline=theme.fires,
                 width=self._px(2),
             )
-        canvas.configure(height=top + -(-F // columns) * cell)
+        canvas.configure(height=top + round(-(-F // columns) * pitch))
 
-    def _cells(self, found: FeatureMaps) -> tuple[int, int]:
-        """Return how broad a map with its margin is, and how many are in a row."""
+    def _cells(self, found: FeatureMaps) -> tuple[int, float, int]:
+        """Return a map's side, how far it is to the next, and how many are in a row.
+
+        A full row ends where the panel's other pictures end.
+        """
         small = found.maps.shape[0] <= SMALL and found.maps.shape[2] >= MANY_COLUMNS
         columns = MANY_COLUMNS if small else COLUMNS
-        return self._px(INNER) // columns, columns
+        side = self._px(INNER) // columns - self._px(2)
+        return side, (self._px(INNER) - side) / (columns - 1), columns
 
     def _on_map(self, number: int, event: "tk.Event[Any]") -> None:
         if self._explanation is None:
             return
         found = self._explanation.feature_maps[number]
-        cell, columns = self._cells(found)
+        _, pitch, columns = self._cells(found)
         top = self._fonts.small.metrics("linespace") + self._px(4)
-        row, column = (event.y - top) // cell, event.x // cell
+        row, column = int((event.y - top) // pitch), int(event.x // pitch)
         feature = row * columns + column
         inside = event.y >= top and column < columns and feature < found.maps.shape[2]
         if inside:

@@ -458,7 +458,9 @@ class Window:
         which = f"Digit {index + 1} of {len(self.session.reading.digits)}"
         if index == self._under:
             which = "The digit under the pointer"
-        return f"{which}, read as {digit.label}"
+        return (
+            f"{which}, {'refused' if digit.digit is None else f'read as {digit.label}'}"
+        )
 
     # --- what people do ------------------------------------------------------------
 
