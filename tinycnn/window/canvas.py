@@ -217,11 +217,11 @@ class Sheet(tk.Canvas):
             middles = [self.zoom * (d.box[0] + d.box[2]) / 2 for d in line]
             gaps = [math.inf, *(b - a for a, b in pairwise(middles)), math.inf]
             rooms += [min(pair) for pair in pairwise(gaps)]
-        least = min(rooms, default=math.inf)
-        font = fonts.plain if fonts.plain.measure("100 % ") <= least else fonts.small
-        needed = font.measure("100 % ")
+        small, plain = (f.measure("100 % ") for f in (fonts.small, fonts.plain))
+        crowded = any(small <= room < plain for room in rooms)
+        font = fonts.small if crowded else fonts.plain  # one size on all the sheet
         return [
-            (fonts.strong, font) if room >= needed else (fonts.title, None)
+            (fonts.strong, font) if room >= small else (fonts.title, None)
             for room in rooms
         ]
 
