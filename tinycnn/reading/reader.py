@@ -195,11 +195,15 @@ class Reader:
             lines = self._scored(page, scores)
         found = []
         for line, offered in lines:
-            every = {c.pieces: self._found(c, scores[c.pieces], ink) for c in offered}
-            chosen = [every[c.pieces] for c in self._search(line, offered, scores)]
+            chosen = self._search(line, offered, scores)
+            of_interest = offered if isinstance(page, segment.StrokePage) else chosen
+            every = {
+                c.pieces: self._found(c, scores[c.pieces], ink) for c in of_interest
+            }
+            digits = [every[c.pieces] for c in chosen]
             if isinstance(page, segment.StrokePage):
-                chosen = _bundled(page, line, chosen, every)
-            found.append(chosen)
+                digits = _bundled(page, line, digits, every)
+            found.append(digits)
         return page, _tidied(page, found, ink, self.threshold)
 
     def probabilities(self, images: Floats) -> Floats:

@@ -130,6 +130,7 @@ JUDGE = replace(
     epochs_of_few=4,
     learning_rate=3e-3,
     label_smoothing=0.0,
-    deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1, pen=0.5),
+    deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1),
+    average_decay=0.0,
     written=0.0,
 )
