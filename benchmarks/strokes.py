@@ -3,19 +3,22 @@
 ``python -m benchmarks.strokes FOLDER [--pens WIDTH ...]``
 
 FOLDER holds ``mnist/`` and ``strokes/`` as `benchmarks.reading` describes them. Every
-digit goes through `tinycnn.ink.normalize.normalize_strokes`, and alone: nothing is
-segmented here. MNIST's test images, which need no drawing, come first. By set:
+digit goes through `tinycnn.ink.normalize.normalize_strokes`, and alone. MNIST's test
+images, which need no drawing, come first. By set:
 
 * *ink*: the mean of the pixels' sum, to compare with MNIST's training images;
 * *network* and *reader*: how often the likeliest digit is the right one, for the
   network that names digits alone and for what `Reader` makes of both its networks;
 * *ECE*: expected calibration error of the reader's probabilities, in 15 bins;
 * *accepted*: how many the reader would not refuse. Of symbols that are no digits, it
-  should be few.
+  should be few;
+* *on a sheet*: how often the reader reads just this digit where its strokes lie alone
+  and it has to find out itself which belong together. Of symbols: how often it reads
+  any digit in them, should it be the upright of an H.
 
 ``--pens`` gives the mean ink and the network's accuracy for other pens than MNIST's.
 
-This file knows strokes and the command, and neither lines nor pictures.
+This file knows strokes and the command, and neither numbers nor pictures.
 """
 
 import argparse
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 from benchmarks.reading_sets import MissingError, json_lines
 from tinycnn.arguments import Parser, existing_folder, fail, positive, run_command
 from tinycnn.data import DataError, load_mnist
+from tinycnn.ink import strokes as drawing
 from tinycnn.ink.normalize import PEN, normalize_strokes
 from tinycnn.nn.threads import use_threads
 from tinycnn.reading.reader import Reader
@@ -42,6 +46,8 @@ SETS = {
     "CROHME symbols": "crohme-train-symbols.jsonl.gz",
 }
 NO_DIGIT = -1  # the label of a symbol
+SHEET = "on a sheet"
+HEIGHT, THICKNESS = 100.0, 8.0  # pixels: of a digit on a sheet, and of its pen
 Strokes = list[NDArray[np.float64]]
 
 
@@ -54,18 +60,19 @@ def main(argv: list[str] | None = None) -> int:
         mnist = load_mnist(arguments.folder / "mnist")
         ink = mnist.train_images[:-5000].mean()
         print(f"MNIST's ink: {ink / 255 * 28 * 28:.1f} pixels\n")
-        columns = "set", "digits", "ink", "network", "reader", "ECE", "accepted"
+        columns = "set", "digits", "ink", "network", "reader", "ECE", "accepted", SHEET
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
         tested = as_input(mnist.test_images)[..., 0]
-        print(_row("MNIST test", reader, tested, mnist.test_labels))
+        print(_row("MNIST test", reader, tested, mnist.test_labels, ""))
         for name, file in SETS.items():
             shapes, labels = _read(arguments.folder / "strokes" / file)
-            print(_row(name, reader, _drawn(shapes), labels))
+            sheet = f"{_on_a_sheet(reader, shapes, labels):.4f}"
+            print(_row(name, reader, _drawn(shapes), labels, sheet))
             for pen in arguments.pens if NO_DIGIT not in labels else ():
                 images = _drawn(shapes, pen)
                 right = reader.model.predict(images[..., None]).argmax(1) == labels
                 print(
-                    f"| pen {pen} | | {_ink(images):.1f} | {right.mean():.4f} | | | |"
+                    f"| pen {pen} | | {_ink(images):.1f} | {right.mean():.4f} | | | | |"
                 )
     except (DataError, MissingError) as error:
         fail(error)
@@ -106,6 +113,26 @@ def _drawn(shapes: Sequence[Strokes], pen: float = PEN) -> NDArray[np.float32]:
     return np.stack([normalize_strokes(strokes, pen) for strokes in shapes])
 
 
+def _on_a_sheet(
+    reader: Reader, shapes: Sequence[Strokes], labels: NDArray[np.integer[Any]]
+) -> float:
+    """Return how often just the digit is read; of symbols, how often any digit is."""
+    counted = 0
+    for shape, label in zip(shapes, labels.tolist(), strict=True):
+        everything = np.concatenate(shape)
+        low, high = everything.min(axis=0), everything.max(axis=0)
+        scale = HEIGHT / max(high[1] - low[1], (high[0] - low[0]) / 2, 1e-6)
+        points = tuple((stroke - low) * scale + HEIGHT / 2 for stroke in shape)
+        width, height = np.ceil((high - low) * scale + HEIGHT).astype(int).tolist()
+        sheet = drawing.Strokes(points, (THICKNESS,) * len(points), (width, height))
+        read = reader.read_strokes(sheet)
+        if label == NO_DIGIT:
+            counted += any(digit.digit is not None for digit in read.digits)
+        else:
+            counted += read.text == str(label)
+    return counted / len(shapes)
+
+
 def _ink(images: NDArray[np.float32]) -> float:
     """Return the mean of the images' ink in pixels."""
     return float(images.sum(axis=(1, 2)).mean())
@@ -116,6 +143,7 @@ def _row(
     reader: Reader,
     images: NDArray[np.float32],
     labels: NDArray[np.integer[Any]],
+    sheet: str,
 ) -> str:
     """Return what the table says of a set."""
     names, digitness = reader.opinions(images)
@@ -127,6 +155,7 @@ def _row(
         ece = calibration_error(names.max(axis=1), right)
         cells = [f"{x:.4f}" for x in ((alone == labels).mean(), right.mean(), ece)]
     cells = [name, f"{len(labels):,}", f"{_ink(images):.1f}", *cells, f"{accepted:.4f}"]
+    cells.append(sheet)
     return f"| {' | '.join(cells)} |"
 
 

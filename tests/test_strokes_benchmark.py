@@ -50,6 +50,8 @@ def test_every_set_has_a_row_and_every_pen_another(folder, capsys):
     assert [row["reader"] for row in sets[1:]] == ["1.0000", "0.5000", "1.0000", ""]
     assert float(sets[0]["accepted"]) > 0.8
     assert sets[4]["accepted"] == "0.0000"
+    on_a_sheet = [row["on a sheet"] for row in sets]
+    assert on_a_sheet == ["", "1.0000", "0.5000", "1.0000", "0.0000"]
     # A thicker pen leaves more ink; symbols have no pens.
     assert [row["set"] for row in found].count("pen 3.0") == 3
     assert float(found[2]["ink"]) > float(found[1]["ink"])
