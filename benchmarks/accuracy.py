@@ -78,7 +78,9 @@ def main(argv: list[str] | None = None) -> int:
             check_recipe(preset, done)
             for seed in range(arguments.seeds or SEEDS.get(preset, 5)):
                 if (preset, seed) not in {(run["preset"], run["seed"]) for run in done}:
-                    done.append(one_run(arguments.folder, preset, seed, arguments.data))
+                    run = one_run(arguments.folder, preset, seed, arguments.data)
+                    # Another command may have finished one in this folder meanwhile.
+                    done = [*read_record(record), run]
                     lines = [json.dumps(run).encode() + b"\n" for run in done]
                     write_atomically(record, lines)
     except (OSError, ValueError) as error:

@@ -92,24 +92,26 @@ def test_more_seeds_add_to_those_that_are_there(training):
     assert [command[3] for command in training.commands] == ["0", "1", "2"]
 
 
-def test_without_flags_all_presets_have_their_seeds(training, monkeypatch):
-    made = []
-    monkeypatch.setattr(
-        accuracy,
-        "one_run",
-        lambda folder, preset, seed, data: made.append((preset, seed)),  # noqa: ARG005
-    )
-    monkeypatch.setattr(accuracy, "read_record", lambda path: _Forgetful())  # noqa: ARG005
-    monkeypatch.setattr(accuracy, "table", lambda runs: "")  # noqa: ARG005
+def test_without_flags_all_presets_have_their_seeds(training):
     assert measure() == 0
+    made = [(command[1], int(command[3])) for command in training.commands]
     counts = {preset: sum(name == preset for name, _ in made) for preset in PRESETS}
     assert counts == dict.fromkeys(PRESETS, 5) | {"best": 3}
-    assert not training.commands
+    assert len(set(made)) == len(made)
 
 
-class _Forgetful(list):
-    def append(self, _run):
-        pass
+@pytest.mark.usefixtures("training")
+def test_what_another_command_finished_meanwhile_is_kept(monkeypatch):
+    one_run = accuracy.one_run
+
+    def slowly(folder, preset, seed, data):
+        if preset == "tiny":
+            assert measure("--preset", "quick", "--seeds", "1") == 0
+        return one_run(folder, preset, seed, data)
+
+    monkeypatch.setattr(accuracy, "one_run", slowly)
+    assert measure("--preset", "tiny", "--seeds", "1") == 0
+    assert [run["preset"] for run in record()] == ["quick", "tiny"]
 
 
 def test_an_interrupted_run_is_resumed_and_the_finished_ones_stay(training, capsys):
