@@ -443,18 +443,30 @@ def test_the_gap_of_two_pieces_is_measured_along_a_row_from_ink_to_ink():
 
 
 @pytest.mark.parametrize(
-    ("stroke", "times"),
+    ("stroke", "meets"),
     [
-        ([(20, 50), (100, 50)], 1),
-        ([(0, 50), (80, 50)], 1),
-        ([(22, 20), (22, 80)], 1),
-        ([(0, 30), (60, 30), (60, 70), (0, 70)], 2),
-        ([(26, 50), (80, 50)], 0),
+        ([(20, 50), (100, 50)], True),
+        ([(0, 50), (80, 50)], True),
+        ([(0, 0), (40, 100)], True),
+        ([(0, 30), (60, 30), (60, 70), (0, 70)], True),
+        ([(26, 50), (80, 50)], False),
+        ([(22, 10), (22, 90)], False),  # side by side
+        ([(20, 0), (20, 100)], False),  # the same again
     ],
 )
-def test_strokes_meet_once_for_every_stretch_that_is_near(stroke, times):
+def test_strokes_meet_that_cross_or_touch_but_run_not_side_by_side(stroke, meets):
     page = stroke_page([(20, 0), (20, 100)], stroke)
-    assert page.meetings(0, 1, 0.05, 100.0) == times
+    assert page.meet(0, 1, 0.05, 100.0) == meets
+    assert page.meet(1, 0, 0.05, 100.0) == meets
+
+
+def test_many_places_are_as_far_from_each_other_as_few(monkeypatch):
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0, 9, (40, 2)), rng.uniform(0, 9, (30, 2))
+    found = segment._gaps(a, b)
+    assert found.shape == (30,)
+    monkeypatch.setattr(segment, "MANY_PAIRS", 0)
+    np.testing.assert_allclose(segment._gaps(a, b), found, rtol=1e-12)
 
 
 def test_a_stroke_of_one_point_is_a_dot():

@@ -11,7 +11,7 @@ It knows ink and trained networks. It does not know how they are trained, nor wi
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,8 @@ MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
 BONDS = 1 / 3  # their weight beside the networks' scores
 TALL_PART = 0.75  # of a candidate's height: a part may be a digit beside another
 TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart below
-BAR = 0.15  # of the line's height: as near may be the bar of a careless T or H
+BAR = 0.15  # of the line's height: as near may be the bar of a careless T, and beyond
+MOST_PAIRS = 1_000  # of strokes of a line that are near: more are no writing
 JUNK = -5.0  # the log probability that ink as large as a digit is none
 LOW = 0.55  # of the line's height; a digit hardly ever is lower
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
@@ -195,14 +196,13 @@ class Reader:
             lines = self._scored(page, scores)
         found = []
         for line, offered in lines:
-            chosen = self._search(line, offered, scores)
-            of_interest = offered if isinstance(page, segment.StrokePage) else chosen
-            every = {
-                c.pieces: self._found(c, scores[c.pieces], ink) for c in of_interest
-            }
-            digits = [every[c.pieces] for c in chosen]
+            digits = [
+                self._found(candidate, scores[candidate.pieces], ink)
+                for candidate in self._search(line, offered, scores)
+            ]
             if isinstance(page, segment.StrokePage):
-                digits = _bundled(page, line, digits, every)
+                for bundle in _bundles(page, line, offered, digits):
+                    digits = self._together(bundle, page, offered, digits, scores, ink)
             found.append(digits)
         return page, _tidied(page, found, ink, self.threshold)
 
@@ -344,6 +344,40 @@ class Reader:
             at = candidate.start
         return found[::-1]
 
+    def _together(
+        self,
+        bundle: set[int],
+        page: segment.StrokePage,
+        offered: Sequence[segment.Candidate],
+        found: list[Found],
+        scores: Scores,
+        ink: Ink,
+    ) -> list[Found]:
+        """Judge strokes that meet together, where a 1 is all that is read among them.
+
+        Any straight stroke is a 1 to the networks: both uprights of an H, both strokes
+        of an X. That other strokes meet it says more than its shape.
+        """
+        inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
+        first = inside[0].candidate
+        others = {one.digit.digit for one in inside} - {1, None}
+        if others or bundle == set(first.pieces):
+            return found
+        whole = next((one for one in offered if bundle == set(one.pieces)), None)
+        if whole is not None:
+            together = self._found(whole, scores[whole.pieces], ink)
+        else:  # it is wider than any digit
+            whole = replace(
+                first,
+                pieces=tuple(sorted(bundle)),
+                wholes=len(bundle),
+                box=segment.around([page.pieces[n].box for n in bundle]),
+            )
+            together = self._found(whole, (scores[first.pieces][0], 0.0), ink)
+        at = found.index(inside[0])
+        rest = [one for one in found[at:] if one not in inside]
+        return [*found[:at], together, *rest]
+
     def _found(self, candidate: segment.Candidate, score: Score, ink: Ink) -> Found:
         """Return a candidate as the reading shows it."""
         names, digit = score
@@ -411,50 +445,39 @@ def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
     return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
 
 
-def _bundled(
-    page: segment.StrokePage,
-    line: segment.Line,
-    chosen: list[Found],
-    every: dict[tuple[int, ...], Found],
-) -> list[Found]:
-    """Judge strokes that meet together, where a 1 is all that is read among them.
-
-    Any straight stroke is a 1 to the networks: both uprights of an H, both strokes of
-    an X. That other strokes meet it says more than its shape.
-    """
-    for bundle in _bundles(page, line, chosen, every):
-        inside = [one for one in chosen if bundle.issuperset(one.candidate.pieces)]
-        alone = bundle == set(inside[0].candidate.pieces)
-        if alone or not _only_ones(page, line, inside):
-            continue
-        together = [one for pieces, one in every.items() if bundle == set(pieces)]
-        refused = [one._replace(digit=replace(one.digit, digit=None)) for one in inside]
-        at = chosen.index(inside[0])
-        rest = [one for one in chosen[at:] if one not in inside]
-        chosen = [*chosen[:at], *(together or refused), *rest]
-    return chosen
-
-
 def _bundles(
     page: segment.StrokePage,
     line: segment.Line,
-    chosen: list[Found],
-    every: dict[tuple[int, ...], Found],
+    offered: Sequence[segment.Candidate],
+    found: Sequence[Found],
 ) -> list[set[int]]:
     """Return the sets of strokes that meet, each with a 1 among what was read of it.
 
     Specks and commas are in none. What was dropped, as the bar of a T is, need only be
-    near.
+    near, if it lies across.
     """
-    ones = [n for one in chosen if one.digit.digit == 1 for n in one.candidate.pieces]
+    ones = [n for one in found if one.digit.digit == 1 for n in one.candidate.pieces]
     if not ones:
         return []
-    kept = {number for one in chosen for number in one.candidate.pieces}
-    links = [set(one.candidate.pieces) for one in chosen]
-    strokes = [n for n in line.pieces if _dropped(every[n,].candidate, line) < 0]
-    for i, j in combinations(strokes, 2):
-        reach = segment.MEETING if kept.issuperset((i, j)) else BAR
-        if page.meetings(i, j, reach, line.height):
+    kept = {number for one in found for number in one.candidate.pieces}
+    alone = {one.pieces[0]: one for one in offered if len(one.pieces) == 1}
+    strokes = [n for n in line.pieces if _dropped(alone[n], line) < 0]
+    x0, y0, x1, y1 = np.array([page.pieces[n].box for n in strokes]).T[:, :, None]
+    reach = BAR * line.height
+    near = (np.maximum(x0, x0.T) - np.minimum(x1, x1.T) <= reach) & (
+        np.maximum(y0, y0.T) - np.minimum(y1, y1.T) <= reach
+    )
+    pairs = np.argwhere(np.triu(near, 1)).tolist()
+    if len(pairs) > MOST_PAIRS:
+        return []
+    links = [set(one.candidate.pieces) for one in found]
+    for a, b in pairs:
+        i, j = strokes[a], strokes[b]
+        bar = any(
+            n not in kept and _lies_across(page, n, m, line)
+            for n, m in ((i, j), (j, i))
+        )
+        if page.meet(i, j, BAR if bar else segment.MEETING, line.height):
             links.append({i, j})
     bundles: list[set[int]] = []
     for link in links:
@@ -464,24 +487,16 @@ def _bundles(
     return [bundle for bundle in bundles if bundle.intersection(ones)]
 
 
-def _only_ones(
-    page: segment.StrokePage, line: segment.Line, inside: list[Found]
+def _lies_across(
+    page: segment.StrokePage, bar: int, stroke: int, line: segment.Line
 ) -> bool:
-    """Return whether every digit is a 1, or meets one twice.
+    """Return whether a bar reaches beyond a stroke on both sides, as that of a T does.
 
-    Neighbours that touch by accident hardly ever do so twice; the bowls of a B or of a
-    phi do.
+    A dash between two digits ends before them.
     """
-
-    def meetings(i: int, j: int) -> int:
-        return page.meetings(i, j, segment.MEETING, line.height)
-
-    ones = [n for one in inside if one.digit.digit == 1 for n in one.candidate.pieces]
-    others = [one for one in inside if one.digit.digit not in (None, 1)]
-    return all(
-        any(sum(meetings(i, j) for j in one.candidate.pieces) > 1 for i in ones)
-        for one in others
-    )
+    left, _, right, _ = page.pieces[bar].box
+    beyond = BAR * line.height
+    return left + beyond < page.pieces[stroke].middle < right - beyond
 
 
 def _tidied(
@@ -530,6 +545,8 @@ def _is_nothing(found: Found, ink: Ink) -> bool:
     cuts.
     """
     x0, y0, x1, y1 = found.candidate.box
+    if ink.strokes is not None and found.candidate.wholes > 1:
+        return False  # strokes that were judged together
     H, W = ink.values.shape
     cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)
     return cut or x1 - x0 > 3 * (y1 - y0) or y1 - y0 > 5 * (x1 - x0)

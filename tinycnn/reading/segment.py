@@ -21,6 +21,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from tinycnn.ink.normalize import normalize, normalize_strokes
@@ -40,6 +41,9 @@ WIDEST = 1.4  # of the height: a digit of several components is no wider
 TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
 SAME_LINE = 0.3  # of the lower one's height: so much of it is beside its neighbour
 MEETING = 0.05  # of the line's height: strokes that come as near meet
+SIDE_BY_SIDE = 0.5  # of both strokes: so much of parallel ones is near the other
+ONE_DIGIT = 1.3  # typical heights, for strokes one above the other
+MANY_PAIRS = 1_000_000  # of places: their distances would fill the memory
 APART = -20.0  # the bond of what has nothing to do with each other
 UNLIKELY = -6.0  # the bond across which no candidate reaches
 CROSSED = 0.3  # the bond of a cut for each width of a stroke that it crosses
@@ -176,7 +180,7 @@ class PicturePage:
 
     def image(self, pieces: Sequence[int]) -> Floats:
         """Return the 28×28 image of some pieces together."""
-        box = _widened(_around([self.pieces[n].box for n in pieces]))
+        box = _widened(around([self.pieces[n].box for n in pieces]))
         x0, y0, x1, y1 = map(int, box)
         window = np.s_[y0:y1, x0:x1]
         keep = np.zeros(self._next, np.float32)
@@ -332,7 +336,7 @@ class StrokePage:
 
         A pixel is a quarter of a pen width, or more.
         """
-        x0, y0, x1, y1 = _around([piece.box for piece in self.pieces.values()])
+        x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
         step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
         width, height = int((x1 - x0) / step), int((y1 - y0) / step)
         owner = np.zeros((height + 3, width + 3), np.int32)
@@ -346,33 +350,33 @@ class StrokePage:
 
         def gap() -> float:
             a, b = (self._places(n, 0.05 * height) for n in (i, j))
-            return float(cdist(a, b).min())
+            return float(_gaps(a, b).min())
 
         return _bond(gap, self.pieces[i], self.pieces[j], height)
 
-    def meetings(self, i: int, j: int, reach: float, height: float) -> int:
-        """Return how often one stroke comes near another.
+    def meet(self, i: int, j: int, reach: float, height: float) -> bool:
+        """Return whether two strokes cross or touch, but do not run side by side.
 
         Parameters
         ----------
         i, j : int
             Numbers of two strokes.
         reach : float
-            What is near, in heights of the line.
+            How near is near, in heights.
         height : float
             Of the line, in pixels.
 
         Returns
         -------
-        int
-            Stretches of stroke j that are near to stroke i; 0 if none is.
+        bool
         """
         if _distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
-            return 0
+            return False
         a, b = (self._places(n, 0.05 * height) for n in (i, j))
-        near = cdist(a, b).min(axis=0) < reach * height
-        ends = np.count_nonzero(np.diff(near, prepend=False, append=False))
-        return int(ends) // 2
+        near_b = _gaps(a, b) < reach * height
+        return bool(near_b.any()) and (
+            min(near_b.mean(), (_gaps(b, a) < reach * height).mean()) < SIDE_BY_SIDE
+        )
 
     def _places(self, n: int, step: float) -> NDArray[np.float64]:
         """Return `_dense` of a stroke, which is asked for by every neighbour."""
@@ -582,13 +586,16 @@ def lines(page: Page) -> list[Line]:
     wholes = {}
     for n, numbers in parts.items():
         pieces = [page.pieces[number] for number in numbers]
-        box = _around([piece.box for piece in pieces])
+        box = around([piece.box for piece in pieces])
         wholes[n] = Piece(box, sum(piece.area for piece in pieces), n)
     least = TALL * _typical_height(list(wholes.values()))
     tall: list[list[Piece]] = []
     for whole in sorted(wholes.values(), key=lambda whole: whole.box[0]):
         if whole.height >= least:
-            beside = [max(_beside(page, whole, w) for w in line[-2:]) for line in tall]
+            beside = [
+                max(_beside(page, whole, w, list(wholes.values())) for w in line[-2:])
+                for line in tall
+            ]
             if beside and max(beside) > SAME_LINE:
                 tall[beside.index(max(beside))].append(whole)
             else:
@@ -625,7 +632,7 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
     for start in range(count):
         for stop in range(start + 1, min(start + MOST_PIECES, count) + 1):
             numbers = line.pieces[start:stop]
-            box = _around([page.pieces[n].box for n in numbers])
+            box = around([page.pieces[n].box for n in numbers])
             wholes = len({page.pieces[n].whole for n in numbers})
             width, height = box[2] - box[0], max(box[3] - box[1], line.height)
             apart = stop > start + 1 and line.bonds[stop - 2] < UNLIKELY
@@ -645,7 +652,7 @@ def _is_comma(page: Page, line: Line, k: int) -> bool:
     """
     own = page.pieces[line.pieces[k]].whole
     pieces = [page.pieces[number] for number in line.pieces]
-    x0, y0, x1, y1 = _around([piece.box for piece in pieces if piece.whole == own])
+    x0, y0, x1, y1 = around([piece.box for piece in pieces if piece.whole == own])
     if y1 - y0 >= 0.5 * line.height:
         return False
     beside = []
@@ -666,7 +673,7 @@ def _boxes(owner: NDArray[np.int32]) -> dict[int, Box]:
     return {n: (p[1].start, p[0].start, p[1].stop, p[0].stop) for n, p in places if p}
 
 
-def _around(boxes: Sequence[Box]) -> Box:
+def around(boxes: Sequence[Box]) -> Box:
     """Return the box around some boxes."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)
@@ -678,21 +685,38 @@ def _widened(box: Box) -> Box:
     return max(x0 - EDGE, 0), max(y0 - EDGE, 0), x1 + EDGE, y1 + EDGE
 
 
-def _beside(page: Page, a: Piece, b: Piece) -> float:
+def _beside(page: Page, a: Piece, b: Piece, wholes: Sequence[Piece]) -> float:
     """Return how much of the lower one's height is beside the other.
 
     Two that are one above the other and nearly touch are a digit that is broken across;
-    they count as beside each other by half. So do strokes that meet: both rings of
-    an 8.
+    they count as beside each other by half. So do strokes that meet where the others
+    are about as tall as both together: the rings of an 8, the bar of a 5.
     """
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+    across = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
     least = min(a.height, b.height)
-    above = min(a.box[2], b.box[2]) > max(a.box[0], b.box[0])
-    if above and 0 <= -shared < 0.1 * (a.height + b.height):
+    if across > 0 and 0 <= -shared < 0.1 * (a.height + b.height):
         return 0.5
-    if isinstance(page, StrokePage) and 0 < shared < SAME_LINE * least:
-        return 0.5 if page.meetings(a.whole, b.whole, MEETING, least) else 0.0
+    narrow = min(a.box[2] - a.box[0], b.box[2] - b.box[0])
+    if (
+        isinstance(page, StrokePage)
+        and 0 < shared < SAME_LINE * least
+        and across > narrow / 2
+    ):
+        both = a.height + b.height - shared
+        others = [whole for whole in wholes if whole not in (a, b)]
+        if not others or both <= ONE_DIGIT * _typical_height(others):
+            return 0.5 if page.meet(a.whole, b.whole, MEETING, both) else 0.0
     return shared / least
+
+
+def _gaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far each place (K, 2) of b is from the nearest of a."""
+    if len(a) * len(b) > MANY_PAIRS:
+        far: NDArray[np.float64] = cKDTree(a).query(b)[0]
+        return far
+    nearest: NDArray[np.float64] = cdist(a, b).min(axis=0)
+    return nearest
 
 
 def _distance(a: Box, b: Box) -> float:
