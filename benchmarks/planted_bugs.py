@@ -1382,8 +1382,18 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "lines: a broken digit is two",
-            "if above and 0 <= -shared < 0.1 * (a.height + b.height):",
+            "if across > 0 and 0 <= -shared < 0.1 * (a.height + b.height):",
             "if False:",
+        ),
+        Fault(
+            "lines: strokes that meet are on one line, however tall together",
+            "if not others or both <= ONE_DIGIT * _typical_height(others):",
+            "if True:",
+        ),
+        Fault(
+            "meet: strokes side by side do",
+            "SIDE_BY_SIDE = 0.5",
+            "SIDE_BY_SIDE = 2.0",
         ),
     ],
     ("reading/reader.py", "reading/test_reader.py"): [

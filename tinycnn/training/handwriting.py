@@ -258,8 +258,8 @@ def written(
 class Hands:
     """Digits written by code; each is drawn when it is first asked for.
 
-    Writing takes a tenth of the time of drawing. So a run that wants thousands need not
-    wait for them before its first step.
+    Drawing takes most of the time. So a run that wants thousands need not wait for them
+    before its first step.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ class Hands:
         self._drawn = np.zeros(count, bool)
 
     def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
-        """Return images (N, 28, 28), 255 = ink, chosen as from an array."""
+        """Return images (N, 28, 28), 255 = ink, chosen by a slice or by numbers."""
         wanted = np.arange(len(self.labels))[chosen]
         for i in wanted[~self._drawn[wanted]].tolist():
             self._images[i] = _image(*self._written[i])
@@ -292,7 +292,7 @@ class Hands:
 
 
 class WithHands:
-    """Images, and behind them digits written by code, as if they were one array.
+    """Images, and behind them digits written by code, chosen as from one array.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ class WithHands:
         return len(self._images) + len(self._hands.labels)
 
     def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
-        """Return images (N, 28, 28), chosen as from an array."""
+        """Return images (N, 28, 28), chosen by a slice or by their numbers."""
         wanted = np.arange(len(self))[chosen]
         by_code = wanted >= len(self._images)
         result = np.empty((len(wanted), SIDE, SIDE), np.uint8)

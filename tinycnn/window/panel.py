@@ -258,8 +258,7 @@ class Panel(ttk.Frame):
         )
         if explanation.digit is None:
             text = (
-                "This ink is refused: no digit is likely enough, so there is no answer "
-                "that could rest on any of it."
+                "This ink is refused: there is no answer that could rest on any of it."
             )
         elif most < 0.05:
             text = "No patch of ink matters much: hide any one, nothing changes."
