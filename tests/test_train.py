@@ -329,7 +329,7 @@ def test_written_digits_join_those_of_the_data_and_are_counted_apart(
     hands, hand_labels = written(7, 0, 11)
     data = load_mnist(settings[1])
     expected = np.concatenate([data.train_images[:55], hands])
-    assert np.array_equal(images, expected)
+    assert np.array_equal(images[:], expected)
     assert np.array_equal(labels, [*data.train_labels[:55], *hand_labels])
     out, err = capsys.readouterr()
     assert json.loads(out)["train_images"] == 55

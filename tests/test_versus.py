@@ -647,10 +647,11 @@ def test_a_folder_without_digits_is_one_sentence(tmp_path, capsys):
 
 def test_the_first_step_and_the_epoch_are_those_of_the_command(tmp_path):
     flags = [
+        "--preset",
+        "quick",
+        "--no-fuse",  # fewer kernels, and nobody goes on compiling in the background
         "--limit",
         "128",
-        "--written",
-        "0",
         "--epochs",
         "1",
         "--data",

@@ -150,7 +150,9 @@ class Strip(ttk.Frame):
         if shown != self._status_shown:
             self._status_shown = shown
             measure = self._fonts.plain.measure
-            self.status.configure(text=elided(text, shown[1], measure))
+            # Around its text, a label has some pixels of its own.
+            border = self.status.winfo_reqwidth() - measure(self.status.cget("text"))
+            self.status.configure(text=elided(text, shown[1] - border, measure))
 
     def show_progress(self, share: float | None) -> None:
         """Show how much of some work is done; None hides the bar."""
