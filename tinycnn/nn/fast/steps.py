@@ -44,7 +44,7 @@ def patch_side(conv: Conv2D, OH: int, OW: int) -> int:
         return 0
     if C % LANES != 0 or F < COLUMNS:
         return 0
-    P, m = winograd.patch_side(KH), winograd.OUTPUTS
+    P, m = winograd.count_points(KH), winograd.OUTPUTS
     patches = -(-OH // m) * -(-OW // m)  # -(-a // b) rounds up
     return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
 

@@ -36,14 +36,14 @@ OUTPUTS = 4  # of a patch, in each direction
 LINE = 16  # floats of the processor's cache come and go together
 
 
-def patch_side(K: int) -> int:
-    """Return P: the windows of 4 outputs cover so many pixels; there are P points."""
+def count_points(K: int) -> int:
+    """Return P: so many points, as many as the windows of 4 outputs cover pixels."""
     return K + OUTPUTS - 1
 
 
 def finite_points(K: int) -> tuple[float, ...]:
     """Return the points but for infinity."""
-    return POINTS[: patch_side(K) - 1]
+    return POINTS[: count_points(K) - 1]
 
 
 def kernel_matrix(K: int) -> Matrix:
@@ -95,7 +95,7 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     float32 array (P * P, C, F)
     """
     K, _, C, F = weight.shape
-    G, P = _OF_KERNELS[K], patch_side(K)
+    G, P = _OF_KERNELS[K], count_points(K)
     rows = (G @ weight.reshape(K, K * C * F)).reshape(P, K, C * F)
     values: NDArray[np.float32] = (G @ rows).reshape(P * P, C, F)
     return values
