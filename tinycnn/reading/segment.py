@@ -588,12 +588,13 @@ def lines(page: Page) -> list[Line]:
         pieces = [page.pieces[number] for number in numbers]
         box = around([piece.box for piece in pieces])
         wholes[n] = Piece(box, sum(piece.area for piece in pieces), n)
-    least = TALL * _typical_height(list(wholes.values()))
+    ordered = sorted(wholes.values(), key=lambda whole: whole.box[0])
+    least = TALL * _typical_height(ordered)
     tall: list[list[Piece]] = []
-    for whole in sorted(wholes.values(), key=lambda whole: whole.box[0]):
+    for whole in ordered:
         if whole.height >= least:
             beside = [
-                max(_beside(page, whole, w, list(wholes.values())) for w in line[-2:])
+                max(_beside(page, whole, w, ordered) for w in line[-2:])
                 for line in tall
             ]
             if beside and max(beside) > SAME_LINE:
@@ -690,7 +691,8 @@ def _beside(page: Page, a: Piece, b: Piece, wholes: Sequence[Piece]) -> float:
 
     Two that are one above the other and nearly touch are a digit that is broken across;
     they count as beside each other by half. So do strokes that meet where the others
-    are about as tall as both together: the rings of an 8, the bar of a 5.
+    (of all ``wholes``) are about as tall as both together: the rings of an 8, the bar
+    of a 5.
     """
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
     across = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
