@@ -33,7 +33,7 @@ from tinycnn.nn import (
 )
 from tinycnn.nn.compiled import shared
 from tinycnn.nn.fast import convolution, dense, steps, winograd
-from tinycnn.nn.fast.vectors import DEAD, LANES
+from tinycnn.nn.fast.vectors import COLUMNS, DEAD, LANES
 
 # What touches the first and the last numbers of every array.
 TIGHT = [
@@ -174,13 +174,13 @@ class Twins:
                 return array.reshape(-1)[first // array.itemsize :][:count]
         raise IndexError(f"{count} numbers at {address} are not in any array")
 
-    def multiply(self, a, a_row, a_run, M, S, K, b, F, y):
-        matrix = self.at(b, S * K * F).reshape(S, K, F)
+    def multiply(self, a, a_row, a_run, M, S, K, b, y, y_row):
+        panel = self.at(b, S * K * COLUMNS).reshape(S, K, COLUMNS)
         for i in range(M):
-            total = np.zeros(F, np.float32)
+            total = np.zeros(COLUMNS, np.float32)
             for s in range(S):
-                total += self.at(a + i * a_row + s * a_run, K) @ matrix[s]
-            self.at(y + 4 * i * F, F)[:] = total
+                total += self.at(a + i * a_row + s * a_run, K) @ panel[s]
+            self.at(y + i * y_row, COLUMNS)[:] = total
 
     def transform(self, matrix):
         out, size = matrix.shape

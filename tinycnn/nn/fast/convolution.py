@@ -39,6 +39,7 @@ from numba import uintp
 from tinycnn.nn.compiled import compiled, shared
 from tinycnn.nn.fast import winograd
 from tinycnn.nn.fast.vectors import (
+    COLUMNS,
     DEAD,
     add_weighted_rows,
     multiply,
@@ -62,8 +63,8 @@ def forward(  # type: ignore[no-untyped-def]
     x : float32 array (N, H, W, C)
     top, left : int
         Rows of zeros above and columns of zeros to the left.
-    weight : float32 array (KH, KW * C, F16), or (P * P, C, F16) if P is not 0
-        F16 is F rounded up to a multiple of 16, the rest zeros. In the second case it
+    weight : float32 array (panels, KH, KW * C, 16), or (panels, P * P, C, 16) for P > 0
+        Cut into panels of 16 filters; the rest of the last is zeros. If P is not 0, it
         comes from `winograd.transform_kernels`.
     SH, SW : int
         Stride of the convolution.
@@ -77,9 +78,10 @@ def forward(  # type: ignore[no-untyped-def]
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
     images : float32 array (blocks * group, HP, WP, C)
-        Zeros; places for some images with their margins.
+        Zeros; places for some images with their margins. Images without margins stay
+        where they are.
     maps : float32 array (blocks * group, OH, OW, F16)
-        Places for their maps.
+        Places for their maps; F16 is 16 times the panels.
     values, products : float32 array (blocks, P * P, ...)
         Places for `winograd.convolve`.
     y : float32 array (N, OH, OW, F)
@@ -87,7 +89,7 @@ def forward(  # type: ignore[no-untyped-def]
     winner : uint8 array (N, OH, OW, F)
         Filled with ``kh * KWP + kw`` of the cell that won, or DEAD.
     """
-    N, _, _, C = x.shape
+    N, height, width, C = x.shape
     places, H, W, _ = images.shape
     _, OH, OW, F16 = maps.shape
     _, POH, POW, F = y.shape
@@ -97,8 +99,11 @@ def forward(  # type: ignore[no-untyped-def]
     end = N * (block + 1) // blocks
     for first in range(N * block // blocks, end, group):
         count = min(group, end - first)
-        for i in range(count):
-            _copy_inside(x, first + i, images, block * group + i, top, left)
+        if height == H and width == W:
+            image = x.ctypes.data + 4 * first * H * W * C
+        else:
+            for i in range(count):
+                _copy_inside(x, first + i, images, block * group + i, top, left)
         if P > 0:
             high, wide = OH // winograd.OUTPUTS, OW // winograd.OUTPUTS
             band = values.shape[2] // (wide * C)
@@ -108,14 +113,17 @@ def forward(  # type: ignore[no-untyped-def]
                 products.ctypes.data + 4 * block * (products.size // blocks), map_,
             )  # fmt: skip
         else:
-            KH, run, _ = weight.shape
+            panels, KH, run, _ = weight.shape
             for i in range(count):
                 for oh in range(OH):
-                    multiply(
-                        image + 4 * (i * H + oh * SH) * W * C, 4 * SW * C, 4 * W * C,
-                        OW, KH, run, weight.ctypes.data, F16,
-                        map_ + 4 * (i * OH + oh) * OW * F16,
-                    )  # fmt: skip
+                    for p in range(panels):
+                        multiply(
+                            image + 4 * (i * H + oh * SH) * W * C,
+                            4 * SW * C, 4 * W * C, OW, KH, run,
+                            weight.ctypes.data + 4 * p * KH * run * COLUMNS,
+                            map_ + 4 * ((i * OH + oh) * OW * F16 + p * COLUMNS),
+                            4 * F16,
+                        )  # fmt: skip
         for i in range(count):
             for oh in range(POH):
                 for ow in range(POW):
@@ -156,7 +164,8 @@ def backward(  # type: ignore[no-untyped-def]
         As in `forward`.
     weight : float32 array (F, KH, KW * C)
     images, dimages : float32 array (blocks, HP, WP, C)
-        Zeros; places for an image with its margins, and its gradient.
+        Zeros; places for an image with its margins, and its gradient. Without margins,
+        both are where they belong from the beginning.
     dweights : float32 array (blocks, F, KH, KW * C)
     dbiases : float32 array (blocks, F)
         Zeros, to which the gradients are added, summed over a block of images.
@@ -164,8 +173,10 @@ def backward(  # type: ignore[no-untyped-def]
         Filled.
     """
     N, OH, OW, F = dy.shape
-    _, _, W, C = images.shape
+    _, height, width, _ = x.shape
+    _, H, W, C = images.shape
     _, KH, run = weight.shape
+    margins = height < H or width < W
     image = images.ctypes.data + 4 * block * images.size // blocks
     dimage = dimages.ctypes.data + 4 * block * images.size // blocks
     dkernels = dweights.ctypes.data + 4 * block * weight.size
@@ -178,8 +189,13 @@ def backward(  # type: ignore[no-untyped-def]
     for cell in range(cells):
         first[cell] = cell // KWP * SH * W + cell % KWP * SW
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _copy_inside(x, n, images, block, top, left)
-        _clear(dimages, block)
+        if margins:
+            _copy_inside(x, n, images, block, top, left)
+            _clear(dimages, block)
+        else:
+            image = x.ctypes.data + 4 * n * H * W * C
+            dimage = dx.ctypes.data + 4 * n * H * W * C
+            _clear(dx, n)
         for f in range(F):
             of_filter[f] = 0
         for oh in range(OH):
@@ -222,7 +238,8 @@ def backward(  # type: ignore[no-untyped-def]
                     of_filter[f], 4 * C,
                     image + 4 * kh * W * C, dkernels + 4 * (f * KH + kh) * run, run,
                 )  # fmt: skip
-        _copy_outside(dimages, block, dx, n, top, left)
+        if margins:
+            _copy_outside(dimages, block, dx, n, top, left)
 
 
 @compiled()

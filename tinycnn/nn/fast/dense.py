@@ -62,22 +62,23 @@ def forward(block, blocks, x, weight, y):  # type: ignore[no-untyped-def]
                 inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
             counts[n] = _find(inputs, bits, n, last - first, places, shares, n * room)
-        # Where most is not zero, the tile multiplies the rest as well, and is sooner.
-        many = 2 * counts.sum() > N * (last - first)
+        # Where most is not zero, products of whole tiles are sooner.
+        many = packed and U % COLUMNS == 0 and 2 * counts.sum() > N * (last - first)
         for j in range(0, U, COLUMNS_FORWARD):
             columns = min(COLUMNS_FORWARD, U - j)
             rows, stride = weight.ctypes.data + 4 * (first * U + j), 4 * U
             if packed:
-                for i in range(uintp(last - first)):
-                    for k in range(uintp(columns)):
-                        number = weight[uintp(first) + i, uintp(j) + k]
-                        tile[i * uintp(columns) + k] = number
+                width = COLUMNS if many else columns
+                for k in range(0, columns, width):
+                    _copy_panel(weight, first, j + k, last - first, width, tile, k)
                 rows, stride = tile.ctypes.data, 4 * columns
-            if packed and many and columns % COLUMNS == 0:
-                multiply(
-                    inputs.ctypes.data, 4 * ROWS_FORWARD, 0, N, 1, last - first,
-                    rows, columns, product.ctypes.data,
-                )  # fmt: skip
+            if many:
+                for k in range(0, columns, COLUMNS):
+                    multiply(
+                        inputs.ctypes.data, 4 * ROWS_FORWARD, 0, N, 1, last - first,
+                        rows + 4 * k * (last - first),
+                        product.ctypes.data + 4 * k, 4 * columns,
+                    )  # fmt: skip
                 for n in range(uintp(N)):
                     for k in range(uintp(columns)):
                         sums = product[n * uintp(columns) + k]
@@ -89,6 +90,16 @@ def forward(block, blocks, x, weight, y):  # type: ignore[no-untyped-def]
                     shares.ctypes.data + 4 * n * room, counts[n], stride, rows,
                     y.ctypes.data + 4 * ((block * N + n) * U + j), columns,
                 )  # fmt: skip
+
+
+@compiled()
+def _copy_panel(weight, i, j, height, width, panels, before):  # type: ignore[no-untyped-def]
+    """Copy ``weight[i:, j:]`` to where its rows touch, behind so many columns."""
+    at = uintp(before * height)
+    for row in range(uintp(i), uintp(i + height)):
+        for column in range(uintp(width)):
+            panels[at + column] = weight[row, uintp(j) + column]
+        at += uintp(width)
 
 
 @compiled()

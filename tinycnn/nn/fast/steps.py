@@ -96,6 +96,7 @@ class FusedConvolution(Layer):
         self.dropout: Dropout | None = dropout
         self._layout: tuple[tuple[Any, ...], Layout] | None = None
         self._kernels: tuple[Array, int, Array] | None = None
+        self._places: tuple[tuple[Any, ...], list[Array]] | None = None
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
@@ -113,17 +114,11 @@ class FusedConvolution(Layer):
             key, dropped = self.dropout.next_key(), self.dropout.threshold
             scale = np.float32(1 / (1 - self.dropout.rate))
 
-        blocks, F16 = min(convolution.BLOCKS, N), -(-F // COLUMNS) * COLUMNS
-        places = blocks * min(layout.group, -(-N // convolution.BLOCKS))
-        points = layout.patch**2
+        blocks = min(convolution.BLOCKS, N)
         convolution.forward(
             blocks, x, *layout.margins, self._kernels_for(layout.patch), *conv.stride,
             layout.patch, self._bias(), *self._window(), key, dropped, scale,
-            np.zeros((places, *layout.image, C), np.float32),
-            np.empty((places, *layout.map, F16), np.float32),
-            np.empty((blocks, points, layout.patches * C + LINE), np.float32),
-            np.empty((blocks, points, layout.patches * F16 + LINE), np.float32),
-            y, winner,
+            *self._places_for(layout, blocks, -(-N // convolution.BLOCKS)), y, winner,
         )  # fmt: skip
         self._remember(y.shape, x, layout.margins, layout.padded, winner, scale)
         return y
@@ -213,6 +208,27 @@ class FusedConvolution(Layer):
         image = max((OH - 1) * SH + KH, top + H), max((OW - 1) * SW + KW, left + W)
         return Layout((top, left), padded, size, patch, image, (OH, OW), group, patches)
 
+    def _places_for(self, layout: Layout, blocks: int, most: int) -> list[Array]:
+        """Return the places `convolution.forward` works in, for blocks of ``most``.
+
+        They are kept: fresh memory is handed out, and cleared, page by page, which
+        takes longer than a single small image.
+        """
+        group = min(layout.group, most)
+        key = layout, blocks, group, self.conv.weight.value.shape
+        if self._places is None or self._places[0] != key:
+            _, _, C, F = self.conv.weight.value.shape
+            F16, points = -(-F // COLUMNS) * COLUMNS, layout.patch**2
+            images = np.zeros((blocks * group, *layout.image, C), np.float32)
+            sizes = [
+                (blocks * group, *layout.map, F16),
+                (blocks, points, layout.patches * C + LINE),
+                (blocks, points, layout.patches * COLUMNS + LINE),
+            ]
+            rest = [np.empty(size, np.float32) for size in sizes]
+            self._places = key, [images, *rest]
+        return self._places[1]
+
     def _kernels_for(self, patch: int) -> Array:
         """Return the weights as `convolution.forward` wants them.
 
@@ -221,17 +237,19 @@ class FusedConvolution(Layer):
         weight = self.conv.weight.value
         if self._kernels is not None:
             before, patch_before, kernels = self._kernels
-            if patch == patch_before and np.array_equal(weight, before):
+            same = weight.shape == before.shape and bool((weight == before).all())
+            if same and patch == patch_before:
                 return kernels
         KH, KW, C, F = weight.shape
         if patch:
             rows = winograd.transform_kernels(weight)
         else:
             rows = weight.reshape(KH, KW * C, F)
-        laid_out: Array = np.ascontiguousarray(rows, np.float32)
-        if F % COLUMNS != 0:
-            laid_out = np.zeros((*rows.shape[:2], F + -F % COLUMNS), np.float32)
-            laid_out[..., :F] = rows
+        panels = -(-F // COLUMNS)
+        padded = np.zeros((*rows.shape[:2], panels * COLUMNS), np.float32)
+        padded[..., :F] = rows
+        padded = padded.reshape(*rows.shape[:2], panels, COLUMNS)
+        laid_out: Array = np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
         self._kernels = weight.copy(), patch, laid_out
         return laid_out
 
@@ -257,7 +275,7 @@ class FusedDense(Layer):
         blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         dense.forward(blocks, x, weight, parts)
-        y: Array = parts.sum(axis=0)
+        y: Array = parts.sum(axis=0) if blocks > 1 else parts[0]
         if self.dense.bias is not None:
             y += self.dense.bias.value
         self._remember(y.shape, x)

@@ -58,15 +58,15 @@ def make_tile(rows: int) -> Any:
     ================================== ==============================================
     ``a, a_row, a_run``                address; stride of i, of s
     ``S, K``                           number of runs, and their length; at least 1
-    ``b, b_row``                       address; stride from one k to the next
+    ``b``                              address; 16 numbers, then those of the next k
     ``y, y_row``                       address; stride of i
     ================================== ==============================================
     """
 
     @intrinsic
-    def tile(typing_context, a, a_row, a_run, S, K, b, b_row, y, y_row):  # type: ignore[no-untyped-def]
+    def tile(typing_context, a, a_row, a_run, S, K, b, y, y_row):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            a, a_row, a_run, S, K, b, b_row, y, y_row = arguments
+            a, a_row, a_run, S, K, b, y, y_row = arguments
 
             def along_k(values: list[Any]) -> list[Any]:
                 a, b, *sums = values
@@ -77,7 +77,8 @@ def make_tile(rows: int) -> Any:
                     for j in range(VECTORS):
                         at = i * VECTORS + j
                         sums[at] = _add_product(builder, number, columns[j], sums[at])
-                return [builder.add(a, _bytes(4)), builder.add(b, b_row), *sums]
+                b = builder.add(b, _bytes(4 * COLUMNS))
+                return [builder.add(a, _bytes(4)), b, *sums]
 
             def along_runs(values: list[Any]) -> list[Any]:
                 a, *rest = values
@@ -92,7 +93,7 @@ def make_tile(rows: int) -> Any:
                     _store(builder, number, _row(builder, y, y_row, i), j)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), generate
+        return types.void(*[types.int64] * 8), generate
 
     return tile
 
@@ -101,26 +102,26 @@ _tile_of_6, _tile_of_4, _tile_of_1 = make_tile(ROWS), make_tile(4), make_tile(1)
 
 
 @compiled()
-def multiply(a, a_row, a_run, M, S, K, b, F, y):  # type: ignore[no-untyped-def]
-    """Multiply M rows by a matrix of F columns: `make_tile`, as often as it takes.
+def multiply(a, a_row, a_run, M, S, K, b, y, y_row):  # type: ignore[no-untyped-def]
+    """Multiply M rows by 16 columns: `make_tile`, as often as it takes.
 
-    ``b`` is (S * K, F) and ``y`` (M, F), both contiguous; F is a multiple of 16.
+    ``b`` is (S * K, 16), contiguous. A matrix of more columns is cut into such panels
+    beforehand: then a panel is read from beginning to end.
     """
-    for f in range(0, F, COLUMNS):
-        i = 0
-        while i < M:
-            ai, bf, yi = a + i * a_row, b + 4 * f, y + 4 * (i * F + f)
-            if M >= ROWS:
-                _tile_of_6(ai, a_row, a_run, S, K, bf, 4 * F, yi, 4 * F)
-                rows = ROWS
-            elif M >= 4:
-                _tile_of_4(ai, a_row, a_run, S, K, bf, 4 * F, yi, 4 * F)
-                rows = 4
-            else:
-                _tile_of_1(ai, a_row, a_run, S, K, bf, 4 * F, yi, 4 * F)
-                rows = 1
-            # The last tile steps back rather than over the edge.
-            i = M if i + rows == M else min(i + rows, M - rows)
+    i = 0
+    while i < M:
+        ai, yi = a + i * a_row, y + i * y_row
+        if M >= ROWS:
+            _tile_of_6(ai, a_row, a_run, S, K, b, yi, y_row)
+            rows = ROWS
+        elif M >= 4:
+            _tile_of_4(ai, a_row, a_run, S, K, b, yi, y_row)
+            rows = 4
+        else:
+            _tile_of_1(ai, a_row, a_run, S, K, b, yi, y_row)
+            rows = 1
+        # The last tile steps back rather than over the edge.
+        i = M if i + rows == M else min(i + rows, M - rows)
 
 
 def make_transform(matrix: NDArray[np.floating]) -> Any:
@@ -180,7 +181,7 @@ def make_transform(matrix: NDArray[np.floating]) -> Any:
     return transform
 
 
-def make_pool(lanes: int, *, drop: bool) -> Any:
+def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
     """Return what max pooling, bias, ReLU and dropout leave of 8 channels, or of 1.
 
     ``largest = bias + max over i < KHP, j < KWP of x[i, j]``; y is ``scale * largest``
@@ -194,6 +195,9 @@ def make_pool(lanes: int, *, drop: bool) -> Any:
         8 or 1.
     drop : bool
         Whether there is dropout. With a threshold of 0 there is none either way.
+    side : int
+        Of a square window that is known beforehand. It stands there cell by cell: to
+        go round in a loop takes longer than to look at a cell. 0 is any window.
 
     Returns
     -------
@@ -249,6 +253,7 @@ def make_pool(lanes: int, *, drop: bool) -> Any:
                 _, *rest = _loop(builder, KWP, [x, *rest], along_row)
                 return [builder.add(x, x_row), *rest]
 
+            KHP, KWP = (side, side) if side else (KHP, KWP)
             none = ir.Constant(kind, [-np.inf] * lanes if lanes > 1 else -np.inf)
             _, _, best, won = _loop(
                 builder, KHP, [x, constant(0), none, constant(0)], along_rows
@@ -278,10 +283,11 @@ def make_pool(lanes: int, *, drop: bool) -> Any:
     return pool
 
 
-_pool_8 = make_pool(LANES, drop=False)
-_pool_and_drop_8, _pool_and_drop_1 = (
-    make_pool(lanes, drop=True) for lanes in (LANES, 1)
-)
+_pool_1x1 = make_pool(LANES, drop=False, side=1)
+_pool_2x2 = make_pool(LANES, drop=False, side=2)
+_pool_2x2_and_drop = make_pool(LANES, drop=True, side=2)
+_pool_any = make_pool(LANES, drop=True)
+_pool_one_channel = make_pool(1, drop=True)
 
 
 @compiled()
@@ -289,24 +295,26 @@ def pool_channels(  # type: ignore[no-untyped-def]
     x, x_row, x_column, KHP, KWP, bias, key, threshold, number, scale, y, winner, F
 ):
     """Pool a window of F channels: see `make_pool`."""
+    side = KHP if KHP == KWP else 0
     f = 0
     while f < F:
-        whole = f + LANES <= F
-        xf, bf, yf, wf = x + 4 * f, bias + 4 * f, y + 4 * f, winner + f
-        nf = np.uint32(number + f)
-        if whole and threshold > 0:
-            _pool_and_drop_8(
-                xf, x_row, x_column, KHP, KWP, bf, key, threshold, nf, scale, yf, wf
-            )
-        elif whole:
-            _pool_8(
-                xf, x_row, x_column, KHP, KWP, bf, key, threshold, nf, scale, yf, wf
-            )
+        arguments = (
+            x + 4 * f, x_row, x_column, KHP, KWP, bias + 4 * f,
+            key, threshold, np.uint32(number + f), scale, y + 4 * f, winner + f,
+        )  # fmt: skip
+        if f + LANES > F:
+            _pool_one_channel(*arguments)
+            f += 1
+            continue
+        if side == 1 and threshold == 0:
+            _pool_1x1(*arguments)
+        elif side == 2 and threshold == 0:
+            _pool_2x2(*arguments)
+        elif side == 2:
+            _pool_2x2_and_drop(*arguments)
         else:
-            _pool_and_drop_1(
-                xf, x_row, x_column, KHP, KWP, bf, key, threshold, nf, scale, yf, wf
-            )
-        f += LANES if whole else 1
+            _pool_any(*arguments)
+        f += LANES
 
 
 def make_weighted_sum(vectors: int) -> Any:
@@ -461,7 +469,14 @@ def _loop(
     carried: list[Any],
     body: Callable[[list[Any]], list[Any]],
 ) -> list[Any]:
-    """Emit ``for _ in range(count): carried = body(carried)``."""
+    """Emit ``for _ in range(count): carried = body(carried)``.
+
+    If the count is known, which is an int of Python, the body stands there as often.
+    """
+    if isinstance(count, int):
+        for _ in range(count):
+            carried = body(carried)
+        return carried
     before = builder.block
     test, block, after = (
         builder.append_basic_block(name) for name in ("test", "loop", "after")

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.nn.compiled import compiled
-from tinycnn.nn.fast.vectors import LANES, make_transform, multiply
+from tinycnn.nn.fast.vectors import COLUMNS, LANES, make_transform, multiply
 
 Matrix = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def convolve(  # type: ignore[no-untyped-def]
         4 * wide + P - 4, and C a multiple of 8.
     count, H, W, C : int
     kernels : int
-        Address of (P * P, C, F) floats, from `transform_kernels`.
+        Address of (F / 16, P * P, C, 16) floats: `transform_kernels`, cut into panels.
     F : int
         A multiple of 16.
     P : int
@@ -126,7 +126,7 @@ def convolve(  # type: ignore[no-untyped-def]
         are multiplied: as many as the processor's cache holds.
     values, products : int
         Addresses of floats to work with: P * P times band * wide * C + LINE, and band *
-        wide * F + LINE.
+        wide * 16 + LINE.
     y : int
         Address of (count, 4 * high, 4 * wide, F) floats, filled.
     """
@@ -134,7 +134,7 @@ def convolve(  # type: ignore[no-untyped-def]
         tiles = min(band, count * high - first) * wide
         # From point to point, in floats. The values of a patch lie in as many lines of
         # the cache: were they a power of two apart, they would drive each other out.
-        apart, apart_after = tiles * C + LINE, tiles * F + LINE
+        apart, apart_after = tiles * C + LINE, tiles * COLUMNS + LINE
         for t in range(tiles):
             over, w = first + t // wide, OUTPUTS * (t % wide)  # rows of patches before
             h = over // high * H + OUTPUTS * (over % high)
@@ -145,19 +145,21 @@ def convolve(  # type: ignore[no-untyped-def]
                     _to_6(source, 4 * W * C, 4 * C, into, 4 * P * apart, 4 * apart)
                 else:
                     _to_8(source, 4 * W * C, 4 * C, into, 4 * P * apart, 4 * apart)
-        for point in range(P * P):
-            multiply(
-                values + 4 * point * apart, 4 * C, 0, tiles, 1, C,
-                kernels + 4 * point * C * F, F, products + 4 * point * apart_after,
-            )  # fmt: skip
         row, column = 4 * P * apart_after, 4 * apart_after
         y_row, y_column = 4 * OUTPUTS * wide * F, 4 * F
-        for t in range(tiles):
-            h, w = OUTPUTS * (first + t // wide), OUTPUTS * (t % wide)
-            for f in range(0, F, LANES):
-                source = products + 4 * (t * F + f)
-                into = y + 4 * ((h * OUTPUTS * wide + w) * F + f)
-                if P == 6:
-                    _from_6(source, row, column, into, y_row, y_column)
-                else:
-                    _from_8(source, row, column, into, y_row, y_column)
+        for f in range(0, F, COLUMNS):
+            for point in range(P * P):
+                multiply(
+                    values + 4 * point * apart, 4 * C, 0, tiles, 1, C,
+                    kernels + 4 * (f * P * P + point * COLUMNS) * C,
+                    products + point * column, 4 * COLUMNS,
+                )  # fmt: skip
+            for t in range(tiles):
+                h, w = OUTPUTS * (first + t // wide), OUTPUTS * (t % wide)
+                for i in range(0, COLUMNS, LANES):
+                    source = products + 4 * (t * COLUMNS + i)
+                    into = y + 4 * ((h * OUTPUTS * wide + w) * F + f + i)
+                    if P == 6:
+                        _from_6(source, row, column, into, y_row, y_column)
+                    else:
+                        _from_8(source, row, column, into, y_row, y_column)
