@@ -270,3 +270,23 @@ def test_an_install_that_cannot_be_written_and_no_home_still_compute(folder):
 
 def test_interpreted_python_does_the_blocks_one_after_the_other(folder):
     assert python(folder, ASK_SHARED, NUMBA_DISABLE_JIT="1") == [0, 2, 4, 6, 8]
+
+
+def test_a_start_does_not_load_linear_algebra_that_no_kernel_needs():
+    """But who asks for it gets it."""
+    code = """
+import sys
+import numpy as np
+from tinycnn.nn import Conv2D, ReLU, Sequential
+
+conv = Conv2D(1, 2, 3, rng=np.random.default_rng(0))
+Sequential([conv, ReLU()]).forward(np.zeros((1, 4, 4, 1), np.float32))
+print("scipy.linalg" in sys.modules)
+import scipy.linalg
+
+print(scipy.linalg.inv([[2.0]])[0, 0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "0.5"], done.stderr

@@ -5,7 +5,9 @@ kernels compute.
 """
 
 import functools
+import importlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,13 @@ import numpy as np
 from numba import config, njit, prange, typeof, types
 from numba.core import caching, cgutils
 from numba.extending import intrinsic
+
+# In case a kernel multiplies matrices, Numba loads SciPy's linear algebra if it finds
+# it, which is a tenth of a start. Ours leave that to NumPy.
+if "scipy.linalg" not in sys.modules:
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # hidden
+    importlib.import_module("numba.np.arraymath")
+    del sys.modules["scipy.linalg"]
 
 
 class _WithItsFolder:

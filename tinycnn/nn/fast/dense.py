@@ -28,7 +28,7 @@ from tinycnn.nn.fast.vectors import COLUMNS, add_weighted_rows, multiply
 ROWS_FORWARD = 64
 COLUMNS_FORWARD = 96
 ROWS_BACKWARD = 96
-FEW = 8  # images, for which weights need not be copied to where they lie closer
+FEW = 8  # images: for fewer, weights need not be copied to where they lie closer
 
 
 @shared
