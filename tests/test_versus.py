@@ -237,13 +237,13 @@ def test_without_ink_the_gradient_of_the_image_is_computed(sample):
 def test_a_product_row_by_row_is_the_same_product(M):
     rng = np.random.default_rng(0)
     a = rng.standard_normal((M, 7)).astype(np.float32)
-    b = rng.standard_normal((7, 32)).astype(np.float32)
-    y = np.full((2, M, 32), np.nan, np.float32)
+    b = rng.standard_normal((7, 16)).astype(np.float32)
+    y = np.full((2, M, 16), np.nan, np.float32)
     with ABLATIONS["tiles"].left_out():
         assert vectors.ROWS == 1
         row_by_row = njit(vectors.multiply.py_func)  # compiled afresh
         for multiply, into in zip((vectors.multiply, row_by_row), y, strict=True):
-            multiply(a.ctypes.data, 28, 0, M, 1, 7, b.ctypes.data, 32, into.ctypes.data)
+            multiply(a.ctypes.data, 28, 0, M, 1, 7, b.ctypes.data, into.ctypes.data, 64)
     np.testing.assert_allclose(y[0], a @ b, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(y[0], y[1])
 
