@@ -306,6 +306,11 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "weight.ctypes.data",
         ),
         Fault(
+            "forward: the room between two points is taken for rows of patches",
+            "(values.shape[2] - winograd.LINE) // (wide * C)",
+            "values.shape[2] // (wide * C)",
+        ),
+        Fault(
             "forward: without margins the first images are all",
             "image = x.ctypes.data + 4 * first * H * W * C",
             "image = x.ctypes.data",
@@ -433,7 +438,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "forward: a narrow tile is read as a wide one",
-            "rows, stride = tile.ctypes.data, 4 * columns",
+            "rows, stride = tile.ctypes.data, 4 * width",
             "rows, stride = tile.ctypes.data, 4 * COLUMNS_FORWARD",
         ),
         Fault(
@@ -458,8 +463,8 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "forward: every panel has the first columns",
-            "weight[row, uintp(j) + column]",
-            "weight[row, column]",
+            "weight[i, uintp(j) + k]",
+            "weight[i, k]",
         ),
         Fault(
             "find_all: lists overlap by one",
@@ -509,9 +514,14 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "if same:",
         ),
         Fault(
-            "places of smaller images are used",
+            "places of fewer images are used",
             "if self._places is None or self._places[0] != key:",
             "if self._places is None:",
+        ),
+        Fault(
+            "margins of larger images are what these were",
+            "self._layout, self._places = (key, self._lay_out(H, W)), None",
+            "self._layout = key, self._lay_out(H, W)",
         ),
         Fault(
             "Winograd leaps over no pixel",

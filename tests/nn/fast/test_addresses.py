@@ -52,6 +52,7 @@ WINOGRAD = [
     Case(2, 8, 16, (4, 4), (3, 3)),
     Case(17, 8, 17, (7, 8), (3, 3), padding="same", pool=(2, 2)),
     Case(1, 16, 33, (3, 5), (5, 5), padding=1),
+    Case(1, 8, 16, (60, 8), (3, 3), padding="same"),  # more rows than go in a band
 ]
 DENSE = [(1, 1, 64), (1, 64, 97), (8, 65, 64), (9, 97, 193), (3, 200, 80)]
 

@@ -365,6 +365,21 @@ def test_float64_between_two_layers_is_converted():
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.usefixtures("direct")
+@pytest.mark.parametrize(("K", "S"), [(3, 1), (4, 2), (3, 3), (5, 3)])
+def test_of_images_of_another_size_or_number_nothing_is_left(K, S):
+    """What a step keeps for the next batch fits that batch, or is made anew."""
+    fused, plain = make_models(Case(1, 2, 17, (1, 1), (K, K), (S, S), "same"))
+    rng = np.random.default_rng(K)
+    # Among them sizes that only differ in how many zeros lie below and to the right.
+    for N, H, W in [(2, 6, 6), (2, 5, 5), (1, 5, 5), (17, 5, 6), (3, 4, 4), (3, 3, 3)]:
+        x = rng.integers(1, 3, (N, H, W, 2)).astype(np.float32)
+        np.testing.assert_array_equal(fused.forward(x), plain.forward(x))
+        np.testing.assert_array_equal(
+            *(m.backward(m.forward(x)) for m in (fused, plain))
+        )
+
+
 def test_arguments_are_not_edited():
     fused, _ = make_models(USUAL)
     x, dy = images(USUAL), whole_numbers(POOLED)

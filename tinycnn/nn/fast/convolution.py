@@ -78,8 +78,8 @@ def forward(  # type: ignore[no-untyped-def]
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
     images : float32 array (blocks * group, HP, WP, C)
-        Zeros; places for some images with their margins. Images without margins stay
-        where they are.
+        Places for some images with their margins, which are zeros. Images without
+        margins stay where they are.
     maps : float32 array (blocks * group, OH, OW, F16)
         Places for their maps; F16 is 16 times the panels.
     values, products : float32 array (blocks, P * P, ...)
@@ -106,7 +106,7 @@ def forward(  # type: ignore[no-untyped-def]
                 _copy_inside(x, first + i, images, block * group + i, top, left)
         if P > 0:
             high, wide = OH // winograd.OUTPUTS, OW // winograd.OUTPUTS
-            band = values.shape[2] // (wide * C)
+            band = (values.shape[2] - winograd.LINE) // (wide * C)
             winograd.convolve(
                 image, count, H, W, C, weight.ctypes.data, F16, P, high, wide,
                 band, values.ctypes.data + 4 * block * (values.size // blocks),

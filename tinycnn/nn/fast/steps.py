@@ -96,7 +96,7 @@ class FusedConvolution(Layer):
         self.dropout: Dropout | None = dropout
         self._layout: tuple[tuple[Any, ...], Layout] | None = None
         self._kernels: tuple[Array, int, Array] | None = None
-        self._places: tuple[tuple[Any, ...], list[Array]] | None = None
+        self._places: tuple[tuple[int, int], list[Array]] | None = None
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
@@ -186,7 +186,7 @@ class FusedConvolution(Layer):
         conv = self.conv
         key = H, W, conv.weight.value.shape, conv.stride, conv.padding, self._window()
         if self._layout is None or self._layout[0] != key:
-            self._layout = key, self._lay_out(H, W)
+            self._layout, self._places = (key, self._lay_out(H, W)), None
         return self._layout[1]
 
     def _lay_out(self, H: int, W: int) -> Layout:
@@ -211,11 +211,11 @@ class FusedConvolution(Layer):
     def _places_for(self, layout: Layout, blocks: int, most: int) -> list[Array]:
         """Return the places `convolution.forward` works in, for blocks of ``most``.
 
-        They are kept: fresh memory is handed out, and cleared, page by page, which
-        takes longer than a single small image.
+        They are kept for images of one size, as long as the step is: fresh memory is
+        handed out, and cleared, page by page, which takes longer than a small image.
         """
         group = min(layout.group, most)
-        key = layout, blocks, group, self.conv.weight.value.shape
+        key = blocks, group
         if self._places is None or self._places[0] != key:
             _, _, C, F = self.conv.weight.value.shape
             F16, points = -(-F // COLUMNS) * COLUMNS, layout.patch**2
