@@ -522,7 +522,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
         ),
         Fault(
             "margins of larger images are what these were",
-            "self._layout, self._places = (key, self._lay_out(H, W)), None",
+            "self._places, self._layout = None, (key, self._lay_out(H, W))",
             "self._layout = key, self._lay_out(H, W)",
         ),
         Fault(

@@ -186,7 +186,8 @@ class FusedConvolution(Layer):
         conv = self.conv
         key = H, W, conv.weight.value.shape, conv.stride, conv.padding, self._window()
         if self._layout is None or self._layout[0] != key:
-            self._layout, self._places = (key, self._lay_out(H, W)), None
+            # In this order: who is interrupted between the two has lost nothing.
+            self._places, self._layout = None, (key, self._lay_out(H, W))
         return self._layout[1]
 
     def _lay_out(self, H: int, W: int) -> Layout:
