@@ -3,8 +3,8 @@
 A launcher; the window is in `tinycnn.window`.
 """
 
-from tinycnn.arguments import run_command
-from tinycnn.window.app import main
+from tinycnn._cli import run_command
+from tinycnn.draw import main
 
 # The process that reads imports this file as well, and must not open a window.
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.arguments import (
+from tinycnn._cli import (
     Parser,
     existing_folder,
     fail,
@@ -54,7 +54,7 @@ from tinycnn.arguments import (
     whole,
 )
 from tinycnn.files import write_atomically
-from tinycnn.nn.saving import read_metadata, read_tensors
+from tinycnn.nn.weights import read_metadata, read_tensors
 from tinycnn.train import PRESETS
 from tinycnn.training.recipes import PRESETS as RECIPES
 

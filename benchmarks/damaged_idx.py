@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn import arguments as flags
+from tinycnn import _cli as flags
 from tinycnn.data import IdxError, read_images, read_labels
 from tinycnn.data.mnist import NAMES, SAMPLE_FOLDER
 

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tinycnn.arguments import whole
+from tinycnn._cli import whole
 from tinycnn.ink.picture import PictureError, load_picture
 
 LIMIT_SECONDS = 2.0

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.arguments import whole
-from tinycnn.nn.saving import TensorFileError, load_weights, save_weights
+from tinycnn._cli import whole
+from tinycnn.nn.weights import TensorFileError, load_weights, save_weights
 
 LIMIT_MS = 50.0
 MAX_FILE = 1_000_000

@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.handwriting FILE.png [--seed N]``
 
-Ten columns of digits, one for each, as `tinycnn.training.handwriting` writes them, and
-below them letters and signs of `tinycnn.training.signs`.
+Ten columns of digits, one for each, as `tinycnn.glyphs.writer` writes them, and
+below them letters and signs of `tinycnn.glyphs.signs`.
 
 This file knows how pictures are laid out, and nothing of pens.
 """
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinycnn.arguments import Parser, fail, run_command, whole
-from tinycnn.training.handwriting import written
-from tinycnn.training.signs import signs
+from tinycnn._cli import Parser, fail, run_command, whole
+from tinycnn.glyphs.signs import signs
+from tinycnn.glyphs.writer import written
 
 COLUMNS = 20
 DIGITS, SIGNS = 6, 2  # rows of each

@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tinycnn.arguments import whole
+from tinycnn._cli import whole
 from tinycnn.files import temporaries
-from tinycnn.nn.saving import load_weights, save_weights
+from tinycnn.nn.weights import load_weights, save_weights
 
 LONGEST_DELAY = 0.1  # seconds from the first save on
 

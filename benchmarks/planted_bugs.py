@@ -109,7 +109,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "decay * (value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps))",
         ),
     ],
-    ("nn/fast/vectors.py", "nn/fast/test_vectors.py"): [
+    ("fast/vectors.py", "fast/test_vectors.py"): [
         Fault(
             "tile: the matrix is half as wide",
             "b = builder.add(b, _bytes(4 * COLUMNS))",
@@ -240,7 +240,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "self._hands[wanted[by_code] % len(self._hands.labels)]",
         ),
     ],
-    ("nn/fast/winograd.py", "nn/fast/test_winograd.py"): [
+    ("fast/winograd.py", "fast/test_winograd.py"): [
         Fault(
             "kernel_matrix: nothing is divided",
             "p**k / np.prod([p - q for q in points if q != p])",
@@ -292,7 +292,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "_from_6(source, row",
         ),
     ],
-    ("nn/fast/convolution.py", "nn/fast/test_convolution.py"): [
+    ("fast/convolution.py", "fast/test_convolution.py"): [
         Fault(
             "forward: strides swapped",
             "image + 4 * (i * H + oh * SH) * W * C,\n"
@@ -425,14 +425,14 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "ink: the map of the image before is kept", "_clear(dmaps, block)", "pass"
         ),
     ],
-    ("nn/fast/convolution.py", "nn/fast/test_addresses.py"): [
+    ("fast/convolution.py", "fast/test_addresses.py"): [
         Fault(
             "forward: the room between two points is taken for rows of patches",
             "(values.shape[2] - winograd.LINE) // (wide * C)",
             "values.shape[2] // (wide * C)",
         ),
     ],
-    ("nn/fast/dense.py", "nn/fast/test_dense.py"): [
+    ("fast/dense.py", "fast/test_dense.py"): [
         Fault(
             "forward: rows that do not fill a block are lost",
             "end = D * (block + 1) // blocks",
@@ -499,7 +499,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "i - first, N - 1, images, values, 0)",
         ),
     ],
-    ("nn/fast/steps.py", "nn/fast/test_convolution.py"): [
+    ("fast/steps.py", "fast/test_convolution.py"): [
         Fault(
             "the weights of before are used",
             "if same and patch == patch_before:",
@@ -567,7 +567,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "padded = top + H + top, left + W + left",
         ),
     ],
-    ("nn/fast/steps.py", "nn/fast/test_dense.py"): [
+    ("fast/steps.py", "fast/test_dense.py"): [
         Fault(
             "dense: only the first block of rows",
             "y: Array = parts.sum(axis=0)",
@@ -580,7 +580,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "self.dense.bias.grad = dy.mean(axis=0)",
         ),
     ],
-    ("nn/fast/steps.py", "nn/fast/test_normalization.py"): [
+    ("fast/steps.py", "fast/test_normalization.py"): [
         Fault(
             "batch norm: the running variance of few",
             "norm.update_running(mean, var, len(rows))",
@@ -597,7 +597,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "means[0], means[1], dx",
         ),
     ],
-    ("nn/fast/normalization.py", "nn/fast/test_normalization.py"): [
+    ("fast/normalization.py", "fast/test_normalization.py"): [
         Fault("moments: the unbiased variance", "variance /= M", "variance /= M - 1"),
         Fault(
             "moments: the variance around 0",
@@ -615,7 +615,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "",
         ),
     ],
-    ("nn/sequential.py", "nn/fast/test_plan.py"): [
+    ("nn/sequential.py", "fast/test_plan.py"): [
         Fault(
             "the plan of before for new layers",
             "if self._planned != self.layers:",
@@ -632,7 +632,7 @@ FAULTS: dict[tuple[str, str], list[Fault]] = {
             "values = [x]",
         ),
     ],
-    ("nn/fast/plan.py", "nn/fast/test_plan.py"): [
+    ("fast/plan.py", "fast/test_plan.py"): [
         Fault(
             "a subclass of ReLU is taken for one",
             "type(rest[0]) is kind",

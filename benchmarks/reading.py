@@ -53,14 +53,14 @@ from tqdm import tqdm
 
 from benchmarks import reading_sets
 from benchmarks.reading_sets import Box, Item, MissingError
-from tinycnn.arguments import Parser, existing_file, existing_folder, run_command, whole
+from tinycnn._cli import Parser, existing_file, existing_folder, run_command, whole
 from tinycnn.ink.normalize import BOX, SIDE
 from tinycnn.ink.picture import open_picture
 from tinycnn.ink.strokes import Strokes
-from tinycnn.nn.threads import use_threads
 from tinycnn.reading import segment
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Reading
+from tinycnn.threads import use_threads
 
 LEAST_IOU = 0.5
 WARM_UP = 5  # readings before the clock is looked at

@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.versus import digits, machine, table
-from tinycnn.arguments import Parser, existing_folder, fail, run_command, whole
+from tinycnn._cli import Parser, existing_folder, fail, run_command, whole
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.nn.threads import available_cores
+from tinycnn.threads import available_cores
 from tinycnn.train import PRESETS
 
 ROOT = Path(__file__).parent.parent

@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.reading_sets import MissingError, json_lines
-from tinycnn.arguments import Parser, existing_folder, fail, positive, run_command
+from tinycnn._cli import Parser, existing_folder, fail, positive, run_command
 from tinycnn.data import DataError, load_mnist
 from tinycnn.ink import strokes as drawing
 from tinycnn.ink.normalize import PEN, normalize_strokes
-from tinycnn.nn.threads import use_threads
 from tinycnn.reading.reader import Reader
+from tinycnn.threads import use_threads
 from tinycnn.training.fit import as_input
 from tinycnn.training.metrics import calibration_error
 

@@ -52,10 +52,10 @@ from benchmarks import versus_data
 from benchmarks.versus_networks import NETWORKS, flop, without_dropout
 from benchmarks.versus_peers import OURS, PEERS, SGEMM_FLOP
 from benchmarks.versus_worker import Worker, WorkerError
-from tinycnn.arguments import Parser, existing_folder, fail, run_command, whole
+from tinycnn._cli import Parser, existing_folder, fail, run_command, whole
 from tinycnn.data import load_mnist
 from tinycnn.data.idx import DataError
-from tinycnn.nn.threads import available_cores
+from tinycnn.threads import available_cores
 
 BATCHES = {"training": (200, 128, 64), "inference": (256, 1)}
 LEARNING_RATE = 1e-3

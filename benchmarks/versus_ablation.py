@@ -21,7 +21,7 @@ see that a function was replaced). `benchmarks.versus_worker` takes care of both
 
 What remains computes the same, which a test holds; only the way is the plain one.
 
-This file knows the inner names of `tinycnn.nn.fast`, and changes with them. It does not
+This file knows the inner names of `tinycnn.fast`, and changes with them. It does not
 know clocks.
 """
 
@@ -34,10 +34,11 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.versus_networks import Network
-from tinycnn.nn import kernels, threads
-from tinycnn.nn.fast import steps, vectors
-from tinycnn.nn.fast.plan import LARGE
-from tinycnn.nn.fast.vectors import DEAD
+from tinycnn import threads
+from tinycnn.fast import steps, vectors
+from tinycnn.fast.fuse import LARGE
+from tinycnn.fast.vectors import DEAD
+from tinycnn.nn import kernels
 from tinycnn.nn.layers import Array, Layer
 
 
@@ -140,11 +141,11 @@ ABLATIONS = {
     ),
     "sparse dense layer": Trick(
         lambda layer: layer[0] == "dense" and layer[2] >= LARGE,
-        lambda: patch("tinycnn.nn.fast.plan.FusedDense", layer_itself),
+        lambda: patch("tinycnn.fast.fuse.FusedDense", layer_itself),
     ),
     "fused batch norm": Trick(
         lambda layer: layer[0] == "norm",
-        lambda: patch("tinycnn.nn.fast.plan.FusedBatchNorm", layer_itself),
+        lambda: patch("tinycnn.fast.fuse.FusedBatchNorm", layer_itself),
     ),
     "one-pass Adam": Trick(
         lambda layer: layer[0] == "dense",

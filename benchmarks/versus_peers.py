@@ -98,7 +98,7 @@ def tinycnn(job: Job) -> Contestant:
         ReLU,
         Sequential,
     )
-    from tinycnn.nn.threads import use_threads
+    from tinycnn.threads import use_threads
     from tinycnn.training.fit import train_step
 
     use_threads(job.threads)

@@ -49,11 +49,11 @@ from numpy.typing import NDArray
 
 from benchmarks import reading_sets, window_pilot
 from benchmarks.window_pilot import Hand, Stage, screen, until
-from tinycnn.arguments import Parser, existing_folder, fail, run_command, whole
+from tinycnn._cli import Parser, existing_folder, fail, run_command, whole
+from tinycnn.glyphs.writer import write
 from tinycnn.ink.strokes import load_strokes
-from tinycnn.nn.threads import use_threads
 from tinycnn.reading.reader import Reader
-from tinycnn.training.handwriting import write
+from tinycnn.threads import use_threads
 from tinycnn.window.theme import THEMES
 
 DRAW = Path(__file__).parent.parent / "apps" / "draw.py"

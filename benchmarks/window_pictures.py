@@ -1,7 +1,7 @@
 """Make the README's pictures of the window: ``python -m benchmarks.window_pictures``.
 
 The window is opened on a screen in memory, digits that the code writes
-(`tinycnn.training.handwriting`) are drawn in it by real pointer events, and the screen
+(`tinycnn.glyphs.writer`) are drawn in it by real pointer events, and the screen
 is looked at: ``apps/draw.png``, with the panel, and ``apps/draw.gif``, which moves. So
 they show the window as it is; make them again when it looks different.
 """
@@ -18,9 +18,9 @@ from PIL import Image
 
 from benchmarks import window_pilot
 from benchmarks.window_pilot import Stage, screen, settle, until
-from tinycnn.arguments import Parser, existing_folder, fail, run_command
+from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.files import write_atomically
-from tinycnn.training.handwriting import write
+from tinycnn.glyphs.writer import write
 
 APPS = Path(__file__).parent.parent / "apps"
 SEEDS = 43, 107  # hands that write the numbers legibly

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.window.corrections import Corrections
+from tinycnn.reading.corrections import Corrections
 from tinycnn.window.settings import Settings
 from tinycnn.window.view import Window
 from tinycnn.window.worker import Worker

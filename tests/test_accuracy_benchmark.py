@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import accuracy
 from tinycnn import models
-from tinycnn.nn.saving import save_weights
+from tinycnn.nn.weights import save_weights
 from tinycnn.train import PRESETS
 
 

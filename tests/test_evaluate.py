@@ -13,7 +13,7 @@ import pytest
 
 from tinycnn import evaluate, models
 from tinycnn.data import load_mnist, write_idx
-from tinycnn.nn.saving import read_tensors, save_tensors, save_weights
+from tinycnn.nn.weights import read_tensors, save_tensors, save_weights
 from tinycnn.training import fit
 from tinycnn.training.metrics import most_confused
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tinycnn import arguments, evaluate, gradcheck, recognize, train, train_judge
-from tinycnn.window import app
+from tinycnn import _cli as arguments
+from tinycnn import draw as app
+from tinycnn import evaluate, gradcheck, recognize, train, train_judge
 
 COMMANDS = {
     "train": train.main,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tinycnn import models
+from tinycnn._gradcheck_core import check_gradients
 from tinycnn.nn import (
     BatchNorm2D,
     Conv2D,
@@ -13,8 +14,7 @@ from tinycnn.nn import (
     ReLU,
     Sequential,
 )
-from tinycnn.nn.gradcheck import check_gradients
-from tinycnn.nn.saving import TensorFileError, save_tensors, save_weights
+from tinycnn.nn.weights import TensorFileError, save_tensors, save_weights
 
 every_network = pytest.mark.parametrize("name", models.NETWORKS)
 CLASSES = {name: 11 if name == "judge" else 10 for name in models.NETWORKS}

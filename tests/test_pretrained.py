@@ -8,7 +8,7 @@ import pytest
 from tinycnn import data, models
 from tinycnn.data import mnist
 from tinycnn.models import SHIPPED
-from tinycnn.nn.saving import load_weights
+from tinycnn.nn.weights import load_weights
 from tinycnn.training.fit import evaluate
 
 CARD = SHIPPED.with_suffix(".md").read_text("utf-8")

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn import arguments, models, recognize
+from tinycnn import _cli as arguments
+from tinycnn import models, recognize
 from tinycnn.data import load_mnist
 from tinycnn.ink.ink import strokes_ink
 from tinycnn.ink.strokes import load_strokes

@@ -18,16 +18,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinycnn import learnt, models, train
+from tinycnn import finetune as learn
+from tinycnn import models, threads, train
 from tinycnn.data import load_mnist, split_validation, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.nn import ReLU, threads
-from tinycnn.nn.saving import read_metadata, read_tensors
-from tinycnn.teaching import learn
+from tinycnn.glyphs.writer import written
+from tinycnn.nn import ReLU
+from tinycnn.nn.weights import read_metadata, read_tensors
+from tinycnn.reading import finetuned as learnt
 from tinycnn.training import checkpoint, fit, recipes, warmup
 from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
-from tinycnn.training.handwriting import written
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 20  # 5 of the 60 validate, 55 are learned from
 FIELDS = [
@@ -208,7 +209,7 @@ def test_people_read_accuracy_errors_and_where_the_weights_are(settings, capsys)
 
 def test_the_figures_are_those_of_the_weights(settings, capsys):
     from tinycnn import evaluate, models
-    from tinycnn.nn.saving import load_weights
+    from tinycnn.nn.weights import load_weights
 
     exit_code([*settings, "--json", "--out", "run"])
     result = json.loads(capsys.readouterr().out)
@@ -530,7 +531,8 @@ def test_signals_are_handled_as_before_when_the_command_is_over(settings):
 
 CHILD = """
 import os, signal, sys
-from tinycnn import learnt, models, train
+from tinycnn import models, train
+from tinycnn.reading import finetuned as learnt
 from tinycnn.training import fit
 original, steps, signals = fit.train_step, [], sys.argv.pop(1).split(",")
 def step(*arguments):

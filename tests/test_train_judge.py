@@ -17,13 +17,13 @@ import pytest
 from tinycnn import models, train_judge
 from tinycnn.data import load_mnist, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.nn.saving import read_metadata
+from tinycnn.glyphs.signs import signs
+from tinycnn.nn.weights import read_metadata
+from tinycnn.reading.practice import NONE
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Reading
-from tinycnn.teaching.practice import NONE
 from tinycnn.training import fit, recipes
 from tinycnn.training.fit import Trainer
-from tinycnn.training.signs import signs
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,8 @@ from benchmarks.versus_numpy import PlainNetwork
 from benchmarks.versus_worker import ROOT, Worker, WorkerError, environment_of
 from tinycnn import models
 from tinycnn.data.mnist import SAMPLE_FOLDER, load_mnist
-from tinycnn.nn.fast import steps, vectors
-from tinycnn.nn.threads import available_cores
+from tinycnn.fast import steps, vectors
+from tinycnn.threads import available_cores
 
 DENSE = [["flatten"], ["dense", 784, 10]]
 CASE = Case("speed", "B", "training", 64)

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tinycnn.arguments import Parser, existing_file, existing_folder, fail, run_command
+from tinycnn._cli import Parser, existing_file, existing_folder, fail, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
 
     from tinycnn import models
     from tinycnn.data import DataError
-    from tinycnn.nn.saving import TensorFileError
-    from tinycnn.nn.threads import use_threads
+    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.threads import use_threads
     from tinycnn.training.fit import evaluate
 
     use_threads()

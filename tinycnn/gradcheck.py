@@ -1,6 +1,6 @@
 """Is my layer's backward right? ``python -m tinycnn.gradcheck`` answers.
 
-It knows arguments, messages and exit codes; the check is `tinycnn.nn.gradcheck`.
+It knows arguments, messages and exit codes; the check is `tinycnn._gradcheck_core`.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn.arguments import Parser, fail, holds, run_command, whole
+from tinycnn._cli import Parser, fail, holds, run_command, whole
 
 if TYPE_CHECKING:
-    from tinycnn.nn.gradcheck import TensorCheck
+    from tinycnn._gradcheck_core import TensorCheck
     from tinycnn.nn.layers import Array, Layer
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
 
-    from tinycnn.nn.gradcheck import check_gradients, examples, table
+    from tinycnn._gradcheck_core import check_gradients, examples, table
 
     if arguments.examples:
         pairs = [_example(example, parser) for example in arguments.examples]

@@ -23,7 +23,7 @@ from tinycnn.nn import (
     Sequential,
 )
 from tinycnn.nn.layers import Array
-from tinycnn.nn.saving import TensorFileError, load_weights, read_metadata
+from tinycnn.nn.weights import TensorFileError, load_weights, read_metadata
 
 INPUT_SHAPE = (28, 28, 1)
 PLACES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # pixels down and to the right

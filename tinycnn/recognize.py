@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinycnn.arguments import (
+from tinycnn._cli import (
     Parser,
     existing_file,
     fail,
@@ -118,10 +118,10 @@ def _reader(weights: Path | None) -> "Reader":
     """Return the reader, its kernels compiled."""
     import numpy as np
 
-    from tinycnn.learnt import judge_beside
-    from tinycnn.nn.saving import TensorFileError
-    from tinycnn.nn.threads import use_threads
+    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.reading.finetuned import judge_beside
     from tinycnn.reading.reader import Reader
+    from tinycnn.threads import use_threads
 
     use_threads()
     judge = None if weights is None else judge_beside(weights)

@@ -2,7 +2,7 @@
 
 It knows arguments, messages, signals and exit codes. Learning is
 `tinycnn.training.fit`, the files of a run are `tinycnn.training.checkpoint`; with
-``--extra`` it learns from corrections, which is `tinycnn.teaching.learn`.
+``--extra`` it learns from corrections, which is `tinycnn.finetune`.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tinycnn.arguments import (
+from tinycnn._cli import (
     Parser,
     existing_folder,
     fail,
@@ -161,7 +161,7 @@ def _parser() -> Parser:
 def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
     """Prepare a run, loop over it, and tell what came out."""
     from tinycnn.data import DataError
-    from tinycnn.nn.saving import TensorFileError
+    from tinycnn.nn.weights import TensorFileError
     from tinycnn.training.checkpoint import RunError
     from tinycnn.training.fit import DivergedError, evaluate
 
@@ -203,13 +203,13 @@ def _learn(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
     """Learn from corrections and tell what came of it."""
     from tqdm import tqdm
 
-    from tinycnn import learnt
     from tinycnn.data import DataError
-    from tinycnn.nn.saving import TensorFileError
-    from tinycnn.nn.threads import use_threads
-    from tinycnn.teaching.learn import Learnt, learn, present_digits
+    from tinycnn.finetune import Learnt, learn, present_digits
+    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.reading import finetuned as learnt
+    from tinycnn.reading.corrections import Corrections
+    from tinycnn.threads import use_threads
     from tinycnn.training.fit import DivergedError
-    from tinycnn.window.corrections import Corrections
 
     use_threads(arguments.threads)
     stop.remedy = "nothing was changed, so start it again"
@@ -340,7 +340,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     import numpy as np
 
     from tinycnn.data import load_mnist, split_validation
-    from tinycnn.nn.threads import use_threads
+    from tinycnn.threads import use_threads
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Images, Trainer
     from tinycnn.training.recipes import PRESETS
@@ -375,7 +375,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     count = len(images)
     train_images: Images = images
     if settings["written"]:  # who writes nothing needs no pen: Pillow takes a moment
-        from tinycnn.training.handwriting import Hands, WithHands
+        from tinycnn.glyphs.writer import Hands, WithHands
 
         hands = Hands(settings["seed"], 0, settings["written"])
         labels = np.concatenate([labels, hands.labels])

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn.arguments import Parser, existing_folder, fail, holds, run_command, whole
+from tinycnn._cli import Parser, existing_folder, fail, holds, run_command, whole
 from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
 
     from tinycnn.data import DataError
-    from tinycnn.nn.saving import TensorFileError
-    from tinycnn.nn.threads import use_threads
+    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.threads import use_threads
     from tinycnn.training.fit import DivergedError
 
     use_threads()
@@ -144,12 +144,12 @@ def _teach(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, A
     import numpy as np
 
     from tinycnn.data import load_mnist, split_validation
-    from tinycnn.nn.saving import save_weights
-    from tinycnn.teaching.practice import NONE
+    from tinycnn.glyphs.signs import signs
+    from tinycnn.glyphs.writer import written
+    from tinycnn.nn.weights import save_weights
+    from tinycnn.reading.practice import NONE
     from tinycnn.training.fit import Trainer
-    from tinycnn.training.handwriting import written
     from tinycnn.training.recipes import JUDGE
-    from tinycnn.training.signs import signs
 
     digits = load_mnist(data)
     images, labels, val_images, val_labels = split_validation(
@@ -197,7 +197,7 @@ def _examples(
     import numpy as np
     from tqdm import tqdm
 
-    from tinycnn.teaching.practice import Example, compose, stacked
+    from tinycnn.reading.practice import Example, compose, stacked
 
     rng = np.random.default_rng(seed)
     examples: list[Example] = []
@@ -230,8 +230,8 @@ def _measured(
 
     from tinycnn import models
     from tinycnn.nn import softmax
+    from tinycnn.reading.practice import NONE
     from tinycnn.reading.reader import joint_logits
-    from tinycnn.teaching.practice import NONE
     from tinycnn.training.fit import logits_of
     from tinycnn.training.metrics import fit_temperature, fit_threshold
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import tinycnn.data
 from tinycnn.data import load_mnist
+from tinycnn.glyphs.writer import write
 from tinycnn.ink.normalize import BOX, CENTRE, PEN, SIDE, normalize, normalize_strokes
 from tinycnn.ink.strokes import draw
-from tinycnn.training.handwriting import write
 
 SAMPLE = Path(tinycnn.data.__file__).parent / "sample"
 INDICES = np.arange(SIDE)

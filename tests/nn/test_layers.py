@@ -27,8 +27,8 @@ from geometries import (
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinycnn import nn
+from tinycnn._gradcheck_core import check_gradients, examples
 from tinycnn.nn import kernels
-from tinycnn.nn.gradcheck import check_gradients, examples
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 both_ways = pytest.mark.parametrize("training", [True, False])

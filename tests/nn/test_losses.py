@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.special
 
+from tinycnn._gradcheck_core import CrossEntropy, check_gradients
 from tinycnn.nn import softmax, softmax_cross_entropy
-from tinycnn.nn.gradcheck import CrossEntropy, check_gradients
 
 N, K = 5, 7
 LOGITS = np.random.default_rng(0).normal(size=(N, K)) * 3

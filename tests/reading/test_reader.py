@@ -17,15 +17,15 @@ from scipy import ndimage
 from tinycnn import models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
+from tinycnn.glyphs.writer import write
 from tinycnn.ink.ink import Ink, strokes_ink
 from tinycnn.ink.strokes import Strokes
-from tinycnn.nn.saving import TensorFileError, load_weights, save_weights
+from tinycnn.nn.weights import TensorFileError, load_weights, save_weights
 from tinycnn.reading import reader as module
 from tinycnn.reading import segment
 from tinycnn.reading.reader import Reader, joint_logits
 from tinycnn.reading.result import Digit, Reading
 from tinycnn.reading.segment import Candidate, Line
-from tinycnn.training.handwriting import write
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,14 @@ from tinycnn.nn import (
     Flatten,
     ReLU,
 )
-from tinycnn.nn.saving import (
+from tinycnn.nn.weights import (
     TensorFileError,
     read_metadata,
     read_tensors,
     save_tensors,
     save_weights,
 )
-from tinycnn.nn.threads import use_threads
+from tinycnn.threads import use_threads
 from tinycnn.training.augment import Deformation
 from tinycnn.training.checkpoint import RunError, RunFolder
 from tinycnn.training.fit import DivergedError, EpochResult, Trainer

@@ -23,7 +23,7 @@ from tinycnn.nn import (
     one_cycle,
     softmax_cross_entropy,
 )
-from tinycnn.nn.threads import use_threads
+from tinycnn.threads import use_threads
 from tinycnn.training import fit
 from tinycnn.training.augment import Deformation, deform
 from tinycnn.training.fit import (

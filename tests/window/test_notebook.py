@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinycnn.window.corrections import Corrections
+from tinycnn.reading.corrections import Corrections
 from tinycnn.window.messages import Singled
 from tinycnn.window.notebook import Notebook
 from tinycnn.window.session import Correction

@@ -16,10 +16,10 @@ from PIL import Image
 
 from benchmarks.window_pilot import Stage, settle, until
 from tinycnn.ink.strokes import load_strokes
+from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Digit, Reading
 from tinycnn.window import view
-from tinycnn.window.corrections import Corrections
 from tinycnn.window.lessons import Outcome
 from tinycnn.window.messages import Answer, Failed, Opened, Picture
 from tinycnn.window.panel import INNER

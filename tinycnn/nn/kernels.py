@@ -16,7 +16,7 @@ No sum crosses two images, so the bits do not depend on the number of threads.
 import numpy as np
 from numba import prange
 
-from tinycnn.nn.compiled import compiled
+from tinycnn.fast.compiled import compiled
 
 
 @compiled(parallel=True)

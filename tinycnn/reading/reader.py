@@ -2,7 +2,7 @@
 
 Two networks look at every candidate. One says which digit it is; the other, the judge,
 says whether it is a digit at all: it has learned from pieces of digits, digits run
-together and scribbles (`tinycnn.teaching.practice`). A search then takes, of all ways
+together and scribbles (`tinycnn.reading.practice`). A search then takes, of all ways
 to divide a line into candidates, the likeliest.
 
 It knows ink and trained networks. It does not know how they are trained, nor windows.
@@ -23,7 +23,7 @@ from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import load_picture, picture_ink
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import softmax
-from tinycnn.nn.saving import TensorFileError
+from tinycnn.nn.weights import TensorFileError
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading
 

@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from tinycnn.nn.compiled import compiled
+from tinycnn.fast.compiled import compiled
 
 KNOTS = 7  # of the grid that bends an image, in each direction
 MIDDLE = 4  # so many of its cells lie from one edge of the image to the other

@@ -24,7 +24,7 @@ import llvmlite.binding
 
 from tinycnn.files import write_atomically
 from tinycnn.nn.layers import Array
-from tinycnn.nn.saving import load_weights, read_metadata, save_weights
+from tinycnn.nn.weights import load_weights, read_metadata, save_weights
 from tinycnn.training.fit import EpochResult, Progress, Trainer
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn import models
+from tinycnn.fast.fuse import agree
 from tinycnn.nn import (
     Adam,
     constant,
@@ -22,7 +23,6 @@ from tinycnn.nn import (
     softmax,
     softmax_cross_entropy,
 )
-from tinycnn.nn.fast.plan import agree
 from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer, Schedule
 from tinycnn.nn.sequential import Sequential

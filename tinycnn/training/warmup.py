@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tinycnn import models
+from tinycnn.fast.steps import FusedDense
 from tinycnn.nn import Adam, kernels
-from tinycnn.nn.fast.steps import FusedDense
 from tinycnn.training.augment import Deformation, deform
 
 

@@ -25,7 +25,7 @@ class Outcome:
     Attributes
     ----------
     figures : dict
-        As `tinycnn.teaching.learn.Learnt` has them.
+        As `tinycnn.finetune.Learnt` has them.
     """
 
     figures: dict[str, Any]
@@ -96,13 +96,13 @@ def study(connection: Connection, corrections: Path, log: Path | None) -> None:
         As `Lesson` has them.
     """
     settle_in(log)
-    from tinycnn import learnt
     from tinycnn.data import DataError
-    from tinycnn.nn.saving import TensorFileError
-    from tinycnn.nn.threads import available_cores, use_threads
-    from tinycnn.teaching.learn import Learnt, learn, present_digits
+    from tinycnn.finetune import Learnt, learn, present_digits
+    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.reading import finetuned as learnt
+    from tinycnn.reading.corrections import Corrections
+    from tinycnn.threads import available_cores, use_threads
     from tinycnn.training.fit import DivergedError
-    from tinycnn.window.corrections import Corrections
 
     use_threads(max(available_cores() - 1, 1))  # one is left to the window
     with contextlib.suppress(BrokenPipeError):

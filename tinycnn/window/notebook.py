@@ -8,7 +8,7 @@ widgets.
 
 from collections.abc import Sequence
 
-from tinycnn.window.corrections import Corrections
+from tinycnn.reading.corrections import Corrections
 from tinycnn.window.messages import Singled
 from tinycnn.window.session import Correction
 

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageTk
 
-from tinycnn import learnt
 from tinycnn.data.idx import DataError
 from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import StrokesError, draw, load_strokes, save_strokes
+from tinycnn.reading import finetuned as learnt
+from tinycnn.reading.corrections import Corrections
 from tinycnn.window.canvas import SURE, Sheet
-from tinycnn.window.corrections import Corrections
 from tinycnn.window.help import KEY, SHOWN, Shortcut, show_help, with_control
 from tinycnn.window.lessons import Lesson
 from tinycnn.window.messages import (

@@ -287,8 +287,8 @@ class _HopelessError(Exception):
 
 def _answerer(weights: Weights, fallback: bool) -> tuple["_Answerer", str]:
     """Return what answers, everything compiled, and a note for the window."""
-    from tinycnn.nn.saving import TensorFileError
-    from tinycnn.nn.threads import use_threads
+    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.threads import use_threads
 
     use_threads()
     try:
@@ -329,7 +329,7 @@ class _Answerer:
     def answer(self, request: Request) -> Reply:
         """Return the answer; whatever goes wrong is said and goes no further."""
         from tinycnn.ink.picture import PictureError
-        from tinycnn.nn.saving import TensorFileError
+        from tinycnn.nn.weights import TensorFileError
 
         try:
             return self._answer(request)

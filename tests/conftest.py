@@ -1,0 +1,24 @@
+"""A screen in memory for the tests of the window; without Xvfb they say so and skip."""
+
+from importlib.util import find_spec
+
+import pytest
+
+HAS_TKINTER = find_spec("_tkinter") is not None
+# These import tkinter, which some systems have in a package of its own.
+collect_ignore = [] if HAS_TKINTER else ["window/test_view.py", "test_draw.py"]
+
+
+def pytest_report_header():
+    return None if HAS_TKINTER else "no tkinter: test_view.py and test_draw.py left out"
+
+
+@pytest.fixture(scope="session")
+def display():
+    from benchmarks import window_pilot
+
+    reason = window_pilot.missing()
+    if reason:
+        pytest.skip(reason)
+    with window_pilot.screen() as name:
+        yield name

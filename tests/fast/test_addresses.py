@@ -1,0 +1,333 @@
+"""The law of addresses: nobody touches a number that is in no array.
+
+The kernels go by addresses and check nothing, so three things watch over them: pages
+that must not be touched around all arrays that a step makes, a run as plain Python with
+twins that ask for every address whose array it is, and a run in which every index is
+held against its array. A rim round the operands of each micro-kernel is in
+`test_vectors`.
+"""
+
+import ctypes
+import mmap
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import test_dense
+from test_convolution import Case, compute, hold_together, images, make_models
+
+from tinycnn.fast import convolution, dense, steps, winograd
+from tinycnn.fast.compiled import shared
+from tinycnn.fast.vectors import COLUMNS, DEAD, LANES
+from tinycnn.nn import (
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    kernels,
+)
+
+# What touches the first and the last numbers of every array.
+TIGHT = [
+    Case(1, 1, 1, (1, 1), (1, 1)),
+    Case(2, 3, 17, (4, 7), (3, 5), pool=(2, 2), rate=0.5),
+    Case(17, 2, 5, (5, 5), (7, 5), (2, 3), pool=(3, 1), rate=0.5),
+    Case(3, 16, 33, (6, 13), (1, 1), pool=((3, 2), (3, 2))),
+    Case(2, 1, 16, (3, 12), (2, 4), (3, 1), "same"),
+]
+INK = [
+    Case(17, 1, 1, (1, 1), (1, 1)),
+    Case(2, 2, 17, (6, 5), (5, 4), padding="same", pool=(2, 2)),
+    Case(2, 7, 5, (4, 5), (2, 3), padding=2),
+]
+WINOGRAD = [
+    Case(2, 8, 16, (4, 4), (3, 3)),
+    Case(17, 8, 17, (7, 8), (3, 3), padding="same", pool=(2, 2)),
+    Case(1, 16, 33, (3, 5), (5, 5), padding=1),
+    Case(1, 8, 16, (60, 8), (3, 3), padding="same"),  # more rows than go in a band
+]
+DENSE = [(1, 1, 64), (1, 64, 97), (8, 65, 64), (9, 97, 193), (3, 200, 80)]
+
+
+def run_all():
+    """Take every step, over arrays of every kind of size."""
+    for case in TIGHT:
+        hold_together(case)
+    for case in WINOGRAD:
+        compute(make_models(case)[0], images(case), True)
+    for case in INK:
+        fused, _ = make_models(case)
+        y = fused.forward(np.ones((case.N, *case.image(), case.C), np.float32))
+        fused.backward_parameters(np.ones_like(y))
+    for N, D, U in DENSE:
+        test_dense.hold_together(N, D, U)
+
+
+# --- fences ---------------------------------------------------------------------------
+
+
+class Fences:
+    """NumPy, but new arrays lie right at a page that must not be touched."""
+
+    def __init__(self, at_end):
+        self.at_end, self.kept = at_end, []
+        self.protect = ctypes.CDLL(None).mprotect
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, shape, dtype):
+        dtype, page = np.dtype(dtype), mmap.PAGESIZE
+        size = int(np.prod(shape)) * dtype.itemsize
+        pages = max(-(-size // page), 1)
+        memory = mmap.mmap(-1, (pages + 2) * page)
+        self.kept.append(memory)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        for fence in (address, address + (pages + 1) * page):
+            arguments = ctypes.c_void_p(fence), ctypes.c_size_t(page), 0  # PROT_NONE
+            assert self.protect(*arguments) == 0
+        first = page + (pages * page - size if self.at_end else 0)
+        flat = np.frombuffer(memory, dtype, size // dtype.itemsize, first)
+        return flat.reshape(shape)
+
+    def empty_like(self, array):
+        return self.empty(array.shape, array.dtype)
+
+    def zeros(self, shape, dtype):
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+    def ascontiguousarray(self, values, dtype=None):
+        array = self.empty(np.shape(values), dtype or values.dtype)
+        array[...] = values
+        return array
+
+
+def run_between_fences():
+    """Give the kernels nothing but arrays between fences."""
+    for at_end in (True, False):
+        steps.np = Fences(at_end)
+        run_all()
+        assert len(steps.np.kept) > 100
+
+
+def step_over_a_fence(at_end):
+    """Read a number next to an array: this must end the process."""
+    array = Fences(at_end).zeros(5, np.float32)
+    next_to_it = array.ctypes.data + (20 if at_end else -4)
+    print(ctypes.c_float.from_address(next_to_it).value)
+
+
+def python(statement, **settings):
+    """Run a statement of this file in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import test_addresses as t; t.{statement}"],
+        cwd=Path(__file__).parent,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+on_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="pages are protected with Linux's mprotect"
+)
+
+
+@on_linux
+def test_the_kernels_stay_inside_their_arrays():
+    done = python("run_between_fences()")
+    assert done.returncode == 0, done.stderr
+
+
+@on_linux
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_fence_is_a_fence(at_end):
+    assert python(f"step_over_a_fence({at_end})").returncode == -signal.SIGSEGV
+
+
+# --- twins ----------------------------------------------------------------------------
+
+
+class Twins:
+    """The micro-kernels in NumPy: they take no number that is in no array."""
+
+    def __init__(self, arrays):
+        self.arrays = list(arrays)
+
+    def at(self, address, count, dtype=np.float32):
+        """Return numbers from an address on, all of them in one array."""
+        for array in self.arrays:
+            first = int(address) - array.ctypes.data
+            inside = first >= 0 and first + count * array.itemsize <= array.nbytes
+            if array.dtype == dtype and inside:
+                assert first % array.itemsize == 0
+                return array.reshape(-1)[first // array.itemsize :][:count]
+        raise IndexError(f"{count} numbers at {address} are not in any array")
+
+    def multiply(self, a, a_row, a_run, M, S, K, b, y, y_row):
+        panel = self.at(b, S * K * COLUMNS).reshape(S, K, COLUMNS)
+        for i in range(M):
+            total = np.zeros(COLUMNS, np.float32)
+            for s in range(S):
+                total += self.at(a + i * a_row + s * a_run, K) @ panel[s]
+            self.at(y + i * y_row, COLUMNS)[:] = total
+
+    def transform(self, matrix):
+        out, size = matrix.shape
+
+        def transform(x, x_row, x_column, y, y_row, y_column):
+            found = [
+                [self.at(x + i * x_row + j * x_column, LANES) for j in range(size)]
+                for i in range(size)
+            ]
+            result = np.einsum("ia,jb,abc->ijc", matrix, matrix, np.array(found))
+            for i, j in np.ndindex(out, out):
+                self.at(y + i * y_row + j * y_column, LANES)[:] = result[i, j]
+
+        return transform
+
+    def pool_channels(
+        self, x, row, column, KHP, KWP, bias, key, dropped, at, scale, y, winner, F
+    ):
+        window = [self.at(x + i * row + j * column, F) for i, j in np.ndindex(KHP, KWP)]
+        best = np.max(window, axis=0) + self.at(bias, F)
+        bits = kernels.hashed_bits(key, at + F)[at:]
+        closed = (best <= 0) | (bits < dropped)
+        self.at(y, F)[:] = np.where(closed, 0, best * scale)
+        won = np.argmax(window, axis=0)
+        self.at(winner, F, np.uint8)[:] = np.where(closed, DEAD, won)
+
+    def add_weighted_rows(self, places, shares, count, stride, rows, y, length):
+        numbers = zip(
+            self.at(places, count, np.int32), self.at(shares, count), strict=True
+        )
+        for place, share in numbers:
+            row = self.at(rows + int(place) * int(stride), length)
+            self.at(y, length)[:] += share * row
+
+    def empty(self, shape, dtype):
+        """Return an array in which a number that is never filled is seen."""
+        self.arrays.append(np.full(shape, 99, dtype))
+        return self.arrays[-1]
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Run the kernels as plain Python, between twins; NumPy looks at the indices."""
+    twins = Twins([])
+    numpy = SimpleNamespace(**vars(np) | {"empty": twins.empty})
+
+    def interpret(kernel):
+        if hasattr(kernel, "py_func"):
+            return kernel.py_func
+        function = kernel.__wrapped__
+
+        def run(blocks, *arguments):
+            # Last things first: later arguments never lie inside earlier ones.
+            twins.arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+            given = len(twins.arrays)
+            for block in range(blocks):
+                function(block, blocks, *arguments)
+                del twins.arrays[given:]
+
+        return run
+
+    replaced = {
+        "np": numpy,
+        "uintp": int,
+        "multiply": twins.multiply,
+        "add_weighted_rows": twins.add_weighted_rows,
+        "pool_channels": twins.pool_channels,
+        "_to_6": twins.transform(winograd.patch_matrix(3)),
+        "_to_8": twins.transform(winograd.patch_matrix(5)),
+        "_from_6": twins.transform(winograd.output_matrix(3)),
+        "_from_8": twins.transform(winograd.output_matrix(5)),
+    }
+    for module in (convolution, dense, winograd):
+        for name, value in list(vars(module).items()):
+            of_the_module = getattr(value, "__module__", None) == module.__name__
+            if name in replaced and (module is not winograd or name != "np"):
+                monkeypatch.setattr(module, name, replaced[name])
+            elif of_the_module and (
+                hasattr(value, "py_func") or hasattr(value, "__wrapped__")
+            ):
+                monkeypatch.setattr(module, name, interpret(value))
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("case", TIGHT)
+def test_as_plain_python_a_convolution_stays_inside_its_arrays(case):
+    hold_together(case._replace(N=min(case.N, 2)))
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("case", WINOGRAD)
+def test_so_does_winograd(case):
+    case = case._replace(N=min(case.N, 2))
+    models = make_models(case)
+    found = [compute(model, images(case), True)[0] for model in models]
+    np.testing.assert_allclose(*found, atol=1e-3)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("case", INK)
+def test_so_does_a_convolution_of_ink(case):
+    case = case._replace(N=min(case.N, 2))
+    grads = []
+    for model in make_models(case):
+        y = model.forward(np.ones((case.N, *case.image(), case.C), np.float32))
+        model.backward_parameters(np.ones_like(y))
+        grads.append([p.grad for p in model.parameters()])
+    for ours, theirs in zip(*grads, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize(("N", "D", "U"), DENSE)
+def test_so_does_a_dense_layer(N, D, U):
+    test_dense.hold_together(N, D, U)
+
+
+# --- indices --------------------------------------------------------------------------
+
+
+@shared
+def step_beyond(block, blocks, x):  # noqa: ARG001
+    """Write next to an array."""
+    x[x.size + block] = 0
+
+
+def train_a_step():
+    """Take a training step of a small network, then step beyond an array."""
+    rng = np.random.default_rng(0)
+    layers = [Conv2D(1, 9, 3, padding="same", rng=rng), ReLU(), MaxPool2D(2)]
+    layers += [Dropout(0.5), Flatten(), Dense(81, 9, rng=rng)]
+    model = Sequential(layers)
+    x = rng.integers(0, 2, (9, 6, 6, 1)).astype(np.float32)
+    model.backward_parameters(model.forward(x, training=True))
+    try:
+        step_beyond(2, np.zeros(3))
+    except SystemError as error:
+        print(type(error.__cause__).__name__)
+
+
+def test_no_index_is_out_of_bounds(tmp_path):
+    """With one thread: what is raised on another is lost, see `test_compiled`.
+
+    The other kernels' indices NumPy has looked at above, where it takes no compiling.
+    """
+    settings = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_NUM_THREADS": "1"}
+    done = python("train_a_step()", NUMBA_CACHE_DIR=str(tmp_path), **settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["IndexError"]  # so the indices are looked at

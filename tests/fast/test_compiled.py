@@ -1,0 +1,292 @@
+"""The laws of `compiled` and `shared`: the result is the function's own.
+
+With a cache or without one, with the code of today and not of yesterday, on any number
+of threads.
+"""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import pytest
+from numba import config, njit
+
+from tinycnn.fast import compiled as module
+from tinycnn.fast import convolution, dense, normalization, vectors, winograd
+from tinycnn.fast.compiled import compiled, shared
+from tinycnn.nn import kernels
+
+SOURCE = "def double(x):\n    return 2 * x\n"
+
+
+def from_no_file():
+    """Return a function whose machine code Numba has no place to keep."""
+    namespace = {}
+    exec(compile(SOURCE, "<no file>", "exec"), namespace)
+    return namespace["double"]
+
+
+def test_where_nothing_can_be_kept_the_kernel_is_compiled_all_the_same():
+    # Numba refuses to decorate such a function with a cache; see whether it still does.
+    if not config.DISABLE_JIT:
+        with pytest.raises(RuntimeError, match="cannot cache"):
+            njit(cache=True)(from_no_file())
+    assert compiled()(from_no_file())(21) == 42
+
+
+def test_not_a_number_keeps_its_meaning():
+    @compiled()
+    def is_nan(x):
+        return x != x or np.isnan(x)
+
+    assert is_nan(math.nan)
+    assert not is_nan(math.inf)
+
+
+def test_a_sum_keeps_its_order():
+    @compiled()
+    def add(values):
+        total = 0.0
+        for i in range(len(values)):
+            total += values[i]
+        return total
+
+    # Any other order, or several sums side by side, would keep a 1.
+    values = np.array([1.0, 1e100, 1.0, -1e100] * 64)
+    assert add(values) == 0
+
+
+# --- shared ---------------------------------------------------------------------------
+
+
+@shared
+def count_in(block, blocks, numbers, step):
+    numbers[block] += step
+    numbers[blocks] += blocks  # read and written by all: for one thread only
+
+
+@shared
+def fill(block, blocks, numbers, value):
+    for i in range(
+        numbers.size * block // blocks, numbers.size * (block + 1) // blocks
+    ):
+        numbers.reshape(-1)[i] += value * (block + 1)
+
+
+@shared
+def refuse(block, blocks, done, bad):  # noqa: ARG001
+    if block == bad:
+        raise ValueError("this block is bad")
+    done[block] = True
+
+
+@pytest.fixture
+def one_thread():
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2, 3, 7, 16, 100, 1000])
+def test_every_block_is_done_exactly_once(blocks):
+    numbers = np.zeros(blocks, np.int64)
+    for times in (1, 2):
+        fill(blocks, numbers, 1)
+        np.testing.assert_array_equal(numbers, times * np.arange(1, blocks + 1))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_block_is_told_how_many_there_are():
+    numbers = np.zeros(6)
+    count_in(5, numbers, 3)
+    assert numbers.tolist() == [3, 3, 3, 3, 3, 25]
+
+
+def test_arguments_of_another_kind_get_code_of_their_own():
+    kinds = [((6,), np.float32, 2), ((6,), np.float64, 2), ((2, 3), np.float32, 2)]
+    for shape, dtype, value in [*kinds, ((6,), np.float32, 2.0), *kinds]:
+        numbers = np.ones(shape, dtype)
+        fill(3, numbers, value)
+        assert numbers.dtype == dtype
+        assert numbers.ravel().tolist() == [3, 3, 5, 5, 7, 7]
+
+
+def test_an_array_that_is_read_only_may_come_first_or_later():
+    @shared
+    def copy(block, blocks, source, target):  # noqa: ARG001
+        target[block] = source[block]
+
+    source = np.arange(4.0)
+    for writeable in (False, True, False):
+        source.flags.writeable = writeable
+        target = np.zeros(4)
+        copy(4, source, target)
+        np.testing.assert_array_equal(target, source)
+
+
+def test_a_shared_kernel_keeps_its_name_and_docstring():
+    assert fill.__name__ == "fill"
+    assert fill.__wrapped__.__name__ == "fill"
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("bad", range(4))
+def test_what_a_kernel_raises_on_the_calling_thread_is_heard(bad):
+    """As the cause of a SystemError. On another thread it is lost: Numba drops it.
+
+    Kernels raise nothing of themselves; ``NUMBA_BOUNDSCHECK=1`` wants one thread.
+    """
+    done = np.zeros(4, bool)
+    with pytest.raises(SystemError) as error:
+        refuse(4, done, bad)
+    assert isinstance(error.value.__cause__, ValueError)
+    assert str(error.value.__cause__) == "this block is bad"
+    assert not done[bad]
+    refuse(4, done, -1)
+    assert done.all()
+
+
+def test_what_the_only_block_raises_is_heard_as_it_is():
+    with pytest.raises(ValueError, match="this block is bad"):
+        refuse(1, np.zeros(1, bool), 0)
+
+
+# --- other processes ------------------------------------------------------------------
+
+CALLEE = """
+from tinycnn.fast.compiled import compiled
+
+@compiled()
+def twice(x):
+    return 2 * x
+"""
+CALLER = """
+import numpy as np
+from tinycnn.fast.compiled import compiled, shared
+from tinycnn.fast.callee import twice
+
+@compiled()
+def twice_and_one(x):
+    return twice(x) + 1
+
+@shared
+def double(block, blocks, numbers):
+    numbers[block] = twice(numbers[block])
+"""
+ASK = """
+from tinycnn.fast.caller import twice_and_one
+print(twice_and_one(20), sum(twice_and_one.stats.cache_hits.values()))
+"""
+ASK_SHARED = """
+import numpy as np
+from tinycnn.fast.caller import double
+numbers = np.arange(5)
+double(5, numbers)
+print(*numbers)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a package of that name with our `compiled`, and two small files."""
+    package = tmp_path / "tinycnn"
+    (package / "fast").mkdir(parents=True)
+    for path in (package, package / "fast"):
+        (path / "__init__.py").touch()
+    shutil.copy(module.__file__, package / "fast")
+    (package / "fast" / "caller.py").write_text(CALLER)
+    (package / "fast" / "callee.py").write_text(CALLEE)
+    return package
+
+
+def python(folder, program, **settings):
+    """Run a program with that package; a setting of None is taken away."""
+    env = os.environ | {"PYTHONPATH": str(folder.parent)} | settings
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=folder,
+        env={name: value for name, value in env.items() if value is not None},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_an_edit_to_what_a_kernel_calls_in_another_file_is_seen(folder, chosen):
+    cache = folder.parents[1] / "cache" if chosen else None
+    settings = {"NUMBA_CACHE_DIR": str(cache) if chosen else None}
+    assert python(folder, ASK, **settings) == [41, 0]
+    assert python(folder, ASK, **settings) == [41, 1]  # from the disk
+    kept = cache.rglob("*.nbc") if chosen else folder.rglob("*.nbc")
+    assert any(kept)
+    (folder / "fast" / "callee.py").write_text(CALLEE.replace("2 * x", "3 * x"))
+    assert python(folder, ASK, **settings) == [61, 0]
+
+
+def test_only_kernels_in_fast_call_what_is_in_another_file():
+    """For them alone it is seen that the other file was edited."""
+    found = set()
+    for file in (convolution, dense, normalization, vectors, winograd, kernels):
+        for value in vars(file).values():
+            function = getattr(value, "py_func", getattr(value, "__wrapped__", None))
+            if function is None or function.__module__ != file.__name__:
+                continue
+            for name in function.__code__.co_names:
+                called = getattr(file, name, None)
+                called = getattr(called, "py_func", called)
+                if callable(called) and called.__module__ != file.__name__:
+                    found.add((file.__name__, called.__module__))
+    ours = {(a, b) for a, b in found if b.startswith("tinycnn")}
+    assert (dense.__name__, vectors.__name__) in ours
+    assert all("nn.fast." in a and "nn.fast." in b for a, b in ours)
+
+
+def test_two_first_runs_at_once_both_compute_and_leave_sound_code(folder):
+    chosen = {"NUMBA_CACHE_DIR": str(folder.parents[1] / "cache")}
+    with ThreadPoolExecutor(2) as both:
+        found = list(both.map(lambda _: python(folder, ASK_SHARED, **chosen), range(2)))
+    assert found == [[0, 2, 4, 6, 8]] * 2
+    assert python(folder, ASK_SHARED, **chosen) == found[0]
+
+
+def test_an_install_that_cannot_be_written_and_no_home_still_compute(folder):
+    # A file where a folder would be made stops the superuser too.
+    for path in (folder, folder / "fast"):
+        (path / "__pycache__").touch()
+    nowhere = {"NUMBA_CACHE_DIR": None, "HOME": os.devnull, "XDG_CACHE_HOME": None}
+    both = f"{ASK}{ASK_SHARED}"
+    assert python(folder, both, **nowhere) == [41, 0, 0, 2, 4, 6, 8]
+    assert not list(folder.parents[1].rglob("*.nb?"))
+
+
+def test_interpreted_python_does_the_blocks_one_after_the_other(folder):
+    assert python(folder, ASK_SHARED, NUMBA_DISABLE_JIT="1") == [0, 2, 4, 6, 8]
+
+
+def test_a_start_does_not_load_linear_algebra_that_no_kernel_needs():
+    """But who asks for it gets it."""
+    code = """
+import sys
+import numpy as np
+from tinycnn.nn import Conv2D, ReLU, Sequential
+
+conv = Conv2D(1, 2, 3, rng=np.random.default_rng(0))
+Sequential([conv, ReLU()]).forward(np.zeros((1, 4, 4, 1), np.float32))
+print("scipy.linalg" in sys.modules)
+import scipy.linalg
+
+print(scipy.linalg.inv([[2.0]])[0, 0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "0.5"], done.stderr

@@ -1,0 +1,296 @@
+"""The laws of the micro-kernels: each against a twin of a few lines in NumPy.
+
+They go by addresses and check nothing. Here a rim of NaN lies around all their
+operands: what is read beyond them spoils the result, what is written there is seen.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import njit
+
+from tinycnn.fast.vectors import (
+    COLUMNS,
+    DEAD,
+    LANES,
+    add_weighted_rows,
+    make_transform,
+    multiply,
+    pool_channels,
+)
+from tinycnn.nn import (
+    Conv2D,
+    Dropout,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    kernels,
+)
+
+RIM = 8  # numbers on both sides of a buffer
+
+
+class Buffer:
+    """Normal numbers at some places of memory, and NaN everywhere else."""
+
+    def __init__(self, places, rng):
+        self.places = RIM + np.asarray(places)
+        self.memory = np.full(
+            self.places.max(initial=RIM) + 1 + RIM, np.nan, np.float32
+        )
+        self.memory[self.places] = rng.standard_normal(self.places.shape)
+        self.address = self.memory.ctypes.data + 4 * RIM
+        self.before = self.memory.copy()
+
+    def values(self):
+        return self.memory[self.places]
+
+    def fill(self, values):
+        self.memory[self.places] = values
+        self.before = self.memory.copy()
+
+    def assert_rim(self):
+        outside = np.ones(self.memory.size, bool)
+        outside[self.places] = False
+        assert np.isnan(self.memory[outside]).all()
+
+    def assert_unedited(self):
+        np.testing.assert_array_equal(self.memory, self.before)
+
+
+def assert_rounded(found, wanted, magnitudes, tolerance=1e-6):
+    """Assert that rounding is a share of the sum of the magnitudes."""
+    assert (np.abs(found - wanted) <= tolerance * magnitudes).all()
+
+
+# --- make_tile, through multiply ----------------------------------------------------
+
+
+# With 6 rows and more, tiles of 6; with 4 and 5, of 4; with fewer, of 1.
+@pytest.mark.parametrize("M", range(1, 14))
+@pytest.mark.parametrize(("S", "K"), [(1, 1), (1, 7), (5, 1), (3, 4)])
+def test_multiply_is_a_matrix_product(M, S, K):
+    rng = np.random.default_rng([M, S, K])
+    a_row, a_run = map(int, rng.integers(1, 40, 2))  # runs may overlap
+    i, s, k = np.ogrid[:M, :S, :K]
+    a = Buffer(i * a_row + s * a_run + k, rng)
+    b = Buffer(np.arange(S * K * COLUMNS).reshape(S * K, COLUMNS), rng)
+    y_row = COLUMNS + int(rng.integers(40))
+    y = Buffer(i[..., 0] * y_row + np.arange(COLUMNS), rng)
+    multiply(a.address, 4 * a_row, 4 * a_run, M, S, K, b.address, y.address, 4 * y_row)
+    rows, matrix = (
+        array.astype(np.float64) for array in (a.values().reshape(M, -1), b.values())
+    )
+    assert_rounded(y.values(), rows @ matrix, np.abs(rows) @ np.abs(matrix))
+    y.assert_rim()
+    a.assert_unedited()
+    b.assert_unedited()
+
+
+# --- make_transform -----------------------------------------------------------------
+
+
+def matrices():
+    rng = np.random.default_rng(0)
+    return {
+        "one number": np.array([[-2.5]]),
+        "the identity": np.eye(3),
+        "a row": np.array([[1.0, -1, 0, 0.5]]),
+        "a column": np.array([[-1.0], [1], [3]]),
+        "zeros, ones, minus ones": rng.choice([0.0, 1, -1], (4, 5)) + np.eye(4, 5),
+        "among other numbers": rng.choice([0, 1, -1, 0.25, -4, 5], (3, 6))
+        + np.eye(3, 6),
+        "no zero": rng.uniform(1, 2, (5, 4)),
+    }
+
+
+@pytest.mark.parametrize("name", matrices())
+def test_a_transform_is_the_matrix_on_both_sides(name):
+    matrix = matrices()[name]
+    assert matrix.any(axis=1).all()  # a row of zeros has no program
+    transform = make_transform(matrix)
+
+    @njit
+    def run(x, x_row, x_column, y, y_row, y_column):
+        transform(x, x_row, x_column, y, y_row, y_column)
+
+    rng = np.random.default_rng(1)
+    out, size = matrix.shape
+    i, j, c = np.ogrid[:size, :size, :LANES]
+    x = Buffer(i * 9 * 19 + j * 19 + c, rng)
+    i, j, c = np.ogrid[:out, :out, :LANES]
+    y = Buffer(i * 9 * 11 + j * 11 + c, rng)
+    run(x.address, 4 * 9 * 19, 4 * 19, y.address, 4 * 9 * 11, 4 * 11)
+    values = x.values().astype(np.float64).transpose(2, 0, 1)
+    wanted = (matrix @ values @ matrix.T).transpose(1, 2, 0)
+    magnitudes = (np.abs(matrix) @ np.abs(values) @ np.abs(matrix).T).transpose(1, 2, 0)
+    assert_rounded(y.values(), wanted, magnitudes)
+    y.assert_rim()
+    x.assert_unedited()
+
+
+# --- make_pool, through pool_channels -----------------------------------------------
+
+
+def pool(x, bias, key, threshold, number, scale):
+    """Return what is left of a window (KHP, KWP, F), and who won."""
+    cells, F = x.reshape(-1, x.shape[-1]), x.shape[-1]
+    won = cells.argmax(axis=0)
+    nan = np.isnan(cells)
+    # Of several that are no numbers, the last one wins.
+    won = np.where(nan.any(axis=0), len(cells) - 1 - nan[::-1].argmax(axis=0), won)
+    best = cells[won, np.arange(F)] + bias
+    bits = [kernels.hashed(key, np.uint32((number + f) % 2**32)) for f in range(F)]
+    closed = (best <= 0) | (np.array(bits) < threshold) & ~np.isnan(best)
+    return np.where(closed, 0, scale * best), np.where(closed, DEAD, won)
+
+
+def ordinary(x, bias, rng):
+    pass
+
+
+def ties(x, bias, rng):
+    x[:] = rng.integers(-1, 2, x.shape)
+    bias[:] = rng.integers(0, 2, bias.shape)
+
+
+def not_numbers(x, bias, rng):
+    x[rng.random(x.shape) < 0.2] = np.nan
+    bias[::5] = np.nan
+
+
+def infinities(x, bias, rng):
+    x[rng.random(x.shape) < 0.4] = -np.inf
+    x[..., ::3] = -np.inf
+    x[0, 0, ::4] = np.inf
+    bias[1] = -np.inf
+
+
+def zeros(x, bias, rng):
+    x[:] = rng.choice([0.0, -0.0], x.shape)
+    bias[:] = rng.choice([0.0, -0.0], bias.shape)
+
+
+@pytest.mark.parametrize("edit", [ordinary, ties, not_numbers, infinities, zeros])
+@pytest.mark.parametrize("F", [2, 7, 8, 19])  # vectors of 8 channels, and the rest
+@pytest.mark.parametrize("threshold", [0, 2**31, 2**32 - 1])
+def test_pooling_keeps_the_largest_of_a_window(threshold, F, edit):
+    rng = np.random.default_rng([F, threshold])
+    key = np.uint32(rng.integers(2**32))
+    scale = np.float32(1.7 if threshold else 1)
+    for KHP, KWP in [(1, 1), (2, 2), (1, 3), (3, 3), (15, 17)]:
+        number = int(rng.integers(2**20))
+        if (KHP, KWP) == (2, 2):
+            number = 2**32 - 3  # the count goes on from 0
+        i, j, f = np.ogrid[:KHP, :KWP, :F]
+        x = Buffer((i * (KWP + 1) + j) * (F + 3) + f, rng)
+        bias, y = (Buffer(np.arange(F), rng) for _ in range(2))
+        window, offsets = x.values(), bias.values()
+        edit(window, offsets, rng)
+        x.fill(window)
+        bias.fill(offsets)
+        winner = np.full(F + 2 * RIM, 77, np.uint8)
+        row, column = 4 * (KWP + 1) * (F + 3), 4 * (F + 3)
+        pool_channels(
+            *(x.address, row, column, KHP, KWP, bias.address),
+            *(key, np.uint32(threshold), number, scale),
+            *(y.address, winner.ctypes.data + RIM, F),
+        )
+        wanted, won = pool(window, offsets, key, threshold, number, scale)
+        np.testing.assert_array_equal(y.values(), wanted)
+        assert not np.signbit(y.values()[y.values() == 0]).any()
+        np.testing.assert_array_equal(winner[RIM:-RIM], won)
+        assert (winner[:RIM] == 77).all()
+        assert (winner[-RIM:] == 77).all()
+        y.assert_rim()
+        x.assert_unedited()
+        bias.assert_unedited()
+
+
+# --- make_weighted_sum, through add_weighted_rows -----------------------------------
+
+
+@pytest.mark.parametrize("length", range(1, 101))
+def test_a_weighted_sum_of_rows_is_added(length):
+    rng = np.random.default_rng(length)
+    for count in (0, 1, 5):
+        stride = length + 5
+        rows = Buffer(np.arange(7)[:, None] * stride + np.arange(length), rng)
+        shares, y = Buffer(np.arange(count), rng), Buffer(np.arange(length), rng)
+        places = rng.integers(-3, 4, count).astype(np.int32)  # also to the left
+        before = y.values().astype(np.float64)
+        add_weighted_rows(
+            *(places.ctypes.data, shares.address, count, 4 * stride),
+            *(rows.address + 3 * 4 * stride, y.address, length),
+        )
+        found, weights = rows.values()[places + 3].astype(np.float64), shares.values()
+        magnitudes = np.abs(before) + np.abs(weights) @ np.abs(found)
+        assert_rounded(y.values(), before + weights @ found, magnitudes)
+        y.assert_rim()
+        rows.assert_unedited()
+        shares.assert_unedited()
+
+
+def test_a_sum_keeps_the_order_of_its_rows():
+    """Then it is the same on every processor with the same multiply-add."""
+    rows = np.array([[1e30], [1.0], [-1e30]], np.float32) * np.ones(100, np.float32)
+    places, shares = np.arange(3, dtype=np.int32), np.ones(3, np.float32)
+    y = np.zeros(100, np.float32)
+    addresses = [array.ctypes.data for array in (places, shares, rows, y)]
+    add_weighted_rows(*addresses[:2], 3, 400, *addresses[2:], 100)
+    assert not y.any()
+
+
+# --- other processors ---------------------------------------------------------------
+
+
+def make_models():
+    """Return a step with each kind of vector, and the layers it stands in for."""
+    pair = []
+    for fuse in (True, False):
+        conv = Conv2D(8, 17, 3, padding=1, rng=np.random.default_rng(2))  # Winograd
+        layers = [conv, ReLU(), MaxPool2D(2), Dropout(0.5)]
+        pair.append(Sequential(layers, 3, fuse=fuse))
+    return pair
+
+
+def compute(model):
+    """Return output and all gradients."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 12, 12, 8)).astype(np.float32)
+    y = model.forward(x, training=True)
+    dy = np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
+    return [y, model.backward(dy), *(p.grad for p in model.parameters())]
+
+
+def print_results():
+    """Print what is computed."""
+    print(json.dumps([array.tolist() for array in compute(make_models()[0])]))
+
+
+def test_a_processor_with_neither_avx_nor_fma_computes_the_same(tmp_path):
+    """The vectors are LLVM's, which cuts them to the processor's: no second code.
+
+    Within 1e-5 of the largest number.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", "import test_vectors as t; t.print_results()"],
+        cwd=Path(__file__).parent,
+        env=os.environ
+        | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+        | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    fused, plain = make_models()
+    assert len(fused.plan) == 1
+    for ours, theirs in zip(json.loads(done.stdout), compute(plain), strict=True):
+        rounding = np.abs(np.array(ours) - theirs).max()
+        assert rounding <= 1e-5 * np.abs(theirs).max()

@@ -1,0 +1,351 @@
+"""The steps of a plan: each does the work of one layer or several, sooner.
+
+A step is a `Layer` over the parameters of the layers it stands in for: its forward
+returns what theirs return, within rounding, and its backward assigns the same
+gradients. It knows the layers and which kernels do their work; which step stands in for
+which layers is decided in `tinycnn.fast.fuse`.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinycnn.fast import convolution, dense, normalization, winograd
+from tinycnn.fast.vectors import COLUMNS, LANES
+from tinycnn.fast.winograd import LINE
+from tinycnn.nn.layers import (
+    Array,
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    Layer,
+    MaxPool2D,
+    check_shape,
+    output_size,
+)
+
+# Rows of patches are transformed, of as many images as it takes, until there are so
+# many; then they are multiplied, and the weights come to the processor once for all.
+PATCHES = 24
+# To wake a thread takes as long as so many multiplications.
+WORTH_A_THREAD = 2**18
+
+
+def patch_side(conv: Conv2D, OH: int, OW: int) -> int:
+    """Return the side of the patches of Winograd, or 0 if it would not pay.
+
+    It is for 3×3 and 5×5 kernels that move pixel by pixel, over channels that fill
+    vectors, where at least half of the multiplications are saved: patches that hang
+    over the edge of a small map are computed all the same.
+    """
+    KH, KW, C, F = conv.weight.value.shape
+    if conv.stride != (1, 1) or KH != KW or KH not in (3, 5):
+        return 0
+    if C % LANES != 0 or F < COLUMNS:
+        return 0
+    P, m = winograd.count_points(KH), winograd.OUTPUTS
+    patches = -(-OH // m) * -(-OW // m)  # -(-a // b) rounds up
+    return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
+
+
+class Layout(NamedTuple):
+    """The sizes of a convolution and its pooling, for images of one size.
+
+    Attributes
+    ----------
+    margins : (int, int)
+        Rows of zeros above, columns of zeros to the left.
+    padded : (int, int)
+        Rows and columns of an image with all its margins.
+    size : (int, int)
+        Rows and columns after pooling.
+    patch : int
+        From `patch_side`.
+    image, map : (int, int)
+        Rows and columns of an image and of its map, as they are computed.
+    group : int
+        How many images are convolved together.
+    patches : int
+        How many are transformed before they are multiplied.
+    """
+
+    margins: tuple[int, int]
+    padded: tuple[int, int]
+    size: tuple[int, int]
+    patch: int
+    image: tuple[int, int]
+    map: tuple[int, int]
+    group: int
+    patches: int
+
+
+class FusedConvolution(Layer):
+    """Conv2D, ReLU and perhaps MaxPool2D and Dropout as one step.
+
+    Parameters
+    ----------
+    conv : Conv2D
+    pool : MaxPool2D or None
+    dropout : Dropout or None
+    """
+
+    def __init__(self, conv: Any, pool: Any, dropout: Any) -> None:
+        self.conv: Conv2D = conv
+        self.pool: MaxPool2D | None = pool
+        self.dropout: Dropout | None = dropout
+        self._layout: tuple[tuple[Any, ...], Layout] | None = None
+        self._kernels: tuple[Array, int, Array] | None = None
+        self._places: tuple[tuple[int, int], list[Array]] | None = None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
+        conv = self.conv
+        _, _, C, F = conv.weight.value.shape
+        check_shape(conv, x, ("N", "H", "W", C))
+        N, H, W, _ = x.shape
+        layout = self._layout_for(H, W)
+        # Whatever floats came in, the kernel goes by addresses of float32.
+        x = np.ascontiguousarray(x, np.float32)
+        y = np.empty((N, *layout.size, F), np.float32)
+        winner = np.empty(y.shape, np.uint8)
+        key, dropped, scale = np.uint32(0), np.uint32(0), np.float32(1)
+        if self.dropout is not None and training:
+            key, dropped = self.dropout.next_key(), self.dropout.threshold
+            scale = np.float32(1 / (1 - self.dropout.rate))
+
+        blocks = min(convolution.BLOCKS, N)
+        convolution.forward(
+            blocks, x, *layout.margins, self._kernels_for(layout.patch), *conv.stride,
+            layout.patch, self._bias(), *self._window(), key, dropped, scale,
+            *self._places_for(layout, blocks, -(-N // convolution.BLOCKS)), y, winner,
+        )  # fmt: skip
+        self._remember(y.shape, x, layout.margins, layout.padded, winner, scale)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
+        x, margins, padded, winner, scale = self._recall(dy)
+        weight = self.conv.weight.value
+        KH, KW, C, F = weight.shape
+        filters = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
+        sizes = (*padded, C), (*padded, C), (F, KH, KW * C), (F,)
+        images, dimages, dweights, dbiases = self._zeros(len(x), sizes)
+        dx = np.empty(x.shape, np.float32)
+        convolution.backward(
+            len(images), np.ascontiguousarray(dy, np.float32), winner, x, *margins,
+            *self.conv.stride, *self._window(), scale, np.ascontiguousarray(filters),
+            images, dimages, dweights, dbiases, dx,
+        )  # fmt: skip
+        grad = dweights.sum(axis=0).transpose(1, 2, 0)
+        self._assign(grad.reshape(KH, KW, C, F), dbiases)
+        return dx
+
+    def backward_parameters(self, dy: Array) -> None:
+        """Assign the gradients of the parameters alone."""
+        x, margins, padded, winner, scale = self._recall(dy)
+        KH, KW, C, F = self.conv.weight.value.shape
+        if C >= LANES or self.conv.stride != (1, 1):
+            self.backward(dy)
+            return
+        around = padded[0] + KH - 1, padded[1] + KW - 1
+        sizes = (*around, F), (KH, KW, C, F), (F,)
+        dmaps, dweights, dbiases = self._zeros(len(x), sizes)
+        convolution.backward_of_ink(
+            len(dmaps), np.ascontiguousarray(dy, np.float32), winner, x, *margins,
+            *self._window(), scale, dmaps, dweights, dbiases,
+        )  # fmt: skip
+        self._assign(dweights.sum(axis=0), dbiases)
+
+    @staticmethod
+    def _zeros(N: int, sizes: tuple[tuple[int, ...], ...]) -> list[Array]:
+        """Return arrays of zeros, each with a slice for every block of N images."""
+        blocks = min(convolution.BLOCKS, N)
+        return [np.zeros((blocks, *size), np.float32) for size in sizes]
+
+    def _assign(self, grad: Array, dbiases: Array) -> None:
+        """Assign the gradients of weight and bias; the latter comes in blocks."""
+        self.conv.weight.grad = grad
+        if self.conv.bias is not None:
+            self.conv.bias.grad = dbiases.sum(axis=0)
+
+    def _bias(self) -> Array:
+        bias, F = self.conv.bias, self.conv.weight.value.shape[-1]
+        if bias is None:
+            return np.zeros(F, np.float32)
+        return np.ascontiguousarray(bias.value, np.float32)
+
+    def _window(self) -> tuple[int, int, int, int]:
+        """Return window and stride of the pooling."""
+        if self.pool is None:
+            return 1, 1, 1, 1
+        return *self.pool.kernel_size, *self.pool.stride
+
+    def _layout_for(self, H: int, W: int) -> Layout:
+        """Return the sizes for images of H × W pixels; from batch to batch the same."""
+        conv = self.conv
+        key = H, W, conv.weight.value.shape, conv.stride, conv.padding, self._window()
+        if self._layout is None or self._layout[0] != key:
+            # In this order: who is interrupted between the two has lost nothing.
+            self._places, self._layout = None, (key, self._lay_out(H, W))
+        return self._layout[1]
+
+    def _lay_out(self, H: int, W: int) -> Layout:
+        """Return the sizes for images of H × W pixels, computed."""
+        conv = self.conv
+        KH, KW, _, _ = conv.weight.value.shape
+        top, bottom, left, right = conv.margins(H, W)
+        padded = top + H + bottom, left + W + right
+        OH, OW = output_size(conv, *padded)
+        size = (OH, OW) if self.pool is None else output_size(self.pool, OH, OW)
+        group, patches, patch = 1, 0, patch_side(conv, OH, OW)
+        if patch:  # whole patches, though they hang over the edge
+            m = winograd.OUTPUTS
+            high, wide = -(-OH // m), -(-OW // m)
+            OH, OW = m * high, m * wide
+            group = max(1, PATCHES // (high * wide))
+            patches = min(-(-PATCHES // wide), group * high) * wide
+        SH, SW = conv.stride
+        image = max((OH - 1) * SH + KH, top + H), max((OW - 1) * SW + KW, left + W)
+        return Layout((top, left), padded, size, patch, image, (OH, OW), group, patches)
+
+    def _places_for(self, layout: Layout, blocks: int, most: int) -> list[Array]:
+        """Return the places `convolution.forward` works in, for blocks of ``most``.
+
+        They are kept for images of one size, as long as the step is: fresh memory is
+        handed out, and cleared, page by page, which takes longer than a small image.
+        """
+        group = min(layout.group, most)
+        key = blocks, group
+        if self._places is None or self._places[0] != key:
+            _, _, C, F = self.conv.weight.value.shape
+            F16, points = -(-F // COLUMNS) * COLUMNS, layout.patch**2
+            images = np.zeros((blocks * group, *layout.image, C), np.float32)
+            sizes = [
+                (blocks * group, *layout.map, F16),
+                (blocks, points, layout.patches * C + LINE),
+                (blocks, points, layout.patches * COLUMNS + LINE),
+            ]
+            rest = [np.empty(size, np.float32) for size in sizes]
+            self._places = key, [images, *rest]
+        return self._places[1]
+
+    def _kernels_for(self, patch: int) -> Array:
+        """Return the weights as `convolution.forward` wants them.
+
+        In inference they are the same from batch to batch: then they are laid out once.
+        """
+        weight = self.conv.weight.value
+        if self._kernels is not None:
+            before, patch_before, kernels = self._kernels
+            same = weight.shape == before.shape and bool((weight == before).all())
+            if same and patch == patch_before:
+                return kernels
+        KH, KW, C, F = weight.shape
+        if patch:
+            rows = winograd.transform_kernels(weight)
+        else:
+            rows = weight.reshape(KH, KW * C, F)
+        panels = -(-F // COLUMNS)
+        padded = np.zeros((*rows.shape[:2], panels * COLUMNS), np.float32)
+        padded[..., :F] = rows
+        padded = padded.reshape(*rows.shape[:2], panels, COLUMNS)
+        laid_out: Array = np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
+        self._kernels = weight.copy(), patch, laid_out
+        return laid_out
+
+
+class FusedDense(Layer):
+    """Dense, without its products with zero.
+
+    Parameters
+    ----------
+    dense : Dense
+    """
+
+    def __init__(self, dense: Dense) -> None:
+        self.dense = dense
+
+    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+        """Map (N, in_features) to (N, out_features)."""
+        weight = np.ascontiguousarray(self.dense.weight.value, np.float32)
+        D, U = weight.shape
+        check_shape(self.dense, x, ("N", D))
+        x = np.ascontiguousarray(x, np.float32)
+        blocks = min(convolution.BLOCKS, -(-D // dense.ROWS_FORWARD))
+        blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
+        parts = np.zeros((blocks, len(x), U), np.float32)
+        dense.forward(blocks, x, weight, parts)
+        y: Array = parts.sum(axis=0) if blocks > 1 else parts[0]
+        if self.dense.bias is not None:
+            y += self.dense.bias.value
+        self._remember(y.shape, x)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of y (N, out_features) to that of x (N, in_features)."""
+        (x,) = self._recall(dy)
+        weight = np.ascontiguousarray(self.dense.weight.value, np.float32)
+        dy = np.ascontiguousarray(dy, np.float32)
+        N, U = dy.shape
+        lists = (
+            np.empty(N * (U + 1), np.int32),
+            np.empty(N * (U + 1), np.float32),
+            np.empty(N, np.int64),
+        )
+        dense.find_all(dy, dy.view(np.int32), *lists)
+        grad: Array = np.empty_like(weight)
+        dx: Array = np.empty_like(x)
+        blocks = -(-len(weight) // dense.ROWS_BACKWARD)
+        dense.backward(blocks, dy, x, weight, *lists, grad, dx)
+        self.dense.weight.grad = grad
+        if self.dense.bias is not None:
+            self.dense.bias.grad = dy.sum(axis=0)
+        return dx
+
+
+class FusedBatchNorm(Layer):
+    """BatchNorm2D in few passes over the memory.
+
+    Parameters
+    ----------
+    norm : BatchNorm2D
+    """
+
+    def __init__(self, norm: BatchNorm2D) -> None:
+        self.norm = norm
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map (N, H, W, C) to the same shape."""
+        norm = self.norm
+        C = len(norm.weight.value)
+        check_shape(norm, x, ("N", "H", "W", C))
+        rows = np.ascontiguousarray(x, np.float32).reshape(-1, C)
+        mean, var = norm.running_mean, norm.running_var
+        if training:
+            moments = np.empty((2, C), np.float64)
+            normalization.moments(rows, moments[0], moments[1])
+            mean, var = moments.astype(np.float32)
+            norm.update_running(mean, var, len(rows))
+        std = np.sqrt(var + norm.eps)
+        x_hat, y = np.empty_like(rows), np.empty_like(rows)
+        normalization.normalize(
+            rows, mean, std, norm.weight.value, norm.bias.value, x_hat, y
+        )
+        self._remember(x.shape, x_hat, std, training)
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of y (N, H, W, C) to that of x."""
+        x_hat, std, training = self._recall(dy)
+        M, C = x_hat.shape
+        rows = np.ascontiguousarray(dy, np.float32).reshape(M, C)
+        sums = np.empty((2, C), np.float64)
+        normalization.gradient_sums(rows, x_hat, sums[0], sums[1])
+        self.norm.weight.grad, self.norm.bias.grad = sums.astype(np.float32)
+        # Outside training, mean and variance do not depend on x: no second terms.
+        means = (sums / M if training else np.zeros_like(sums)).astype(np.float32)
+        dx = np.empty_like(rows)
+        scale = self.norm.weight.value / std
+        normalization.input_gradient(rows, x_hat, scale, means[1], means[0], dx)
+        return dx.reshape(dy.shape)
