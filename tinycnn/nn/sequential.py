@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tinycnn.fast.fuse import make_plan
 from tinycnn.nn.layers import Array, Dropout, Layer, Parameter
 
 
@@ -49,6 +48,8 @@ class Sequential(Layer):
     @property
     def plan(self) -> list[Layer]:
         """The steps that do the work of the layers: `tinycnn.fast.fuse`."""
+        from tinycnn.fast.fuse import make_plan
+
         if self._planned != self.layers:
             self._planned, self._plan = list(self.layers), make_plan(self.layers)
             self._found = self.parameters()
