@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tinycnn.glyphs import writer as handwriting
 from tinycnn.glyphs.signs import LETTERS, SIGNS, WAYS, WORDS, signs, write
 from tinycnn.glyphs.writer import follow
 from tinycnn.ink.normalize import normalize_strokes
-from tinycnn.training import handwriting
 from tinycnn.training import signs as module
 
 WAYS_OF_ALL = [(sign, way) for sign, ways in LETTERS.items() for way in ways]

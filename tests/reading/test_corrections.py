@@ -13,8 +13,8 @@ import pytest
 
 from tinycnn.data import DataError, read_pair, write_idx
 from tinycnn.ink.strokes import Strokes, load_strokes
+from tinycnn.reading import corrections as module
 from tinycnn.reading.corrections import Corrections
-from tinycnn.window import corrections as module
 
 LABELS = [7, 0, 3, 9]
 
