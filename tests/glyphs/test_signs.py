@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tinycnn.glyphs import signs as module
 from tinycnn.glyphs import writer as handwriting
 from tinycnn.glyphs.signs import LETTERS, SIGNS, WAYS, WORDS, signs, write
 from tinycnn.glyphs.writer import follow
 from tinycnn.ink.normalize import normalize_strokes
-from tinycnn.training import signs as module
 
 WAYS_OF_ALL = [(sign, way) for sign, ways in LETTERS.items() for way in ways]
 
