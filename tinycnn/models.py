@@ -1,12 +1,11 @@
-"""The named networks, each a list that can be read aloud.
+"""The named networks, each a list that can be read aloud; how they are loaded and used.
 
-It knows which layers follow which; how they are trained is in
-`tinycnn.training.recipes`. Images come in as (N, 28, 28, 1), ink 1 and paper 0, and
-logits go out as (N, 10).
+Images come in as (N, 28, 28, 1), ink 1 and paper 0, and logits go out as (N, 10). How
+the networks are trained is in `tinycnn.training.recipes`.
 """
 
-import math
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,50 +22,10 @@ from tinycnn.nn import (
     Sequential,
 )
 from tinycnn.nn.layers import Array
-from tinycnn.nn.weights import TensorFileError, load_weights, read_metadata
+from tinycnn.nn.weights import WeightsError, load_weights, read_facts
 
-INPUT_SHAPE = (28, 28, 1)
-PLACES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))  # pixels down and to the right
-
-
-class FiveViews(Sequential):
-    """Layers that look at every image five times, and answer with the mean.
-
-    ``y = 1/5 sum over the places of layer_n(... layer_0(x moved there))``, the places
-    being where the image is and one pixel from there on each side. A network is surest
-    of a digit at one place and mistaken at another; the mean is right more often
-    (Krizhevsky, Sutskever and Hinton 2012, section 4.1: the mean of probabilities, at
-    five places and in the mirror). Training looks once: there, augmentation does the
-    moving; and `summary` counts one look.
-    """
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Map images (N, H, W, C) to logits (N, K)."""
-        self._looks = 1 if training else len(PLACES)
-        views = [_moved(x, down, right) for down, right in PLACES[: self._looks]]
-        y = super().forward(np.concatenate(views), training)  # (looks * N, K)
-        mean: Array = y.reshape(self._looks, len(x), -1).mean(axis=0)
-        return mean
-
-    def backward(self, dy: Array) -> Array:
-        """Map the gradient of the logits (N, K) to that of the images (N, H, W, C)."""
-        dx = super().backward(np.tile(dy / self._looks, (self._looks, 1)))
-        views = dx.reshape(self._looks, len(dy), *dx.shape[1:])
-        pairs = zip(views, PLACES, strict=False)
-        back = [_moved(view, -down, -right) for view, (down, right) in pairs]
-        total: Array = np.sum(back, axis=0, dtype=dx.dtype)
-        return total
-
-    def backward_parameters(self, dy: Array) -> None:
-        """Do what `backward` does, without the gradient of the images."""
-        super().backward_parameters(np.tile(dy / self._looks, (self._looks, 1)))
-
-
-def _moved(x: Array, down: int, right: int) -> Array:
-    """Return images (N, H, W, C) moved by at most a pixel; what enters is paper, 0."""
-    H, W = x.shape[1:3]
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    return padded[:, 1 - down : 1 - down + H, 1 - right : 1 - right + W]
+# Pixels down and to the right: the image where it is, and one pixel to each side.
+OFFSETS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 def classic(rng: np.random.Generator) -> list[Layer]:
@@ -92,7 +51,7 @@ def quick(rng: np.random.Generator) -> list[Layer]:
 
 
 def default(rng: np.random.Generator) -> list[Layer]:
-    """Return three convolutions and a dense layer; it looks five times."""
+    """Return three convolutions and a dense layer."""
     return [
         *_three_convolutions(32, rng),
         Flatten(),
@@ -102,7 +61,7 @@ def default(rng: np.random.Generator) -> list[Layer]:
 
 
 def best(rng: np.random.Generator) -> list[Layer]:
-    """Return five convolutions and a dense layer; it looks five times."""
+    """Return five convolutions and a dense layer."""
     return [
         *_five_convolutions(5, (32, 32, 32, 64, 64), rng),
         Flatten(),
@@ -135,9 +94,8 @@ def _three_convolutions(filters: int, rng: np.random.Generator) -> list[Layer]:
 def tiny(rng: np.random.Generator) -> list[Layer]:
     """Return a network of fewer than 10,000 weights.
 
-    Five convolutions of few filters see as far as two large ones, and the mean of each
-    last feature map takes the place of a dense layer, which would have most weights. It
-    looks five times, which costs no weight.
+    The mean of each last feature map takes the place of a dense layer, which would have
+    most of the weights.
     """
     return [
         *_five_convolutions(3, (16,) * 5, rng),
@@ -176,122 +134,153 @@ NETWORKS = {
     "classic": classic,
     "judge": judge,
 }
-LOOKS_FIVE_TIMES = {"default", "best", "tiny"}
 SHIPPED = Path(__file__).parent / "pretrained" / "digits.safetensors"
 JUDGE = SHIPPED.with_name("judge.safetensors")
 
 
-def build(architecture: str, seed: int = 0, once: bool = False) -> Sequential:
+def build(network: str, seed: int = 0) -> Sequential:
     """Return a named network with fresh weights.
 
     Parameters
     ----------
-    architecture : str
+    network : str
         A key of `NETWORKS`.
     seed : int
         Of the initial weights and of dropout.
-    once : bool
-        Let it look once, though it be of `LOOKS_FIVE_TIMES`: for somebody with many
-        images and little time.
-
-    Returns
-    -------
-    Sequential
 
     Raises
     ------
     ValueError
         If there is no network of that name.
     """
-    if architecture not in NETWORKS:
+    if network not in NETWORKS:
         raise ValueError(
-            f"there is no network named {architecture!r}; there are "
+            f"there is no network named {network!r:.40}; there are "
             f"{', '.join(NETWORKS)}"
         )
-    five_times = architecture in LOOKS_FIVE_TIMES and not once
-    kind = FiveViews if five_times else Sequential
-    return kind(NETWORKS[architecture](np.random.default_rng(seed)), seed)
+    return Sequential(NETWORKS[network](np.random.default_rng(seed)), seed)
 
 
-def load(path: str | Path, once: bool = False) -> tuple[Sequential, dict[str, str]]:
+def load(path: str | Path) -> tuple[Sequential, dict[str, Any]]:
     """Return the network that a weights file is of, with these weights.
 
     Parameters
     ----------
     path : str or Path
-    once : bool
-        As in `build`.
 
     Returns
     -------
-    Sequential, dict of str to str
-        The network and the file's metadata, "architecture" among them.
+    Sequential, dict
+        The network and the file's facts, ``"network"`` among them.
 
     Raises
     ------
-    TensorFileError
+    WeightsError
         If the file is damaged, or of no network that there is.
     OSError
         If there is no such file.
     """
-    architecture = read_metadata(path).get("architecture", "")
+    network = read_facts(path).get("network")
     try:
-        model = build(architecture, once=once)
+        model = build(str(network))
     except ValueError as error:
-        raise TensorFileError(
-            f"{path}: {error}; use a weights.safetensors that tinycnn.train wrote"
+        raise WeightsError(
+            f"cannot use {path}: {error}; use a weights.safetensors that tinycnn.train "
+            "wrote"
         ) from None
     return model, load_weights(path, model)
 
 
-def load_naming(
-    path: str | Path, once: bool = False
-) -> tuple[Sequential, float, dict[str, str]]:
+def load_naming(path: str | Path) -> tuple[Sequential, float, dict[str, Any]]:
     """Return a network that names digits, and its temperature.
 
     Parameters
     ----------
-    path, once
-        As in `load`.
+    path : str or Path
 
     Returns
     -------
-    Sequential, float, dict of str to str
-        The network, what its logits are to be divided by, and the file's metadata.
+    Sequential, float, dict
+        The network, what its logits are to be divided by, and the file's facts.
 
     Raises
     ------
-    TensorFileError
+    WeightsError
         As `load`, or if it is the judge, whose temperature is of a sum of logits.
     OSError
         If there is no such file.
     """
-    model, metadata = load(path, once)
-    if metadata["architecture"] == "judge":
-        raise TensorFileError(
-            f"{path}: is the network that tells digits from other ink; name the "
-            "weights of one that names digits"
+    model, facts = load(path)
+    if facts["network"] == "judge":
+        raise WeightsError(
+            f"cannot use {path}: it is the network that tells digits from other ink; "
+            "name the weights of one that names digits"
         )
-    return model, positive(metadata, "temperature", path), metadata
+    # A run that has not ended has no temperature yet: 1 leaves logits as they are.
+    return model, number({"temperature": 1} | facts, "temperature", path), facts
 
 
-def positive(metadata: dict[str, str], name: str, path: str | Path) -> float:
-    """Return a positive number of a weights file's metadata.
-
-    A temperature that is not there is 1, which leaves logits as they are.
+def number(
+    facts: dict[str, Any],
+    name: str,
+    path: str | Path,
+    least: float = 0.01,
+    most: float = 100,
+) -> float:
+    """Return a number of a weights file's facts.
 
     Raises
     ------
-    TensorFileError
-        If it is no positive number, or not there and no temperature.
+    WeightsError
+        If it is missing, no number, or not from ``least`` to ``most``.
     """
-    text = metadata.get(name, "1" if name == "temperature" else "missing")
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise TensorFileError(
-            f"{path}: its {name} is {text!r:.40}, no positive number; train again"
+    value: Any = facts.get(name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:
+        raise WeightsError(
+            f"cannot use {path}: its {name} is {value!r:.40}, not a number from "
+            f"{least} to {most}; train again"
         )
-    return value
+    return float(value)
+
+
+class Forward(Protocol):
+    """A network, or the runner that `tinycnn.fast.fuse` makes of one."""
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return logits (N, K) of images (N, H, W, C)."""
+
+
+def predict(
+    model: Forward, images: Array, views: int = 1, batch_size: int = 250
+) -> Array:
+    """Return the logits of many images, a batch at a time so that memory stays small.
+
+    With five views, the logits are the mean over the image where it is and one pixel
+    to each side. A network is surest of a digit at one place and mistaken at another;
+    the mean is right more often (Krizhevsky, Sutskever and Hinton 2012, section 4.1:
+    the mean of probabilities, at five places and mirrored).
+
+    Parameters
+    ----------
+    model : Forward
+    images : float32 array (N, H, W, C)
+    views : int
+        1 or 5.
+    batch_size : int
+
+    Returns
+    -------
+    logits : float32 array (N, K)
+    """
+    H, W = images.shape[1:3]
+    batches = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        padded = np.pad(batch, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        logits = [
+            model.forward(padded[:, 1 - down : 1 - down + H, 1 - right : 1 - right + W])
+            for down, right in OFFSETS[:views]
+        ]
+        batches.append(np.mean(logits, axis=0, dtype=images.dtype))
+    return np.concatenate(batches)

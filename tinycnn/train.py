@@ -1,12 +1,8 @@
-"""Teach a network to read digits: ``python -m tinycnn.train``.
-
-It knows arguments, messages, signals and exit codes. Learning is
-`tinycnn.training.fit`, the files of a run are `tinycnn.training.checkpoint`; with
-``--extra`` it learns from corrections, which is `tinycnn.finetune`.
-"""
+"""Train a network to read digits: ``python -m tinycnn.train``."""
 
 import argparse
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -18,18 +14,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import (
     Parser,
     existing_folder,
     fail,
+    integer,
     new_folder,
-    one_of,
     positive,
     run_command,
     said_if_slow,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -40,13 +35,13 @@ if TYPE_CHECKING:
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
-# The flags that make a run what it is: a resumed run keeps every one of them.
-SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "written", "fuse")
-SETTINGS_OF_A_RUN = tuple(name for name in SETTINGS if name != "seed")
+# The flags that a resumed run must not change.
+SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "plain")
+MOST = 1_000_000_000
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train a network from start to end, go on with a run, or learn from corrections.
+    """Train a network from start to end, or continue a run.
 
     Parameters
     ----------
@@ -56,25 +51,17 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0, or 130 or 143 if a signal stopped the run. What ends it
-        otherwise (1, 2, or 3 if training diverged) leaves by `SystemExit`.
+        The exit code: 0, or 130 or 143 if a signal stopped the run. Other failures
+        (1, 2, or 3 if training diverged) leave by `SystemExit`.
     """
     began = time.perf_counter()
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if arguments.extra is not None:
-        for name in (*SETTINGS_OF_A_RUN, "resume"):
-            if getattr(arguments, name) is not None:
-                flag = "no-fuse" if name == "fuse" else name.replace("_", "-")
-                parser.error(f"argument --{flag}: not allowed with --extra")
+    arguments = _parser().parse_args(argv)
     if arguments.threads is not None:  # Numba reads this once, when it is imported
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
     stop = Stop()
     with stop.listening():
         try:
-            if arguments.extra is not None:
-                return _learn(arguments, stop, began)
             return _train(arguments, stop, began)
         except (Stopped, ImportError):
             # A library that is being imported may make an ImportError of Stopped.
@@ -88,15 +75,14 @@ def _parser() -> Parser:
     """Return the parser; a flag that was not given is None."""
     parser = Parser(
         "tinycnn.train",
-        "Teach a network to read digits. The weights, and all that is needed to "
+        "Train a network to read digits. The weights, and all that is needed to "
         "continue after an interruption, are kept in a folder of the run.",
     )
     add = parser.add_argument
     add(
         "--preset",
-        type=one_of(*PRESETS),
-        metavar="NAME",
-        help=f"the network and its recipe: {', '.join(PRESETS)} (default: default)",
+        choices=PRESETS,
+        help="the network and its recipe (default: default)",
     )
     add(
         "--data",
@@ -104,43 +90,27 @@ def _parser() -> Parser:
         metavar="DIR",
         help="the folder of MNIST's four files (default: search, download, or sample)",
     )
-    add(
-        "--extra",
-        type=existing_folder,
-        metavar="DIR",
-        help="learn for a short while from the corrections in this folder (an IDX "
-        "pair, images-idx3-ubyte and labels-idx1-ubyte), starting from the weights "
-        "that ship; without --out, the drawing window reads with the result",
-    )
-    add("--epochs", type=whole(1, 10_000), metavar="N", help="passes over the images")
-    add("--batch-size", type=whole(1, 10_000), metavar="N", help="images a step")
-    add("--lr", type=positive(1e9), metavar="X", help="the highest learning rate")
-    add("--seed", type=whole(0, 2**32 - 1), metavar="N", help="(default: 0)")
+    add("--epochs", type=integer(1, 10_000), metavar="N", help="passes over the images")
+    add("--batch-size", type=integer(1, 10_000), metavar="N", help="images a step")
+    add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
+    add("--seed", type=integer(0, 2**32 - 1), metavar="N", help="(default: 0)")
     add(
         "--limit",
-        type=whole(1, 1_000_000),
+        type=integer(1, MOST),
         metavar="N",
         help="learn from the first N training images only",
     )
     add(
-        "--written",
-        type=whole(0, 1_000_000),
-        metavar="N",
-        help="learn from N digits as well that code writes, as people do whose hands "
-        "MNIST does not know (default: the preset's)",
-    )
-    add(
         "--threads",
-        type=whole(1, 256),
+        type=integer(1, 256),
         metavar="N",
         help="threads of the kernels, which change no result (default: one a core)",
     )
     add(
-        "--no-fuse",
-        dest="fuse",
+        "--plain",
         action="store_const",
-        const=False,
-        help="run every layer by itself, as it is written; slower",
+        const=True,
+        help="run every layer by itself, as it is written; several times slower",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
@@ -153,38 +123,39 @@ def _parser() -> Parser:
         "--resume",
         type=existing_folder,
         metavar="DIR",
-        help="go on with the run in this folder, exactly as if it had never stopped",
+        help="continue the run in this folder, exactly as if it had never stopped",
     )
     return parser
 
 
 def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
-    """Prepare a run, loop over it, and tell what came out."""
+    """Prepare a run, loop over it, and report the result."""
     from tinycnn.data import DataError
-    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.nn.weights import WeightsError
     from tinycnn.training.checkpoint import RunError
-    from tinycnn.training.fit import DivergedError, evaluate
+    from tinycnn.training.fit import DivergedError
 
     try:
         run = _prepare(arguments, began)
-    except (DataError, RunError, TensorFileError, OSError) as error:
+    except (DataError, RunError, WeightsError, OSError) as error:
         fail(error)
     command = ["python", "-m", "tinycnn.train", "--resume", str(run.folder.path)]
     if arguments.resume and arguments.data:  # config.json names where they were
         command += ["--data", str(arguments.data)]
-    stop.deferred = True  # from here on a signal waits for the end of its batch
+    stop.deferred = True  # a signal now waits for the end of its batch
     stop.remedy = f"to continue: {shlex.join(command)}"
     try:
         images_per_second = _loop(run, stop)
         run.trainer.use_best()
-        test = evaluate(
-            run.trainer.model, run.digits.test_images, run.digits.test_labels
-        )
+        test = run.trainer.evaluate(run.digits.test_images, run.digits.test_labels)
         run.save_weights(test)
+        run.folder.close()
     except DivergedError as error:
         fail(f"{error}; the last good checkpoint is in {run.folder.path}", code=3)
     except OSError as error:
         fail(f"{error}; when that is mended, {stop.remedy}")
+    except ValueError as error:  # layers that do not fit
+        fail(error)
 
     result = run.result(test) | {"images_per_second": round(images_per_second, 1)}
     if arguments.json:
@@ -199,72 +170,6 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
     return 0
 
 
-def _learn(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
-    """Learn from corrections and tell what came of it."""
-    from tqdm import tqdm
-
-    from tinycnn.data import DataError
-    from tinycnn.finetune import Learnt, learn, present_digits
-    from tinycnn.nn.weights import TensorFileError
-    from tinycnn.reading import finetuned as learnt
-    from tinycnn.reading.corrections import Corrections
-    from tinycnn.threads import use_threads
-    from tinycnn.training.fit import DivergedError
-
-    use_threads(arguments.threads)
-    stop.remedy = "nothing was changed, so start it again"
-    try:
-        images, labels = Corrections(arguments.extra).read()
-        digits = present_digits(arguments.data)
-        (arguments.out or learnt.folder()).mkdir(parents=True, exist_ok=True)
-        with tqdm(
-            total=1000,
-            bar_format="{l_bar}{bar}| {elapsed}",
-            disable=not sys.stderr.isatty(),
-        ) as bar:
-            for item in learn(images, labels, digits, arguments.seed or 0):
-                if isinstance(item, Learnt):
-                    result = item
-                else:
-                    bar.update(int(1000 * item) - bar.n)
-        stop.deferred = True  # what is kept is kept whole
-        if arguments.out is None:
-            folder = learnt.keep(result.save)
-        else:
-            folder = arguments.out
-            result.save(folder)
-    except DivergedError as error:
-        fail(error, code=3)
-    except (DataError, TensorFileError, OSError) as error:
-        fail(error)
-
-    figures = result.figures
-    facts = figures | {
-        "seed": arguments.seed or 0,
-        "seconds": round(time.perf_counter() - began, 2),
-        "weights": str(folder / "weights.safetensors"),
-        "judge": str(folder / "judge.safetensors"),
-    }
-    if arguments.json:
-        print(json.dumps(facts), flush=True)
-    else:
-        name = {"mnist": "MNIST", "sample": "the bundled sample"}.get(
-            digits.source, digits.source
-        )
-        print(
-            f"of {figures['corrections']:,} corrections, {figures['right_after']:,} "
-            f"are right now ({figures['right_before']:,} before), after "
-            f"{facts['seconds']:.0f} s\n"
-            f"errors in the {figures['test_images']:,} test images of {name}: "
-            f"{figures['test_errors_after']:,} "
-            f"({figures['test_errors_before']:,} before)\n"
-            f"weights: {facts['weights']}\n"
-            f"judge: {facts['judge']}\n"
-            "to undo it, remove this folder"
-        )
-    return 0
-
-
 @dataclass
 class Run:
     """A trainer, its folder, and what messages and files say of them."""
@@ -273,6 +178,7 @@ class Run:
     folder: "RunFolder"
     settings: dict[str, Any]
     digits: "Digits"
+    written: int
     began: float
     saved: float = field(default_factory=time.perf_counter)
 
@@ -281,7 +187,7 @@ class Run:
         return time.perf_counter() - self.began
 
     def save_checkpoint(self) -> None:
-        """Save everything that is needed to go on from here."""
+        """Save everything that is needed to continue from here."""
         self.folder.save(self.trainer, self.seconds())
         self.saved = time.perf_counter()
 
@@ -301,7 +207,7 @@ class Run:
         """Return what programs read on the last line of stdout."""
         facts = {name: self.settings[name] for name in ("preset", "seed", "epochs")}
         facts |= {
-            "train_images": len(self.trainer.train_images) - self.settings["written"],
+            "train_images": len(self.trainer.train_images) - self.written,
             "val_accuracy": self.trainer.progress.best_accuracy,
         }
         if test is not None:
@@ -323,28 +229,30 @@ class Run:
         del facts["seconds"], facts["weights"]
         if self.digits.source not in ("mnist", "sample"):
             facts["data"] = "a folder"
+        recipe = self.trainer.recipe
         facts |= {
-            "architecture": self.trainer.recipe.architecture,
+            "network": recipe.network,
+            "views": recipe.views,
             "data_checksum": self.digits.checksum,
-            "written": self.settings["written"],
+            "written": self.written,
             "best_epoch": self.trainer.progress.best_epoch,
         }
         if test is not None:
             facts["temperature"] = self.trainer.temperature()
-        metadata = {name: str(value) for name, value in facts.items()}
-        self.folder.save_best(self.trainer, metadata)
+        self.folder.save_best(self.trainer, facts)
 
 
 def _prepare(arguments: argparse.Namespace, began: float) -> Run:
-    """Load the data and begin a new run, or take up the one to be resumed."""
+    """Load the data and begin a new run, or continue one."""
     import numpy as np
 
+    from tinycnn import fast, models, nn
     from tinycnn.data import load_mnist, split_validation
+    from tinycnn.fast import fuse
     from tinycnn.threads import use_threads
-    from tinycnn.training.checkpoint import RunFolder
+    from tinycnn.training.checkpoint import RunError, RunFolder
     from tinycnn.training.fit import Images, Trainer
     from tinycnn.training.recipes import PRESETS
-    from tinycnn.training.warmup import help_compiling
 
     threads = use_threads(arguments.threads)
     config: dict[str, Any] = {}
@@ -367,29 +275,32 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         learning_rate=settings["lr"],
     )
     if config and config.get("recipe") != asdict(recipe):
-        _fail_for_another_version(arguments)
-    if settings["fuse"] and threads > 1:
-        help_compiling(recipe.architecture)
+        raise RunError(_another_version(arguments.resume))
     first = slice(settings["limit"])  # slice(None) is all of them
     images, labels = images[first], labels[first]
-    count = len(images)
+    count, written = len(images), round(recipe.written * len(images))
     train_images: Images = images
-    if settings["written"]:  # who writes nothing needs no pen: Pillow takes a moment
+    if written:
         from tinycnn.glyphs.writer import Hands, WithHands
 
-        hands = Hands(settings["seed"], 0, settings["written"])
+        hands = Hands(settings["seed"], 0, written)
         labels = np.concatenate([labels, hands.labels])
         train_images = WithHands(images, hands)
-    with said_if_slow():
-        trainer = Trainer(
-            recipe,
-            settings["seed"],
-            train_images,
-            labels,
-            val_images,
-            val_labels,
-            fuse=settings["fuse"],
-        )
+
+    model = models.build(recipe.network, settings["seed"])
+    parameters = model.parameters()
+    adam = nn.Adam if settings["plain"] else fast.Adam
+    trainer = Trainer(
+        recipe,
+        settings["seed"],
+        model,
+        adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay),
+        train_images,
+        labels,
+        val_images,
+        val_labels,
+        prepare=None if settings["plain"] else fuse,
+    )
     if config:
         began -= folder.restore(trainer)
     else:
@@ -405,39 +316,32 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
             folder.save(trainer, 0.0)
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
-    weights = sum(parameter.value.size for parameter in trainer.model.parameters())
-    by_code = f" and {settings['written']:,} written by code"
+    weights = sum(parameter.value.size for parameter in parameters)
+    by_code = f" and {written:,} written by code" if written else ""
     _say(
         f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
-        f"{count:,} images to train{by_code if settings['written'] else ''}, "
-        f"{len(val_images):,} to validate; {threads} threads; run folder {folder.path}"
+        f"{count:,} images to train{by_code}, {len(val_images):,} to validate; "
+        f"{threads} threads; run folder {folder.path}"
     )
-    if settings["fuse"] and not trainer.model.fuse:
-        _say(
-            "the fused steps do not compute what the layers compute (was a layer "
-            "edited?), so every layer runs by itself"
-        )
-    return Run(trainer, folder, settings, digits, began)
+    return Run(trainer, folder, settings, digits, written, began)
 
 
 def _new_settings(
     arguments: argparse.Namespace, available: int, checksum: str
 ) -> dict[str, Any]:
-    """Return the preset's settings, except where a flag says otherwise."""
+    """Return the preset's settings, except where a flag was given."""
     from tinycnn.training.recipes import PRESETS
 
     preset = arguments.preset or "default"
     recipe = PRESETS[preset]
-    count = min(arguments.limit or available, available)
     settings = {
         "preset": preset,
-        "epochs": recipe.epochs_for(count),
+        "epochs": recipe.epochs_for(min(arguments.limit or available, available)),
         "batch_size": recipe.batch_size,
         "lr": recipe.learning_rate,
         "seed": 0,
         "limit": None,
-        "written": round(recipe.written * count),
-        "fuse": True,
+        "plain": False,
         "data_checksum": checksum,
     }
     given = {name: getattr(arguments, name) for name in SETTINGS}
@@ -445,16 +349,29 @@ def _new_settings(
 
 
 def _old_settings(
-    arguments: argparse.Namespace, settings: dict[str, Any], checksum: str
+    arguments: argparse.Namespace, old: Any, checksum: str
 ) -> dict[str, Any]:
     """Return the settings of the run to be resumed; refuse to change one."""
-    if not settings.keys() >= set(SETTINGS):
-        _fail_for_another_version(arguments)
+    from tinycnn.training.checkpoint import RunError
+
+    try:
+        # As flags they pass the checks that they passed when the run began.
+        values = {name: old[name] for name in SETTINGS if old[name] is not None}
+        # Of the six others, the limit alone may be None.
+        known = type(values.pop("plain")) is bool and len(values) >= 5
+        flags = [f"--{key.replace('_', '-')}={text}" for key, text in values.items()]
+        with contextlib.redirect_stderr(io.StringIO()):
+            checked = vars(_parser().parse_args(flags))
+        known = known and all(checked[name] == values[name] for name in values)
+    except (KeyError, TypeError, SystemExit):
+        known = False
+    if not known:
+        raise RunError(_another_version(arguments.resume))
     wanted = {name: getattr(arguments, name) for name in SETTINGS}
     differences = [
-        f"{name} was {settings[name]} and is now {value}"
+        f"{name} was {old[name]} and is now {value}"
         for name, value in (wanted | {"data_checksum": checksum}).items()
-        if value is not None and value != settings[name]
+        if value is not None and value != old.get(name)
     ]
     if differences:
         fail(
@@ -462,14 +379,14 @@ def _old_settings(
             "--resume DIR alone is enough, with --data DIR if the images have moved",
             code=2,
         )
-    return settings
+    return old
 
 
-def _fail_for_another_version(arguments: argparse.Namespace) -> NoReturn:
-    """Say that a run cannot go on with settings or a recipe that are not its own."""
-    fail(
-        f"{arguments.resume} was begun by another version of tinycnn or with another "
-        "recipe; continue with that version, or start a new run"
+def _another_version(folder: Path) -> str:
+    """Return why a run cannot go on with settings or a recipe that are not its own."""
+    return (
+        f"{folder} was begun by another version of tinycnn or with another recipe; "
+        "continue with that version, or start a new run"
     )
 
 
@@ -533,7 +450,7 @@ def _epoch_line(result: "EpochResult", run: Run) -> str:
 
 
 class Stopped(BaseException):
-    """A signal asks the run to end now."""
+    """A signal ends the run now."""
 
 
 class Stop:

@@ -1,8 +1,12 @@
-"""The same results sooner: steps that do the work of several layers at once.
+"""The same results sooner: ``fuse(model)`` and `Adam`, over the same parameters.
 
-`plan.make_plan` decides which layers become one of the `steps`; every step has its
-plain twin in `tinycnn.nn.layers`, and tests hold the two together. Below the steps are
-the kernels (`convolution`, `dense`, `normalization`), and below these the two ideas
-that they share: `winograd`, fewer multiplications, and `vectors`, eight at once. This
-room knows the layers it stands in for. It does not know digits, losses or optimizers.
+`fuse` decides which layers become one of the `steps`; every step has its plain twin in
+`tinycnn.nn.layers`, and tests compare the two. Below the steps are the kernels
+(`convolution`, `dense`, `normalization`), and below these two ideas that they share:
+`winograd`, fewer multiplications, and `vectors`, eight at once.
 """
+
+from tinycnn.fast.adam import Adam
+from tinycnn.fast.fuse import Runner, fuse
+
+__all__ = ["Adam", "Runner", "fuse"]

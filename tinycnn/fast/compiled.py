@@ -1,14 +1,7 @@
-"""Two decorators: compile a kernel with Numba, and share its work among threads.
+"""Two decorators: compile a kernel with Numba, and share its work among threads."""
 
-It knows where compiled code may be kept between runs and nothing about what the
-kernels compute.
-"""
-
-import contextlib
 import functools
-import importlib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,41 +11,26 @@ from typing import Any
 # small kernel; OpenMP's default, never to sleep, takes the cores from other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-# The loops that matter are spelled out in vectors; to optimise them twice as long makes
-# none of them faster, and the first run late.
-os.environ.setdefault("NUMBA_OPT", "1")
 
 import numpy as np
-from numba import config, njit, prange, typeof, types
+from numba import config, prange, typeof, types
 from numba.core import caching, cgutils
 from numba.extending import intrinsic
 
-# In case a kernel multiplies matrices, Numba loads SciPy's linear algebra if it finds
-# it, which is a tenth of a start. Ours never do. (Products in other people's kernels
-# still find it; only np.convolve and np.correlate do without, and sum in a loop.)
-if "scipy.linalg" not in sys.modules:
-    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # hidden
-    try:
-        with contextlib.suppress(ImportError):
-            importlib.import_module("numba.np.arraymath")
-    finally:
-        del sys.modules["scipy.linalg"]
+from tinycnn.nn import kernels
 
 
 class _WithItsFolder:
-    """A place for machine code that knows what a kernel in ``fast`` is made of.
+    """A cache of machine code that is stale if any file of this folder was edited.
 
-    Numba asks whether the file of a kernel was edited. But a kernel contains those that
-    it calls, and in the folder ``fast`` they lie in other files.
+    Numba compares the file of a kernel alone, but a kernel contains those that it
+    calls, and here they lie in other files.
     """
 
     _py_file: str
 
     def get_source_stamp(self) -> Any:
-        files = [Path(__file__)]
-        folder = Path(self._py_file).parent
-        if folder.name == "fast":
-            files += sorted(folder.glob("*.py"))
+        files = sorted(Path(self._py_file).parent.glob("*.py"))
         stamps = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files]
         return super().get_source_stamp(), stamps  # type: ignore[misc]
 
@@ -69,41 +47,28 @@ class FolderOfTheUser(_WithItsFolder, caching.UserWideCacheLocator):
     """Where the source is read-only."""
 
 
-_PLACES = ",".join(
+_LOCATORS = ",".join(
     f"{place.__module__}.{place.__name__}"
     for place in (ChosenFolder, BesideTheSource, FolderOfTheUser)
 )
 
 
 def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function at its first call and cache the machine code on disk.
-
-    Numba keeps the code beside the source or, where that is read-only, in the user's
-    cache folder. Where it finds neither (a read-only install and no ``HOME``), it
-    refuses to decorate at all; then the kernel is compiled anew in each process.
+    """Return the decorator of `tinycnn.nn.kernels`, with the cache of this folder.
 
     Parameters
     ----------
     parallel : bool
         Whether ``prange`` loops are shared among threads. It costs seconds of
         compilation, so only loops over whole images ask for it.
-
-    Returns
-    -------
-    Callable
-        The decorator. Contraction of ``a * b + c`` into one instruction is allowed,
-        no other liberty: NaN and the order of a sum keep their meaning.
     """
-    options: dict[str, Any] = {"parallel": parallel, "fastmath": {"contract"}}
 
     def decorate(function: Callable[..., Any]) -> Any:
         settings: Any = config
-        before = getattr(config, "CACHE_LOCATOR_CLASSES", "")
-        settings.CACHE_LOCATOR_CLASSES = before or _PLACES
+        before = settings.CACHE_LOCATOR_CLASSES
+        settings.CACHE_LOCATOR_CLASSES = before or _LOCATORS
         try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:
-            return njit(**options)(function)
+            return kernels.compiled(parallel=parallel)(function)
         finally:
             settings.CACHE_LOCATOR_CLASSES = before
 
@@ -153,10 +118,10 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @intrinsic
-def _call(typing_context, address, block, blocks, arguments):  # type: ignore[no-untyped-def]
+def _call(typing_context, address, block, blocks, arguments):
     """Call a kernel by its address."""
 
-    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, values):
         address, block, blocks, arguments = values
         kinds = [types.int64, types.int64, *signature.args[3].types]
         given = cgutils.unpack_tuple(builder, arguments, len(kinds) - 2)
@@ -173,7 +138,7 @@ def _call(typing_context, address, block, blocks, arguments):  # type: ignore[no
 
 
 @compiled(parallel=True)
-def _for_each_block(address, blocks, arguments):  # type: ignore[no-untyped-def]
+def _for_each_block(address, blocks, arguments):
     """Do all blocks.
 
     The kernel is called by its address. If it were called by its name, Numba would

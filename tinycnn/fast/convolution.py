@@ -50,9 +50,9 @@ BLOCKS = 8
 
 
 @shared
-def forward(  # type: ignore[no-untyped-def]
+def forward(
     block, blocks, x, top, left, weight, SH, SW, P, bias, KHP, KWP, SHP, SWP,
-    key, dropped, scale, images, maps, values, products, y, winner,
+    mask, dropped, scale, images, maps, values, products, y, winner,
 ):  # fmt: skip
     """Convolve, add the bias, close what is negative, pool, and drop.
 
@@ -73,8 +73,10 @@ def forward(  # type: ignore[no-untyped-def]
     bias : float32 array (F,)
     KHP, KWP, SHP, SWP : int
         Window and stride of the pooling; all 1 if there is none.
-    key, dropped : uint32
-        The key of dropout, and how many of 2**32 are dropped; 0 is no dropout.
+    mask : uint8 array (N, OH, OW, F)
+        Random bytes, for dropout.
+    dropped : uint32
+        Where the byte is below it, the number is dropped; 0 is no dropout.
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
     images : float32 array (blocks * group, HP, WP, C)
@@ -131,13 +133,13 @@ def forward(  # type: ignore[no-untyped-def]
                     at = (((first + i) * POH + oh) * POW + ow) * F
                     pool_channels(
                         map_ + 4 * cell * F16, 4 * OW * F16, 4 * F16, KHP, KWP,
-                        bias.ctypes.data, key, dropped, at, scale,
+                        bias.ctypes.data, mask.ctypes.data + at, dropped, scale,
                         y.ctypes.data + 4 * at, winner.ctypes.data + at, F,
                     )  # fmt: skip
 
 
 @compiled()
-def _copy_inside(x, n, padded, block, top, left):  # type: ignore[no-untyped-def]
+def _copy_inside(x, n, padded, block, top, left):
     """Copy an image (H, W, C) into its place in a larger one."""
     _, H, W, C = x.shape
     top, left = uintp(top), uintp(left)
@@ -148,7 +150,7 @@ def _copy_inside(x, n, padded, block, top, left):  # type: ignore[no-untyped-def
 
 
 @shared
-def backward(  # type: ignore[no-untyped-def]
+def backward(
     block, blocks, dy, winner, x, top, left, SH, SW, KHP, KWP, SHP, SWP, scale, weight,
     images, dimages, dweights, dbiases, dx,
 ):  # fmt: skip
@@ -243,7 +245,7 @@ def backward(  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _clear(images, block):  # type: ignore[no-untyped-def]
+def _clear(images, block):
     """Fill an image with zeros."""
     _, H, W, C = images.shape
     for h in range(uintp(H)):
@@ -253,7 +255,7 @@ def _clear(images, block):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _copy_outside(padded, block, x, n, top, left):  # type: ignore[no-untyped-def]
+def _copy_outside(padded, block, x, n, top, left):
     """Copy an image (H, W, C) from its place in a larger one."""
     _, H, W, C = x.shape
     top, left = uintp(top), uintp(left)
@@ -264,7 +266,7 @@ def _copy_outside(padded, block, x, n, top, left):  # type: ignore[no-untyped-de
 
 
 @shared
-def backward_of_ink(  # type: ignore[no-untyped-def]
+def backward_of_ink(
     block, blocks, dy, winner, x, top, left, KHP, KWP, SHP, SWP, scale,
     dmaps, dweights, dbiases,
 ):  # fmt: skip

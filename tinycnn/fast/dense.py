@@ -33,7 +33,7 @@ FEW = 8  # images: for fewer, weights need not be copied to where they lie close
 
 
 @shared
-def forward(block, blocks, x, weight, y):  # type: ignore[no-untyped-def]
+def forward(block, blocks, x, weight, y):
     """Compute a part of ``x @ weight``: a block of rows of the weights.
 
     Parameters
@@ -95,7 +95,7 @@ def forward(block, blocks, x, weight, y):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _copy_panel(weight, first, last, j, width, panels, at):  # type: ignore[no-untyped-def]
+def _copy_panel(weight, first, last, j, width, panels, at):
     """Copy ``weight[first:last, j : j + width]``, row by row, to ``panels[at:]``."""
     at = uintp(at)
     for i in range(uintp(first), uintp(last)):
@@ -105,7 +105,7 @@ def _copy_panel(weight, first, last, j, width, panels, at):  # type: ignore[no-u
 
 
 @compiled()
-def _find(x, bits, n, count, places, shares, at):  # type: ignore[no-untyped-def]
+def _find(x, bits, n, count, places, shares, at):
     """Find what is not zero in ``x[n, :count]``, and return how much there is.
 
     From index ``at`` on, ``places`` is filled with the i of each and ``shares`` with
@@ -123,7 +123,7 @@ def _find(x, bits, n, count, places, shares, at):  # type: ignore[no-untyped-def
 
 
 @compiled()
-def find_all(dy, bits, places, shares, counts):  # type: ignore[no-untyped-def]
+def find_all(dy, bits, places, shares, counts):
     """Find in each row what is not zero."""
     N, U = dy.shape
     for n in range(N):
@@ -131,7 +131,7 @@ def find_all(dy, bits, places, shares, counts):  # type: ignore[no-untyped-def]
 
 
 @shared
-def backward(block, blocks, dy, x, weight, places, shares, counts, dweight, dx):  # type: ignore[no-untyped-def]  # noqa: ARG001
+def backward(block, blocks, dy, x, weight, places, shares, counts, dweight, dx):  # noqa: ARG001
     """Compute ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``.
 
     Parameters

@@ -1,21 +1,20 @@
-"""Which layers become one step.
-
-`make_plan` turns the list of layers that the reader wrote into a second list, of steps
-over the same parameters. A step is a layer as far as anyone can tell: it has forward
-and backward, and assigns the same gradients. Layers that no rule knows stay what they
-are. A rule holds for the exact class alone: a subclass of `ReLU` may compute anything.
-
-It knows the layers and the steps; what a step does is in `tinycnn.fast.steps`.
-"""
+"""Which layers become one step, and whether the steps compute what the layers do."""
 
 import copy
+import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numba
 import numpy as np
 
-from tinycnn.fast.steps import FusedBatchNorm, FusedConvolution, FusedDense
+from tinycnn.fast.steps import (
+    FusedBatchNorm,
+    FusedConvolution,
+    FusedDense,
+    FusedFlatten,
+)
 from tinycnn.fast.vectors import DEAD
 from tinycnn.nn.layers import (
     Array,
@@ -23,115 +22,228 @@ from tinycnn.nn.layers import (
     Conv2D,
     Dense,
     Dropout,
+    Flatten,
     Layer,
     MaxPool2D,
     ReLU,
 )
+from tinycnn.nn.sequential import Sequential
 
 # The largest difference that rounding may make, as a share of the largest number.
 AGREEMENT = 1e-3
-# From so many outputs on, a dense layer is more than one product of BLAS.
+# With so many outputs or more, a dense layer is more than one product of BLAS.
 LARGE = 64
 
 
-def make_plan(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the steps that do the work of the layers, in float32.
+def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
+    """Return a runner with the forward and backward of a network, in fewer steps.
 
     ====================================================== =====================
     Conv2D, ReLU and, if they follow, MaxPool2D, Dropout   `FusedConvolution`
     BatchNorm2D                                            `FusedBatchNorm`
     Dense with at least 64 outputs                         `FusedDense`
+    Flatten, but not as the first layer                    `FusedFlatten`
     anything else                                          the layer itself
     ====================================================== =====================
 
-    With ``NUMBA_DISABLE_JIT=1`` every layer stays itself: interpreted Python has no
-    addresses.
+    Only these exact classes are recognised: a subclass of `ReLU` may compute anything.
 
     Parameters
     ----------
-    layers : sequence of Layer
+    model : Sequential
+        It keeps its parameters; the runner works on them.
+    input_gradient : bool
+        Whether backward returns the gradient of the images, a third of a training step
+        that training does not need.
 
     Returns
     -------
-    list of Layer
+    Runner
     """
+    return Runner(model, input_gradient)
+
+
+class Runner:
+    """What `fuse` returns.
+
+    Float32 goes through the fused steps, if they agree with the layers on the first
+    images of the first batch. If they differ, because a layer was edited, a warning
+    says so and the layers run as they are written. Float64 always runs through the
+    layers.
+
+    Attributes
+    ----------
+    model : Sequential
+    steps : list
+        Of layers and of what stands in for them.
+    """
+
+    def __init__(self, model: Sequential, input_gradient: bool) -> None:
+        self.model, self.steps = model, make_steps(model)
+        self._input_gradient = input_gradient
+        self._parameters = model.parameters()
+        self._checked: set[bool] = set()  # training, or inference, or both
+        self._differs = False
+        self._ran: list[Any] | None = None
+        # The steps keep their workspace from batch to batch.
+        self._lock = threading.Lock()
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return what ``model.forward`` returns, within rounding.
+
+        Parameters
+        ----------
+        x : float array (N, ...)
+        training : bool
+        """
+        with self._lock:
+            values = [x, *(parameter.value for parameter in self._parameters)]
+            fused = all(value.dtype == np.float32 for value in values)
+            if fused and training not in self._checked:
+                self._compare(x, training)
+            self._ran = self.steps if fused and not self._differs else [self.model]
+            for step in self._ran:
+                x = step.forward(x, training)
+        return x
+
+    def backward(self, dy: Array) -> Array | None:
+        """Assign the gradients of the parameters, as ``model.backward`` does.
+
+        Returns
+        -------
+        dx : float array or None
+            None unless the runner was made with ``input_gradient``.
+
+        Raises
+        ------
+        ValueError
+            If there was no forward, or ``dy`` has not the shape of its result.
+        """
+        if self._ran is None:
+            raise ValueError("backward needs a forward first")
+        first, *rest = self._ran
+        for step in reversed(rest):
+            dy = step.backward(dy)
+        if self._input_gradient:
+            return first.backward(dy)
+        getattr(first, "backward_parameters", first.backward)(dy)
+        return None
+
+    def _compare(self, x: Array, training: bool) -> None:
+        """Compare steps and layers on a few images."""
+        self._checked |= {training, False}
+        if not self._differs and not agree(self.model, x[:8], training):
+            self._differs = True
+            warnings.warn(
+                "the fused steps do not compute what the layers compute (was a layer "
+                "edited?), so every layer runs as it is written",
+                stacklevel=1,  # one place for all runners: said once a process
+            )
+
+
+def make_steps(model: Sequential) -> list[Any]:
+    """Return the steps that do the work of a network, in float32.
+
+    With ``NUMBA_DISABLE_JIT=1`` every layer stays itself: interpreted Python has no
+    addresses.
+    """
+    if type(model) is not Sequential:  # a subclass may do anything with its layers
+        return [model]
+    rest: list[Any] = list(model.layers)
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return list(layers)
-    plan: list[Layer] = []
-    rest = list(layers)
+        return rest
+    steps: list[Any] = []
     while rest:
         first = rest.pop(0)
         if type(first) is Conv2D and _next_is(ReLU, rest):
             del rest[0]
-            pool = (
-                rest.pop(0) if _next_is(MaxPool2D, rest) and _small(rest[0]) else None
-            )
+            small = _next_is(MaxPool2D, rest) and _fits_a_byte(rest[0])
+            pool = rest.pop(0) if small else None
             dropout = rest.pop(0) if _next_is(Dropout, rest) else None
-            plan.append(FusedConvolution(first, pool, dropout))
+            steps.append(FusedConvolution(first, pool, dropout))
         elif type(first) is BatchNorm2D:
-            plan.append(FusedBatchNorm(first))
+            steps.append(FusedBatchNorm(first))
         elif type(first) is Dense and first.weight.value.shape[1] >= LARGE:
-            plan.append(FusedDense(first))
+            steps.append(FusedDense(first))
+        elif type(first) is Flatten and steps:
+            steps.append(FusedFlatten())
         else:
-            plan.append(first)
-    return plan
+            steps.append(first)
+    return steps
 
 
-def agree(model: Layer, plain: Layer, x: Array) -> bool:
-    """Return whether two models compute the same, within rounding.
+def agree(model: Sequential, x: Array, training: bool) -> bool:
+    """Return whether the fused steps compute what the layers compute, within rounding.
 
-    Outputs in training and in inference, running averages and gradients are compared,
-    for two inputs at a time. Outputs must agree for all of them. A number that rounding
-    carries over 0, though, opens a ReLU or closes it, which changes an output by next
-    to nothing but sends a whole gradient another way: that happens to one pair in a
-    hundred or so. So gradients must agree for half of the pairs.
+    In training, outputs, running averages and gradients are compared, and inference
+    after it; else inference alone. This is done for two inputs at a time, on copies.
+    Outputs must agree for all of them. A number that rounding carries over 0, though,
+    opens a ReLU or closes it, which changes an output by next to nothing but sends a
+    whole gradient another way: that happens to one pair in a hundred or so. So
+    gradients must agree for half of the pairs. Where the layers' own results are not
+    finite there is nothing to compare.
 
     Parameters
     ----------
-    model, plain : Layer
-        With the same parameters; neither is changed.
+    model : Sequential
+        Not changed.
     x : float32 array (N, ...)
         A few inputs.
+    training : bool
     """
     pairs = np.array_split(x, max(len(x) // 2, 1))
-    found = [(_computed(model, pair), _computed(plain, pair)) for pair in pairs]
-    outputs = [_same(ours[0], theirs[0]) for ours, theirs in found]
-    gradients = [_same(ours[1], theirs[1], among=True) for ours, theirs in found]
+    outputs, gradients = [], []
+    for pair in pairs:
+        plain = _computed(model, pair, training, fused=False)
+        if not all(np.isfinite(array).all() for array in plain[0]):
+            return True
+        ours = _computed(model, pair, training, fused=True)
+        outputs.append(_same(ours[0], plain[0]))
+        gradients.append(_same(ours[1], plain[1], among=True))
     return all(outputs) and 2 * sum(gradients) >= len(pairs)
 
 
-def _computed(model: Layer, x: Array) -> tuple[list[Array | None], ...]:
-    """Return what a model makes of inputs, and its gradients; it stays as it is."""
+def _computed(
+    model: Sequential, x: Array, training: bool, *, fused: bool
+) -> tuple[list[Array], list[Array]]:
+    """Return what a copy of a network makes of inputs, and its gradients."""
     model = copy.deepcopy(model)
     # Fresh biases are all 0 and fresh scales all 1, which would hide their absence.
     rng = np.random.default_rng(0)
     for array in model.state().values():
         if array.ndim == 1:
             array += rng.uniform(0.1, 0.2, array.shape).astype(array.dtype)
-    y = model.forward(x, training=True).copy()
-    # Any upstream gradient will do; this one is random enough and needs no seed.
-    model.backward_parameters(
-        np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
-    )
-    gradients = [parameter.grad for parameter in model.parameters()]
-    # Then the running averages, and what inference makes of them.
-    return [y, *model.state().values(), model.forward(x)], gradients
+    steps = make_steps(model) if fused else [model]
+
+    def forward(training: bool) -> Array:
+        y = x
+        for step in steps:
+            y = step.forward(y, training)
+        return y.copy()
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not training:
+            return [forward(training=False)], []
+        y = forward(training=True)
+        dy = np.cos(np.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+        for step in reversed(steps[1:]):
+            dy = step.backward(dy)
+        getattr(steps[0], "backward_parameters", steps[0].backward)(dy)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        # Then the running averages, and what inference makes of them.
+        return [y, *model.state().values(), forward(training=False)], gradients
 
 
-def _same(
-    ours: list[Array | None], theirs: list[Array | None], among: bool = False
-) -> bool:
-    """Return whether arrays are the same within rounding; None is like nothing.
+def _same(ours: Sequence[Array], theirs: Sequence[Array], among: bool = False) -> bool:
+    """Return whether arrays are the same within rounding.
 
     Among others, an array may be rounding and no more: a bias before batch norm has no
     gradient.
     """
-    sizes = [0.0 if other is None else float(np.abs(other).max()) for other in theirs]
+    sizes = [float(np.abs(other).max()) for other in theirs]
     least = max(sizes, default=0.0) / 100 if among else 0.0
-    return all(
-        one is not None
-        and other is not None
-        and one.shape == other.shape
+    return len(ours) == len(theirs) and all(
+        one.shape == other.shape
         and bool(np.abs(one - other).max() <= AGREEMENT * max(size, least))
         for one, other, size in zip(ours, theirs, sizes, strict=True)
     )
@@ -142,7 +254,8 @@ def _next_is(kind: type[Layer], rest: list[Layer]) -> bool:
     return bool(rest) and type(rest[0]) is kind
 
 
-def _small(pool: Any) -> bool:
+def _fits_a_byte(pool: MaxPool2D) -> bool:
     """Return whether the number of a window's cell fits into a byte, beside DEAD."""
-    KHP, KWP = pool.kernel_size
-    return bool(KHP * KWP <= DEAD)
+    side = pool.kernel_size
+    KH, KW = side if isinstance(side, tuple) else (side, side)
+    return KH * KW <= DEAD

@@ -16,7 +16,7 @@ from tinycnn.fast.compiled import compiled
 
 
 @compiled()
-def moments(x, mean, variance):  # type: ignore[no-untyped-def]
+def moments(x, mean, variance):
     """Fill ``mean[c]`` and ``variance[c]`` over the M values of each channel.
 
     Parameters
@@ -43,7 +43,7 @@ def moments(x, mean, variance):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def normalize(x, mean, std, weight, bias, x_hat, y):  # type: ignore[no-untyped-def]
+def normalize(x, mean, std, weight, bias, x_hat, y):
     """Fill ``x_hat = (x - mean) / std`` and ``y = weight * x_hat + bias``.
 
     Parameters
@@ -69,7 +69,7 @@ def normalize(x, mean, std, weight, bias, x_hat, y):  # type: ignore[no-untyped-
 
 
 @compiled()
-def gradient_sums(dy, x_hat, dweight, dbias):  # type: ignore[no-untyped-def]
+def gradient_sums(dy, x_hat, dweight, dbias):
     """Fill ``dweight = sum(dy * x_hat)`` and ``dbias = sum(dy)`` of each channel.
 
     Parameters
@@ -90,7 +90,7 @@ def gradient_sums(dy, x_hat, dweight, dbias):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def input_gradient(dy, x_hat, scale, mean_dy, mean_dy_x_hat, dx):  # type: ignore[no-untyped-def]
+def input_gradient(dy, x_hat, scale, mean_dy, mean_dy_x_hat, dx):
     """Fill ``dx = scale * (dy - mean_dy - x_hat * mean_dy_x_hat)``.
 
     Parameters

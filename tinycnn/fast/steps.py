@@ -1,9 +1,9 @@
-"""The steps of a plan: each does the work of one layer or several, sooner.
+"""The steps of a runner: each does the work of one layer or several, sooner.
 
-A step is a `Layer` over the parameters of the layers it stands in for: its forward
-returns what theirs return, within rounding, and its backward assigns the same
-gradients. It knows the layers and which kernels do their work; which step stands in for
-which layers is decided in `tinycnn.fast.fuse`.
+A step works on the parameters of the layers that it stands in for: its forward returns
+what theirs return, within rounding, and its backward assigns the same gradients. A step
+whose ``backward`` is expensive for the first layer of a network also has a
+``backward_parameters``, which does not compute the gradient of the images.
 """
 
 from typing import Any, NamedTuple
@@ -13,17 +13,7 @@ import numpy as np
 from tinycnn.fast import convolution, dense, normalization, winograd
 from tinycnn.fast.vectors import COLUMNS, LANES
 from tinycnn.fast.winograd import LINE
-from tinycnn.nn.layers import (
-    Array,
-    BatchNorm2D,
-    Conv2D,
-    Dense,
-    Dropout,
-    Layer,
-    MaxPool2D,
-    check_shape,
-    output_size,
-)
+from tinycnn.nn.layers import Array, BatchNorm2D, Conv2D, Dense, Dropout, MaxPool2D
 
 # Rows of patches are transformed, of as many images as it takes, until there are so
 # many; then they are multiplied, and the weights come to the processor once for all.
@@ -49,6 +39,39 @@ def patch_side(conv: Conv2D, OH: int, OW: int) -> int:
     return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
 
 
+class Step:
+    """What the steps share: what forward leaves for backward."""
+
+    _memory: tuple[Any, ...] | None = None
+
+    def _remember(self, y: Array, shapes: tuple[Any, ...], *values: Any) -> None:
+        """Keep the shape of y, those of the parameters, and what backward needs."""
+        self._memory = y.shape, shapes, *values
+
+    def _recall(self, dy: Array, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the values that forward remembered.
+
+        Raises
+        ------
+        ValueError
+            If there was no forward, ``dy`` has not the shape of ``y``, or the
+            parameters have other shapes than in forward.
+        """
+        if self._memory is None:
+            raise ValueError("backward needs a forward first")
+        y_shape, shapes_before, *values = self._memory
+        if dy.shape != y_shape:
+            raise ValueError(
+                f"backward needs dy of the shape of y, {y_shape}, not {dy.shape}"
+            )
+        if shapes != shapes_before:
+            raise ValueError(
+                f"settings or parameters changed between forward and backward, from "
+                f"{shapes_before} to {shapes}; run forward again"
+            )
+        return tuple(values)
+
+
 class Layout(NamedTuple):
     """The sizes of a convolution and its pooling, for images of one size.
 
@@ -58,6 +81,10 @@ class Layout(NamedTuple):
         Rows of zeros above, columns of zeros to the left.
     padded : (int, int)
         Rows and columns of an image with all its margins.
+    stride : (int, int)
+        Of the convolution.
+    window : (int, int, int, int)
+        Window and stride of the pooling; all 1 if there is none.
     size : (int, int)
         Rows and columns after pooling.
     patch : int
@@ -72,6 +99,8 @@ class Layout(NamedTuple):
 
     margins: tuple[int, int]
     padded: tuple[int, int]
+    stride: tuple[int, int]
+    window: tuple[int, int, int, int]
     size: tuple[int, int]
     patch: int
     image: tuple[int, int]
@@ -80,7 +109,7 @@ class Layout(NamedTuple):
     patches: int
 
 
-class FusedConvolution(Layer):
+class FusedConvolution(Step):
     """Conv2D, ReLU and perhaps MaxPool2D and Dropout as one step.
 
     Parameters
@@ -90,52 +119,51 @@ class FusedConvolution(Layer):
     dropout : Dropout or None
     """
 
-    def __init__(self, conv: Any, pool: Any, dropout: Any) -> None:
-        self.conv: Conv2D = conv
-        self.pool: MaxPool2D | None = pool
-        self.dropout: Dropout | None = dropout
+    def __init__(
+        self, conv: Conv2D, pool: MaxPool2D | None, dropout: Dropout | None
+    ) -> None:
+        self.conv, self.pool, self.dropout = conv, pool, dropout
         self._layout: tuple[tuple[Any, ...], Layout] | None = None
         self._kernels: tuple[Array, int, Array] | None = None
-        self._places: tuple[tuple[int, int], list[Array]] | None = None
+        self._workspace: tuple[tuple[int, int], list[Array]] | None = None
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
-        conv = self.conv
-        _, _, C, F = conv.weight.value.shape
-        check_shape(conv, x, ("N", "H", "W", C))
-        N, H, W, _ = x.shape
-        layout = self._layout_for(H, W)
-        # Whatever floats came in, the kernel goes by addresses of float32.
-        x = np.ascontiguousarray(x, np.float32)
+        layout = self._layout_for(x)
+        N, F = len(x), self.conv.weight.value.shape[-1]
+        x = np.ascontiguousarray(x)
         y = np.empty((N, *layout.size, F), np.float32)
         winner = np.empty(y.shape, np.uint8)
-        key, dropped, scale = np.uint32(0), np.uint32(0), np.float32(1)
+        # Without dropout no byte is below 0; those of the winner are as good as any.
+        mask, dropped, scale = winner, np.uint32(0), np.float32(1)
         if self.dropout is not None and training:
-            key, dropped = self.dropout.next_key(), self.dropout.threshold
+            mask = self.dropout.random_bytes(y.shape)
+            dropped = np.uint32(256 * self.dropout.rate)
             scale = np.float32(1 / (1 - self.dropout.rate))
 
         blocks = min(convolution.BLOCKS, N)
         convolution.forward(
-            blocks, x, *layout.margins, self._kernels_for(layout.patch), *conv.stride,
-            layout.patch, self._bias(), *self._window(), key, dropped, scale,
-            *self._places_for(layout, blocks, -(-N // convolution.BLOCKS)), y, winner,
+            blocks, x, *layout.margins, self._kernels_for(layout.patch), *layout.stride,
+            layout.patch, self._bias(), *layout.window, mask, dropped, scale,
+            *self._workspace_for(layout, blocks, -(-N // convolution.BLOCKS)),
+            y, winner,
         )  # fmt: skip
-        self._remember(y.shape, x, layout.margins, layout.padded, winner, scale)
+        self._remember(y, self._settings(), x, layout, winner, scale)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
-        x, margins, padded, winner, scale = self._recall(dy)
+        x, layout, winner, scale = self._recall(dy, self._settings())
         weight = self.conv.weight.value
         KH, KW, C, F = weight.shape
         filters = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
-        sizes = (*padded, C), (*padded, C), (F, KH, KW * C), (F,)
+        sizes = (*layout.padded, C), (*layout.padded, C), (F, KH, KW * C), (F,)
         images, dimages, dweights, dbiases = self._zeros(len(x), sizes)
         dx = np.empty(x.shape, np.float32)
         convolution.backward(
-            len(images), np.ascontiguousarray(dy, np.float32), winner, x, *margins,
-            *self.conv.stride, *self._window(), scale, np.ascontiguousarray(filters),
-            images, dimages, dweights, dbiases, dx,
+            len(images), np.ascontiguousarray(dy, np.float32), winner, x,
+            *layout.margins, *layout.stride, *layout.window, scale,
+            np.ascontiguousarray(filters), images, dimages, dweights, dbiases, dx,
         )  # fmt: skip
         grad = dweights.sum(axis=0).transpose(1, 2, 0)
         self._assign(grad.reshape(KH, KW, C, F), dbiases)
@@ -143,17 +171,17 @@ class FusedConvolution(Layer):
 
     def backward_parameters(self, dy: Array) -> None:
         """Assign the gradients of the parameters alone."""
-        x, margins, padded, winner, scale = self._recall(dy)
+        x, layout, winner, scale = self._recall(dy, self._settings())
         KH, KW, C, F = self.conv.weight.value.shape
-        if C >= LANES or self.conv.stride != (1, 1):
+        if C >= LANES or layout.stride != (1, 1):
             self.backward(dy)
             return
-        around = padded[0] + KH - 1, padded[1] + KW - 1
+        around = layout.padded[0] + KH - 1, layout.padded[1] + KW - 1
         sizes = (*around, F), (KH, KW, C, F), (F,)
         dmaps, dweights, dbiases = self._zeros(len(x), sizes)
         convolution.backward_of_ink(
-            len(dmaps), np.ascontiguousarray(dy, np.float32), winner, x, *margins,
-            *self._window(), scale, dmaps, dweights, dbiases,
+            len(dmaps), np.ascontiguousarray(dy, np.float32), winner, x,
+            *layout.margins, *layout.window, scale, dmaps, dweights, dbiases,
         )  # fmt: skip
         self._assign(dweights.sum(axis=0), dbiases)
 
@@ -173,31 +201,40 @@ class FusedConvolution(Layer):
         bias, F = self.conv.bias, self.conv.weight.value.shape[-1]
         if bias is None:
             return np.zeros(F, np.float32)
+        _check_lengths(F, bias.value)
         return np.ascontiguousarray(bias.value, np.float32)
 
-    def _window(self) -> tuple[int, int, int, int]:
-        """Return window and stride of the pooling."""
-        if self.pool is None:
-            return 1, 1, 1, 1
-        return *self.pool.kernel_size, *self.pool.stride
+    def _settings(self) -> tuple[Any, ...]:
+        """Return what must be the same in forward and backward."""
+        conv, pool = self.conv, self.pool
+        pooling = None if pool is None else (pool.kernel_size, pool.stride)
+        return conv.weight.value.shape, conv.stride, conv.padding, pooling
 
-    def _layout_for(self, H: int, W: int) -> Layout:
-        """Return the sizes for images of H × W pixels; from batch to batch the same."""
-        conv = self.conv
-        key = H, W, conv.weight.value.shape, conv.stride, conv.padding, self._window()
+    def _layout_for(self, x: Array) -> Layout:
+        """Return the sizes for images; from batch to batch they are the same."""
+        key = *x.shape[1:], len(x) == 0, *self._settings()
         if self._layout is None or self._layout[0] != key:
-            # In this order: who is interrupted between the two has lost nothing.
-            self._places, self._layout = None, (key, self._lay_out(H, W))
+            # Reset the workspace first, so that an interrupt leaves a consistent state.
+            self._workspace, self._layout = None, (key, self._lay_out(x))
         return self._layout[1]
 
-    def _lay_out(self, H: int, W: int) -> Layout:
-        """Return the sizes for images of H × W pixels, computed."""
-        conv = self.conv
+    def _lay_out(self, x: Array) -> Layout:
+        """Return the sizes for images, computed.
+
+        One empty image goes through the plain layers, which refuse what does not fit:
+        the kernels here go by addresses.
+        """
+        conv, pool = self.conv, self.pool
+        maps = conv.forward(np.zeros_like(x[:1]))
+        size = maps.shape[1:3] if pool is None else pool.forward(maps).shape[1:3]
+        window = (1, 1, 1, 1)
+        if pool is not None:
+            window = *_pair(pool.kernel_size), *_pair(pool.stride)
+        _, H, W, _ = x.shape
         KH, KW, _, _ = conv.weight.value.shape
         top, bottom, left, right = conv.margins(H, W)
         padded = top + H + bottom, left + W + right
-        OH, OW = output_size(conv, *padded)
-        size = (OH, OW) if self.pool is None else output_size(self.pool, OH, OW)
+        OH, OW = maps.shape[1:3]
         group, patches, patch = 1, 0, patch_side(conv, OH, OW)
         if patch:  # whole patches, though they hang over the edge
             m = winograd.OUTPUTS
@@ -205,19 +242,22 @@ class FusedConvolution(Layer):
             OH, OW = m * high, m * wide
             group = max(1, PATCHES // (high * wide))
             patches = min(-(-PATCHES // wide), group * high) * wide
-        SH, SW = conv.stride
+        SH, SW = stride = _pair(conv.stride)
         image = max((OH - 1) * SH + KH, top + H), max((OW - 1) * SW + KW, left + W)
-        return Layout((top, left), padded, size, patch, image, (OH, OW), group, patches)
+        return Layout(
+            (top, left), padded, stride, window, size, patch, image, (OH, OW), group,
+            patches,
+        )  # fmt: skip
 
-    def _places_for(self, layout: Layout, blocks: int, most: int) -> list[Array]:
-        """Return the places `convolution.forward` works in, for blocks of ``most``.
+    def _workspace_for(self, layout: Layout, blocks: int, most: int) -> list[Array]:
+        """Return the arrays `convolution.forward` works in, for blocks of ``most``.
 
         They are kept for images of one size, as long as the step is: fresh memory is
         handed out, and cleared, page by page, which takes longer than a small image.
         """
         group = min(layout.group, most)
         key = blocks, group
-        if self._places is None or self._places[0] != key:
+        if self._workspace is None or self._workspace[0] != key:
             _, _, C, F = self.conv.weight.value.shape
             F16, points = -(-F // COLUMNS) * COLUMNS, layout.patch**2
             images = np.zeros((blocks * group, *layout.image, C), np.float32)
@@ -227,8 +267,8 @@ class FusedConvolution(Layer):
                 (blocks, points, layout.patches * COLUMNS + LINE),
             ]
             rest = [np.empty(size, np.float32) for size in sizes]
-            self._places = key, [images, *rest]
-        return self._places[1]
+            self._workspace = key, [images, *rest]
+        return self._workspace[1]
 
     def _kernels_for(self, patch: int) -> Array:
         """Return the weights as `convolution.forward` wants them.
@@ -255,7 +295,7 @@ class FusedConvolution(Layer):
         return laid_out
 
 
-class FusedDense(Layer):
+class FusedDense(Step):
     """Dense, without its products with zero.
 
     Parameters
@@ -266,25 +306,26 @@ class FusedDense(Layer):
     def __init__(self, dense: Dense) -> None:
         self.dense = dense
 
-    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, in_features) to (N, out_features)."""
         weight = np.ascontiguousarray(self.dense.weight.value, np.float32)
         D, U = weight.shape
-        check_shape(self.dense, x, ("N", D))
+        if x.shape != (len(x), D) or len(x) == 0:
+            return self.dense.forward(x)  # refuses it
         x = np.ascontiguousarray(x, np.float32)
         blocks = min(convolution.BLOCKS, -(-D // dense.ROWS_FORWARD))
         blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         dense.forward(blocks, x, weight, parts)
-        y: Array = parts.sum(axis=0) if blocks > 1 else parts[0]
+        y = parts.sum(axis=0)
         if self.dense.bias is not None:
             y += self.dense.bias.value
-        self._remember(y.shape, x)
+        self._remember(y, weight.shape, x)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, out_features) to that of x (N, in_features)."""
-        (x,) = self._recall(dy)
+        (x,) = self._recall(dy, self.dense.weight.value.shape)
         weight = np.ascontiguousarray(self.dense.weight.value, np.float32)
         dy = np.ascontiguousarray(dy, np.float32)
         N, U = dy.shape
@@ -294,8 +335,8 @@ class FusedDense(Layer):
             np.empty(N, np.int64),
         )
         dense.find_all(dy, dy.view(np.int32), *lists)
-        grad: Array = np.empty_like(weight)
-        dx: Array = np.empty_like(x)
+        grad = np.empty_like(weight)
+        dx = np.empty_like(x)
         blocks = -(-len(weight) // dense.ROWS_BACKWARD)
         dense.backward(blocks, dy, x, weight, *lists, grad, dx)
         self.dense.weight.grad = grad
@@ -304,7 +345,7 @@ class FusedDense(Layer):
         return dx
 
 
-class FusedBatchNorm(Layer):
+class FusedBatchNorm(Step):
     """BatchNorm2D in few passes over the memory.
 
     Parameters
@@ -319,25 +360,30 @@ class FusedBatchNorm(Layer):
         """Map (N, H, W, C) to the same shape."""
         norm = self.norm
         C = len(norm.weight.value)
-        check_shape(norm, x, ("N", "H", "W", C))
+        if x.shape[3:] != (C,) or len(x) == 0:
+            return norm.forward(x)  # refuses it
+        _check_lengths(C, norm.bias.value, norm.running_mean, norm.running_var)
         rows = np.ascontiguousarray(x, np.float32).reshape(-1, C)
         mean, var = norm.running_mean, norm.running_var
         if training:
             moments = np.empty((2, C), np.float64)
             normalization.moments(rows, moments[0], moments[1])
             mean, var = moments.astype(np.float32)
-            norm.update_running(mean, var, len(rows))
+            unbiased = var * (len(rows) / max(len(rows) - 1, 1))
+            norm.running_mean += norm.momentum * (mean - norm.running_mean)
+            norm.running_var += norm.momentum * (unbiased - norm.running_var)
         std = np.sqrt(var + norm.eps)
         x_hat, y = np.empty_like(rows), np.empty_like(rows)
         normalization.normalize(
             rows, mean, std, norm.weight.value, norm.bias.value, x_hat, y
         )
-        self._remember(x.shape, x_hat, std, training)
-        return y.reshape(x.shape)
+        y = y.reshape(x.shape)
+        self._remember(y, norm.weight.value.shape, x_hat, std, training)
+        return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, H, W, C) to that of x."""
-        x_hat, std, training = self._recall(dy)
+        x_hat, std, training = self._recall(dy, self.norm.weight.value.shape)
         M, C = x_hat.shape
         rows = np.ascontiguousarray(dy, np.float32).reshape(M, C)
         sums = np.empty((2, C), np.float64)
@@ -349,3 +395,33 @@ class FusedBatchNorm(Layer):
         scale = self.norm.weight.value / std
         normalization.input_gradient(rows, x_hat, scale, means[1], means[0], dx)
         return dx.reshape(dy.shape)
+
+
+class FusedFlatten(Step):
+    """Flatten without a copy: between two steps nothing else holds the array."""
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map (N, ...) to (N, the product of the rest)."""
+        y = x.reshape(len(x), -1)
+        self._remember(y, (), x.shape)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of y back to the shape of x."""
+        (x_shape,) = self._recall(dy, ())
+        return dy.reshape(x_shape)
+
+
+def _pair(side: Any) -> tuple[int, int]:
+    """Return (vertical, horizontal) from one integer for both, or a pair."""
+    vertical, horizontal = side if isinstance(side, tuple | list) else (side, side)
+    return vertical, horizontal
+
+
+def _check_lengths(length: int, *arrays: Array) -> None:
+    """Refuse arrays of another length: the kernels do not look at it."""
+    for array in arrays:
+        if array.shape != (length,):
+            raise ValueError(
+                f"a parameter or buffer has the shape {array.shape}, not ({length},)"
+            )

@@ -64,8 +64,8 @@ def make_tile(rows: int) -> Any:
     """
 
     @intrinsic
-    def tile(typing_context, a, a_row, a_run, S, K, b, y, y_row):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def tile(typing_context, a, a_row, a_run, S, K, b, y, y_row):
+        def generate(context, builder, signature, arguments):
             a, a_row, a_run, S, K, b, y, y_row = arguments
 
             def along_k(values: list[Any]) -> list[Any]:
@@ -102,7 +102,7 @@ _tile_of_6, _tile_of_4, _tile_of_1 = make_tile(ROWS), make_tile(4), make_tile(1)
 
 
 @compiled()
-def multiply(a, a_row, a_run, M, S, K, b, y, y_row):  # type: ignore[no-untyped-def]
+def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
     """Multiply M rows by 16 columns: `make_tile`, as often as it takes.
 
     ``b`` is (S * K, 16), contiguous. A matrix of more columns is cut into such panels
@@ -143,8 +143,8 @@ def make_transform(matrix: NDArray[np.floating]) -> Any:
     out, size = matrix.shape
 
     @intrinsic
-    def transform(typing_context, x, x_row, x_column, y, y_row, y_column):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def transform(typing_context, x, x_row, x_column, y, y_row, y_column):
+        def generate(context, builder, signature, arguments):
             x, x_row, x_column, y, y_row, y_column = arguments
 
             def along(values: list[Any], i: int) -> Any:
@@ -204,8 +204,8 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
     intrinsic
         Its arguments are int64, if nothing else is said: the address of x, its strides
         in bytes from row to row and from column to column, KHP, KWP; the address of the
-        bias; the key and the threshold of dropout and the number of the first channel's
-        element (uint32), the scale (float32); the addresses of y and of the winner.
+        bias, that of the random bytes of dropout; its threshold (uint32) and scale
+        (float32); the addresses of y and of the winner.
     """
     kind = _VECTOR if lanes > 1 else _FLOAT
     whole = ir.VectorType(_INT32, lanes) if lanes > 1 else _INT32
@@ -215,7 +215,7 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
         return ir.Constant(whole, [value] * lanes if lanes > 1 else value)
 
     @intrinsic
-    def pool(  # type: ignore[no-untyped-def]
+    def pool(
         typing_context,
         x,
         x_row,
@@ -223,16 +223,15 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
         KHP,
         KWP,
         bias,
-        key,
+        mask,
         threshold,
-        number,
         scale,
         y,
         winner,
     ):
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):
             x, x_row, x_column, KHP, KWP, bias = arguments[:6]
-            key, threshold, number, scale, y, winner = arguments[6:]
+            mask, threshold, scale, y, winner = arguments[6:]
 
             def along_row(values: list[Any]) -> list[Any]:
                 x, cell, best, won = values
@@ -262,9 +261,8 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
             nothing = ir.Constant(kind, [0.0] * lanes if lanes > 1 else 0.0)
             closed = builder.fcmp_ordered("<=", best, nothing)
             if drop:
-                ordinals = ir.Constant(whole, list(range(lanes)) if lanes > 1 else 0)
-                numbers = builder.add(_spread(builder, number, whole), ordinals)
-                bits = _hash(builder, _spread(builder, key, whole), numbers, constant)
+                place = builder.inttoptr(mask, byte.as_pointer())
+                bits = builder.zext(builder.load(place, align=1), whole)
                 dropped = builder.icmp_unsigned(
                     "<", bits, _spread(builder, threshold, whole)
                 )
@@ -277,8 +275,8 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
             builder.store(builder.trunc(won, byte), place, align=1)
             return context.get_dummy_value()
 
-        integers = [types.int64] * 6 + [types.uint32] * 3
-        return types.void(*integers, types.float32, types.int64, types.int64), generate
+        kinds = [types.int64] * 7 + [types.uint32, types.float32] + [types.int64] * 2
+        return types.void(*kinds), generate
 
     return pool
 
@@ -291,8 +289,8 @@ _pool_one_channel = make_pool(1, drop=True)
 
 
 @compiled()
-def pool_channels(  # type: ignore[no-untyped-def]
-    x, x_row, x_column, KHP, KWP, bias, key, threshold, number, scale, y, winner, F
+def pool_channels(
+    x, x_row, x_column, KHP, KWP, bias, mask, threshold, scale, y, winner, F
 ):
     """Pool a window of F channels: see `make_pool`."""
     side = KHP if KHP == KWP else 0
@@ -300,7 +298,7 @@ def pool_channels(  # type: ignore[no-untyped-def]
     while f < F:
         arguments = (
             x + 4 * f, x_row, x_column, KHP, KWP, bias + 4 * f,
-            key, threshold, np.uint32(number + f), scale, y + 4 * f, winner + f,
+            mask + f, threshold, scale, y + 4 * f, winner + f,
         )  # fmt: skip
         if f + LANES > F:
             _pool_one_channel(*arguments)
@@ -333,8 +331,8 @@ def make_weighted_sum(vectors: int) -> Any:
     kind, size = (_VECTOR, vectors) if vectors else (_FLOAT, 1)
 
     @intrinsic
-    def weighted_sum(typing_context, places, shares, count, stride, rows, y):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def weighted_sum(typing_context, places, shares, count, stride, rows, y):
+        def generate(context, builder, signature, arguments):
             places, shares, count, stride, rows, y = arguments
 
             def body(values: list[Any]) -> list[Any]:
@@ -370,7 +368,7 @@ _sum_of_96, _sum_of_80, _sum_of_48, _sum_of_32, _sum_of_16, _sum_of_8, _sum_of_1
 
 
 @compiled()
-def add_weighted_rows(places, shares, count, stride, rows, y, length):  # type: ignore[no-untyped-def]
+def add_weighted_rows(places, shares, count, stride, rows, y, length):
     """Add the weighted sum of ``count`` rows of any length: see `make_weighted_sum`.
 
     A row is taken in as few parts as possible: with one or two sums, each addition
@@ -436,15 +434,6 @@ def _spread(builder: Any, number: Any, kind: Any) -> Any:
     first = builder.insert_element(nothing, number, ir.Constant(_INT32, 0))
     zeros = ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES)
     return builder.shuffle_vector(first, nothing, zeros)
-
-
-def _hash(builder: Any, key: Any, number: Any, constant: Callable[[int], Any]) -> Any:
-    """Return what `tinycnn.nn.kernels.hashed` returns."""
-    h = builder.xor(builder.mul(number, constant(0x9E3779B9)), key)
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        h = builder.xor(h, builder.lshr(h, constant(shift)))
-        h = builder.mul(h, constant(factor))
-    return builder.xor(h, builder.lshr(h, constant(16)))
 
 
 def _multiple(builder: Any, factor: float, value: Any) -> Any:

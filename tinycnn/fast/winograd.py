@@ -102,7 +102,7 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @compiled()
-def convolve(  # type: ignore[no-untyped-def]
+def convolve(
     images, count, H, W, C, kernels, F, P, high, wide, band, values, products, y
 ):
     """Convolve some images.

@@ -1,26 +1,47 @@
-"""The loops under convolution, pooling, dropout and Adam, written out.
-
-This file is their definition: plain loop nests that Numba compiles. It knows arrays
-and indices; it does not know layers, parameters, padding (the layer pads first) or
-what is in the images. The caller makes every array, the one that is filled comes last;
-all are C-contiguous and their shapes were checked.
+"""The loops of convolution and pooling, compiled by Numba.
 
 All arrays are NHWC: image, row, column, channel. In this layout a row of a patch,
-``KW`` pixels of ``C`` channels, is one contiguous run of ``KW * C`` numbers.
+``KW`` pixels of ``C`` channels, is one contiguous run of ``KW * C`` numbers. The caller
+pads, checks the shapes and makes every array, all C-contiguous; the one that is filled
+comes last.
 
-Why the parallel loops are safe: each runs over the images of the batch (Adam's: over
-the numbers), and image ``n`` is read from and written to slices with index ``n`` alone.
-No sum crosses two images, so the bits do not depend on the number of threads.
+Why the parallel loops are safe: each runs over the images of the batch, and image ``n``
+is read from and written to slices with index ``n`` alone. No sum crosses two images, so
+the bits do not depend on the number of threads.
 """
 
-import numpy as np
-from numba import prange
+from collections.abc import Callable
+from typing import Any
 
-from tinycnn.fast.compiled import compiled
+import numpy as np
+from numba import njit, prange
+
+
+def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles at the first call and caches the machine code.
+
+    Contraction of ``a * b + c`` into one instruction is allowed, no other liberty: NaN
+    and the order of a sum keep their meaning.
+
+    Parameters
+    ----------
+    parallel : bool
+        Whether ``prange`` loops are shared among threads, which costs seconds of
+        compilation.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        options: dict[str, Any] = {"parallel": parallel, "fastmath": {"contract"}}
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:  # no folder for the cache: a read-only install, no HOME
+            return njit(**options)(function)
+
+    return decorate
 
 
 @compiled(parallel=True)
-def im2col(x, KH, KW, SH, SW, cols):  # type: ignore[no-untyped-def]
+def im2col(x, KH, KW, SH, SW, cols):
     """Lay every patch that a kernel meets in a row of a matrix.
 
     ``cols[n, oh, ow, kh, kw, c] = x[n, oh * SH + kh, ow * SW + kw, c]``
@@ -44,7 +65,7 @@ def im2col(x, KH, KW, SH, SW, cols):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def col2im(cols, KH, KW, SH, SW, x):  # type: ignore[no-untyped-def]
+def col2im(cols, KH, KW, SH, SW, x):
     """Add every row of the matrix back to the patch it came from: im2col transposed.
 
     ``x[n, oh * SH + kh, ow * SW + kw, c] += cols[n, oh, ow, kh, kw, c]``
@@ -71,7 +92,7 @@ def col2im(cols, KH, KW, SH, SW, x):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def max_pool(x, KH, KW, SH, SW, y, winner):  # type: ignore[no-untyped-def]
+def max_pool(x, KH, KW, SH, SW, y, winner):
     """Keep the largest value of every window and remember which cell it came from.
 
     A tie goes to the first cell in row-major order. NaN beats every number, so that
@@ -104,7 +125,7 @@ def max_pool(x, KH, KW, SH, SW, y, winner):  # type: ignore[no-untyped-def]
 
 
 @compiled(parallel=True)
-def max_pool_backward(dy, winner, KW, SH, SW, dx):  # type: ignore[no-untyped-def]
+def max_pool_backward(dy, winner, KW, SH, SW, dx):
     """Give every window's gradient to the one cell that won.
 
     A cell that won several overlapping windows receives the sum.
@@ -128,66 +149,3 @@ def max_pool_backward(dy, winner, KW, SH, SW, dx):  # type: ignore[no-untyped-de
                     kh = winner[n, oh, ow, c] // KW
                     kw = winner[n, oh, ow, c] % KW
                     dx[n, oh * SH + kh, ow * SW + kw, c] += dy[n, oh, ow, c]
-
-
-@compiled()
-def hashed(key, number):  # type: ignore[no-untyped-def]
-    """Hash a number to 32 bits, without any state.
-
-    The result depends on the two arguments alone, so a part of a sequence can be
-    computed anywhere and in any order. The mixing steps are the finaliser found by
-    Chris Wellons' search ("lowbias32", Prospecting for Hash Functions, 2018).
-
-    Parameters
-    ----------
-    key : uint32
-        Two keys give two unrelated sequences.
-    number : uint32
-
-    Returns
-    -------
-    uint32
-    """
-    # In 64 bits, where the product of two 32-bit numbers cannot overflow.
-    low = np.uint64(0xFFFFFFFF)
-    h = (np.uint64(number) * np.uint64(0x9E3779B9) & low) ^ np.uint64(key)
-    h = ((h ^ (h >> np.uint64(16))) * np.uint64(0x7FEB352D)) & low
-    h = ((h ^ (h >> np.uint64(15))) * np.uint64(0x846CA68B)) & low
-    return np.uint32(h ^ (h >> np.uint64(16)))
-
-
-@compiled()
-def hashed_bits(key, count):  # type: ignore[no-untyped-def]
-    """Return `hashed` of ``0 .. count - 1``: a uint32 array (count,)."""
-    bits = np.empty(count, np.uint32)
-    for i in range(count):
-        bits[i] = hashed(key, np.uint32(i))
-    return bits
-
-
-@compiled(parallel=True)
-def adam(grad, to_m, to_v, rate, correction, eps, decay, m, v, value):  # type: ignore[no-untyped-def]
-    """Take a step of Adam: the equations are those of `tinycnn.nn.optim.Adam`.
-
-    NumPy would go over the memory once for each operation; this goes once in all.
-
-    Parameters
-    ----------
-    grad : float array (M,)
-    to_m, to_v : float
-        ``1 - beta1`` and ``1 - beta2``.
-    rate : float
-        ``learning_rate / (1 - beta1 ** steps)``
-    correction : float
-        ``1 / (1 - beta2 ** steps)``
-    eps : float
-    decay : float
-        What the value is multiplied by first.
-    m, v, value : float array (M,)
-        Edited in place. All numbers and arrays are of one dtype.
-    """
-    for i in prange(value.size):
-        m_i = m[i] + to_m * (grad[i] - m[i])
-        v_i = v[i] + to_v * (grad[i] * grad[i] - v[i])
-        value[i] = decay * value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps)
-        m[i], v[i] = m_i, v_i

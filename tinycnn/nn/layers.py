@@ -1,18 +1,16 @@
-"""The layers: each a function of one array with its derivative right under it.
+"""Layers: functions of one array, each with its derivative right under it.
 
 ``forward(x, training=False)`` returns ``y`` and remembers what the derivative will
 need. ``backward(dy)`` takes the gradient of the loss with respect to ``y``, *assigns*
 the gradient of every parameter and returns the gradient with respect to ``x``. Neither
-edits its argument, so nothing has to be zeroed between two steps.
+edits its argument, and gradients are never added to, so nothing has to be zeroed
+between two steps.
 
-Images are NHWC: N images, H rows, W columns, C channels. Float32 goes in and comes
-out; float64 goes in and comes out when a gradient is checked.
-
-This file knows calculus. It does not know digits, losses, optimizers or files, and the
-loops over pixels are next door in `tinycnn.nn.kernels`.
+Images are NHWC: N images, H rows, W columns, C channels. Float32 goes in and comes out,
+float64 when a gradient is checked.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,29 +22,45 @@ Array = NDArray[np.floating]
 Pair = int | tuple[int, int]
 
 
-@dataclass
 class Parameter:
     """An array that is learned, with the gradient of the loss with respect to it.
 
-    Attributes
+    Parameters
     ----------
     value : float array
     name : str
         Unique in its layer: ``"weight"``, ``"bias"``.
-    grad : float array of the shape of ``value``, or None before the first backward
-        Assigned by ``backward``, never added to.
+
+    Attributes
+    ----------
+    grad : float array of the shape and dtype of ``value``, or None
+        None before the first backward. Assigned by ``backward``, never added to.
+
+    Raises
+    ------
+    ValueError
+        If the value is no float array, or the name no text.
     """
 
-    value: Array
-    name: str
-    grad: Array | None = None
+    def __init__(self, value: Array, name: str) -> None:
+        is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if not (is_array and isinstance(name, str)):
+            raise ValueError(
+                "Parameter needs a float array, then its name, as in "
+                f'Parameter(np.zeros(3), "bias"), not {value!r:.40} and {name!r:.40}'
+            )
+        self.value, self.name = value, name
+        self.grad: Array | None = None
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name}, {self.value.shape}, {self.value.dtype})"
 
 
 class Layer:
     """A differentiable function of one array. Subclass it and write two methods.
 
     Parameters, and layers inside the layer, must be attributes of it, not items of a
-    list: that is how they are found, to be trained, saved and checked.
+    list: as attributes they are found, to be trained, saved and checked.
 
     Attributes
     ----------
@@ -68,11 +82,12 @@ class Layer:
         ----------
         x : float array (N, ...)
         training : bool
-            Whether dropout drops and batch norm looks at this batch.
+            Whether dropout drops and batch norm uses the statistics of this batch.
 
         Returns
         -------
         y : float array (N, ...)
+            Of the dtype of ``x``. The caller may edit it.
         """
         raise NotImplementedError
 
@@ -89,67 +104,100 @@ class Layer:
         """
         raise NotImplementedError
 
-    def backward_parameters(self, dy: Array) -> None:
-        """Assign every parameter's gradient, and no more.
-
-        Nobody wants the gradient of the images themselves. A layer that can do without
-        computing it, does.
-        """
-        self.backward(dy)
-
     def parameters(self) -> list[Parameter]:
         """Return the parameters, in the order in which they were made."""
         found: list[Parameter] = []
-        for value in vars(self).values():
-            if isinstance(value, Parameter):
-                found.append(value)
-            elif isinstance(value, Layer):
-                found += value.parameters()
+        for _, part in self._parts():
+            found += [part] if isinstance(part, Parameter) else part.parameters()
         return found
 
     def state(self) -> dict[str, Array]:
-        """Return name and live array of every parameter and buffer: what is saved."""
-        named: dict[str, Array] = {}
-        for attribute, value in vars(self).items():
-            if isinstance(value, Parameter):
-                named[value.name] = value.value
-            elif isinstance(value, Layer):
-                inner = value.state().items()
-                named |= {f"{attribute}.{name}": array for name, array in inner}
-        return named | {name: getattr(self, name) for name in self.buffer_names}
-
-    def cast(self, dtype: DTypeLike) -> None:
-        """Convert every parameter and buffer to a dtype, in place."""
-        for value in vars(self).values():
-            if isinstance(value, Parameter):
-                value.value = value.value.astype(dtype)
-            elif isinstance(value, Layer):
-                value.cast(dtype)
-        for name in self.buffer_names:
-            setattr(self, name, getattr(self, name).astype(dtype))
-
-    def _remember(self, *values: Any) -> None:
-        self._memory = values
-
-    def _recall(self, dy: Array) -> tuple[Any, ...]:
-        """Return what forward remembered; its first item is the shape ``dy`` must have.
+        """Return name and live array of every parameter and buffer: what is saved.
 
         Raises
         ------
-        RuntimeError
-            If there was no forward.
         ValueError
-            If ``dy`` has not the shape of ``y``.
+            If two arrays have one name.
         """
+        pairs: list[tuple[str, Array]] = []
+        for attribute, part in self._parts():
+            if isinstance(part, Parameter):
+                pairs.append((part.name, part.value))
+            else:
+                inner = part.state().items()
+                pairs += [(f"{attribute}.{name}", array) for name, array in inner]
+        pairs += [(name, getattr(self, name)) for name in self.buffer_names]
+        named = dict(pairs)
+        for name in named:
+            if sum(other == name for other, _ in pairs) > 1:
+                raise ValueError(
+                    f"{type(self).__name__} has two arrays named {name!r}; give each "
+                    "Parameter a name of its own"
+                )
+        return named
+
+    def cast(self, dtype: DTypeLike) -> None:
+        """Convert every parameter and buffer to a dtype."""
+        for _, part in self._parts():
+            if isinstance(part, Parameter):
+                part.value = part.value.astype(dtype)
+            else:
+                part.cast(dtype)
+        for name in self.buffer_names:
+            setattr(self, name, getattr(self, name).astype(dtype))
+
+    def __repr__(self) -> str:
+        """Return one line: the settings, and the shapes of the parameters."""
+        shown = [
+            f"{name}={value.value.shape if isinstance(value, Parameter) else value}"
+            for name, value in vars(self).items()
+            if isinstance(value, Parameter | Layer)
+            or (isinstance(value, int | float | str | tuple) and name[0] != "_")
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def _parts(self) -> Iterator[tuple[str, "Parameter | Layer"]]:
+        """Yield name and value of every attribute that is a parameter or a layer."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter | Layer):
+                yield name, value
+            items = value.values() if isinstance(value, dict) else value
+            if isinstance(value, list | tuple | dict) and any(
+                isinstance(item, Parameter | Layer) for item in items
+            ):
+                raise ValueError(
+                    f"{type(self).__name__}.{name} is a {type(value).__name__} of "
+                    "parameters or layers, which would not be trained; make each an "
+                    "attribute"
+                )
+
+    def _remember(self, y: Array, *values: Any) -> None:
+        """Keep what backward needs, beside the layer's settings and the shape of y."""
+        self._memory = repr(self), y.shape, *values
+
+    def _recall(self, dy: Array) -> tuple[Any, ...]:
+        """Return the values that forward remembered.
+
+        Raises
+        ------
+        ValueError
+            If there was no forward, ``dy`` has not the shape of ``y``, or the settings
+            or the shapes of the parameters have changed since forward.
+        """
+        name = type(self).__name__
         if self._memory is None:
-            raise RuntimeError(f"{type(self).__name__}.backward needs a forward first")
-        y_shape, *rest = self._memory
+            raise ValueError(f"{name}.backward needs a forward first")
+        settings, y_shape, *values = self._memory
+        if repr(self) != settings:
+            raise ValueError(
+                f"{name} has changed between forward and backward, from {settings} to "
+                f"{self}; run forward again"
+            )
         if dy.shape != y_shape:
             raise ValueError(
-                f"{type(self).__name__}.backward needs dy of the shape of y, "
-                f"{y_shape}, not {dy.shape}"
+                f"{name}.backward needs dy of the shape of y, {y_shape}, not {dy.shape}"
             )
-        return tuple(rest)
+        return tuple(values)
 
 
 class Conv2D(Layer):
@@ -206,40 +254,42 @@ class Conv2D(Layer):
         rng: np.random.Generator,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        C = _whole("in_channels", in_channels, least=1)
-        F = _whole("out_channels", out_channels, least=1)
-        self.kernel_size = KH, KW = _pair("kernel_size", kernel_size, least=1)
-        self.stride = _pair("stride", stride, least=1)
-        self.padding: tuple[int, int] | None = None  # None is "same"
-        if padding != "same":
-            self.padding = _pair("padding", padding, least=0)
+        C = _integer("in_channels", in_channels, least=1)
+        F = _integer("out_channels", out_channels, least=1)
+        KH, KW = _pair("kernel_size", kernel_size, least=1)
+        self.stride: Pair = _pair("stride", stride, least=1)
+        self.padding: Pair | str = padding
         self.weight = Parameter(
             _he_normal((KH, KW, C, F), KH * KW * C, rng, dtype), "weight"
         )
         self.bias = Parameter(np.zeros(F, dtype), "bias") if bias else None
+        self.margins(KH, KW)  # refuses a padding that is none
 
-    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to feature maps (N, OH, OW, F)."""
-        (KH, KW), (SH, SW) = self.kernel_size, self.stride
-        C, F = self.weight.value.shape[2:]
-        x, margins = self.pad(x)
-        N, OH, OW = len(x), *output_size(self, *x.shape[1:3])
+        KH, KW, C, F = self.weight.value.shape
+        _check(self, x, ("N", "H", "W", C))
+        top, bottom, left, right = margins = self.margins(*x.shape[1:3])
+        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        N, H, W, _ = padded.shape
+        (OH, OW), (SH, SW) = _output_size(self, (H, W), (KH, KW), self.stride)
 
         cols = np.empty((N, OH, OW, KH, KW * C), x.dtype)
-        kernels.im2col(x, KH, KW, SH, SW, cols)
+        kernels.im2col(np.ascontiguousarray(padded), KH, KW, SH, SW, cols)
         cols = cols.reshape(N * OH * OW, KH * KW * C)
         y = cols @ self.weight.value.reshape(-1, F)  # (N * OH * OW, F)
         if self.bias is not None:
             y += self.bias.value
         y = y.reshape(N, OH, OW, F)
-        self._remember(y.shape, cols, x.shape, margins)
+        self._remember(y, cols, padded.shape, margins, (SH, SW))
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
-        cols, (N, H, W, C), (top, bottom, left, right) = self._recall(dy)
-        (KH, KW), (SH, SW) = self.kernel_size, self.stride
-        _, OH, OW, F = dy.shape
+        cols, (N, H, W, C), margins, (SH, SW) = self._recall(dy)
+        top, bottom, left, right = margins
+        KH, KW, _, F = self.weight.value.shape
+        _, OH, OW, _ = dy.shape
         dy = dy.reshape(-1, F)  # (N * OH * OW, F)
 
         self.weight.grad = (cols.T @ dy).reshape(KH, KW, C, F)
@@ -247,34 +297,28 @@ class Conv2D(Layer):
             self.bias.grad = dy.sum(axis=0)
         dcols = dy @ self.weight.value.reshape(-1, F).T  # (N * OH * OW, KH * KW * C)
         dcols = dcols.reshape(N, OH, OW, KH, KW * C)
-        dx = np.empty((N, H, W, C), dcols.dtype)
-        kernels.col2im(dcols, KH, KW, SH, SW, dx)
-        return dx[:, top : H - bottom, left : W - right]
+        dpadded = np.empty((N, H, W, C), dcols.dtype)
+        kernels.col2im(dcols, KH, KW, SH, SW, dpadded)
+        return dpadded[:, top : H - bottom, left : W - right]
 
-    def pad(self, x: Array) -> tuple[Array, tuple[int, int, int, int]]:
-        """Return the images with zeros round them, and how many.
+    def margins(self, H: int, W: int) -> tuple[int, int, int, int]:
+        """Return the rows of zeros above and below, the columns left and right.
 
         Parameters
         ----------
-        x : float array (N, H, W, C)
-
-        Returns
-        -------
-        padded : float array (N, top + H + bottom, left + W + right, C)
-            Contiguous.
-        margins : (top, bottom, left, right)
+        H, W : int
+            Rows and columns of the images.
         """
-        check_shape(self, x, ("N", "H", "W", self.weight.value.shape[2]))
-        top, bottom, left, right = margins = self.margins(*x.shape[1:3])
-        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-        return np.ascontiguousarray(padded), margins
-
-    def margins(self, H: int, W: int) -> tuple[int, int, int, int]:
-        """Return the rows of zeros above and below, the columns left and right."""
-        if self.padding is not None:
-            PH, PW = self.padding
+        if self.padding != "same":
+            if isinstance(self.padding, str):
+                raise ValueError(
+                    'Conv2D needs padding="same", an integer or a pair of integers, '
+                    f"not {self.padding!r}; without padding it is 0"
+                )
+            PH, PW = _pair("padding", self.padding, least=0)
             return PH, PH, PW, PW
-        (KH, KW), (SH, SW) = self.kernel_size, self.stride
+        KH, KW = self.weight.value.shape[:2]
+        SH, SW = _pair("stride", self.stride, least=1)
         PH = max((-(-H // SH) - 1) * SH + KH - H, 0)  # -(-a // b) rounds up
         PW = max((-(-W // SW) - 1) * SW + KW - W, 0)
         return PH // 2, PH - PH // 2, PW // 2, PW - PW // 2
@@ -303,27 +347,27 @@ class MaxPool2D(Layer):
     """
 
     def __init__(self, kernel_size: Pair, *, stride: Pair | None = None) -> None:
-        self.kernel_size = _pair("kernel_size", kernel_size, least=1)
-        self.stride = _pair("stride", kernel_size if stride is None else stride, 1)
+        self.kernel_size: Pair = _pair("kernel_size", kernel_size, least=1)
+        stride = kernel_size if stride is None else stride
+        self.stride: Pair = _pair("stride", stride, least=1)
 
-    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to (N, OH, OW, C)."""
-        (KH, KW), (SH, SW) = self.kernel_size, self.stride
-        check_shape(self, x, ("N", "H", "W", "C"))
-        N, OH, OW, C = len(x), *output_size(self, *x.shape[1:3]), x.shape[-1]
+        _check(self, x, ("N", "H", "W", "C"))
+        N, H, W, C = x.shape
+        KH, KW = _pair("kernel_size", self.kernel_size, least=1)
+        (OH, OW), (SH, SW) = _output_size(self, (H, W), (KH, KW), self.stride)
         y = np.empty((N, OH, OW, C), x.dtype)
         winner = np.empty((N, OH, OW, C), np.int32)
         kernels.max_pool(np.ascontiguousarray(x), KH, KW, SH, SW, y, winner)
-        self._remember(y.shape, winner, x.shape)
+        self._remember(y, winner, x.shape, (KW, SH, SW))
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, C) to that of x (N, H, W, C)."""
-        winner, x_shape = self._recall(dy)
-        (_, KW), (SH, SW) = self.kernel_size, self.stride
+        winner, x_shape, (KW, SH, SW) = self._recall(dy)
         dx = np.empty(x_shape, dy.dtype)
-        dy = np.ascontiguousarray(dy)
-        kernels.max_pool_backward(dy, winner, KW, SH, SW, dx)
+        kernels.max_pool_backward(np.ascontiguousarray(dy), winner, KW, SH, SW, dx)
         return dx
 
 
@@ -340,11 +384,11 @@ class GlobalAveragePool2D(Layer):
 
     linear_in = ("x",)
 
-    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to (N, C)."""
-        check_shape(self, x, ("N", "H", "W", "C"))
-        y: Array = x.mean(axis=(1, 2))
-        self._remember(y.shape, x.shape)
+        _check(self, x, ("N", "H", "W", "C"))
+        y = x.mean(axis=(1, 2))
+        self._remember(y, x.shape)
         return y
 
     def backward(self, dy: Array) -> Array:
@@ -359,16 +403,16 @@ class Flatten(Layer):
 
     linear_in = ("x",)
 
-    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, ...) to (N, the product of the rest)."""
-        y = x.reshape(len(x), -1)
-        self._remember(y.shape, x.shape)
+        y = x.reshape(len(x), -1).copy()
+        self._remember(y, x.shape)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y back to the shape of x."""
         (x_shape,) = self._recall(dy)
-        return dy.reshape(x_shape)
+        return dy.reshape(x_shape).copy()
 
 
 class Dense(Layer):
@@ -409,19 +453,19 @@ class Dense(Layer):
         dtype: DTypeLike = np.float32,
     ) -> None:
         shape = (
-            _whole("in_features", in_features, least=1),
-            _whole("out_features", out_features, least=1),
+            _integer("in_features", in_features, least=1),
+            _integer("out_features", out_features, least=1),
         )
         self.weight = Parameter(_he_normal(shape, in_features, rng, dtype), "weight")
         self.bias = Parameter(np.zeros(out_features, dtype), "bias") if bias else None
 
-    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, in_features) to (N, out_features)."""
-        check_shape(self, x, ("N", self.weight.value.shape[0]))
-        y: Array = x @ self.weight.value
+        _check(self, x, ("N", len(self.weight.value)))
+        y = x @ self.weight.value
         if self.bias is not None:
             y += self.bias.value
-        self._remember(y.shape, x)
+        self._remember(y, x)
         return y
 
     def backward(self, dy: Array) -> Array:
@@ -430,23 +474,22 @@ class Dense(Layer):
         self.weight.grad = x.T @ dy
         if self.bias is not None:
             self.bias.grad = dy.sum(axis=0)
-        dx: Array = dy @ self.weight.value.T
-        return dx
+        return dy @ self.weight.value.T
 
 
 class ReLU(Layer):
     """Keep what is positive: ``y = max(x, 0)``; its derivative is 1 or 0 (0 at 0)."""
 
-    def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward(self, x: Array, training: bool = False) -> Array:
         """Map any array to one of the same shape."""
-        self._remember(x.shape, x > 0)
-        return np.maximum(x, 0)
+        y = np.maximum(x, 0)
+        self._remember(y, x > 0)
+        return y
 
     def backward(self, dy: Array) -> Array:
         """Let the gradient pass where x was positive."""
         (positive,) = self._recall(dy)
-        dx: Array = dy * positive
-        return dx
+        return dy * positive
 
 
 class Dropout(Layer):
@@ -455,20 +498,14 @@ class Dropout(Layer):
     ``y = x * mask / (1 - rate)`` with ``mask`` 0 or 1, so that the expectation of y is
     x (Srivastava et al. 2014, section 10). Outside training, ``y = x``.
 
-    Whether an element survives is a hash of (seed, number of the layer, step, index of
-    the element in the batch) and not the next number of a generator: a run that was
+    The mask is a function of (seed, number of the layer, step), so that a run which is
     resumed at any step drops what the uninterrupted run would have dropped.
 
     Parameters
     ----------
     rate : float
-        The share that is dropped, in [0, 1).
-
-    Attributes
-    ----------
-    seed, number, step : int
-        What the mask is a function of, besides the index. `Sequential` gives each of
-        its dropout layers a number; every forward in training adds 1 to the step.
+        The share that is dropped, in [0, 1). It is rounded to a multiple of 1/256: a
+        number is dropped if its random byte is below ``256 * rate``.
 
     Raises
     ------
@@ -481,49 +518,39 @@ class Dropout(Layer):
     def __init__(self, rate: float) -> None:
         if not 0 <= rate < 1:
             raise ValueError(f"rate must lie in [0, 1), not {rate}")
-        self.rate = rate
-        self.seed = self.number = self.step = 0
+        self.rate = min(round(256 * rate), 255) / 256
+        self.restart(seed=0, number=0, step=0)
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Map any array to one of the same shape."""
-        if not training:
-            self._remember(x.shape, None)
-            return x
-        scale = self.next_mask(x.shape) * x.dtype.type(1 / (1 - self.rate))
-        self._remember(x.shape, scale)
-        y: Array = x * scale
-        return y
+    def restart(self, seed: int, number: int, step: int) -> None:
+        """Set what the next mask is a function of; every mask adds 1 to the step."""
+        self._seed, self._number, self._step = seed, number, step
 
-    def backward(self, dy: Array) -> Array:
-        """Let the gradient pass where the element survived, scaled like it."""
-        (scale,) = self._recall(dy)
-        return dy if scale is None else dy * scale
-
-    def next_mask(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Return which elements of an array survive this step, and go on to the next.
+    def random_bytes(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Return a random byte for every number of an array, and go to the next step.
 
         Parameters
         ----------
         shape : tuple of int
-
-        Returns
-        -------
-        bool array of that shape
         """
-        bits = kernels.hashed_bits(self.next_key(), int(np.prod(shape)))
-        survives: NDArray[np.bool_] = bits >= self.threshold
-        return survives.reshape(shape)
+        rng = np.random.default_rng([self._seed, self._number, self._step])
+        self._step += 1
+        count = int(np.prod(shape))
+        return np.frombuffer(rng.bytes(count), np.uint8).reshape(shape)
 
-    def next_key(self) -> np.uint32:
-        """Return what this step's mask is hashed with, and go on to the next step."""
-        entropy = [self.seed, self.number, self.step]
-        self.step += 1
-        return np.uint32(np.random.SeedSequence(entropy).generate_state(1)[0])
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map any array to one of the same shape."""
+        scale = np.ones((), x.dtype)
+        if training:
+            mask = self.random_bytes(x.shape) >= 256 * self.rate
+            scale = mask / x.dtype.type(1 - self.rate)
+        y = x * scale
+        self._remember(y, scale)
+        return y
 
-    @property
-    def threshold(self) -> np.uint32:
-        """What is hashed to less is dropped: of 2**32 numbers the share ``rate``."""
-        return np.uint32(self.rate * 2**32)
+    def backward(self, dy: Array) -> Array:
+        """Let the gradient pass where the number survived, scaled like it."""
+        (scale,) = self._recall(dy)
+        return dy * scale
 
 
 class BatchNorm2D(Layer):
@@ -565,7 +592,7 @@ class BatchNorm2D(Layer):
     eps = 1e-5
 
     def __init__(self, channels: int, *, momentum: float = 0.1) -> None:
-        C = _whole("channels", channels, least=1)
+        C = _integer("channels", channels, least=1)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must lie in [0, 1], not {momentum}")
         self.momentum = momentum
@@ -576,32 +603,20 @@ class BatchNorm2D(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to the same shape."""
-        check_shape(self, x, ("N", "H", "W", len(self.weight.value)))
+        _check(self, x, ("N", "H", "W", len(self.weight.value)))
         mean, var = self.running_mean, self.running_var
         if training:
-            mean = x.mean(axis=(0, 1, 2))
-            var = x.var(axis=(0, 1, 2))
-            self.update_running(mean, var, x.size // x.shape[-1])
+            mean, var = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
+            M = x.size // x.shape[-1]
+            unbiased = var * (M / max(M - 1, 1))
+            # In place, because the network's state holds these arrays.
+            self.running_mean += self.momentum * (mean - self.running_mean)
+            self.running_var += self.momentum * (unbiased - self.running_var)
         std = np.sqrt(var + self.eps)
         x_hat = (x - mean) / std
-        self._remember(x.shape, x_hat, std, training)
-        y: Array = self.weight.value * x_hat + self.bias.value
+        y = self.weight.value * x_hat + self.bias.value
+        self._remember(y, x_hat, std, training)
         return y
-
-    def update_running(self, mean: Array, var: Array, M: int) -> None:
-        """Move the running averages towards a batch's mean and variance.
-
-        Parameters
-        ----------
-        mean, var : float array (C,)
-            The variance is the biased one.
-        M : int
-            How many values of each channel they are of.
-        """
-        # In place: whoever holds the state of this layer holds these arrays.
-        self.running_mean += self.momentum * (mean - self.running_mean)
-        unbiased = var * (M / max(M - 1, 1))
-        self.running_var += self.momentum * (unbiased - self.running_var)
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, H, W, C) to that of x."""
@@ -611,22 +626,20 @@ class BatchNorm2D(Layer):
         M = dy.size // dy.shape[-1]
         if training:  # the two means over M are the sums above, divided by M
             dy = dy - self.bias.grad / M - x_hat * (self.weight.grad / M)
-        dx: Array = dy * (self.weight.value / std)
-        return dx
+        return dy * (self.weight.value / std)
 
 
 def _he_normal(
     shape: tuple[int, ...], fan_in: int, rng: np.random.Generator, dtype: DTypeLike
 ) -> Array:
     """Draw weights with variance ``2 / fan_in``."""
-    weight: Array = (rng.standard_normal(shape) * (2 / fan_in) ** 0.5).astype(dtype)
-    return weight
+    return (rng.standard_normal(shape) * (2 / fan_in) ** 0.5).astype(dtype)
 
 
-def _whole(name: str, value: Any, least: int) -> int:
+def _integer(name: str, value: Any, least: int) -> int:
     """Return ``value`` if it is an integer of at least ``least``."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
+    is_integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_integer or value < least:
         raise ValueError(f"{name} must be an integer from {least} up, not {value!r}")
     return int(value)
 
@@ -636,28 +649,31 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{name} must be an integer or a pair, not {value!r}")
-    return _whole(name, pair[0], least), _whole(name, pair[1], least)
+    return _integer(name, pair[0], least), _integer(name, pair[1], least)
 
 
-def check_shape(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
-    """Hold ``x`` against a shape in which letters stand for any size."""
-    if x.dtype.kind != "f":
-        raise ValueError(f"{type(layer).__name__} needs floats, not {x.dtype}")
+def _check(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
+    """Compare ``x`` with a shape in which letters stand for any size from 1 up."""
+    name, wanted = type(layer).__name__, ", ".join(map(str, shape))
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+        kind = getattr(x, "dtype", type(x).__name__)
+        raise ValueError(f"{name} needs a float32 or float64 array, not {kind}")
     fits = x.ndim == len(shape) and all(
-        isinstance(wanted, str) or wanted == size
+        size == wanted or (isinstance(wanted, str) and size > 0)
         for wanted, size in zip(shape, x.shape, strict=True)
     )
     if not fits:
-        wanted = ", ".join(map(str, shape))
-        raise ValueError(f"{type(layer).__name__} needs x ({wanted}), not {x.shape}")
+        raise ValueError(f"{name} needs x ({wanted}), not {x.shape}")
 
 
-def output_size(layer: Conv2D | MaxPool2D, H: int, W: int) -> tuple[int, int]:
-    """Return OH and OW: at how many places a whole window fits into H × W pixels."""
-    (KH, KW), (SH, SW) = layer.kernel_size, layer.stride
+def _output_size(
+    layer: Layer, size: tuple[int, int], window: tuple[int, int], stride: Pair
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return (OH, OW), the number of whole windows in (H, W), and (SH, SW)."""
+    (H, W), (KH, KW), (SH, SW) = size, window, _pair("stride", stride, least=1)
     if KH > H or KW > W:
         raise ValueError(
             f"{type(layer).__name__} slides a {KH}×{KW} window over images of at least "
             f"that size, not {H}×{W}"
         )
-    return (H - KH) // SH + 1, (W - KW) // SW + 1
+    return ((H - KH) // SH + 1, (W - KW) // SW + 1), (SH, SW)

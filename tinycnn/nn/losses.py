@@ -1,7 +1,4 @@
-"""The loss: how wrong the logits are, and in which direction they should move.
-
-It knows logits and labels; it does not know which network made them.
-"""
+"""Softmax cross-entropy: the loss of a batch, and its gradient for the logits."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +20,7 @@ def softmax(logits: Array) -> Array:
     """
     # Softmax does not change when all logits move together; this keeps exp finite.
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def softmax_cross_entropy(

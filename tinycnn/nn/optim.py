@@ -1,14 +1,10 @@
-"""Optimizers, which turn gradients into steps, and learning-rate schedules.
-
-They know parameters and their gradients; they do not know layers, losses or epochs.
-"""
+"""Optimizers, which turn gradients into steps, and learning-rate schedules."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinycnn.nn import kernels
 from tinycnn.nn.layers import Array, Parameter
 
 Schedule = Callable[[int], float]
@@ -31,7 +27,7 @@ class Optimizer:
     Raises
     ------
     ValueError
-        If the learning rate is negative or not finite.
+        If the learning rate is negative or not finite, or a parameter comes twice.
     """
 
     def __init__(self, parameters: Sequence[Parameter], learning_rate: float) -> None:
@@ -40,20 +36,29 @@ class Optimizer:
                 f"learning_rate must be finite and at least 0, not {learning_rate}"
             )
         self.parameters = list(parameters)
+        if len(set(map(id, self.parameters))) < len(self.parameters):
+            raise ValueError("the optimizer was given one Parameter twice")
         self.learning_rate = learning_rate
         self.steps = 0
+        self._kinds = [_kind(parameter.value) for parameter in self.parameters]
 
     def step(self) -> None:
         """Change every parameter by what its gradient asks for.
 
         Raises
         ------
-        RuntimeError
-            If a parameter has no gradient yet.
+        ValueError
+            If a parameter has no gradient yet, or one of another shape or dtype.
         """
-        missing = [p.name for p in self.parameters if p.grad is None]
-        if missing:
-            raise RuntimeError(f"no gradient for {missing}: run backward before step")
+        for number, parameter in enumerate(self.parameters):
+            kind, name = self._kinds[number], f"parameter {number} ({parameter.name})"
+            if parameter.grad is None:
+                raise ValueError(f"{name} has no gradient: run backward before step")
+            if not _kind(parameter.value) == _kind(parameter.grad) == kind:
+                raise ValueError(
+                    f"{name} was {kind} when the optimizer was made, and is now "
+                    f"{_kind(parameter.value)} with a gradient {_kind(parameter.grad)}"
+                )
         self.steps += 1
         for number, parameter in enumerate(self.parameters):
             assert parameter.grad is not None
@@ -66,6 +71,11 @@ class Optimizer:
     def _update(self, number: int, value: Array, grad: Array) -> None:
         """Change one parameter's ``value`` in place."""
         raise NotImplementedError
+
+
+def _kind(array: Array) -> str:
+    """Return the dtype and the shape of an array."""
+    return f"{array.dtype} {array.shape}"
 
 
 class SGD(Optimizer):
@@ -170,21 +180,14 @@ class Adam(Optimizer):
         return m | {f"{i}.v": array for i, array in enumerate(self._v)}
 
     def _update(self, number: int, value: Array, grad: Array) -> None:
-        decay = self.learning_rate * self.weight_decay if value.ndim >= 2 else 0
-        numbers = (
-            1 - self.beta1,
-            1 - self.beta2,
-            self.learning_rate / (1 - self.beta1**self.steps),
-            1 / (1 - self.beta2**self.steps),
-            self.eps,
-            1 - decay,
-        )
-        arrays = grad, self._m[number], self._v[number], value
-        flat, *edited = (array.reshape(-1) for array in arrays)
-        kernels.adam(flat, *map(value.dtype.type, numbers), *edited)
-        for array, rows in zip(arrays[1:], edited, strict=True):
-            if not array.flags.c_contiguous:  # then the kernel was given a copy
-                array[...] = rows.reshape(array.shape)
+        m, v = self._m[number], self._v[number]
+        m += (1 - self.beta1) * (grad - m)
+        v += (1 - self.beta2) * (grad * grad - v)
+        unbiased_m = m / (1 - self.beta1**self.steps)
+        unbiased_v = v / (1 - self.beta2**self.steps)
+        if value.ndim >= 2:
+            value *= 1 - self.learning_rate * self.weight_decay
+        value -= self.learning_rate * unbiased_m / (np.sqrt(unbiased_v) + self.eps)
 
 
 def constant(learning_rate: float) -> Schedule:

@@ -1,13 +1,10 @@
-"""Layers in a row: forward through the list, backward through it reversed.
+"""Layers in a row: forward through the list, backward through it reversed."""
 
-It knows the order of the layers and the names under which their arrays are saved; it
-does not know what any layer computes.
-"""
-
-from collections.abc import Sequence
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from tinycnn.nn.layers import Array, Dropout, Layer, Parameter
 
@@ -23,157 +20,127 @@ class Sequential(Layer):
     layers : sequence of Layer
     seed : int
         For the masks of the dropout layers.
-    fuse : bool
-        Whether float32 goes through the `plan`, where several layers are one step. The
-        results differ by rounding. False runs every layer as it is written.
 
     Attributes
     ----------
-    layers : list of Layer
-    fuse : bool
-        May be assigned.
+    layers : tuple of Layer
+
+    Raises
+    ------
+    ValueError
+        If an item is no layer or lacks what a layer needs, or if a layer or a parameter
+        stands in two places: its gradients would overwrite each other. Also, at a
+        forward or backward, if layers do not fit. The message begins with the place.
     """
 
-    def __init__(
-        self, layers: Sequence[Layer], seed: int = 0, *, fuse: bool = True
-    ) -> None:
-        self.layers = list(layers)
-        self.fuse = fuse
+    def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
+        self.layers = tuple(layers)
+        places: dict[int, str] = {}
+        for place, layer in enumerate(self.layers):
+            _check_layer(place, layer)
+            with _named(place, layer):
+                layer.state()  # refuses names used twice, and parameters in a list
+                for part in [*_inner(layer), *layer.parameters()]:
+                    if id(part) in places:
+                        raise ValueError(
+                            f"{part} stands in layer {places[id(part)]} as well; make "
+                            "one for each place"
+                        )
+                    places[id(part)] = f"{place} ({type(layer).__name__})"
         self.seed_dropout(seed)
-        self._planned: list[Layer] = []
-        self._plan: list[Layer] = []
-        self._found: list[Parameter] = []
-        self._ran: list[Layer] | None = None
-
-    @property
-    def plan(self) -> list[Layer]:
-        """The steps that do the work of the layers: `tinycnn.fast.fuse`."""
-        from tinycnn.fast.fuse import make_plan
-
-        if self._planned != self.layers:
-            self._planned, self._plan = list(self.layers), make_plan(self.layers)
-            self._found = self.parameters()
-        return self._plan
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map the input of the first layer to the output of the last."""
-        plan = self.plan
-        values = [x, *[parameter.value for parameter in self._found]]
-        planned = self.fuse and all(value.dtype == np.float32 for value in values)
-        self._ran = plan if planned else self.layers
-        for step in self._ran:
-            x = step.forward(x, training)
+        for place, layer in enumerate(self.layers):
+            with _named(place, layer):
+                y = layer.forward(x, training)
+                _check_output(x, y)
+            x = y
         return x
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of the output to that of the input."""
-        if self._ran is None:
-            raise RuntimeError("Sequential.backward needs a forward first")
-        for step in reversed(self._ran):
-            dy = step.backward(dy)
+        for place, layer in reversed(list(enumerate(self.layers))):
+            with _named(place, layer):
+                dy = layer.backward(dy)
+                _check_gradients(layer, dy)
         return dy
 
-    def backward_parameters(self, dy: Array) -> None:
-        """Do what `backward` does, without the gradient of the input."""
-        if self._ran is None:
-            raise RuntimeError("Sequential.backward needs a forward first")
-        for step in reversed(self._ran[1:]):
-            dy = step.backward(dy)
-        for step in self._ran[:1]:
-            step.backward_parameters(dy)
-
-    def predict(self, x: Array, batch_size: int = 250) -> Array:
-        """Return ``forward(x)``, a batch at a time so that memory stays small.
-
-        Parameters
-        ----------
-        x : float array (N, ...)
-        batch_size : int
-
-        Returns
-        -------
-        y : float array (N, ...)
-        """
-        starts = range(0, len(x), batch_size)
-        return np.concatenate([self.forward(x[i : i + batch_size]) for i in starts])
-
-    def parameters(self) -> list[Parameter]:
-        """Return the parameters of all layers, in order."""
-        return [p for layer in self.layers for p in layer.parameters()]
-
-    def state(self) -> dict[str, Array]:
-        """Return the live arrays of all layers, named like ``"3.weight"``."""
-        return {
-            f"{number}.{name}": array
-            for number, layer in enumerate(self.layers)
-            for name, array in layer.state().items()
-        }
-
-    def cast(self, dtype: DTypeLike) -> None:
-        """Convert every layer's parameters and buffers to a dtype, in place."""
-        for layer in self.layers:
-            layer.cast(dtype)
-
-    def seed_dropout(self, seed: int, step: int = 0, first: int = 0) -> None:
-        """Give each dropout layer its number; set the seed and the step of their masks.
+    def seed_dropout(self, seed: int, step: int = 0) -> None:
+        """Set what the masks of the dropout layers are a function of.
 
         Parameters
         ----------
         seed : int
         step : int
             How many training steps came before: a resumed run goes on from there.
-        first : int
-            The number of the first layer. A network within the network counts on in
-            thousands of its own, so that no two dropout layers share a number.
         """
-        for number, layer in enumerate(self.layers, start=first):
+        for number, layer in enumerate(_inner(self)):
             if isinstance(layer, Dropout):
-                layer.seed, layer.number, layer.step = seed, number, step
-            elif isinstance(layer, Sequential):
-                layer.seed_dropout(seed, step, first=1000 * (number + 1))
+                layer.restart(seed, number, step)
 
-    def summary(self, input_shape: tuple[int, ...]) -> str:
-        """Return a table: layer, output shape, parameters, multiply-adds.
+    def __repr__(self) -> str:
+        weights = sum(parameter.value.size for parameter in self.parameters())
+        return f"Sequential({len(self.layers)} layers, {weights:,} weights)"
 
-        Multiply-adds are those of the forward pass of one image: every weight of rank
-        two or more is used once at each position of its layer's output.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-            The shape of one input, without N: ``(28, 28, 1)``.
-
-        Returns
-        -------
-        str
-            One line a layer, a line of totals, and one with the steps of the plan.
-        """
-        x: Array = np.zeros((1, *input_shape), np.float32)
-        rows = [("layer", "output shape", "parameters", "multiply-adds")]
-        all_parameters = all_multiply_adds = 0
-        for number, layer in enumerate(self.layers):
-            x, multiply_adds = _forward_and_count(layer, x)
-            parameters = sum(parameter.value.size for parameter in layer.parameters())
-            shape = " × ".join(map(str, x.shape[1:]))
-            name = f"{number} {type(layer).__name__}"
-            rows.append((name, shape, f"{parameters:,}", f"{multiply_adds:,}"))
-            all_parameters += parameters
-            all_multiply_adds += multiply_adds
-        rows.append(("total", "", f"{all_parameters:,}", f"{all_multiply_adds:,}"))
-        table = "\n".join(f"{a:<24}{b:<16}{c:>12}{d:>16}" for a, b, c, d in rows)
-        steps = ", ".join(type(step).__name__ for step in self.plan)
-        return f"{table}\nfused: {steps}" if self.fuse else table
+    def _parts(self) -> Iterator[tuple[str, Parameter | Layer]]:
+        for place, layer in enumerate(self.layers):
+            yield str(place), layer
 
 
-def _forward_and_count(layer: Layer, x: Array) -> tuple[Array, int]:
-    """Return y and the multiply-adds it took."""
-    if isinstance(layer, Sequential):
-        total = 0
-        for inner in layer.layers:
-            x, count = _forward_and_count(inner, x)
-            total += count
-        return x, total
-    y = layer.forward(x)
-    positions = int(np.prod(y.shape[1:-1]))
-    sizes = [p.value.size for p in layer.parameters() if p.value.ndim >= 2]
-    return y, positions * sum(sizes)
+def _inner(layer: Layer) -> list[Layer]:
+    """Return a layer and all layers within it."""
+    parts = [part for _, part in layer._parts() if isinstance(part, Layer)]
+    return [layer, *(inner for part in parts for inner in _inner(part))]
+
+
+@contextlib.contextmanager
+def _named(place: int, layer: Layer) -> Iterator[None]:
+    """Begin the message of a ValueError with the layer's place in the network."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"layer {place} ({type(layer).__name__}): {error}") from error
+
+
+def _check_layer(place: int, layer: Layer) -> None:
+    """Refuse what is no layer, or lacks what a layer needs."""
+    if isinstance(layer, type):
+        raise ValueError(
+            f"layer {place} is the class {layer.__name__}; write {layer.__name__}(...)"
+        )
+    if not isinstance(layer, Layer):
+        raise ValueError(f"layer {place} is {layer!r:.40}, which is no Layer")
+    for method in ("forward", "backward"):
+        if getattr(type(layer), method) is getattr(Layer, method):
+            raise ValueError(f"layer {place} ({type(layer).__name__}) has no {method}")
+    try:
+        inspect.signature(layer.forward).bind(None, True)
+    except TypeError:
+        raise ValueError(
+            f"layer {place} ({type(layer).__name__}): forward needs two arguments, as "
+            "in forward(self, x, training=False)"
+        ) from None
+
+
+def _check_output(x: Array, y: Array) -> None:
+    """Refuse an output that is no array, or of another dtype than the input."""
+    if not isinstance(y, np.ndarray):
+        raise ValueError(f"forward returned {y!r:.40}, which is no array")
+    if y.dtype != x.dtype:
+        raise ValueError(f"forward was given {x.dtype} and returned {y.dtype}")
+
+
+def _check_gradients(layer: Layer, dx: Array) -> None:
+    """Refuse gradients that do not have the shape and the dtype they should have."""
+    if not isinstance(dx, np.ndarray):
+        raise ValueError(f"backward returned {dx!r:.40}, which is no array")
+    for parameter in layer.parameters():
+        value, grad = parameter.value, parameter.grad
+        if not isinstance(grad, np.ndarray):
+            raise ValueError(f"backward assigned no gradient to {parameter}")
+        if grad.shape != value.shape or grad.dtype != value.dtype:
+            raise ValueError(
+                f"backward assigned {grad.dtype} {grad.shape} to {parameter}; the "
+                "gradient must have the shape and the dtype of the parameter"
+            )

@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import compiled
+from tinycnn.nn.kernels import compiled
 
 KNOTS = 7  # of the grid that bends an image, in each direction
 MIDDLE = 4  # so many of its cells lie from one edge of the image to the other
@@ -142,7 +142,7 @@ def _spline(side: int) -> NDArray[np.float32]:
 
 
 @compiled(parallel=True)
-def _deform(images, maps, bends, pens, down, across, ink):  # type: ignore[no-untyped-def]
+def _deform(images, maps, bends, pens, down, across, ink):
     """Fill ``ink``; safe in parallel because image n is made from image n alone."""
     N, H, W = images.shape
     middle_h, middle_w = (H - 1) / 2, (W - 1) / 2
@@ -168,7 +168,7 @@ def _deform(images, maps, bends, pens, down, across, ink):  # type: ignore[no-un
 
 
 @compiled()
-def _product(a, b):  # type: ignore[no-untyped-def]
+def _product(a, b):
     """Return the matrix product; ``@`` in a kernel would wake SciPy's BLAS threads."""
     K, J = b.shape
     product = np.zeros((len(a), J), np.float32)
@@ -180,7 +180,7 @@ def _product(a, b):  # type: ignore[no-untyped-def]
 
 
 @compiled()
-def _written_with(image, pen):  # type: ignore[no-untyped-def]
+def _written_with(image, pen):
     """Return the ink as another pen would have left it, in a frame of paper.
 
     Each pixel goes the way towards the largest (``pen`` above 0) or the smallest of its

@@ -1,9 +1,7 @@
-"""The mean of a network's last weights, which is a better network than the last one.
+"""The moving average of a network's weights, which is better than the last weights.
 
 Every step of training leaves the weights a little beside where they should be, each
-time elsewhere. Averaged over many steps these errors cancel, so the average is as good
-as training on with a smaller learning rate, at once. It knows two networks of the same
-layers; it does not know what they learn, or how.
+time elsewhere. Averaged over many steps these errors cancel.
 """
 
 import numpy as np
@@ -38,11 +36,12 @@ class MovingAverage:
 
     def __init__(self, source: Sequential, model: Sequential, decay: float) -> None:
         self.source, self.model, self.decay = source, model, decay
+        weights = source.state()
+        self._pairs = [(array, weights[name]) for name, array in model.state().items()]
 
     def update(self, steps: int) -> None:
         """Take one step towards the source, after so many earlier ones."""
         decay = min(self.decay, steps / (steps + 10))
-        average, weights = self.model.state(), self.source.state()
-        for name, array in average.items():
-            array *= np.float32(decay)
-            array += np.float32(1 - decay) * weights[name]
+        for average, array in self._pairs:
+            average *= np.float32(decay)
+            average += np.float32(1 - decay) * array

@@ -5,11 +5,11 @@
 ``metrics.jsonl``          a line an epoch
 ``checkpoint.safetensors`` weights, their average and moments, the best, `Progress`
 ``weights.safetensors``    the best weights so far; at the end, those of the run
+``run.lock``               held by the process that trains
 ========================== ======================================================
 
-It knows files and what a `Trainer` consists of. It does not know arguments, signals or
-when it is time to save. Each file is replaced in one step, so that a run which was
-killed at any moment can be read.
+Each file is replaced in one step, so that a run which was killed at any moment can be
+read.
 """
 
 import json
@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
+from filelock import FileLock, Timeout
 
-from tinycnn.files import write_atomically
+from tinycnn.files import UnreadableError, read_regular, write_atomically
 from tinycnn.nn.layers import Array
-from tinycnn.nn.weights import load_weights, read_metadata, save_weights
+from tinycnn.nn.weights import load_weights, read_facts, save_arrays, save_weights
 from tinycnn.training.fit import EpochResult, Progress, Trainer
+
+MOST_CONFIG = 1_000_000  # bytes
 
 
 class RunError(ValueError):
@@ -33,12 +36,19 @@ class RunError(ValueError):
 
 
 class RunFolder:
-    """A run's files.
+    """A run's files, which no other process trains in meanwhile.
 
     Parameters
     ----------
     path : Path
         `create` makes a new one; otherwise it must have been made before.
+
+    Raises
+    ------
+    RunError
+        If another process trains in this folder.
+    OSError
+        If the folder cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +57,16 @@ class RunFolder:
         self._checkpoint = path / "checkpoint.safetensors"
         self._metrics = path / "metrics.jsonl"
         self._config = path / "config.json"
-        self._settings = ""
+        self._settings: dict[str, Any] = {}
+        self._lock = FileLock(path / "run.lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"another process trains in {path}; wait for it, or stop it first"
+            ) from None
+        for leftover in path.glob("*.tmp"):  # of a process that was killed
+            leftover.unlink(missing_ok=True)
 
     @classmethod
     def create(
@@ -79,38 +98,36 @@ class RunFolder:
         if any(path.iterdir()):
             raise FileExistsError(f"{path} is not empty; a run is never overwritten")
         folder = cls(path)
-        folder._settings = json.dumps(config["settings"], sort_keys=True)
+        folder._settings = config["settings"]
         text = json.dumps(config | _surroundings(), indent=2) + "\n"
         write_atomically(folder._config, [text.encode()])
         return folder
 
     def config(self) -> dict[str, Any]:
-        """Return what ``config.json`` says.
+        """Return the content of ``config.json``.
 
         Raises
         ------
         RunError
             If it is missing or damaged, there is no checkpoint, or its settings are
             not those that the checkpoint was saved with.
-        TensorFileError
+        WeightsError
             If the checkpoint is damaged.
         """
-        try:
-            if self._config.is_fifo():  # reading it could wait for ever
-                raise TypeError("config.json must be a file")
-            config = json.loads(self._config.read_text("utf-8"))
-            self._settings = json.dumps(config["settings"], sort_keys=True)
-            if not isinstance(config.get("data_folder"), str | None):
-                raise TypeError("data_folder must be text or null")
-        except FileNotFoundError:
+        if not self._config.exists():
             raise RunError(
                 f"{self.path} holds no run (no config.json); name the folder that "
                 "training printed when it began"
-            ) from None
-        except (OSError, KeyError, TypeError, ValueError, RecursionError):
+            )
+        try:
+            config = json.loads(read_regular(self._config, MOST_CONFIG))
+            self._settings = config["settings"]
+            if not isinstance(config.get("data_folder"), str | None):
+                raise TypeError("data_folder must be text or null")
+        except (UnreadableError, KeyError, TypeError, ValueError, RecursionError):
             raise RunError(f"{self._config} is damaged; start a new run") from None
         try:
-            saved = read_metadata(self._checkpoint).get("settings")
+            saved = read_facts(self._checkpoint).get("settings")
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} has no checkpoint; the run ended before its first, so "
@@ -121,10 +138,10 @@ class RunFolder:
                 f"the settings in {self._config} are not those of the run; put them "
                 "back, or start a new run"
             )
-        return config  # type: ignore[no-any-return]
+        return config
 
     def save(self, trainer: Trainer, seconds: float) -> None:
-        """Save where a run stands.
+        """Save the state of a run.
 
         Parameters
         ----------
@@ -140,16 +157,15 @@ class RunFolder:
             If the disk is full or the folder cannot be written.
         """
         trainer.check_finite()
-        metadata = {
+        facts = {
             "settings": self._settings,
-            "progress": json.dumps(asdict(trainer.progress)),
-            "optimizer_steps": str(trainer.optimizer.steps),
-            "seconds": repr(seconds),
+            "progress": asdict(trainer.progress),
+            "seconds": seconds,
         }
-        save_weights(self._checkpoint, _Everything(trainer), metadata)
+        save_arrays(self._checkpoint, _Everything(trainer).state(), facts)
 
     def restore(self, trainer: Trainer) -> float:
-        """Put a new trainer of the same settings where the saved one stood.
+        """Bring a new trainer of the same settings to the state of the saved one.
 
         Lines of ``metrics.jsonl`` that are younger than the checkpoint are cut off.
 
@@ -162,53 +178,54 @@ class RunFolder:
         ------
         RunError
             If another version saved the checkpoint.
-        TensorFileError
+        WeightsError
             If it is damaged, or of another network.
         """
-        metadata = load_weights(self._checkpoint, _Everything(trainer))
+        facts = load_weights(self._checkpoint, _Everything(trainer))
         try:
-            trainer.progress = Progress(**json.loads(metadata["progress"]))
-            trainer.optimizer.steps = int(metadata["optimizer_steps"])
-            seconds = float(metadata["seconds"])
+            trainer.progress = Progress(**facts["progress"])
+            trainer.check_progress()
+            seconds = float(facts["seconds"])
         except (KeyError, TypeError, ValueError):
             raise RunError(
                 f"{self._checkpoint} was saved by another version of tinycnn; continue "
                 "with that version, or start a new run"
             ) from None
-        trainer.model.seed_dropout(trainer.seed, trainer.optimizer.steps)
-        self._cut_metrics(trainer.progress.epoch)
+        trainer.optimizer.steps = trainer.steps
+        trainer.model.seed_dropout(trainer.seed, trainer.steps)
+        if self._metrics.exists():
+            lines = self._metrics.read_bytes().splitlines(keepends=True)
+            write_atomically(self._metrics, lines[: trainer.progress.epoch])
         return seconds
 
-    def save_best(self, trainer: Trainer, metadata: dict[str, str]) -> None:
+    def save_best(self, trainer: Trainer, facts: dict[str, Any]) -> None:
         """Write the best weights so far to ``weights.safetensors``.
 
         Parameters
         ----------
         trainer : Trainer
-        metadata : dict of str to str
-            What is known of these weights.
+        facts : dict
+            What is known of these weights, as JSON values.
         """
-        save_weights(self.weights, _State(trainer.best), metadata)
+        save_weights(self.weights, _Best(trainer), facts)
 
     def append(self, result: EpochResult, seconds: float) -> None:
         """Add the line of an epoch to ``metrics.jsonl``."""
+        line = json.dumps(asdict(result) | {"seconds": round(seconds, 3)})
         with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(
-                json.dumps(asdict(result) | {"seconds": round(seconds, 3)}) + "\n"
-            )
+            file.write(line + "\n")
 
-    def _cut_metrics(self, epochs: int) -> None:
-        """Keep the first ``epochs`` lines."""
-        if self._metrics.exists():
-            lines = self._metrics.read_bytes().splitlines(keepends=True)
-            write_atomically(self._metrics, lines[:epochs])
+    def close(self) -> None:
+        """Let another process train in this folder."""
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
-class _State:
-    """Arrays by name, as saving wants them."""
+class _Best:
+    """The best weights of a trainer, as a network for `save_weights`."""
 
-    def __init__(self, arrays: dict[str, Array]) -> None:
-        self._arrays = arrays
+    def __init__(self, trainer: Trainer) -> None:
+        self.layers, self._arrays = trainer.model.layers, trainer.best
 
     def state(self) -> dict[str, Array]:
         return self._arrays

@@ -1,28 +1,20 @@
-"""Learning: four statements a batch, all batches an epoch, a look at validation.
+"""Learning: four statements a batch, all batches an epoch, then validation.
 
-It knows a model, an optimizer, images and labels. It does not know where the images
-came from, where anything is saved or who is watching: a run is an iterator, and whoever
-loops over it decides what to print, when to save and when to stop.
+A run is an iterator: the loop over it decides what to print, when to save and when to
+stop.
 """
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn import models
-from tinycnn.fast.fuse import agree
-from tinycnn.nn import (
-    Adam,
-    constant,
-    cosine,
-    one_cycle,
-    softmax,
-    softmax_cross_entropy,
-)
+from tinycnn.models import Forward, predict
+from tinycnn.nn import constant, cosine, one_cycle, softmax, softmax_cross_entropy
 from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer, Schedule
 from tinycnn.nn.sequential import Sequential
@@ -33,7 +25,7 @@ from tinycnn.training.recipes import Recipe
 
 
 class Images(Protocol):
-    """What can be asked for the images of a batch: an array, or what draws them."""
+    """Images of a batch are asked for by number: an array, or what draws them."""
 
     def __len__(self) -> int: ...
 
@@ -41,8 +33,18 @@ class Images(Protocol):
         """Return uint8 images (N, 28, 28), chosen by a slice or by their numbers."""
 
 
+class Model(Forward, Protocol):
+    """A network, or the runner that `tinycnn.fast.fuse` makes of one."""
+
+    def backward(self, dy: Array) -> Array | None:
+        """Assign the gradients of the parameters."""
+
+
+Prepare = Callable[[Sequential], Model]
+
+
 def train_step(
-    model: Sequential,
+    model: Model,
     optimizer: Optimizer,
     images: Array,
     labels: NDArray[np.integer],
@@ -52,7 +54,7 @@ def train_step(
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
     optimizer : Optimizer
         Of the model's parameters.
     images : float32 array (N, 28, 28, 1)
@@ -68,7 +70,7 @@ def train_step(
     """
     logits = model.forward(images, training=True)
     loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
-    model.backward_parameters(dlogits)
+    model.backward(dlogits)
     optimizer.step()
     return loss, logits
 
@@ -79,41 +81,42 @@ def as_input(images: NDArray[np.uint8]) -> Array:
 
 
 def evaluate(
-    model: Sequential,
+    model: Forward,
     images: NDArray[np.uint8],
     labels: NDArray[np.uint8],
     temperature: float = 1.0,
+    views: int = 1,
 ) -> Metrics:
     """Measure a model on labelled images.
 
     Parameters
     ----------
-    model : Sequential
+    model : Forward
     images : uint8 array (N, 28, 28)
     labels : uint8 array (N,)
     temperature : float
         Logits are divided by it; see `tinycnn.training.metrics.fit_temperature`.
-
-    Returns
-    -------
-    Metrics
+    views : int
+        1 or 5; see `tinycnn.models.predict`.
 
     Raises
     ------
     ArithmeticError
         If a logit is not finite.
     """
-    logits = logits_of(model, images) / np.float32(temperature)
+    logits = logits_of(model, images, views) / np.float32(temperature)
     return measure(softmax(logits), labels)
 
 
-def logits_of(model: Sequential, images: NDArray[np.uint8]) -> Array:
-    """Return what a model says of many images.
+def logits_of(model: Forward, images: NDArray[np.uint8], views: int = 1) -> Array:
+    """Return the logits of many images.
 
     Parameters
     ----------
-    model : Sequential
+    model : Forward
     images : uint8 array (N, 28, 28)
+    views : int
+        1 or 5; see `tinycnn.models.predict`.
 
     Returns
     -------
@@ -127,7 +130,7 @@ def logits_of(model: Sequential, images: NDArray[np.uint8]) -> Array:
     slabs = range(0, len(images), 10_000)  # in float32 they are four times as large
     with np.errstate(over="ignore", invalid="ignore"):
         logits = np.concatenate(
-            [model.predict(as_input(images[i : i + 10_000])) for i in slabs]
+            [predict(model, as_input(images[i : i + 10_000]), views) for i in slabs]
         )
     if not np.isfinite(logits).all():
         raise ArithmeticError("a logit is not finite")
@@ -211,22 +214,22 @@ class Trainer:
     recipe : Recipe
         With ``epochs``, ``batch_size`` and ``learning_rate`` as this run wants them.
     seed : int
-        Of the initial weights, of dropout and of the order of the images.
+        Of the order of the images and of their deformations.
+    model : Sequential
+    optimizer : Optimizer
+        Of the model's parameters.
     train_images : Images
     val_images : uint8 array (N, 28, 28)
     train_labels, val_labels : uint8 array (N,)
-    fuse : bool
-        Whether the model may run its plan. It is held against the plain layers on a few
-        images first: a learner who edits a layer gets the layer they edited.
+    prepare : function from a Sequential to a Model, or None
+        `tinycnn.fast.fuse`, applied to the network and to its moving average; None runs
+        every layer as it is written.
 
     Attributes
     ----------
-    model : Sequential
-        Its ``fuse`` says how it runs.
-    optimizer : Adam
     progress : Progress
     averaged : Sequential
-        The moving average of the model's weights, which is what validation looks at;
+        The moving average of the model's weights, which is what is validated and kept;
         the model itself if the recipe wants no average.
     best : dict of str to array
         A copy of the averaged state after its best epoch on validation.
@@ -236,30 +239,27 @@ class Trainer:
         self,
         recipe: Recipe,
         seed: int,
+        model: Sequential,
+        optimizer: Optimizer,
         train_images: Images,
         train_labels: NDArray[np.uint8],
         val_images: NDArray[np.uint8],
         val_labels: NDArray[np.uint8],
         *,
-        fuse: bool = True,
+        prepare: Prepare | None = None,
     ) -> None:
         self.recipe, self.seed = recipe, seed
+        self.model, self.optimizer = model, optimizer
         self.train_images, self.train_labels = train_images, train_labels
         self.val_images, self.val_labels = val_images, val_labels
-        self.model = models.build(recipe.architecture, seed)
-        plain = models.build(recipe.architecture, seed)
-        plain.fuse = False
-        x = as_input(train_images[:8])
-        self.model.fuse = fuse and agree(self.model, plain, x)
-        self.averaged, self._average = self.model, None
+        self.averaged, self._average = model, None
         if recipe.average_decay > 0:
-            self.averaged, plain.fuse = plain, self.model.fuse
-            self._average = MovingAverage(self.model, plain, recipe.average_decay)
-        self.optimizer = Adam(
-            self.model.parameters(),
-            recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        )
+            self.averaged = copy.deepcopy(model)
+            self._average = MovingAverage(model, self.averaged, recipe.average_decay)
+        self._runner: Model = prepare(model) if prepare else model
+        self._average_runner = self._runner
+        if self.averaged is not model:
+            self._average_runner = prepare(self.averaged) if prepare else self.averaged
         self.batches = math.ceil(len(train_images) / recipe.batch_size)
         self.schedule = self._schedule()
         self.progress = Progress()
@@ -309,13 +309,38 @@ class Trainer:
             yield self._finish_epoch(epoch)
 
     def use_best(self) -> None:
-        """Give the model the weights of its best epoch."""
-        for name, array in self.model.state().items():
+        """Give the averaged network the weights of its best epoch."""
+        for name, array in self.averaged.state().items():
             array[...] = self.best[name]
 
+    def evaluate(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Metrics:
+        """Measure the averaged network on labelled images: see `evaluate`."""
+        return evaluate(self._average_runner, images, labels, views=self.recipe.views)
+
     def temperature(self) -> float:
-        """Return the temperature that calibrates the model on validation."""
-        return fit_temperature(logits_of(self.model, self.val_images), self.val_labels)
+        """Return the temperature that calibrates the averaged network on validation."""
+        logits = logits_of(self._average_runner, self.val_images, self.recipe.views)
+        return fit_temperature(logits, self.val_labels)
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run has taken."""
+        return self.progress.epoch * self.batches + self.progress.batch
+
+    def check_progress(self) -> None:
+        """Raise ValueError if the progress is none that a run can come to."""
+        progress, epochs = self.progress, self.recipe.epochs
+        counts = progress.epoch, progress.batch, progress.images, progress.correct
+        images = min(progress.batch * self.recipe.batch_size, len(self.train_images))
+        possible = (
+            all(type(count) is int for count in (*counts, progress.best_epoch))
+            and type(progress.loss_sum) is type(progress.best_accuracy) is float
+            and 0 <= progress.best_epoch <= progress.epoch <= epochs
+            and 0 <= progress.batch <= self.batches
+            and 0 <= progress.correct <= progress.images == images
+        )
+        if not possible:
+            raise ValueError(f"no run of {epochs} epochs comes to {progress}")
 
     def check_finite(self) -> None:
         """Raise DivergedError if a weight or a running average is not finite."""
@@ -326,12 +351,12 @@ class Trainer:
     def _learn(self, images: Array, labels: NDArray[np.uint8]) -> None:
         """Take one step on a batch."""
         progress = self.progress
-        step = progress.epoch * self.batches + progress.batch
+        step = self.steps
         self.optimizer.learning_rate = self.schedule(step)
-        # Overflow is not warned about here, it is looked for in the loss.
+        # Overflow is found in the loss.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             loss, logits = train_step(
-                self.model,
+                self._runner,
                 self.optimizer,
                 images,
                 labels,
@@ -349,10 +374,10 @@ class Trainer:
     def _finish_epoch(self, epoch: int) -> EpochResult:
         """Look at validation, keep the weights if they are the best, and go on."""
         progress = self.progress
-        # What the last step ruined shows here, before it could pass for the best.
+        # What the last step ruined must not be taken for the best.
         self.check_finite()
         try:
-            val = evaluate(self.averaged, self.val_images, self.val_labels)
+            val = self.evaluate(self.val_images, self.val_labels)
         except ArithmeticError as error:
             raise DivergedError(self._account_of(str(error))) from None
         result = EpochResult(

@@ -1,10 +1,6 @@
-"""How good are these probabilities? Accuracy, likelihood, calibration, confusion.
-
-It knows probabilities and labels; it does not know which network gave them.
-"""
+"""How good are these probabilities? Accuracy, likelihood, calibration, confusion."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,25 +8,7 @@ from numpy.typing import NDArray
 from tinycnn.nn import softmax_cross_entropy
 from tinycnn.nn.layers import Array
 
-BINS = 15  # of confidence, of equal width
-FEW = 300  # images that a network is least sure of
-
-
-class Bin(NamedTuple):
-    """Images of which a network is about equally sure.
-
-    Attributes
-    ----------
-    images : int
-    confidence : float
-        The mean probability of the predicted class.
-    accuracy : float
-        The share that is right; the same as the confidence if that is honest.
-    """
-
-    images: int
-    confidence: float
-    accuracy: float
+BINS = 15
 
 
 @dataclass(frozen=True)
@@ -46,10 +24,6 @@ class Metrics:
         Negative log-likelihood: the mean of ``-log p[label]``, in nats.
     ece : float
         Expected calibration error: the mean gap between confidence and accuracy.
-    reliability : tuple of Bin
-        The images by confidence, least first.
-    least_confident : Bin
-        The `FEW` images of which it is least sure, or all if there are fewer.
     confusion : int array (K, K)
         ``confusion[label, prediction]`` counts images.
     """
@@ -59,8 +33,6 @@ class Metrics:
     accuracy: float
     nll: float
     ece: float
-    reliability: tuple[Bin, ...]
-    least_confident: Bin
     confusion: NDArray[np.int64]
 
 
@@ -88,15 +60,12 @@ def measure(probabilities: Array, labels: NDArray[np.integer]) -> Metrics:
     smallest = np.finfo(probabilities.dtype).tiny
     chosen = np.maximum(probabilities[np.arange(N), labels], smallest)
     confidence = probabilities.max(axis=1).astype(np.float64)
-    unsure = np.argsort(confidence, kind="stable")[:FEW]
     return Metrics(
         images=N,
         errors=errors,
         accuracy=(N - errors) / N,
         nll=float(-np.log(chosen.astype(np.float64)).mean()),
         ece=calibration_error(confidence, right),
-        reliability=reliability(confidence, right),
-        least_confident=_bin(confidence[unsure], right[unsure]),
         confusion=confusion,
     )
 
@@ -150,35 +119,11 @@ def fit_threshold(confidence: Array) -> float:
     return max(round(float(np.quantile(confidence, 0.005)), 5), 1e-5)
 
 
-def reliability(confidence: Array, right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    """Return how often images are right, by how sure the network is of them.
-
-    Parameters
-    ----------
-    confidence : float array (N,)
-        The probability of the predicted class, in [0, 1].
-    right : bool array (N,)
-
-    Returns
-    -------
-    tuple of Bin
-        Those of `BINS` bins of equal width in which there are images, least first.
-    """
-    bin_of = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    return tuple(
-        _bin(confidence[bin_of == b], right[bin_of == b]) for b in np.unique(bin_of)
-    )
-
-
-def _bin(confidence: Array, right: NDArray[np.bool_]) -> Bin:
-    return Bin(len(confidence), float(confidence.mean()), float(right.mean()))
-
-
 def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
     """Return the expected calibration error.
 
-    ``ECE = sum over bins of n_bin / N * |mean confidence - accuracy|``, over the bins
-    of `reliability` (Guo et al. 2017, equation 3).
+    ``ECE = sum over bins of n_bin / N * |mean confidence - accuracy|``, over `BINS`
+    bins of confidence of equal width (Guo et al. 2017, equation 3).
 
     Parameters
     ----------
@@ -191,9 +136,10 @@ def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
     float
         In [0, 1].
     """
-    bins = reliability(confidence, right)
-    gaps = [one.images * abs(one.confidence - one.accuracy) for one in bins]
-    return sum(gaps) / len(confidence)
+    bin_of = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    # n_bin * |mean confidence - accuracy| is the size of a sum over the bin.
+    gaps = np.bincount(bin_of, weights=confidence - right, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def most_confused(

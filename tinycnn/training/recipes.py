@@ -1,7 +1,4 @@
-"""The presets: which network, for how long, with which learning rate.
-
-It knows settings only; what they mean to a run is in `tinycnn.training.fit`.
-"""
+"""The presets: which network, for how long, with which learning rate."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +11,7 @@ class Recipe:
 
     Attributes
     ----------
-    architecture : str
+    network : str
         A key of `tinycnn.models.NETWORKS`.
     epochs : int
         How often every training image is seen.
@@ -34,10 +31,12 @@ class Recipe:
     average_decay : float
         Of the moving average of the weights, which is kept in their place; 0 for none.
     written : float
-        How many digits written by code join the training images, for each of them.
+        Digits written by code that join the training images, as a share of these.
+    views : int
+        1 or 5, in validation and tests; see `tinycnn.models.predict`.
     """
 
-    architecture: str
+    network: str
     epochs: int
     epochs_of_few: int
     batch_size: int
@@ -48,15 +47,19 @@ class Recipe:
     deformation: Deformation
     average_decay: float = 0.0
     written: float = 0.0
+    views: int = 1
 
     def epochs_for(self, train_images: int) -> int:
         """Return the number of epochs for a training set of this size."""
         return self.epochs if train_images >= 20_000 else self.epochs_of_few
 
 
+# Strong enough that no epoch repeats the handwriting of another.
+STRONG = Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3, pen=0.5)
+
 PRESETS = {
     "quick": Recipe(
-        architecture="quick",
+        network="quick",
         epochs=1,
         epochs_of_few=12,
         batch_size=64,
@@ -68,7 +71,7 @@ PRESETS = {
         average_decay=0.99,
     ),
     "default": Recipe(
-        architecture="default",
+        network="default",
         epochs=10,
         epochs_of_few=25,
         batch_size=64,
@@ -76,14 +79,13 @@ PRESETS = {
         schedule="one_cycle",
         weight_decay=0.05,
         label_smoothing=0.05,
-        deformation=Deformation(
-            rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3, pen=0.5
-        ),
+        deformation=STRONG,
         average_decay=0.998,
         written=0.05,
+        views=5,
     ),
     "best": Recipe(
-        architecture="best",
+        network="best",
         epochs=30,
         epochs_of_few=60,
         batch_size=64,
@@ -91,14 +93,13 @@ PRESETS = {
         schedule="one_cycle",
         weight_decay=0.05,
         label_smoothing=0.05,
-        deformation=Deformation(
-            rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3, pen=0.5
-        ),
+        deformation=STRONG,
         average_decay=0.999,
         written=0.05,
+        views=5,
     ),
     "tiny": Recipe(
-        architecture="tiny",
+        network="tiny",
         epochs=25,
         epochs_of_few=100,
         batch_size=64,
@@ -108,9 +109,10 @@ PRESETS = {
         label_smoothing=0.0,
         deformation=Deformation(rotation=8, scale=0.08, shear=0.08, shift=1),
         average_decay=0.999,
+        views=5,
     ),
     "classic": Recipe(
-        architecture="classic",
+        network="classic",
         epochs=10,
         epochs_of_few=10,
         batch_size=200,
@@ -125,7 +127,7 @@ PRESETS = {
 # Of the network that tells digits from other ink; see `tinycnn.train_judge`.
 JUDGE = replace(
     PRESETS["default"],
-    architecture="judge",
+    network="judge",
     epochs=4,
     epochs_of_few=4,
     learning_rate=3e-3,
@@ -133,4 +135,5 @@ JUDGE = replace(
     deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1),
     average_decay=0.0,
     written=0.0,
+    views=1,
 )

@@ -1,0 +1,55 @@
+"""Adam in one pass over the memory, where NumPy makes one for each operation."""
+
+import numpy as np
+from numba import prange
+
+from tinycnn import nn
+from tinycnn.fast.compiled import compiled
+from tinycnn.nn.layers import Array
+
+
+class Adam(nn.Adam):
+    """The optimizer `tinycnn.nn.Adam`: the same settings, equations and state."""
+
+    def _update(self, number: int, value: Array, grad: Array) -> None:
+        decay = self.learning_rate * self.weight_decay if value.ndim >= 2 else 0
+        numbers = (
+            1 - self.beta1,
+            1 - self.beta2,
+            self.learning_rate / (1 - self.beta1**self.steps),
+            1 / (1 - self.beta2**self.steps),
+            self.eps,
+            1 - decay,
+        )
+        arrays = grad, self._m[number], self._v[number], value
+        flat, *edited = (array.reshape(-1) for array in arrays)
+        adam(flat, *map(value.dtype.type, numbers), *edited)
+        for array, rows in zip(arrays[1:], edited, strict=True):
+            if not array.flags.c_contiguous:  # then the kernel was given a copy
+                array[...] = rows.reshape(array.shape)
+
+
+@compiled(parallel=True)
+def adam(grad, to_m, to_v, rate, correction, eps, decay, m, v, value):
+    """Take a step of Adam; safe in parallel because number i needs number i alone.
+
+    Parameters
+    ----------
+    grad : float array (M,)
+    to_m, to_v : float
+        ``1 - beta1`` and ``1 - beta2``.
+    rate : float
+        ``learning_rate / (1 - beta1 ** steps)``
+    correction : float
+        ``1 / (1 - beta2 ** steps)``
+    eps : float
+    decay : float
+        What the value is multiplied by first.
+    m, v, value : float array (M,)
+        Edited in place. All numbers and arrays are of one dtype.
+    """
+    for i in prange(value.size):
+        m_i = m[i] + to_m * (grad[i] - m[i])
+        v_i = v[i] + to_v * (grad[i] * grad[i] - v[i])
+        value[i] = decay * value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps)
+        m[i], v[i] = m_i, v_i
