@@ -373,11 +373,16 @@ class FusedBatchNorm(Step):
             norm.running_mean += norm.momentum * (mean - norm.running_mean)
             norm.running_var += norm.momentum * (unbiased - norm.running_var)
         std = np.sqrt(var + norm.eps)
-        x_hat, y = np.empty_like(rows), np.empty_like(rows)
+        x_hat, y = np.empty_like(rows), np.empty(x.shape, np.float32)
         normalization.normalize(
-            rows, mean, std, norm.weight.value, norm.bias.value, x_hat, y
+            rows,
+            mean,
+            std,
+            norm.weight.value,
+            norm.bias.value,
+            x_hat,
+            y.reshape(rows.shape),
         )
-        y = y.reshape(x.shape)
         self._remember(y, norm.weight.value.shape, x_hat, std, training)
         return y
 
