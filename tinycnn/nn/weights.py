@@ -42,12 +42,11 @@ class Stateful(Protocol):
 
 
 def save_weights(path: str | Path, model: Stateful, facts: Facts) -> None:
-    """Save a model's arrays and facts about it, atomically.
+    """Save a model's arrays and facts about it (`tinycnn.files.write_atomically`).
 
     Parameters
     ----------
     path : str or Path
-        Replaced in one step (`tinycnn.files.write_atomically`).
     model : Stateful
         Its arrays may have any shape and memory order, and dtypes bool, integers,
         floats of at most 64 bits, or complex64.
