@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tinycnn.nn import (
     BatchNorm2D,
@@ -26,6 +27,7 @@ from tinycnn.nn.weights import WeightsError, load_weights, read_facts
 
 # Pixels down and to the right: the image where it is, and one pixel to each side.
 OFFSETS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+BATCH = 250
 
 
 def classic(rng: np.random.Generator) -> list[Layer]:
@@ -171,77 +173,35 @@ def load(path: str | Path) -> tuple[Sequential, dict[str, Any]]:
     Returns
     -------
     Sequential, dict
-        The network and the file's facts, ``"network"`` among them.
+        The network and the file's facts, among them ``"network"`` and
+        ``"temperature"``, a number by which logits are divided; 1 in the file of a run
+        that has not ended.
 
     Raises
     ------
     WeightsError
-        If the file is damaged, or of no network that there is.
+        If the file is damaged, of no network that there is, or its temperature is out
+        of bounds.
     OSError
         If there is no such file.
     """
-    network = read_facts(path).get("network")
     try:
-        model = build(str(network))
+        model = build(str(read_facts(path).get("network")))
+    except WeightsError:
+        raise
     except ValueError as error:
         raise WeightsError(
             f"cannot use {path}: {error}; use a weights.safetensors that tinycnn.train "
             "wrote"
         ) from None
-    return model, load_weights(path, model)
-
-
-def load_naming(path: str | Path) -> tuple[Sequential, float, dict[str, Any]]:
-    """Return a network that names digits, and its temperature.
-
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    Sequential, float, dict
-        The network, what its logits are to be divided by, and the file's facts.
-
-    Raises
-    ------
-    WeightsError
-        As `load`, or if it is the judge, whose temperature is of a sum of logits.
-    OSError
-        If there is no such file.
-    """
-    model, facts = load(path)
-    if facts["network"] == "judge":
+    facts = {"temperature": 1.0} | load_weights(path, model)
+    temperature = facts["temperature"]
+    if not isinstance(temperature, float) or not 0.01 <= temperature <= 100:
         raise WeightsError(
-            f"cannot use {path}: it is the network that tells digits from other ink; "
-            "name the weights of one that names digits"
+            f"cannot use {path}: its temperature is {temperature!r:.40}, not a number "
+            "from 0.01 to 100; train again"
         )
-    # A run that has not ended has no temperature yet: 1 leaves logits as they are.
-    return model, number({"temperature": 1} | facts, "temperature", path), facts
-
-
-def number(
-    facts: dict[str, Any],
-    name: str,
-    path: str | Path,
-    least: float = 0.01,
-    most: float = 100,
-) -> float:
-    """Return a number of a weights file's facts.
-
-    Raises
-    ------
-    WeightsError
-        If it is missing, no number, or not from ``least`` to ``most``.
-    """
-    value: Any = facts.get(name)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not least <= value <= most:
-        raise WeightsError(
-            f"cannot use {path}: its {name} is {value!r:.40}, not a number from "
-            f"{least} to {most}; train again"
-        )
-    return float(value)
+    return model, facts
 
 
 class Forward(Protocol):
@@ -251,10 +211,19 @@ class Forward(Protocol):
         """Return logits (N, K) of images (N, H, W, C)."""
 
 
-def predict(
-    model: Forward, images: Array, views: int = 1, batch_size: int = 250
-) -> Array:
-    """Return the logits of many images, a batch at a time so that memory stays small.
+def as_input(images: NDArray[Any]) -> Array:
+    """Return images as networks want them: float32 (N, H, W, 1), in [0, 1].
+
+    Parameters
+    ----------
+    images : uint8 array (N, H, W), or float array (N, H, W) in [0, 1]
+    """
+    scale = 255 if images.dtype == np.uint8 else 1
+    return (images.astype(np.float32) / np.float32(scale))[..., np.newaxis]
+
+
+def predict(model: Forward, images: NDArray[Any], views: int = 1) -> Array:
+    """Return the logits of many images, in batches so that memory stays small.
 
     With five views, the logits are the mean over the image where it is and one pixel
     to each side. A network is surest of a digit at one place and mistaken at another;
@@ -264,23 +233,31 @@ def predict(
     Parameters
     ----------
     model : Forward
-    images : float32 array (N, H, W, C)
+    images : uint8 or float array (N, H, W)
+        As for `as_input`.
     views : int
         1 or 5.
-    batch_size : int
 
     Returns
     -------
     logits : float32 array (N, K)
+
+    Raises
+    ------
+    ArithmeticError
+        If a logit is not finite: the weights are too large to compute with.
     """
-    H, W = images.shape[1:3]
+    _, H, W = images.shape
     batches = []
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        padded = np.pad(batch, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        logits = [
-            model.forward(padded[:, 1 - down : 1 - down + H, 1 - right : 1 - right + W])
-            for down, right in OFFSETS[:views]
-        ]
-        batches.append(np.mean(logits, axis=0, dtype=images.dtype))
+    for start in range(0, len(images), BATCH):
+        x = as_input(images[start : start + BATCH])
+        x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = [
+                model.forward(x[:, 1 - down : 1 - down + H, 1 - right : 1 - right + W])
+                for down, right in OFFSETS[:views]
+            ]
+        batches.append(np.mean(logits, axis=0, dtype=np.float32))
+    if not np.isfinite(batches[-1]).all():
+        raise ArithmeticError("a logit is not finite")
     return np.concatenate(batches)

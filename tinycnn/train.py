@@ -30,7 +30,7 @@ from tinycnn._cli import (
 if TYPE_CHECKING:
     from tinycnn.data import Digits
     from tinycnn.training.checkpoint import RunFolder
-    from tinycnn.training.fit import EpochResult, Progress, Trainer
+    from tinycnn.training.fit import Epoch, Progress, Trainer
     from tinycnn.training.metrics import Metrics
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
@@ -172,11 +172,22 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
 
 @dataclass
 class Run:
-    """A trainer, its folder, and what messages and files say of them."""
+    """A trainer, its folder, and what messages and files say of them.
+
+    Attributes
+    ----------
+    facts : dict
+        What a resumed run needs besides the trainer: ``settings``, ``recipe`` and
+        ``data_folder``, where the data were found if a folder was named.
+    written : int
+        Training images that code has written.
+    began : float
+        When it would have begun in one sitting, by `time.perf_counter`.
+    """
 
     trainer: "Trainer"
     folder: "RunFolder"
-    settings: dict[str, Any]
+    facts: dict[str, Any]
     digits: "Digits"
     written: int
     began: float
@@ -188,35 +199,31 @@ class Run:
 
     def save_checkpoint(self) -> None:
         """Save everything that is needed to continue from here."""
-        self.folder.save(self.trainer, self.seconds())
+        self.folder.save(self.trainer, self.facts | {"seconds": self.seconds()})
         self.saved = time.perf_counter()
 
-    def save_if_due(self) -> None:
-        """Save a checkpoint if the last one is a minute old."""
-        if time.perf_counter() - self.saved > SECONDS_BETWEEN_CHECKPOINTS:
-            self.save_checkpoint()
-
-    def record(self, result: "EpochResult") -> None:
-        """Write down what an epoch came to."""
-        self.folder.append(result, self.seconds())
-        if self.trainer.progress.best_epoch == result.epoch:
+    def record(self, epoch: "Epoch") -> None:
+        """Save the figures of an epoch."""
+        self.folder.append(epoch, self.seconds())
+        if self.trainer.progress.best_epoch == epoch["epoch"]:
             self.save_weights()
         self.save_checkpoint()
 
     def result(self, test: "Metrics | None" = None) -> dict[str, Any]:
         """Return what programs read on the last line of stdout."""
-        facts = {name: self.settings[name] for name in ("preset", "seed", "epochs")}
-        facts |= {
+        settings = self.facts["settings"]
+        result = {name: settings[name] for name in ("preset", "seed", "epochs")}
+        result |= {
             "train_images": len(self.trainer.train_images) - self.written,
             "val_accuracy": self.trainer.progress.best_accuracy,
         }
         if test is not None:
-            facts |= {
+            result |= {
                 "test_accuracy": test.accuracy,
                 "test_errors": test.errors,
                 "test_images": test.images,
             }
-        return facts | {
+        return result | {
             "seconds": round(self.seconds(), 2),
             "weights": str(self.folder.weights),
             "data": self.digits.source,
@@ -232,6 +239,7 @@ class Run:
         recipe = self.trainer.recipe
         facts |= {
             "network": recipe.network,
+            "classes": 10,
             "views": recipe.views,
             "data_checksum": self.digits.checksum,
             "written": self.written,
@@ -250,32 +258,34 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.fast import fuse
     from tinycnn.threads import use_threads
-    from tinycnn.training.checkpoint import RunError, RunFolder
+    from tinycnn.training.checkpoint import RunError, RunFolder, another_version
     from tinycnn.training.fit import Images, Trainer
     from tinycnn.training.recipes import PRESETS
 
     threads = use_threads(arguments.threads)
-    config: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     if arguments.resume is not None:
         folder = RunFolder(arguments.resume)
-        config = folder.config()
-    place = arguments.data or config.get("data_folder")
+        facts = folder.facts()
+        facts["settings"] = _checked(facts, folder.path)
+    place = arguments.data or facts.get("data_folder")
     digits = load_mnist(place, report=_say)
     images, labels, val_images, val_labels = split_validation(
         digits.train_images, digits.train_labels
     )
-    if config:
-        settings = _old_settings(arguments, config["settings"], digits.checksum)
-    else:
+    settings = facts.get("settings")
+    if settings is None:
         settings = _new_settings(arguments, len(images), digits.checksum)
+    else:
+        _refuse_changes(arguments, settings, digits.checksum)
     recipe = replace(
         PRESETS[settings["preset"]],
         epochs=settings["epochs"],
         batch_size=settings["batch_size"],
         learning_rate=settings["lr"],
     )
-    if config and config.get("recipe") != asdict(recipe):
-        raise RunError(_another_version(arguments.resume))
+    if facts and facts.get("recipe") != asdict(recipe):
+        raise RunError(another_version(folder.path))
     first = slice(settings["limit"])  # slice(None) is all of them
     images, labels = images[first], labels[first]
     count, written = len(images), round(recipe.written * len(images))
@@ -301,21 +311,24 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         val_labels,
         prepare=None if settings["plain"] else fuse,
     )
-    if config:
-        began -= folder.restore(trainer)
+    if facts:
+        folder.restore(trainer)
+        began -= facts["seconds"]
+        facts = {name: facts[name] for name in ("settings", "recipe", "data_folder")}
     else:
         facts = {
             "settings": settings,
             "recipe": asdict(recipe),
-            "data": digits.source,
             "data_folder": None if place is None else str(Path(place).absolute()),
-            "threads": threads,
         }
+        about = facts | {"data": digits.source, "threads": threads}
         try:
-            folder = RunFolder.create(arguments.out, settings["preset"], facts)
-            folder.save(trainer, 0.0)
+            folder = RunFolder.create(arguments.out, settings["preset"], about)
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
+    run = Run(trainer, folder, facts, digits, written, began)
+    if arguments.resume is None:
+        run.save_checkpoint()
     weights = sum(parameter.value.size for parameter in parameters)
     by_code = f" and {written:,} written by code" if written else ""
     _say(
@@ -323,7 +336,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         f"{count:,} images to train{by_code}, {len(val_images):,} to validate; "
         f"{threads} threads; run folder {folder.path}"
     )
-    return Run(trainer, folder, settings, digits, written, began)
+    return run
 
 
 def _new_settings(
@@ -348,30 +361,42 @@ def _new_settings(
     return settings | {name: x for name, x in given.items() if x is not None}
 
 
-def _old_settings(
-    arguments: argparse.Namespace, old: Any, checksum: str
-) -> dict[str, Any]:
-    """Return the settings of the run to be resumed; refuse to change one."""
-    from tinycnn.training.checkpoint import RunError
+def _checked(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings of a checkpoint, if a run can have them."""
+    from tinycnn.training.checkpoint import RunError, another_version
 
     try:
-        # As flags they pass the checks that they passed when the run began.
-        values = {name: old[name] for name in SETTINGS if old[name] is not None}
-        # Of the six others, the limit alone may be None.
-        known = type(values.pop("plain")) is bool and len(values) >= 5
+        settings = facts["settings"]
+        # As flags, the settings pass the checks that they passed when the run began;
+        # of these six, the limit alone may be None.
+        values = {name: settings[name] for name in SETTINGS if name != "plain"}
+        values = {name: value for name, value in values.items() if value is not None}
         flags = [f"--{key.replace('_', '-')}={text}" for key, text in values.items()]
         with contextlib.redirect_stderr(io.StringIO()):
-            checked = vars(_parser().parse_args(flags))
-        known = known and all(checked[name] == values[name] for name in values)
+            parsed = vars(_parser().parse_args(flags))
+        possible = (
+            all(parsed[name] == value for name, value in values.items())
+            and values.keys() | {"limit", "plain"} == set(SETTINGS)
+            and type(settings["plain"]) is bool
+            and isinstance(facts["data_folder"], str | None)
+            and 0 <= facts["seconds"] < MOST
+        )
     except (KeyError, TypeError, SystemExit):
-        known = False
-    if not known:
-        raise RunError(_another_version(arguments.resume))
+        possible = False
+    if not possible:
+        raise RunError(another_version(folder))
+    return dict(settings)
+
+
+def _refuse_changes(
+    arguments: argparse.Namespace, settings: dict[str, Any], checksum: str
+) -> None:
+    """End the command if a flag, or the data, differ from those of the run."""
     wanted = {name: getattr(arguments, name) for name in SETTINGS}
     differences = [
-        f"{name} was {old[name]} and is now {value}"
+        f"{name} was {settings.get(name)} and is now {value}"
         for name, value in (wanted | {"data_checksum": checksum}).items()
-        if value is not None and value != old.get(name)
+        if value is not None and value != settings.get(name)
     ]
     if differences:
         fail(
@@ -379,15 +404,6 @@ def _old_settings(
             "--resume DIR alone is enough, with --data DIR if the images have moved",
             code=2,
         )
-    return old
-
-
-def _another_version(folder: Path) -> str:
-    """Return why a run cannot go on with settings or a recipe that are not its own."""
-    return (
-        f"{folder} was begun by another version of tinycnn or with another recipe; "
-        "continue with that version, or start a new run"
-    )
 
 
 def _loop(run: Run, stop: "Stop") -> float:
@@ -401,7 +417,7 @@ def _loop(run: Run, stop: "Stop") -> float:
     from tqdm import tqdm
 
     trainer, progress = run.trainer, run.trainer.progress
-    count, epochs = len(trainer.train_images), run.settings["epochs"]
+    count, epochs = len(trainer.train_images), trainer.recipe.epochs
     begun, images = 0.0, 0
     items = trainer.run()
     with said_if_slow():
@@ -426,7 +442,8 @@ def _loop(run: Run, stop: "Stop") -> float:
             if stop.signum is not None:
                 run.save_checkpoint()
                 raise Stopped
-            run.save_if_due()
+            if time.perf_counter() - run.saved > SECONDS_BETWEEN_CHECKPOINTS:
+                run.save_checkpoint()
     stop.deferred = False
     if stop.signum is not None:
         raise Stopped
@@ -439,13 +456,14 @@ def _so_far(progress: "Progress") -> str:
     return f"loss {loss:.3f}, accuracy {progress.correct / progress.images:.2%}"
 
 
-def _epoch_line(result: "EpochResult", run: Run) -> str:
-    """Return what an epoch came to, in one line."""
-    best = run.trainer.progress.best_epoch == result.epoch
+def _epoch_line(epoch: "Epoch", run: Run) -> str:
+    """Return the figures of an epoch, in one line."""
+    best = run.trainer.progress.best_epoch == epoch["epoch"]
     return (
-        f"epoch {result.epoch}/{run.settings['epochs']}: loss {result.train_loss:.4f}, "
-        f"accuracy {result.train_accuracy:.2%}, validation {result.val_accuracy:.2%}"
-        f"{' (best)' if best else ''}, {run.seconds():.0f} s"
+        f"epoch {epoch['epoch']}/{run.trainer.recipe.epochs}: "
+        f"loss {epoch['train_loss']:.4f}, accuracy {epoch['train_accuracy']:.2%}, "
+        f"validation {epoch['val_accuracy']:.2%}{' (best)' if best else ''}, "
+        f"{run.seconds():.0f} s"
     )
 
 

@@ -259,6 +259,8 @@ class Conv2D(Layer):
         KH, KW = _pair("kernel_size", kernel_size, least=1)
         self.stride: Pair = _pair("stride", stride, least=1)
         self.padding: Pair | str = padding
+        if not isinstance(padding, str):
+            self.padding = _pair("padding", padding, least=0)
         self.weight = Parameter(
             _he_normal((KH, KW, C, F), KH * KW * C, rng, dtype), "weight"
         )

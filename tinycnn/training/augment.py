@@ -1,11 +1,9 @@
-"""Small random deformations, a batch at a time: every epoch sees other handwriting.
+"""Small random deformations, a batch at a time: every epoch has other handwriting.
 
 A digit that is turned a little, stretched, slanted or moved is the same digit; so is
-one that was written with a thicker pen or an unsteady hand. It knows grey values and
-coordinates; it does not know labels or networks.
-
-What happens to an image is a function of (seed, epoch, index of the image) alone, so a
-run can be entered at any batch.
+one that was written with a thicker pen or an unsteady hand. What happens to an image is
+a function of (seed, epoch, index of the image) alone, so a run can be entered at any
+batch.
 """
 
 from dataclasses import dataclass
@@ -43,7 +41,7 @@ class Warps(NamedTuple):
 
     def of(self, chosen: NDArray[np.integer]) -> "Warps":
         """Return the warps of some of the images."""
-        return Warps(self.maps[chosen], self.bends[chosen], self.pens[chosen])
+        return Warps(*(array[chosen] for array in self))
 
 
 @dataclass(frozen=True)
@@ -123,11 +121,11 @@ def deform(images: NDArray[np.uint8], warps: Warps) -> NDArray[np.float32]:
     float32 array (N, H, W, 1)
         In [0, 1]; outside the image there is paper, 0.
     """
-    maps, bends, pens = map(np.ascontiguousarray, warps)
     H, W = images.shape[1:]
-    down, across = np.ascontiguousarray(_spline(H).T), _spline(W)
+    bends = _spline(H).T @ warps.bends @ _spline(W)  # (N, 2, H, W)
     ink = np.empty((*images.shape, 1), np.float32)
-    _deform(np.ascontiguousarray(images), maps, bends, pens, down, across, ink)
+    maps, pens = map(np.ascontiguousarray, (warps.maps, warps.pens))
+    _deform(np.ascontiguousarray(images), maps, bends, pens, ink)
     return ink
 
 
@@ -142,22 +140,21 @@ def _spline(side: int) -> NDArray[np.float32]:
 
 
 @compiled(parallel=True)
-def _deform(images, maps, bends, pens, down, across, ink):
+def _deform(images, maps, bends, pens, ink):
     """Fill ``ink``; safe in parallel because image n is made from image n alone."""
     N, H, W = images.shape
     middle_h, middle_w = (H - 1) / 2, (W - 1) / 2
     for n in prange(N):
         source = _written_with(images[n], pens[n])
-        bend_h = _product(down, _product(bends[n, 0], across))
-        bend_w = _product(down, _product(bends[n, 1], across))
         for h in range(H):
             for w in range(W):
                 y, x = h - middle_h, w - middle_w
                 from_h = maps[n, 0, 0] * y + maps[n, 0, 1] * x + maps[n, 0, 2]
                 from_w = maps[n, 1, 0] * y + maps[n, 1, 1] * x + maps[n, 1, 2]
-                # Paper lies round the source, a pixel wide: beyond is as good as there.
-                from_h = min(max(from_h + bend_h[h, w] + middle_h + 1, 0), H + 1)
-                from_w = min(max(from_w + bend_w[h, w] + middle_w + 1, 0), W + 1)
+                # The source has a margin of paper, one pixel wide, at which all
+                # coordinates outside are clipped.
+                from_h = min(max(from_h + bends[n, 0, h, w] + middle_h + 1, 0), H + 1)
+                from_w = min(max(from_w + bends[n, 1, h, w] + middle_w + 1, 0), W + 1)
                 top, left = int(from_h), int(from_w)
                 part_h, part_w = from_h - top, from_w - left
                 above = source[top, left], source[top, left + 1]
@@ -168,34 +165,16 @@ def _deform(images, maps, bends, pens, down, across, ink):
 
 
 @compiled()
-def _product(a, b):
-    """Return the matrix product; ``@`` in a kernel would wake SciPy's BLAS threads."""
-    K, J = b.shape
-    product = np.zeros((len(a), J), np.float32)
-    for i in range(len(a)):
-        for k in range(K):
-            for j in range(J):
-                product[i, j] += a[i, k] * b[k, j]
-    return product
-
-
-@compiled()
 def _written_with(image, pen):
-    """Return the ink as another pen would have left it, in a frame of paper.
+    """Return an image as another pen would have left it, in [0, 1] and with a margin.
 
-    Each pixel goes the way towards the largest (``pen`` above 0) or the smallest of its
-    four neighbours and itself, of which |pen| is the share that it goes.
-
-    Returns
-    -------
-    float32 array (H + 3, W + 3)
-        In [0, 1]; the image begins at [1, 1].
+    Each pixel moves, by the share |pen|, towards the largest (``pen`` above 0) or the
+    smallest of its four neighbours and itself. The result is (H + 3, W + 3); the image
+    begins at [1, 1].
     """
     H, W = image.shape
     ink = np.zeros((H + 3, W + 3), np.float32)
-    for h in range(H):
-        for w in range(W):
-            ink[h + 1, w + 1] = np.float32(image[h, w]) / np.float32(255)
+    ink[1 : H + 1, 1 : W + 1] = image / np.float32(255)
     if pen == 0:
         return ink
     result = ink.copy()

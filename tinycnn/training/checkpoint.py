@@ -1,10 +1,10 @@
 """The folder of a run: everything it needs to go on as if it had never stopped.
 
 ========================== ======================================================
-``config.json``            settings, versions, machine, threads, data checksum
-``metrics.jsonl``          a line an epoch
-``checkpoint.safetensors`` weights, their average and moments, the best, `Progress`
+``checkpoint.safetensors`` weights, their average and moments, the best; settings
 ``weights.safetensors``    the best weights so far; at the end, those of the run
+``metrics.jsonl``          a line an epoch
+``config.json``            for people: settings, versions, machine, threads
 ``run.lock``               held by the process that trains
 ========================== ======================================================
 
@@ -13,6 +13,7 @@ read.
 """
 
 import json
+import os
 import platform
 import time
 from dataclasses import asdict
@@ -23,12 +24,10 @@ from typing import Any
 import llvmlite.binding
 from filelock import FileLock, Timeout
 
-from tinycnn.files import UnreadableError, read_regular, write_atomically
+from tinycnn.files import write_atomically
 from tinycnn.nn.layers import Array
 from tinycnn.nn.weights import load_weights, read_facts, save_arrays, save_weights
-from tinycnn.training.fit import EpochResult, Progress, Trainer
-
-MOST_CONFIG = 1_000_000  # bytes
+from tinycnn.training.fit import Epoch, Progress, Trainer
 
 
 class RunError(ValueError):
@@ -56,8 +55,6 @@ class RunFolder:
         self.weights = path / "weights.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
         self._metrics = path / "metrics.jsonl"
-        self._config = path / "config.json"
-        self._settings: dict[str, Any] = {}
         self._lock = FileLock(path / "run.lock", timeout=0)
         try:
             self._lock.acquire()
@@ -81,8 +78,7 @@ class RunFolder:
         preset : str
             Part of that name.
         config : dict
-            ``"settings"`` (what must not change when the run is resumed), and what is
-            worth knowing besides. Versions and machine are added.
+            JSON values. Versions and machine are added.
 
         Raises
         ------
@@ -90,64 +86,50 @@ class RunFolder:
             If the folder cannot be made, or is not empty.
         """
         if path is None:
-            path = _new_folder(
-                Path("runs"), f"{time.strftime('%Y-%m-%d_%H%M%S')}_{preset}"
-            )
-        else:
-            path.mkdir(parents=True, exist_ok=True)
+            path = Path("runs", f"{time.strftime('%Y-%m-%d_%H%M%S')}_{preset}")
+            if path.exists():  # two runs in one second
+                path = path.with_name(f"{path.name}_{os.getpid()}")
+        path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise FileExistsError(f"{path} is not empty; a run is never overwritten")
         folder = cls(path)
-        folder._settings = config["settings"]
-        text = json.dumps(config | _surroundings(), indent=2) + "\n"
-        write_atomically(folder._config, [text.encode()])
+        packages = ("tinycnn", "numpy", "numba", "llvmlite", "safetensors")
+        config = config | {
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in packages},
+            "cpu": llvmlite.binding.get_host_cpu_name(),
+            "system": platform.platform(),
+        }
+        text = json.dumps(config, indent=2) + "\n"
+        write_atomically(path / "config.json", [text.encode()])
         return folder
 
-    def config(self) -> dict[str, Any]:
-        """Return the content of ``config.json``.
+    def facts(self) -> dict[str, Any]:
+        """Return the facts of the checkpoint.
 
         Raises
         ------
         RunError
-            If it is missing or damaged, there is no checkpoint, or its settings are
-            not those that the checkpoint was saved with.
+            If there is no checkpoint.
         WeightsError
-            If the checkpoint is damaged.
+            If it is damaged.
         """
-        if not self._config.exists():
-            raise RunError(
-                f"{self.path} holds no run (no config.json); name the folder that "
-                "training printed when it began"
-            )
         try:
-            config = json.loads(read_regular(self._config, MOST_CONFIG))
-            self._settings = config["settings"]
-            if not isinstance(config.get("data_folder"), str | None):
-                raise TypeError("data_folder must be text or null")
-        except (UnreadableError, KeyError, TypeError, ValueError, RecursionError):
-            raise RunError(f"{self._config} is damaged; start a new run") from None
-        try:
-            saved = read_facts(self._checkpoint).get("settings")
+            return read_facts(self._checkpoint)
         except FileNotFoundError:
             raise RunError(
-                f"{self.path} has no checkpoint; the run ended before its first, so "
-                "start it again"
+                f"{self.path} holds no run that can be continued (no checkpoint); name "
+                "the folder that training printed when it began, or start a new run"
             ) from None
-        if saved != self._settings:
-            raise RunError(
-                f"the settings in {self._config} are not those of the run; put them "
-                "back, or start a new run"
-            )
-        return config
 
-    def save(self, trainer: Trainer, seconds: float) -> None:
+    def save(self, trainer: Trainer, facts: dict[str, Any]) -> None:
         """Save the state of a run.
 
         Parameters
         ----------
         trainer : Trainer
-        seconds : float
-            How long the run has taken so far, over all its sittings.
+        facts : dict
+            What else `facts` is to return, as JSON values.
 
         Raises
         ------
@@ -157,22 +139,13 @@ class RunFolder:
             If the disk is full or the folder cannot be written.
         """
         trainer.check_finite()
-        facts = {
-            "settings": self._settings,
-            "progress": asdict(trainer.progress),
-            "seconds": seconds,
-        }
-        save_arrays(self._checkpoint, _Everything(trainer).state(), facts)
+        progress = {"progress": asdict(trainer.progress)}
+        save_arrays(self._checkpoint, _Everything(trainer).state(), facts | progress)
 
-    def restore(self, trainer: Trainer) -> float:
+    def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one.
 
         Lines of ``metrics.jsonl`` that are younger than the checkpoint are cut off.
-
-        Returns
-        -------
-        float
-            The seconds that the run had taken.
 
         Raises
         ------
@@ -185,18 +158,13 @@ class RunFolder:
         try:
             trainer.progress = Progress(**facts["progress"])
             trainer.check_progress()
-            seconds = float(facts["seconds"])
         except (KeyError, TypeError, ValueError):
-            raise RunError(
-                f"{self._checkpoint} was saved by another version of tinycnn; continue "
-                "with that version, or start a new run"
-            ) from None
+            raise RunError(another_version(self.path)) from None
         trainer.optimizer.steps = trainer.steps
         trainer.model.seed_dropout(trainer.seed, trainer.steps)
         if self._metrics.exists():
             lines = self._metrics.read_bytes().splitlines(keepends=True)
             write_atomically(self._metrics, lines[: trainer.progress.epoch])
-        return seconds
 
     def save_best(self, trainer: Trainer, facts: dict[str, Any]) -> None:
         """Write the best weights so far to ``weights.safetensors``.
@@ -209,9 +177,9 @@ class RunFolder:
         """
         save_weights(self.weights, _Best(trainer), facts)
 
-    def append(self, result: EpochResult, seconds: float) -> None:
+    def append(self, result: Epoch, seconds: float) -> None:
         """Add the line of an epoch to ``metrics.jsonl``."""
-        line = json.dumps(asdict(result) | {"seconds": round(seconds, 3)})
+        line = json.dumps(result | {"seconds": round(seconds, 3)})
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
@@ -252,24 +220,9 @@ class _Everything:
         }
 
 
-def _new_folder(parent: Path, name: str) -> Path:
-    """Make ``parent/name``, or with a number behind it if that exists."""
-    for number in range(1, 1000):
-        path = parent / (name if number == 1 else f"{name}_{number}")
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return path
-    raise FileExistsError(f"{parent} has a thousand runs named {name}; use --out DIR")
-
-
-def _surroundings() -> dict[str, Any]:
-    """Return what a run's bits may depend on besides its settings."""
-    packages = ("tinycnn", "numpy", "numba", "llvmlite", "threadpoolctl")
-    return {
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in packages},
-        "cpu": llvmlite.binding.get_host_cpu_name(),
-        "system": platform.platform(),
-    }
+def another_version(folder: Path) -> str:
+    """Return why a run cannot go on with settings or a recipe that are not its own."""
+    return (
+        f"{folder} was begun by another version of tinycnn or with another recipe; "
+        "continue with that version, or start a new run"
+    )

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.models import Forward, predict
-from tinycnn.nn import constant, cosine, one_cycle, softmax, softmax_cross_entropy
+from tinycnn.nn import constant, cosine, one_cycle, softmax_cross_entropy
 from tinycnn.nn.layers import Array
-from tinycnn.nn.optim import Optimizer, Schedule
+from tinycnn.nn.optim import Optimizer
 from tinycnn.nn.sequential import Sequential
 from tinycnn.training.augment import deform
-from tinycnn.training.average import MovingAverage
 from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
 
@@ -75,68 +74,6 @@ def train_step(
     return loss, logits
 
 
-def as_input(images: NDArray[np.uint8]) -> Array:
-    """Turn grey values (N, 28, 28) into ink: float32 (N, 28, 28, 1) in [0, 1]."""
-    return (images.astype(np.float32) / 255)[..., np.newaxis]
-
-
-def evaluate(
-    model: Forward,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    temperature: float = 1.0,
-    views: int = 1,
-) -> Metrics:
-    """Measure a model on labelled images.
-
-    Parameters
-    ----------
-    model : Forward
-    images : uint8 array (N, 28, 28)
-    labels : uint8 array (N,)
-    temperature : float
-        Logits are divided by it; see `tinycnn.training.metrics.fit_temperature`.
-    views : int
-        1 or 5; see `tinycnn.models.predict`.
-
-    Raises
-    ------
-    ArithmeticError
-        If a logit is not finite.
-    """
-    logits = logits_of(model, images, views) / np.float32(temperature)
-    return measure(softmax(logits), labels)
-
-
-def logits_of(model: Forward, images: NDArray[np.uint8], views: int = 1) -> Array:
-    """Return the logits of many images.
-
-    Parameters
-    ----------
-    model : Forward
-    images : uint8 array (N, 28, 28)
-    views : int
-        1 or 5; see `tinycnn.models.predict`.
-
-    Returns
-    -------
-    float32 array (N, 10)
-
-    Raises
-    ------
-    ArithmeticError
-        If a logit is not finite: the weights are too large to compute with.
-    """
-    slabs = range(0, len(images), 10_000)  # in float32 they are four times as large
-    with np.errstate(over="ignore", invalid="ignore"):
-        logits = np.concatenate(
-            [predict(model, as_input(images[i : i + 10_000]), views) for i in slabs]
-        )
-    if not np.isfinite(logits).all():
-        raise ArithmeticError("a logit is not finite")
-    return logits
-
-
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """Return the order of an epoch: each of ``0 .. count - 1`` once.
 
@@ -182,28 +119,7 @@ class Progress:
     best_accuracy: float = 0.0
 
 
-@dataclass(frozen=True)
-class EpochResult:
-    """What an epoch came to.
-
-    Attributes
-    ----------
-    epoch : int
-        From 1.
-    learning_rate : float
-        Of its last step.
-    train_loss, train_accuracy : float
-        Means over the epoch, measured before each step, with dropout.
-    val_nll, val_accuracy : float
-        On validation, after the epoch.
-    """
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_accuracy: float
-    val_nll: float
-    val_accuracy: float
+Epoch = dict[str, int | float]
 
 
 class Trainer:
@@ -252,42 +168,32 @@ class Trainer:
         self.model, self.optimizer = model, optimizer
         self.train_images, self.train_labels = train_images, train_labels
         self.val_images, self.val_labels = val_images, val_labels
-        self.averaged, self._average = model, None
-        if recipe.average_decay > 0:
-            self.averaged = copy.deepcopy(model)
-            self._average = MovingAverage(model, self.averaged, recipe.average_decay)
+        self.averaged = copy.deepcopy(model) if recipe.average_decay > 0 else model
         self._runner: Model = prepare(model) if prepare else model
-        self._average_runner = self._runner
-        if self.averaged is not model:
-            self._average_runner = prepare(self.averaged) if prepare else self.averaged
+        self._averaged_runner: Model = (
+            prepare(self.averaged) if prepare else self.averaged
+        )
         self.batches = math.ceil(len(train_images) / recipe.batch_size)
-        self.schedule = self._schedule()
         self.progress = Progress()
         self.best = self._copy_of_state()
-
-    def _schedule(self) -> Schedule:
-        """Return the schedule that the recipe names."""
-        peak, steps = self.recipe.learning_rate, self.batches * self.recipe.epochs
-        schedules = {
+        peak, steps = recipe.learning_rate, self.batches * recipe.epochs
+        self.schedule = {
             "constant": constant(peak),
             "cosine": cosine(peak, steps),
             "one_cycle": one_cycle(peak, steps),
-        }
-        if self.recipe.schedule not in schedules:
-            raise ValueError(
-                f"schedule must be one of {', '.join(schedules)}, not "
-                f"{self.recipe.schedule!r}"
-            )
-        return schedules[self.recipe.schedule]
+        }[recipe.schedule]
 
-    def run(self) -> Iterator[int | EpochResult]:
+    def run(self) -> Iterator[int | Epoch]:
         """Train to the end, from wherever the run stands.
 
         Yields
         ------
-        int or EpochResult
-            After every batch the number of its images, after every epoch what it came
-            to. Between two items the run can be saved, or left for good.
+        int or dict
+            After every batch the number of its images. After every epoch its number
+            ``"epoch"``, from 1; the ``"learning_rate"`` of its last step; the means
+            ``"train_loss"`` and ``"train_accuracy"``, measured before each step, with
+            dropout; ``"val_nll"`` and ``"val_accuracy"``. Between two items the run can
+            be saved, or left for good.
 
         Raises
         ------
@@ -314,12 +220,13 @@ class Trainer:
             array[...] = self.best[name]
 
     def evaluate(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Metrics:
-        """Measure the averaged network on labelled images: see `evaluate`."""
-        return evaluate(self._average_runner, images, labels, views=self.recipe.views)
+        """Measure the averaged network on labelled images (N, 28, 28)."""
+        logits = predict(self._averaged_runner, images, self.recipe.views)
+        return measure(logits, labels)
 
     def temperature(self) -> float:
         """Return the temperature that calibrates the averaged network on validation."""
-        logits = logits_of(self._average_runner, self.val_images, self.recipe.views)
+        logits = predict(self._averaged_runner, self.val_images, self.recipe.views)
         return fit_temperature(logits, self.val_labels)
 
     @property
@@ -350,8 +257,7 @@ class Trainer:
 
     def _learn(self, images: Array, labels: NDArray[np.uint8]) -> None:
         """Take one step on a batch."""
-        progress = self.progress
-        step = self.steps
+        progress, step = self.progress, self.steps
         self.optimizer.learning_rate = self.schedule(step)
         # Overflow is found in the loss.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -364,15 +270,31 @@ class Trainer:
             )
         if not math.isfinite(loss):
             raise DivergedError(self._account_of(f"the loss is {loss}"))
-        if self._average is not None:
-            self._average.update(step)
+        if self.averaged is not self.model:
+            self._move_average(step)
         progress.batch += 1
         progress.images += len(labels)
         progress.loss_sum += loss * len(labels)
         progress.correct += int((logits.argmax(axis=1) == labels).sum())
 
-    def _finish_epoch(self, epoch: int) -> EpochResult:
-        """Look at validation, keep the weights if they are the best, and go on."""
+    def _move_average(self, step: int) -> None:
+        """Move the averaged weights a little towards the weights.
+
+        ``average = decay * average + (1 - decay) * weights`` after every step is a mean
+        of the last ``1 / (1 - decay)`` steps or so, in which older weights fade (Polyak
+        and Juditsky 1992; with this decay, Szegedy et al. 2016, section 8). Every step
+        leaves the weights a little beside where they should be; averaged, these errors
+        cancel. Early in a run the decay is smaller, so that the random first weights
+        are soon forgotten.
+        """
+        decay = min(self.recipe.average_decay, step / (step + 10))
+        weights = self.model.state()
+        for name, average in self.averaged.state().items():
+            average *= np.float32(decay)
+            average += np.float32(1 - decay) * weights[name]
+
+    def _finish_epoch(self, epoch: int) -> Epoch:
+        """Validate, and keep the weights if they are the best."""
         progress = self.progress
         # What the last step ruined must not be taken for the best.
         self.check_finite()
@@ -380,14 +302,14 @@ class Trainer:
             val = self.evaluate(self.val_images, self.val_labels)
         except ArithmeticError as error:
             raise DivergedError(self._account_of(str(error))) from None
-        result = EpochResult(
-            epoch=epoch,
-            learning_rate=self.schedule(epoch * self.batches - 1),
-            train_loss=progress.loss_sum / progress.images,
-            train_accuracy=progress.correct / progress.images,
-            val_nll=val.nll,
-            val_accuracy=val.accuracy,
-        )
+        result: Epoch = {
+            "epoch": epoch,
+            "learning_rate": self.schedule(epoch * self.batches - 1),
+            "train_loss": progress.loss_sum / progress.images,
+            "train_accuracy": progress.correct / progress.images,
+            "val_nll": val.nll,
+            "val_accuracy": val.accuracy,
+        }
         # Of equally good epochs the last one has learned longest.
         if val.accuracy >= progress.best_accuracy:
             progress.best_epoch, progress.best_accuracy = epoch, val.accuracy

@@ -18,11 +18,11 @@ class Recipe:
     epochs_of_few : int
         The same for fewer than 20,000 images (the bundled sample), where an epoch is
         short.
-    batch_size : int
     learning_rate : float
         The highest of the run.
+    batch_size : int
     schedule : str
-        "constant", "cosine" or "one_cycle".
+        "constant", "cosine" or "one_cycle", of `tinycnn.nn.optim`.
     weight_decay : float
         Of Adam, decoupled.
     label_smoothing : float
@@ -39,12 +39,12 @@ class Recipe:
     network: str
     epochs: int
     epochs_of_few: int
-    batch_size: int
-    learning_rate: float
-    schedule: str
-    weight_decay: float
-    label_smoothing: float
-    deformation: Deformation
+    learning_rate: float = 8e-3
+    batch_size: int = 64
+    schedule: str = "one_cycle"
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    deformation: Deformation = Deformation()
     average_decay: float = 0.0
     written: float = 0.0
     views: int = 1
@@ -62,9 +62,6 @@ PRESETS = {
         network="quick",
         epochs=1,
         epochs_of_few=12,
-        batch_size=64,
-        learning_rate=8e-3,
-        schedule="one_cycle",
         weight_decay=0.01,
         label_smoothing=0.05,
         deformation=Deformation(shift=1),
@@ -74,9 +71,6 @@ PRESETS = {
         network="default",
         epochs=10,
         epochs_of_few=25,
-        batch_size=64,
-        learning_rate=8e-3,
-        schedule="one_cycle",
         weight_decay=0.05,
         label_smoothing=0.05,
         deformation=STRONG,
@@ -88,9 +82,6 @@ PRESETS = {
         network="best",
         epochs=30,
         epochs_of_few=60,
-        batch_size=64,
-        learning_rate=8e-3,
-        schedule="one_cycle",
         weight_decay=0.05,
         label_smoothing=0.05,
         deformation=STRONG,
@@ -102,11 +93,7 @@ PRESETS = {
         network="tiny",
         epochs=25,
         epochs_of_few=100,
-        batch_size=64,
         learning_rate=2e-2,
-        schedule="one_cycle",
-        weight_decay=0.0,
-        label_smoothing=0.0,
         deformation=Deformation(rotation=8, scale=0.08, shear=0.08, shift=1),
         average_decay=0.999,
         views=5,
@@ -115,12 +102,9 @@ PRESETS = {
         network="classic",
         epochs=10,
         epochs_of_few=10,
-        batch_size=200,
         learning_rate=1e-3,
+        batch_size=200,
         schedule="cosine",
-        weight_decay=0.0,
-        label_smoothing=0.0,
-        deformation=Deformation(),
     ),
 }
 
