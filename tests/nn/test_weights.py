@@ -285,9 +285,12 @@ def test_a_file_of_another_model_is_refused(saved):
     path, _ = saved
     weight, bias = zero_model().state().values()
     for model, reason in [
-        (Model(weight=weight), r"shape of bias is \(2,\), and absent in the model"),
-        (Model(weight=weight, bias=bias, b=bias), r"shape of b is absent, and \(2,\)"),
-        (Model(weight=weight.T, bias=bias), r"of weight is \(3, 2\), and \(2, 3\)"),
+        (Model(weight=weight), r"shape of bias is \(2,\) here and absent in the model"),
+        (
+            Model(weight=weight, bias=bias, b=bias),
+            r"shape of b is absent here and \(2,\)",
+        ),
+        (Model(weight=weight.T, bias=bias), r"of weight is \(3, 2\) here and \(2, 3\)"),
         (Model(weight=weight, bias=bias.astype(float)), "dtype of bias is float32"),
     ]:
         assert_refused(path, model, reason)
@@ -297,8 +300,11 @@ def test_a_file_of_other_layers_is_refused_naming_the_first(tmp_path):
     save_weights(tmp_path / "t", zero_model("Dense()", "ReLU()"), {})
     assert read_facts(tmp_path / "t")["layers"] == ["'Dense()'", "'ReLU()'"]
     for layers, reason in [
-        (("Dense()", "Tanh()"), r"layer 1 is 'ReLU\(\)', and 'Tanh\(\)' in the model"),
-        (("Dense()",), r"layer 1 is 'ReLU\(\)', and absent in the model"),
+        (
+            ("Dense()", "Tanh()"),
+            r"layer 1 is 'ReLU\(\)' here and 'Tanh\(\)' in the model",
+        ),
+        (("Dense()",), r"layer 1 is 'ReLU\(\)' here and absent in the model"),
         (("Dense()", "ReLU()", "ReLU()"), "layer 2 is absent"),
     ]:
         assert_refused(tmp_path / "t", zero_model(*layers), reason)
