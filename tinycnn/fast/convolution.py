@@ -52,7 +52,7 @@ BLOCKS = 8
 @shared
 def forward(
     block, blocks, x, top, left, weight, SH, SW, P, bias, KHP, KWP, SHP, SWP,
-    mask, dropped, scale, images, maps, values, products, y, winner,
+    mask, drops, scale, images, maps, values, products, y, winner,
 ):  # fmt: skip
     """Convolve, add the bias, close what is negative, pool, and drop.
 
@@ -74,9 +74,9 @@ def forward(
     KHP, KWP, SHP, SWP : int
         Window and stride of the pooling; all 1 if there is none.
     mask : uint8 array (N, OH, OW, F)
-        Random bytes, for dropout.
-    dropped : uint32
-        Where the byte is below it, the number is dropped; 0 is no dropout.
+        0 where dropout drops, else 1.
+    drops : uint32
+        1 if there is dropout, else 0.
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
     images : float32 array (blocks * group, HP, WP, C)
@@ -133,7 +133,7 @@ def forward(
                     at = (((first + i) * POH + oh) * POW + ow) * F
                     pool_channels(
                         map_ + 4 * cell * F16, 4 * OW * F16, 4 * F16, KHP, KWP,
-                        bias.ctypes.data, mask.ctypes.data + at, dropped, scale,
+                        bias.ctypes.data, mask.ctypes.data + at, drops, scale,
                         y.ctypes.data + 4 * at, winner.ctypes.data + at, F,
                     )  # fmt: skip
 

@@ -134,17 +134,20 @@ class FusedConvolution(Step):
         x = np.ascontiguousarray(x)
         y = np.empty((N, *layout.size, F), np.float32)
         winner = np.empty(y.shape, np.uint8)
-        # Without dropout no byte is below 0; those of the winner are as good as any.
-        mask, dropped, scale = winner, np.uint32(0), np.float32(1)
+        # Without dropout the mask is not used, but an address must be given.
+        mask, drops, scale = winner, np.uint32(0), np.float32(1)
         if self.dropout is not None and training:
-            mask = self.dropout.random_bytes(y.shape)
-            dropped = np.uint32(256 * self.dropout.rate)
-            scale = np.float32(1 / (1 - self.dropout.rate))
+            survives, factor = self.dropout.next_mask(y.shape)
+            mask, drops, scale = (
+                survives.view(np.uint8),
+                np.uint32(1),
+                np.float32(factor),
+            )
 
         blocks = min(convolution.BLOCKS, N)
         convolution.forward(
             blocks, x, *layout.margins, self._kernels_for(layout.patch), *layout.stride,
-            layout.patch, self._bias(), *layout.window, mask, dropped, scale,
+            layout.patch, self._bias(), *layout.window, mask, drops, scale,
             *self._workspace_for(layout, blocks, -(-N // convolution.BLOCKS)),
             y, winner,
         )  # fmt: skip

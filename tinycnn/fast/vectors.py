@@ -194,7 +194,7 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
     lanes : int
         8 or 1.
     drop : bool
-        Whether there is dropout. With a threshold of 0 there is none either way.
+        Whether there may be dropout.
     side : int
         Of a square window that is known beforehand. It stands there cell by cell: to
         go round in a loop takes longer than to look at a cell. 0 is any window.
@@ -204,8 +204,9 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
     intrinsic
         Its arguments are int64, if nothing else is said: the address of x, its strides
         in bytes from row to row and from column to column, KHP, KWP; the address of the
-        bias, that of the random bytes of dropout; its threshold (uint32) and scale
-        (float32); the addresses of y and of the winner.
+        bias, that of the mask of dropout (a byte a channel, 0 where it drops); whether
+        there is dropout (uint32, 1 or 0) and its scale (float32); the addresses of y
+        and of the winner.
     """
     kind = _VECTOR if lanes > 1 else _FLOAT
     whole = ir.VectorType(_INT32, lanes) if lanes > 1 else _INT32
@@ -224,14 +225,14 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
         KWP,
         bias,
         mask,
-        threshold,
+        drops,
         scale,
         y,
         winner,
     ):
         def generate(context, builder, signature, arguments):
             x, x_row, x_column, KHP, KWP, bias = arguments[:6]
-            mask, threshold, scale, y, winner = arguments[6:]
+            mask, drops, scale, y, winner = arguments[6:]
 
             def along_row(values: list[Any]) -> list[Any]:
                 x, cell, best, won = values
@@ -264,7 +265,7 @@ def make_pool(lanes: int, *, drop: bool, side: int = 0) -> Any:
                 place = builder.inttoptr(mask, byte.as_pointer())
                 bits = builder.zext(builder.load(place, align=1), whole)
                 dropped = builder.icmp_unsigned(
-                    "<", bits, _spread(builder, threshold, whole)
+                    "<", bits, _spread(builder, drops, whole)
                 )
                 a_number = builder.fcmp_ordered("ord", best, best)
                 closed = builder.or_(closed, builder.and_(dropped, a_number))
@@ -289,24 +290,22 @@ _pool_one_channel = make_pool(1, drop=True)
 
 
 @compiled()
-def pool_channels(
-    x, x_row, x_column, KHP, KWP, bias, mask, threshold, scale, y, winner, F
-):
+def pool_channels(x, x_row, x_column, KHP, KWP, bias, mask, drops, scale, y, winner, F):
     """Pool a window of F channels: see `make_pool`."""
     side = KHP if KHP == KWP else 0
     f = 0
     while f < F:
         arguments = (
             x + 4 * f, x_row, x_column, KHP, KWP, bias + 4 * f,
-            mask + f, threshold, scale, y + 4 * f, winner + f,
+            mask + f, drops, scale, y + 4 * f, winner + f,
         )  # fmt: skip
         if f + LANES > F:
             _pool_one_channel(*arguments)
             f += 1
             continue
-        if side == 1 and threshold == 0:
+        if side == 1 and drops == 0:
             _pool_1x1(*arguments)
-        elif side == 2 and threshold == 0:
+        elif side == 2 and drops == 0:
             _pool_2x2(*arguments)
         elif side == 2:
             _pool_2x2_and_drop(*arguments)

@@ -506,8 +506,7 @@ class Dropout(Layer):
     Parameters
     ----------
     rate : float
-        The share that is dropped, in [0, 1). It is rounded to a multiple of 1/256: a
-        number is dropped if its random byte is below ``256 * rate``.
+        The share that is dropped, in [0, 1), rounded to a multiple of 1/256.
 
     Raises
     ------
@@ -520,15 +519,15 @@ class Dropout(Layer):
     def __init__(self, rate: float) -> None:
         if not 0 <= rate < 1:
             raise ValueError(f"rate must lie in [0, 1), not {rate}")
-        self.rate = min(round(256 * rate), 255) / 256
+        self.rate = rate
         self.restart(seed=0, number=0, step=0)
 
     def restart(self, seed: int, number: int, step: int) -> None:
         """Set what the next mask is a function of; every mask adds 1 to the step."""
         self._seed, self._number, self._step = seed, number, step
 
-    def random_bytes(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Return a random byte for every number of an array, and go to the next step.
+    def next_mask(self, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], float]:
+        """Return which numbers of an array survive, and what they are multiplied by.
 
         Parameters
         ----------
@@ -536,15 +535,16 @@ class Dropout(Layer):
         """
         rng = np.random.default_rng([self._seed, self._number, self._step])
         self._step += 1
-        count = int(np.prod(shape))
-        return np.frombuffer(rng.bytes(count), np.uint8).reshape(shape)
+        random = np.frombuffer(rng.bytes(int(np.prod(shape))), np.uint8)
+        dropped = min(round(256 * self.rate), 255)  # of the 256 values of a byte
+        return random.reshape(shape) >= dropped, 256 / (256 - dropped)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map any array to one of the same shape."""
         scale = np.ones((), x.dtype)
         if training:
-            mask = self.random_bytes(x.shape) >= 256 * self.rate
-            scale = mask / x.dtype.type(1 - self.rate)
+            mask, factor = self.next_mask(x.shape)
+            scale = mask * x.dtype.type(factor)
         y = x * scale
         self._remember(y, scale)
         return y
