@@ -130,34 +130,38 @@ def _parser() -> Parser:
 
 def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
     """Prepare a run, loop over it, and report the result."""
-    from tinycnn.data import DataError
-    from tinycnn.nn.weights import WeightsError
-    from tinycnn.training.checkpoint import RunError
     from tinycnn.training.fit import DivergedError
 
     try:
         run = _prepare(arguments, began)
-    except (DataError, RunError, WeightsError, OSError) as error:
+    except (ValueError, OSError) as error:  # data, run folder, or layers are refused
         fail(error)
-    command = ["python", "-m", "tinycnn.train", "--resume", str(run.folder.path)]
-    if arguments.resume and arguments.data:  # config.json names where they were
+    trainer, folder, digits = run.trainer, run.folder, run.digits
+    command = ["python", "-m", "tinycnn.train", "--resume", str(folder.path)]
+    if arguments.resume and arguments.data:  # the checkpoint names where they were
         command += ["--data", str(arguments.data)]
     stop.deferred = True  # a signal now waits for the end of its batch
     stop.remedy = f"to continue: {shlex.join(command)}"
     try:
         images_per_second = _loop(run, stop)
-        run.trainer.use_best()
-        test = run.trainer.evaluate(run.digits.test_images, run.digits.test_labels)
+        trainer.use_best()
+        test = trainer.evaluate(digits.test_images, digits.test_labels)
         run.save_weights(test)
-        run.folder.close()
     except DivergedError as error:
-        fail(f"{error}; the last good checkpoint is in {run.folder.path}", code=3)
+        fail(f"{error}; the last good checkpoint is in {folder.path}", code=3)
     except OSError as error:
         fail(f"{error}; when that is mended, {stop.remedy}")
     except ValueError as error:  # layers that do not fit
         fail(error)
+    finally:
+        folder.close()
 
-    result = run.result(test) | {"images_per_second": round(images_per_second, 1)}
+    result = run.figures(test) | {
+        "seconds": round(run.seconds(), 2),
+        "images_per_second": round(images_per_second, 1),
+        "weights": str(folder.weights),
+        "data": digits.source,
+    }
     if arguments.json:
         print(json.dumps(result), flush=True)
     else:
@@ -165,7 +169,7 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
             f"test accuracy {test.accuracy:.2%}: {test.errors} errors in "
             f"{test.images:,} images (validation {result['val_accuracy']:.2%}), after "
             f"{result['epochs']} epochs and {result['seconds']:.0f} s\n"
-            f"weights: {run.folder.weights}"
+            f"weights: {folder.weights}"
         )
     return 0
 
@@ -176,9 +180,10 @@ class Run:
 
     Attributes
     ----------
+    settings : argparse.Namespace
+        The `SETTINGS`, none of them missing.
     facts : dict
-        What a resumed run needs besides the trainer: ``settings``, ``recipe`` and
-        ``data_folder``, where the data were found if a folder was named.
+        What a resumed run needs besides the trainer.
     written : int
         Training images that code has written.
     began : float
@@ -187,6 +192,7 @@ class Run:
 
     trainer: "Trainer"
     folder: "RunFolder"
+    settings: argparse.Namespace
     facts: dict[str, Any]
     digits: "Digits"
     written: int
@@ -209,39 +215,32 @@ class Run:
             self.save_weights()
         self.save_checkpoint()
 
-    def result(self, test: "Metrics | None" = None) -> dict[str, Any]:
-        """Return what programs read on the last line of stdout."""
-        settings = self.facts["settings"]
-        result = {name: settings[name] for name in ("preset", "seed", "epochs")}
-        result |= {
+    def figures(self, test: "Metrics | None") -> dict[str, Any]:
+        """Return what was trained and how well."""
+        figures = {
+            "preset": self.settings.preset,
+            "seed": self.settings.seed,
+            "epochs": self.settings.epochs,
             "train_images": len(self.trainer.train_images) - self.written,
             "val_accuracy": self.trainer.progress.best_accuracy,
         }
         if test is not None:
-            result |= {
+            figures |= {
                 "test_accuracy": test.accuracy,
                 "test_errors": test.errors,
                 "test_images": test.images,
             }
-        return result | {
-            "seconds": round(self.seconds(), 2),
-            "weights": str(self.folder.weights),
-            "data": self.digits.source,
-        }
+        return figures
 
     def save_weights(self, test: "Metrics | None" = None) -> None:
-        """Write the best weights so far, with what is known of them."""
-        facts = self.result(test)
-        # A weights file holds no times and no paths: the same run, the same bytes.
-        del facts["seconds"], facts["weights"]
-        if self.digits.source not in ("mnist", "sample"):
-            facts["data"] = "a folder"
-        recipe = self.trainer.recipe
-        facts |= {
+        """Write the best weights so far; the same run gives the same bytes."""
+        source, recipe = self.digits.source, self.trainer.recipe
+        facts = self.figures(test) | {
+            "data": source if source in ("mnist", "sample") else "a folder",
+            "data_checksum": self.digits.checksum,
             "network": recipe.network,
             "classes": 10,
             "views": recipe.views,
-            "data_checksum": self.digits.checksum,
             "written": self.written,
             "best_epoch": self.trainer.progress.best_epoch,
         }
@@ -267,136 +266,128 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     if arguments.resume is not None:
         folder = RunFolder(arguments.resume)
         facts = folder.facts()
-        facts["settings"] = _checked(facts, folder.path)
     place = arguments.data or facts.get("data_folder")
     digits = load_mnist(place, report=_say)
     images, labels, val_images, val_labels = split_validation(
         digits.train_images, digits.train_labels
     )
-    settings = facts.get("settings")
-    if settings is None:
-        settings = _new_settings(arguments, len(images), digits.checksum)
+    if facts:
+        settings = _old_settings(arguments, facts, digits.checksum)
     else:
-        _refuse_changes(arguments, settings, digits.checksum)
+        settings = _new_settings(arguments, len(images))
     recipe = replace(
-        PRESETS[settings["preset"]],
-        epochs=settings["epochs"],
-        batch_size=settings["batch_size"],
-        learning_rate=settings["lr"],
+        PRESETS[settings.preset],
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.lr,
     )
     if facts and facts.get("recipe") != asdict(recipe):
         raise RunError(another_version(folder.path))
-    first = slice(settings["limit"])  # slice(None) is all of them
-    images, labels = images[first], labels[first]
+    images, labels = images[: settings.limit], labels[: settings.limit]
     count, written = len(images), round(recipe.written * len(images))
     train_images: Images = images
     if written:
         from tinycnn.glyphs.writer import Hands, WithHands
 
-        hands = Hands(settings["seed"], 0, written)
+        hands = Hands(settings.seed, 0, written)
         labels = np.concatenate([labels, hands.labels])
         train_images = WithHands(images, hands)
 
-    model = models.build(recipe.network, settings["seed"])
+    model = models.build(recipe.network, settings.seed)
     parameters = model.parameters()
-    adam = nn.Adam if settings["plain"] else fast.Adam
+    adam = nn.Adam if settings.plain else fast.Adam
     trainer = Trainer(
         recipe,
-        settings["seed"],
+        settings.seed,
         model,
         adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay),
         train_images,
         labels,
         val_images,
         val_labels,
-        prepare=None if settings["plain"] else fuse,
+        prepare=None if settings.plain else fuse,
     )
     if facts:
         folder.restore(trainer)
         began -= facts["seconds"]
-        facts = {name: facts[name] for name in ("settings", "recipe", "data_folder")}
     else:
         facts = {
-            "settings": settings,
+            "flags": _flags(settings),
             "recipe": asdict(recipe),
             "data_folder": None if place is None else str(Path(place).absolute()),
+            "data_checksum": digits.checksum,
         }
         about = facts | {"data": digits.source, "threads": threads}
         try:
-            folder = RunFolder.create(arguments.out, settings["preset"], about)
+            folder = RunFolder.create(arguments.out, settings.preset, about)
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
-    run = Run(trainer, folder, facts, digits, written, began)
-    if arguments.resume is None:
-        run.save_checkpoint()
+    run = Run(trainer, folder, settings, facts, digits, written, began)
+    run.save_checkpoint()
     weights = sum(parameter.value.size for parameter in parameters)
     by_code = f" and {written:,} written by code" if written else ""
     _say(
-        f"preset {settings['preset']}: {weights:,} weights; {digits.source}: "
+        f"preset {settings.preset}: {weights:,} weights; {digits.source}: "
         f"{count:,} images to train{by_code}, {len(val_images):,} to validate; "
         f"{threads} threads; run folder {folder.path}"
     )
     return run
 
 
-def _new_settings(
-    arguments: argparse.Namespace, available: int, checksum: str
-) -> dict[str, Any]:
+def _new_settings(arguments: argparse.Namespace, available: int) -> argparse.Namespace:
     """Return the preset's settings, except where a flag was given."""
     from tinycnn.training.recipes import PRESETS
 
     preset = arguments.preset or "default"
     recipe = PRESETS[preset]
-    settings = {
+    defaults = {
         "preset": preset,
         "epochs": recipe.epochs_for(min(arguments.limit or available, available)),
         "batch_size": recipe.batch_size,
         "lr": recipe.learning_rate,
         "seed": 0,
-        "limit": None,
         "plain": False,
-        "data_checksum": checksum,
     }
-    given = {name: getattr(arguments, name) for name in SETTINGS}
-    return settings | {name: x for name, x in given.items() if x is not None}
+    missing = {k: v for k, v in defaults.items() if getattr(arguments, k) is None}
+    return argparse.Namespace(**vars(arguments) | missing)
 
 
-def _checked(facts: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the settings of a checkpoint, if a run can have them."""
+def _flags(settings: argparse.Namespace) -> list[str]:
+    """Return settings as flags, as a checkpoint keeps them."""
+    given = {name: getattr(settings, name) for name in SETTINGS if name != "plain"}
+    flags = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in given.items()
+        if value is not None
+    ]
+    return [*flags, "--plain"] if settings.plain else flags
+
+
+def _old_settings(
+    arguments: argparse.Namespace, facts: dict[str, Any], checksum: str
+) -> argparse.Namespace:
+    """Return the settings of the run to be resumed; refuse to change one.
+
+    The parser checks the flags of the checkpoint like those of the command line.
+    """
     from tinycnn.training.checkpoint import RunError, another_version
 
     try:
-        settings = facts["settings"]
-        # As flags, the settings pass the checks that they passed when the run began;
-        # of these six, the limit alone may be None.
-        values = {name: settings[name] for name in SETTINGS if name != "plain"}
-        values = {name: value for name, value in values.items() if value is not None}
-        flags = [f"--{key.replace('_', '-')}={text}" for key, text in values.items()]
         with contextlib.redirect_stderr(io.StringIO()):
-            parsed = vars(_parser().parse_args(flags))
-        possible = (
-            all(parsed[name] == value for name, value in values.items())
-            and values.keys() | {"limit", "plain"} == set(SETTINGS)
-            and type(settings["plain"]) is bool
-            and isinstance(facts["data_folder"], str | None)
-            and 0 <= facts["seconds"] < MOST
-        )
-    except (KeyError, TypeError, SystemExit):
+            old = _parser().parse_args(facts["flags"])
+        possible = _flags(_new_settings(old, 0)) == facts["flags"]
+        possible = possible and 0 <= facts["seconds"] < MOST
+    except (AttributeError, KeyError, TypeError, SystemExit):
         possible = False
-    if not possible:
-        raise RunError(another_version(folder))
-    return dict(settings)
-
-
-def _refuse_changes(
-    arguments: argparse.Namespace, settings: dict[str, Any], checksum: str
-) -> None:
-    """End the command if a flag, or the data, differ from those of the run."""
+    if not possible or not isinstance(facts.get("data_folder"), str | None):
+        raise RunError(another_version(arguments.resume))
+    before = {name: getattr(old, name) for name in SETTINGS}
+    before |= {"plain": bool(old.plain), "data_checksum": facts.get("data_checksum")}
     wanted = {name: getattr(arguments, name) for name in SETTINGS}
     differences = [
-        f"{name} was {settings.get(name)} and is now {value}"
+        f"{name} was {before[name]} and is now {value}"
         for name, value in (wanted | {"data_checksum": checksum}).items()
-        if value is not None and value != settings.get(name)
+        if value is not None and value != before[name]
     ]
     if differences:
         fail(
@@ -404,6 +395,7 @@ def _refuse_changes(
             "--resume DIR alone is enough, with --data DIR if the images have moved",
             code=2,
         )
+    return old
 
 
 def _loop(run: Run, stop: "Stop") -> float:
