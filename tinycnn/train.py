@@ -30,7 +30,7 @@ from tinycnn._cli import (
 if TYPE_CHECKING:
     from tinycnn.data import Digits
     from tinycnn.training.checkpoint import RunFolder
-    from tinycnn.training.fit import Epoch, Progress, Trainer
+    from tinycnn.training.fit import Epoch, Trainer
     from tinycnn.training.metrics import Metrics
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
@@ -79,52 +79,24 @@ def _parser() -> Parser:
         "continue after an interruption, are kept in a folder of the run.",
     )
     add = parser.add_argument
-    add(
-        "--preset",
-        choices=PRESETS,
-        help="the network and its recipe (default: default)",
-    )
-    add(
-        "--data",
-        type=existing_folder,
-        metavar="DIR",
-        help="the folder of MNIST's four files (default: search, download, or sample)",
-    )
+    sources = "the folder of MNIST's four files (default: search, download, or sample)"
+    add("--preset", choices=PRESETS, help="network and recipe (default: default)")
+    add("--data", type=existing_folder, metavar="DIR", help=sources)
     add("--epochs", type=integer(1, 10_000), metavar="N", help="passes over the images")
     add("--batch-size", type=integer(1, 10_000), metavar="N", help="images a step")
     add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
     add("--seed", type=integer(0, 2**32 - 1), metavar="N", help="(default: 0)")
-    add(
-        "--limit",
-        type=integer(1, MOST),
-        metavar="N",
-        help="learn from the first N training images only",
-    )
-    add(
-        "--threads",
-        type=integer(1, 256),
-        metavar="N",
-        help="threads of the kernels, which change no result (default: one a core)",
-    )
-    add(
-        "--plain",
-        action="store_const",
-        const=True,
-        help="run every layer by itself, as it is written; several times slower",
-    )
+    first = "learn from the first N training images only"
+    add("--limit", type=integer(1, MOST), metavar="N", help=first)
+    threads = "threads of the kernels, which change no result (default: one a core)"
+    add("--threads", type=integer(1, 256), metavar="N", help=threads)
+    plain = "run every layer by itself, as it is written; several times slower"
+    add("--plain", action="store_const", const=True, help=plain)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--out",
-        type=new_folder,
-        metavar="DIR",
-        help="the folder of the run (default: a new one in runs)",
-    )
-    where.add_argument(
-        "--resume",
-        type=existing_folder,
-        metavar="DIR",
-        help="continue the run in this folder, exactly as if it had never stopped",
-    )
+    out = "the folder of the run (default: a new one in runs)"
+    where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
+    resume = "continue the run in this folder, exactly as if it had never stopped"
+    where.add_argument("--resume", type=existing_folder, metavar="DIR", help=resume)
     return parser
 
 
@@ -209,11 +181,18 @@ class Run:
         self.saved = time.perf_counter()
 
     def record(self, epoch: "Epoch") -> None:
-        """Save the figures of an epoch."""
+        """Save and print the figures of an epoch."""
         self.folder.append(epoch, self.seconds())
-        if self.trainer.progress.best_epoch == epoch["epoch"]:
+        best = self.trainer.progress.best_epoch == epoch["epoch"]
+        if best:
             self.save_weights()
         self.save_checkpoint()
+        _say(
+            f"epoch {epoch['epoch']}/{self.settings.epochs}: "
+            f"loss {epoch['train_loss']:.4f}, accuracy {epoch['train_accuracy']:.2%}, "
+            f"validation {epoch['val_accuracy']:.2%}{' (best)' if best else ''}, "
+            f"{self.seconds():.0f} s"
+        )
 
     def figures(self, test: "Metrics | None") -> dict[str, Any]:
         """Return what was trained and how well."""
@@ -224,12 +203,8 @@ class Run:
             "train_images": len(self.trainer.train_images) - self.written,
             "val_accuracy": self.trainer.progress.best_accuracy,
         }
-        if test is not None:
-            figures |= {
-                "test_accuracy": test.accuracy,
-                "test_errors": test.errors,
-                "test_images": test.images,
-            }
+        for name in ("accuracy", "errors", "images") if test else ():
+            figures[f"test_{name}"] = getattr(test, name)
         return figures
 
     def save_weights(self, test: "Metrics | None" = None) -> None:
@@ -381,18 +356,14 @@ def _old_settings(
         possible = False
     if not possible or not isinstance(facts.get("data_folder"), str | None):
         raise RunError(another_version(arguments.resume))
-    before = {name: getattr(old, name) for name in SETTINGS}
-    before |= {"plain": bool(old.plain), "data_checksum": facts.get("data_checksum")}
-    wanted = {name: getattr(arguments, name) for name in SETTINGS}
-    differences = [
-        f"{name} was {before[name]} and is now {value}"
-        for name, value in (wanted | {"data_checksum": checksum}).items()
-        if value is not None and value != before[name]
-    ]
-    if differences:
+    changed = [flag for flag in _flags(arguments) if flag not in facts["flags"]]
+    if checksum != facts.get("data_checksum"):
+        changed.append("other images")
+    if changed:
         fail(
-            f"a run is resumed with its own settings, but {', '.join(differences)}; "
-            "--resume DIR alone is enough, with --data DIR if the images have moved",
+            f"a run is resumed with its own settings, {' '.join(facts['flags'])}, not "
+            f"with {' '.join(changed)}; --resume DIR alone is enough, with --data DIR "
+            "if the images have moved",
             code=2,
         )
     return old
@@ -426,11 +397,14 @@ def _loop(run: Run, stop: "Stop") -> float:
                 images = images + item if begun else 0
                 begun = begun or time.perf_counter()
                 bar.set_description(f"epoch {progress.epoch + 1}/{epochs}", False)
-                bar.set_postfix_str(_so_far(progress), False)
+                loss, right = progress.loss_sum, progress.correct
+                means = loss / progress.images, right / progress.images
+                bar.set_postfix_str(
+                    "loss {:.3f}, accuracy {:.2%}".format(*means), False
+                )
                 bar.update(item)
             else:
                 run.record(item)
-                _say(_epoch_line(item, run))
             if stop.signum is not None:
                 run.save_checkpoint()
                 raise Stopped
@@ -442,33 +416,16 @@ def _loop(run: Run, stop: "Stop") -> float:
     return images / (time.perf_counter() - begun) if begun else 0.0
 
 
-def _so_far(progress: "Progress") -> str:
-    """Return the running means of the epoch, for the bar."""
-    loss = progress.loss_sum / progress.images
-    return f"loss {loss:.3f}, accuracy {progress.correct / progress.images:.2%}"
-
-
-def _epoch_line(epoch: "Epoch", run: Run) -> str:
-    """Return the figures of an epoch, in one line."""
-    best = run.trainer.progress.best_epoch == epoch["epoch"]
-    return (
-        f"epoch {epoch['epoch']}/{run.trainer.recipe.epochs}: "
-        f"loss {epoch['train_loss']:.4f}, accuracy {epoch['train_accuracy']:.2%}, "
-        f"validation {epoch['val_accuracy']:.2%}{' (best)' if best else ''}, "
-        f"{run.seconds():.0f} s"
-    )
-
-
 class Stopped(BaseException):
     """A signal ends the run now."""
 
 
 class Stop:
-    """What Ctrl-C and SIGTERM ask for.
+    """Ends the run after Ctrl-C or SIGTERM.
 
-    While a batch is learned they are noted and obeyed after it (``deferred``), at other
-    times obeyed at once. A second signal ends the process on the spot; no file is ever
-    in a state between two, so it damages nothing.
+    While a batch is learned (``deferred``) the run ends after it, else at once. A
+    second signal ends the process on the spot; as files are replaced in one step, it
+    damages none.
 
     Attributes
     ----------
@@ -476,7 +433,7 @@ class Stop:
         The signal that came.
     deferred : bool
     remedy : str
-        How to go on, for the last message.
+        How to continue, for the last message.
     """
 
     def __init__(self) -> None:

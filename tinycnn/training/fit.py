@@ -74,22 +74,6 @@ def train_step(
     return loss, logits
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Return the order of an epoch: each of ``0 .. count - 1`` once.
-
-    It is a function of its arguments alone, so that an epoch can be entered anywhere.
-
-    Parameters
-    ----------
-    seed : int
-    epoch : int
-        From 1.
-    count : int
-        The number of training images.
-    """
-    return np.random.default_rng([seed, epoch]).permutation(count)
-
-
 class DivergedError(ArithmeticError):
     """The loss or a weight is no longer a finite number; training cannot go on."""
 
@@ -204,7 +188,8 @@ class Trainer:
         while progress.epoch < self.recipe.epochs:
             epoch = progress.epoch + 1
             count = len(self.train_images)
-            order = epoch_order(self.seed, epoch, count)
+            # The order and the deformations are functions of seed and epoch alone.
+            order = np.random.default_rng([self.seed, epoch]).permutation(count)
             warps = self.recipe.deformation.warps(self.seed, epoch, count)
             while progress.batch < self.batches:
                 start = progress.batch * self.recipe.batch_size
