@@ -197,15 +197,12 @@ class FusedConvolution(Step):
     def _assign(self, grad: Array, dbiases: Array) -> None:
         """Assign the gradients of weight and bias; the latter comes in blocks."""
         self.conv.weight.grad = grad
-        if self.conv.bias is not None:
-            self.conv.bias.grad = dbiases.sum(axis=0)
+        self.conv.bias.grad = dbiases.sum(axis=0)
 
     def _bias(self) -> Array:
-        bias, F = self.conv.bias, self.conv.weight.value.shape[-1]
-        if bias is None:
-            return np.zeros(F, np.float32)
-        _check_lengths(F, bias.value)
-        return np.ascontiguousarray(bias.value, np.float32)
+        bias = self.conv.bias.value
+        _check_lengths(self.conv.weight.value.shape[-1], bias)
+        return np.ascontiguousarray(bias, np.float32)
 
     def _settings(self) -> tuple[Any, ...]:
         """Return what must be the same in forward and backward."""
@@ -320,9 +317,7 @@ class FusedDense(Step):
         blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         dense.forward(blocks, x, weight, parts)
-        y = parts.sum(axis=0)
-        if self.dense.bias is not None:
-            y += self.dense.bias.value
+        y = parts.sum(axis=0) + self.dense.bias.value
         self._remember(y, weight.shape, x)
         return y
 
@@ -343,8 +338,7 @@ class FusedDense(Step):
         blocks = -(-len(weight) // dense.ROWS_BACKWARD)
         dense.backward(blocks, dy, x, weight, *lists, grad, dx)
         self.dense.weight.grad = grad
-        if self.dense.bias is not None:
-            self.dense.bias.grad = dy.sum(axis=0)
+        self.dense.bias.grad = dy.sum(axis=0)
         return dx
 
 

@@ -1,7 +1,4 @@
-"""The mathematics: layers, loss, optimizers, and how a network is kept in a file.
-
-This room knows arrays and derivatives. It does not know what a digit is.
-"""
+"""The mathematics: layers, loss, optimizers, and a network's weights in a file."""
 
 from tinycnn.nn.layers import (
     BatchNorm2D,
@@ -16,7 +13,7 @@ from tinycnn.nn.layers import (
     ReLU,
 )
 from tinycnn.nn.losses import softmax, softmax_cross_entropy
-from tinycnn.nn.optim import SGD, Adam, constant, cosine, one_cycle
+from tinycnn.nn.optim import SGD, Adam, cosine, one_cycle
 from tinycnn.nn.sequential import Sequential
 
 __all__ = [
@@ -33,7 +30,6 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Sequential",
-    "constant",
     "cosine",
     "one_cycle",
     "softmax",

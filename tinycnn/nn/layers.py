@@ -220,18 +220,14 @@ class Conv2D(Layer):
     padding : int, (int, int) or "same"
         Zeros on each side, vertically and horizontally; "same" keeps
         ``OH = ceil(H / SH)``, with the extra row and column at the bottom and right.
-    bias : bool
-        Whether a bias is added; batch norm right after makes it pointless.
     rng : numpy.random.Generator
         Draws the initial weights: normal, with variance ``2 / (KH * KW * C)`` (He et
         al. 2015, equation 10), so that ReLU layers neither fade nor explode.
-    dtype : dtype
-        Of the parameters.
 
     Attributes
     ----------
     weight : Parameter (KH, KW, C, F)
-    bias : Parameter (F,) or None
+    bias : Parameter (F,)
 
     Raises
     ------
@@ -250,9 +246,7 @@ class Conv2D(Layer):
         *,
         stride: Pair = 1,
         padding: Pair | str = 0,
-        bias: bool = True,
         rng: np.random.Generator,
-        dtype: DTypeLike = np.float32,
     ) -> None:
         C = _integer("in_channels", in_channels, least=1)
         F = _integer("out_channels", out_channels, least=1)
@@ -261,10 +255,8 @@ class Conv2D(Layer):
         self.padding: Pair | str = padding
         if not isinstance(padding, str):
             self.padding = _pair("padding", padding, least=0)
-        self.weight = Parameter(
-            _he_normal((KH, KW, C, F), KH * KW * C, rng, dtype), "weight"
-        )
-        self.bias = Parameter(np.zeros(F, dtype), "bias") if bias else None
+        self.weight = Parameter(_he_normal((KH, KW, C, F), rng), "weight")
+        self.bias = Parameter(np.zeros(F, np.float32), "bias")
         self.margins(KH, KW)  # refuses a padding that is none
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -279,9 +271,7 @@ class Conv2D(Layer):
         cols = np.empty((N, OH, OW, KH, KW * C), x.dtype)
         kernels.im2col(np.ascontiguousarray(padded), KH, KW, SH, SW, cols)
         cols = cols.reshape(N * OH * OW, KH * KW * C)
-        y = cols @ self.weight.value.reshape(-1, F)  # (N * OH * OW, F)
-        if self.bias is not None:
-            y += self.bias.value
+        y = cols @ self.weight.value.reshape(-1, F) + self.bias.value
         y = y.reshape(N, OH, OW, F)
         self._remember(y, cols, padded.shape, margins, (SH, SW))
         return y
@@ -295,8 +285,7 @@ class Conv2D(Layer):
         dy = dy.reshape(-1, F)  # (N * OH * OW, F)
 
         self.weight.grad = (cols.T @ dy).reshape(KH, KW, C, F)
-        if self.bias is not None:
-            self.bias.grad = dy.sum(axis=0)
+        self.bias.grad = dy.sum(axis=0)
         dcols = dy @ self.weight.value.reshape(-1, F).T  # (N * OH * OW, KH * KW * C)
         dcols = dcols.reshape(N, OH, OW, KH, KW * C)
         dpadded = np.empty((N, H, W, C), dcols.dtype)
@@ -424,18 +413,14 @@ class Dense(Layer):
     ----------
     in_features, out_features : int
         Lengths of a row of x and of a row of y.
-    bias : bool
-        Whether a bias is added.
     rng : numpy.random.Generator
         Draws the initial weights: normal, with variance ``2 / in_features`` (He et al.
         2015, equation 10).
-    dtype : dtype
-        Of the parameters.
 
     Attributes
     ----------
     weight : Parameter (in_features, out_features)
-    bias : Parameter (out_features,) or None
+    bias : Parameter (out_features,)
 
     Raises
     ------
@@ -446,27 +431,17 @@ class Dense(Layer):
     linear_in = ("x", "weight", "bias")
 
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        bias: bool = True,
-        rng: np.random.Generator,
-        dtype: DTypeLike = np.float32,
+        self, in_features: int, out_features: int, *, rng: np.random.Generator
     ) -> None:
-        shape = (
-            _integer("in_features", in_features, least=1),
-            _integer("out_features", out_features, least=1),
-        )
-        self.weight = Parameter(_he_normal(shape, in_features, rng, dtype), "weight")
-        self.bias = Parameter(np.zeros(out_features, dtype), "bias") if bias else None
+        D = _integer("in_features", in_features, least=1)
+        U = _integer("out_features", out_features, least=1)
+        self.weight = Parameter(_he_normal((D, U), rng), "weight")
+        self.bias = Parameter(np.zeros(U, np.float32), "bias")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, in_features) to (N, out_features)."""
         _check(self, x, ("N", len(self.weight.value)))
-        y = x @ self.weight.value
-        if self.bias is not None:
-            y += self.bias.value
+        y = x @ self.weight.value + self.bias.value
         self._remember(y, x)
         return y
 
@@ -474,8 +449,7 @@ class Dense(Layer):
         """Map the gradient of y (N, out_features) to that of x (N, in_features)."""
         (x,) = self._recall(dy)
         self.weight.grad = x.T @ dy
-        if self.bias is not None:
-            self.bias.grad = dy.sum(axis=0)
+        self.bias.grad = dy.sum(axis=0)
         return dy @ self.weight.value.T
 
 
@@ -631,11 +605,10 @@ class BatchNorm2D(Layer):
         return dy * (self.weight.value / std)
 
 
-def _he_normal(
-    shape: tuple[int, ...], fan_in: int, rng: np.random.Generator, dtype: DTypeLike
-) -> Array:
-    """Draw weights with variance ``2 / fan_in``."""
-    return (rng.standard_normal(shape) * (2 / fan_in) ** 0.5).astype(dtype)
+def _he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Draw weights; the last axis is that of the outputs."""
+    fan_in = np.prod(shape[:-1])
+    return (rng.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
 
 
 def _integer(name: str, value: Any, least: int) -> int:

@@ -190,11 +190,6 @@ class Adam(Optimizer):
         value -= self.learning_rate * unbiased_m / (np.sqrt(unbiased_v) + self.eps)
 
 
-def constant(learning_rate: float) -> Schedule:
-    """Return a schedule that never changes: ``schedule(step) = learning_rate``."""
-    return lambda step: learning_rate  # noqa: ARG005
-
-
 def cosine(learning_rate: float, steps: int) -> Schedule:
     """Return half a cosine from ``learning_rate`` down to 0 over ``steps`` steps.
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.models import Forward, predict
-from tinycnn.nn import constant, cosine, one_cycle, softmax_cross_entropy
+from tinycnn.nn import cosine, one_cycle, softmax_cross_entropy
 from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer
 from tinycnn.nn.sequential import Sequential
@@ -161,11 +161,8 @@ class Trainer:
         self.progress = Progress()
         self.best = self._copy_of_state()
         peak, steps = recipe.learning_rate, self.batches * recipe.epochs
-        self.schedule = {
-            "constant": constant(peak),
-            "cosine": cosine(peak, steps),
-            "one_cycle": one_cycle(peak, steps),
-        }[recipe.schedule]
+        schedules = {"cosine": cosine, "one_cycle": one_cycle}
+        self.schedule = schedules[recipe.schedule](peak, steps)
 
     def run(self) -> Iterator[int | Epoch]:
         """Train to the end, from wherever the run stands.

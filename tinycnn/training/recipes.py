@@ -22,7 +22,7 @@ class Recipe:
         The highest of the run.
     batch_size : int
     schedule : str
-        "constant", "cosine" or "one_cycle", of `tinycnn.nn.optim`.
+        "cosine" or "one_cycle", of `tinycnn.nn.optim`.
     weight_decay : float
         Of Adam, decoupled.
     label_smoothing : float
