@@ -1,41 +1,37 @@
-"""How a strange file is read, and how a file is replaced in one step.
+"""Reading a file that a user names, and replacing a file in one step."""
 
-It knows names, disks and what a killed process leaves behind. It knows no format: what
-the bytes mean is the business of whoever gives or takes them.
-"""
-
-import contextlib
 import glob
 import os
 import secrets
+import shutil
 import stat
+import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+LEFTOVER_SECONDS = 3600.0  # no write takes this long: its process was killed
 
 
 class UnreadableError(ValueError):
-    """What is wrong with a file, said of it: "is empty; save it again"."""
+    """What is wrong with a file, without its name: "is empty; save it again"."""
 
 
 def read_regular(path: str | Path, most: int) -> bytes:
-    """Return the content of a file that anybody may have named.
-
-    Parameters
-    ----------
-    path : str or Path
-    most : int
-        Bytes that it may have.
+    """Return the content of a regular file of 1 to `most` bytes.
 
     Raises
     ------
     UnreadableError
-        If it cannot be read, is a folder, pipe or device, is empty, or has more bytes.
+        The file cannot be read, is a folder, pipe or device, is empty, or is larger.
     """
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe may never end
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe could block for ever
             raise UnreadableError("is not a regular file; name one")
         with Path(path).open("rb") as file:
-            content = file.read(most + 1)
+            # read(n) allocates n bytes whatever the file holds.
+            content = file.read(min(status.st_size, most) + 1)
     except UnreadableError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
@@ -51,65 +47,53 @@ def read_regular(path: str | Path, most: int) -> bytes:
 
 
 def write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:
-    """Put a new file in the place of `path`, or change nothing.
+    """Replace a file in one step, or change nothing.
 
-    A reader sees the file as it was before or as it is after. The new bytes first go
-    to ``NAME.PID-RANDOM.tmp`` in the same folder. It is removed when anything fails;
-    only a killed process can leave it behind. Such a file is never read and never in
-    the way of a later write, and may be deleted: `temporaries` finds it.
+    A reader sees the file as it was before or as it is after. The new content first
+    goes to ``NAME.PID-RANDOM.tmp`` in the same folder, which is removed when anything
+    fails. What a killed process leaves is removed by the next write that finds it more
+    than an hour old.
 
     Parameters
     ----------
     path : str or Path
-        The file; replaced if it is there. A symbolic link is followed. Permissions are
-        those of any new file.
+        The file. A symbolic link is followed. A file that is replaced keeps its
+        permissions; a new one gets the default ones.
     parts : iterable of bytes
         The content, one part after another.
 
     Raises
     ------
     OSError
-        If the file cannot be written (no such folder, no permission, disk full). It
-        names `path`, and what was at `path` before is untouched.
+        The file cannot be written (no such folder, no permission, disk full). The error
+        names `path`, and the old file is untouched.
     """
     target = Path(os.path.realpath(path))
-    # The number is for two processes, the token for two threads or two machines.
-    temporary = target.with_name(
-        f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    )
+    for leftover in target.parent.glob(f"{glob.escape(target.name)}.[0-9]*-*.tmp"):
+        with suppress(OSError):  # renamed by its writer meanwhile, or another user's
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                leftover.unlink()
+    # The number tells processes apart, the token threads and machines.
+    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = target.with_name(f"{target.name}.{unique}.tmp")
     try:
         with temporary.open("xb") as file:
+            with suppress(OSError):  # the file is new, or the disk has no permissions
+                shutil.copymode(target, temporary)  # before there is content to read
             file.writelines(parts)
             file.flush()
-            os.fsync(file.fileno())  # the bytes are on the disk before the name is
+            os.fsync(file.fileno())  # the content is on the disk before the name is
         temporary.replace(target)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        with contextlib.suppress(OSError):  # after a success it is gone already
+        with suppress(OSError):  # after a success it no longer exists
             temporary.unlink()
-    _sync_folder(target.parent)
-
-
-def temporaries(path: str | Path) -> list[Path]:
-    """Return the temporary files of `path`, whose writers are at work or were killed.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file that `write_atomically` writes; it need not be there.
-    """
-    target = Path(os.path.realpath(path))
-    return list(target.parent.glob(f"{glob.escape(target.name)}.[0-9]*-*.tmp"))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk as well, so that it outlives a power cut."""
-    # Windows cannot open a folder and some network disks cannot sync one. The file is
-    # whole either way, so that is no failure.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+    # The new name goes to the disk as well, to survive a power cut. Windows and some
+    # network disks cannot do it; the file is complete either way.
+    with suppress(OSError):
+        folder = os.open(target.parent, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            os.fsync(folder)
         finally:
-            os.close(descriptor)
+            os.close(folder)

@@ -1,11 +1,6 @@
-"""Where digits come from: the IDX format, and MNIST or what stands in for it.
+"""Digits to learn from: the IDX format; finding, downloading and verifying MNIST.
 
-`load_mnist` finds or downloads the four files, or takes the bundled sample;
-`read_images`, `read_labels` and `read_pair` read any IDX files; `split_validation` cuts
-the training images. Everything that goes wrong is a `DataError`, which `IdxError` is
-one of.
-
-This room knows files and mirrors. It knows no layer, no picture file and no training.
+Everything that goes wrong is a `DataError`, of which `IdxError` is one.
 """
 
 from tinycnn.data.idx import (
