@@ -72,7 +72,7 @@ def _fetch(
         downloader = pooch.HTTPDownloader(
             progressbar=progress,
             chunk_size=CHUNK_BYTES,
-            timeout=SILENCE_SECONDS,
+            timeout=2 * SILENCE_SECONDS,  # ends a thread that was given up, too
             allow_redirects=False,  # one could lead away from https
             headers={"Accept-Encoding": "identity"},  # the SHA-256 is of the file
         )

@@ -130,7 +130,9 @@ def write_idx(path: str | Path, array: UInt8) -> None:
 
 def content_sha256(array: UInt8) -> str:
     """Return the SHA-256 of the plain IDX file of `array`, in hexadecimal."""
-    return hashlib.sha256(_header(array.shape) + array.tobytes()).hexdigest()
+    digest = hashlib.sha256(_header(array.shape))
+    digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def _header(shape: tuple[int, ...]) -> bytes:
