@@ -289,7 +289,7 @@ def test_where_there_is_no_mnist_the_sample_stands_in(monkeypatch, tmp_path):
     monkeypatch.delenv("TINYCNN_DATA", raising=False)
     monkeypatch.delenv("TINYCNN_OFFLINE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(mnist, "download", lambda *_: pytest.fail("a download"))
+    monkeypatch.setattr(mnist, "_download", lambda *_: pytest.fail("a download"))
     assert present_digits().source == "sample"
     assert present_digits(SAMPLE_FOLDER).checksum == SAMPLE.checksum
 

@@ -66,21 +66,12 @@ def refused(read, content):
 @settings(max_examples=60, deadline=None)
 def test_what_is_written_is_read(tmp_path_factory, read, array):
     path = tmp_path_factory.mktemp("idx") / "a"
-    write_idx(path, array)
+    write_idx(path, np.asfortranarray(array))
     assert path.read_bytes() == idx_bytes(array)
     for again in (read_idx(path), read(gzip.compress(idx_bytes(array)))):
         assert again.dtype == np.uint8
         assert again.flags.writeable
         np.testing.assert_array_equal(again, array)
-
-
-def test_a_file_spelt_by_hand_is_read_and_written(read, tmp_path):
-    content = b"\0\0\x08\x02" + b"\0\0\0\x02" + b"\0\0\0\x03" + b"abcdef"
-    array = np.array([[97, 98, 99], [100, 101, 102]], np.uint8)
-    np.testing.assert_array_equal(read(content), array)
-    np.testing.assert_array_equal(read(gzip.compress(content)), array)
-    write_idx(tmp_path / "a", np.asfortranarray(array))
-    assert (tmp_path / "a").read_bytes() == content
 
 
 def test_the_checksum_is_that_of_the_plain_file():
@@ -100,20 +91,6 @@ def test_bytes_after_the_end_are_seen(read):
     for content in (PLAIN, PACKED):
         for extra in (b"\0", b"x", bytes(8), PACKED, PACKED[-4:]):
             assert refused(read, content + extra), extra[:8]
-
-
-def test_a_flipped_bit_in_the_packed_data_is_seen_or_changes_nothing(read):
-    array = digits() // 64  # four levels, so that it is really packed
-    packed = gzip.compress(idx_bytes(array), mtime=0)
-    seen = 0
-    for at in range(10, len(packed)):
-        damaged = bytearray(packed)
-        damaged[at] ^= 0x10
-        if refused(read, damaged):
-            seen += 1
-        else:
-            np.testing.assert_array_equal(read(damaged), array)
-    assert seen > 0.99 * (len(packed) - 10)
 
 
 def test_a_wrong_or_missing_gzip_checksum_is_seen_and_named(read):

@@ -52,7 +52,7 @@ def cache(tmp_path, monkeypatch):
 def stand_in(monkeypatch, tmp_path):
     """Let the stand-in arrays be MNIST."""
     checksum = load_mnist(fill(tmp_path / "stand-in")).checksum
-    monkeypatch.setattr(mnist, "SOURCES", mnist.SOURCES | {checksum: "mnist"})
+    monkeypatch.setitem(mnist.SOURCES, checksum, "mnist")
 
 
 @pytest.fixture
@@ -208,15 +208,10 @@ def test_the_sample_holds_400_and_100_of_each_digit_in_balanced_tens():
     assert not train & {image.tobytes() for image in sample.test_images}
 
 
-def test_the_samples_note_carries_the_licence_and_what_the_images_are():
+def test_the_samples_note_carries_the_licence():
     note = (SAMPLE_FOLDER / "LICENCE.md").read_text(encoding="utf-8")
-    for part in (
-        "Copyright (c) 2014-2026, Sebastian Raschka. All rights reserved.",
-        "Redistributions in binary form must reproduce",
-        'PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"',
-        "no measure of accuracy",
-    ):
-        assert part in note
+    assert "Copyright (c) 2014-2026, Sebastian Raschka. All rights reserved." in note
+    assert 'PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS"' in note
 
 
 NO_SOCKET = """
