@@ -24,14 +24,8 @@ def download(
 ) -> None:
     """Download files into a folder, each from the first mirror that has it.
 
-    Parameters
-    ----------
-    files : mapping of str to str
-        The SHA-256 of each file by its name.
-    folder : Path
-        Gets verified files only, and lacks those that no mirror has.
-    report : callable
-        Called with one line for each mirror that fails.
+    `files` maps names to SHA-256. Only verified files get into the folder; what no
+    mirror has is missing there. Each mirror that fails is reported in one line.
     """
     for mirror in MIRRORS:
         with tqdm(
@@ -60,10 +54,10 @@ def _fetch(
         """Note that bytes arrived; end what is too late or too long."""
         nonlocal deadline, received
         received += count
-        if received > 3 * BYTES or time.monotonic() > deadline:
+        if received > 3 * BYTES or time.monotonic() > deadline:  # pooch counts twice
             raise ValueError("not the bytes that were asked for")
         deadline = time.monotonic() + SILENCE_SECONDS
-        if count == CHUNK_BYTES:  # at its end pooch counts the whole file once more
+        if count == CHUNK_BYTES:  # not the whole file, which pooch adds at its end
             bar.update(count)
 
     def run() -> None:

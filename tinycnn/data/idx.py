@@ -131,7 +131,7 @@ def write_idx(path: str | Path, array: UInt8) -> None:
 def content_sha256(array: UInt8) -> str:
     """Return the SHA-256 of the plain IDX file of `array`, in hexadecimal."""
     digest = hashlib.sha256(_header(array.shape))
-    digest.update(np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
