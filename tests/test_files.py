@@ -16,12 +16,8 @@ OLD, NEW = b"old", [b"new ", b"", b"content"]
 DIE_WHILE_WRITING = """
 import os, sys
 from tinycnn.files import write_atomically
-
-def parts():
-    yield bytes(1_000_000)
-    os._exit(9)
-
-write_atomically(sys.argv[1], parts())
+parts = (bytes(size) if size else os._exit(9) for size in (1_000_000, 0))
+write_atomically(sys.argv[1], parts)
 """
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX")
 
