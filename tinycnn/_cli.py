@@ -1,7 +1,6 @@
-"""What the commands share: arguments are checked, refusals worded, waits explained.
+"""What the commands share: the parser, converters of arguments, messages, exit codes.
 
-It knows argparse, exit codes and the terminal. It imports nothing heavy, so that
-``--help`` answers at once, and knows nothing of networks.
+Nothing heavy is imported, so that ``--help`` answers at once.
 
 Exit codes: 0 done; 1 could not, or a check failed; 2 wrong usage; 3 training diverged;
 130 and 143 stopped by Ctrl-C or SIGTERM.
@@ -9,19 +8,20 @@ Exit codes: 0 done; 1 could not, or a check failed; 2 wrong usage; 3 training di
 
 import argparse
 import contextlib
-import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 PATIENCE = 1.5  # seconds until a wait is explained
+T = TypeVar("T")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose refusals are one line: the flag, the rule, the value.
+    """An argument parser that reports wrong usage in one line.
 
     Parameters
     ----------
@@ -37,30 +37,24 @@ class Parser(argparse.ArgumentParser):
                 "--json", action="store_true", help="print results as JSON on stdout"
             )
 
-    def parse_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: None = None
-    ) -> argparse.Namespace:
-        """Parse as usual; ``--flag=--``, which argparse drops, is a wrong value too."""
-        for text in sys.argv[1:] if args is None else args:
-            if text.startswith("--") and text.endswith("=--"):
-                self.error(f"argument {text[:-3]}: needs a value, not '--'")
-        return super().parse_args(args, namespace)
-
     def error(self, message: str) -> NoReturn:
         """Print one line on stderr and exit with 2."""
-        one_line = " ".join(message.split())
-        print(f"{self.prog}: {one_line} (--help lists every flag)", file=sys.stderr)
+        line = f"{self.prog}: {_one_line(message)} (--help lists every flag)"
+        print(line, file=sys.stderr)
         sys.exit(2)
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its code.
 
-    Ctrl-C ends it with 130 and one line; a reader of stdout that went away ends it
-    quietly; a full disk behind stdout is said.
+    Ctrl-C ends it with 130 and one line; a closed pipe behind stdout ends it quietly;
+    a full disk is reported. Warnings are lines on stderr.
     """
+    warnings.formatwarning = lambda message, *_, **__: (
+        f"warning: {_one_line(message)}\n"
+    )
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
+        if getattr(sys, name) is None:  # the parent process closed it
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     try:
         code = main()
@@ -68,20 +62,28 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes stdout once more at exit; give it somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            fail(f"the results cannot be written ({error})")
         code = 1
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        fail(f"the results cannot be written ({error})")
     sys.exit(code)
 
 
 def fail(message: object, code: int = 1) -> NoReturn:
     """Print one sentence on stderr and exit."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"error: {_one_line(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def printable(text: object) -> str:
+    """Return a text for a terminal: control characters of files and names escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def _one_line(message: object) -> str:
+    return printable(" ".join(str(message).split()))
 
 
 @contextlib.contextmanager
@@ -98,105 +100,63 @@ def said_if_slow() -> Iterator[None]:
         timer.cancel()
 
 
-def whole(least: int, most: int) -> Callable[[str], int]:
+def converter(
+    needed: str, convert: Callable[[str], T], accepts: Callable[[T], bool]
+) -> Callable[[str], T]:
+    """Return a function for ``type=`` of argparse that refuses all but what is needed.
+
+    Parameters
+    ----------
+    needed : str
+        What the refusal says after "needs".
+    convert : function of a str
+    accepts : function of the converted value
+        Both may raise ValueError or OSError for a text that is refused.
+    """
+
+    def converted(text: str) -> T:
+        with contextlib.suppress(OSError, ValueError):
+            if text.strip() and accepts(value := convert(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"needs {needed}, not {text!r}")
+
+    return converted
+
+
+def integer(least: int, most: int) -> Callable[[str], int]:
     """Return a converter that accepts an integer from ``least`` to ``most``."""
-
-    def convert(text: str) -> int:
-        # Only plain digits: int() would also take " 5", "1_000" and other scripts'.
-        plain = text.isascii() and text.removeprefix("-").isdigit()
-        if not plain or len(text) > 20 or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(
-                f"needs an integer from {least} to {most}, not {text!r}"
-            )
-        return int(text)
-
-    return convert
+    needed = f"an integer from {least} to {most}"
+    return converter(needed, int, lambda value: least <= value <= most)
 
 
 def positive(most: float) -> Callable[[str], float]:
     """Return a converter that accepts a number above 0 and up to ``most``."""
+    needed = f"a number above 0 and up to {most:g}"
+    return converter(needed, float, lambda value: 0 < value <= most)
 
-    def convert(text: str) -> float:
-        # float() would also take " 5", "1_000" and other scripts' digits.
-        plain = text.isascii() and not any(c.isspace() or c == "_" for c in text)
-        try:
-            value = float(text) if plain else math.nan
-        except ValueError:
-            value = math.nan
-        if not 0 < value <= most:
-            raise argparse.ArgumentTypeError(
-                f"needs a number above 0 and up to {most:g}, not {text!r}"
-            )
-        return value
 
-    return convert
+def _is_possible(folder: Path) -> bool:
+    return all(p.is_dir() for p in (folder, *folder.absolute().parents) if p.exists())
+
+
+def _is_new(folder: Path) -> bool:
+    return _is_possible(folder) and not (folder.exists() and any(folder.iterdir()))
+
+
+existing_file = converter("a file that exists", Path, Path.is_file)
+existing_folder = converter("a folder that exists", Path, Path.is_dir)
+possible_folder = converter("a folder that exists or can be made", Path, _is_possible)
+new_folder = converter("a folder that is new or empty", Path, _is_new)
+
+
+whole = integer
 
 
 def one_of(*names: str) -> Callable[[str], str]:
-    """Return a converter that accepts one of the names."""
-
-    def convert(text: str) -> str:
-        if text not in names:
-            raise argparse.ArgumentTypeError(
-                f"needs one of {', '.join(names)}, not {text!r}"
-            )
-        return text
-
-    return convert
-
-
-def existing_folder(text: str) -> Path:
-    """Accept the path of a folder that exists."""
-    if not text.strip() or not holds(Path(text).is_dir):
-        raise argparse.ArgumentTypeError(f"needs a folder that exists, not {text!r}")
-    return Path(text)
-
-
-def existing_file(text: str) -> Path:
-    """Accept the path of a file that exists."""
-    if not text.strip() or not holds(Path(text).is_file):
-        raise argparse.ArgumentTypeError(f"needs a file that exists, not {text!r}")
-    return Path(text)
-
-
-def possible_folder(text: str) -> Path:
-    """Accept the path of a folder that exists or can be made."""
-    path = Path(text)
-
-    def usable() -> bool:
-        return all(p.is_dir() for p in (path, *path.absolute().parents) if p.exists())
-
-    if not text.strip() or not holds(usable):
-        raise argparse.ArgumentTypeError(
-            f"needs a folder that exists or can be made, not {text!r}"
-        )
-    return path
-
-
-def new_folder(text: str) -> Path:
-    """Accept the path of a folder that can be made, or exists and is empty."""
-    path = Path(text)
-
-    def usable() -> bool:
-        if path.exists():
-            return path.is_dir() and not any(path.iterdir())
-        return all(p.is_dir() for p in path.absolute().parents if p.exists())
-
-    if not text.strip() or not holds(usable):
-        raise argparse.ArgumentTypeError(
-            f"needs a folder that is new or empty, not {text!r}"
-        )
-    return path
+    return converter(f"one of {', '.join(names)}", str, lambda name: name in names)
 
 
 def holds(question: Callable[[], bool]) -> bool:
-    """Return the answer of a question to the file system, no if it refuses to say.
-
-    Parameters
-    ----------
-    question : function without arguments
-        As ``Path("x").is_file``; a name may be too long to ask about.
-    """
     try:
         return question()
     except (OSError, ValueError):

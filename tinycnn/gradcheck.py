@@ -1,27 +1,330 @@
-"""Is my layer's backward right? ``python -m tinycnn.gradcheck`` answers.
+"""Checks whether a layer's ``backward`` is the derivative of its ``forward``.
 
-It knows arguments, messages and exit codes; the check is `tinycnn._gradcheck_core`.
+`check_gradients` moves each number that goes into a layer a little to both sides; the
+change of ``sum(dy * y)``, for a random ``dy``, is the gradient that ``backward`` must
+give. ``python -m tinycnn.gradcheck`` does this for all built-in layers, or for yours.
+
+Only the contract of `tinycnn.nn.Layer` is used, so new layers are checked as well.
+NumPy and the layers are imported where they are used: ``--help`` does without them.
 """
 
+from __future__ import annotations
+
 import contextlib
+import copy
+import inspect
 import json
 import math
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import Parser, fail, holds, run_command, whole
+from tinycnn._cli import Parser, converter, fail, integer, run_command
 
 if TYPE_CHECKING:
-    from tinycnn._gradcheck_core import TensorCheck
     from tinycnn.nn.layers import Array, Layer
+
+STEP = 1e-5
+TOLERANCE = 1e-6
+LINEAR_TOLERANCE = 1e-9
+# Two one-sided slopes that differ by more than this share belong to a kink: for a
+# smooth function they differ by about STEP.
+KINK = 1e-3
+
+
+@dataclass(frozen=True)
+class TensorCheck:
+    """The result for the input of a layer, or for one of its parameters.
+
+    Attributes
+    ----------
+    layer : str
+        The layer's class, and ``"(inference)"`` where that differs from training.
+    parameter : str
+        ``"x"`` or the name of a parameter.
+    entries, kinks : int
+        How many numbers were moved, and at how many of them the function bends so that
+        no derivative exists; those are left out of the error.
+    max_relative_error : float
+        ``max |a - n| / max(|a|, |n|, rms)`` with ``a`` from ``backward``, ``n`` the
+        difference quotient, and ``rms`` the root mean square of all the ``n``.
+    ok : bool
+    message : str
+        The worst entry: its index, both numbers, the error. Or why nothing could be
+        compared.
+    """
+
+    layer: str
+    parameter: str
+    entries: int
+    kinks: int
+    max_relative_error: float
+    ok: bool
+    message: str
+
+
+def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorCheck]:
+    """Compare a layer's ``backward`` with centred differences, entry by entry.
+
+    ``n_i = sum(dy * (y(v + h e_i) - y(v - h e_i))) / (2 h)`` for every entry ``v_i`` of
+    the input and of each parameter, with ``h = 1`` where the layer declares that it is
+    linear in ``v`` (no truncation error then) and ``h = 1e-5`` elsewhere. Every forward
+    starts from the same copy of the layer, so that dropout keeps its mask and batch
+    norm its running averages. Layers that behave differently outside training are
+    checked both ways. The layer itself is left as it was.
+
+    Parameters
+    ----------
+    layer : Layer
+        Of any dtype; float64 copies of it are checked.
+    x : float array
+        An input for it, away from kinks and ties if possible.
+    seed : int
+        Of the random upstream gradient ``dy``.
+
+    Returns
+    -------
+    list of TensorCheck
+        One for ``x`` and one a parameter, for each way the layer behaves. Where the
+        layer breaks its contract, only what does; the message says how.
+    """
+    import numpy as np
+
+    title = type(layer).__name__
+    y_before: Array = np.empty(0)
+    exact = copy.deepcopy(layer)
+    exact.cast(np.float64)
+    x = np.array(x, np.float64)
+    checks: list[TensorCheck] = []
+    for training in (True, False):
+        mistakes = _mistakes(layer, x, training).items()
+        if mistakes:
+            failed = (0, 0, math.inf, False)
+            return checks + [TensorCheck(title, n, *failed, m) for n, m in mistakes]
+        output = partial(_output, exact, x, training)
+        y = output()
+        if np.array_equal(y, y_before):
+            break
+        # A stream of its own: with the numbers of an x drawn from the same seed, dy
+        # would be the one direction in which a normalising layer has no gradient.
+        dy = np.random.default_rng([seed, 1]).standard_normal(y.shape)
+        run = copy.deepcopy(exact)
+        run.forward(x, training)
+        gradients: list[Any] = [run.backward(dy), *(p.grad for p in run.parameters())]
+        tensors = _tensors(exact, x).items()
+        for (name, values), gradient in zip(tensors, gradients, strict=True):
+            linear = name in layer.linear_in
+            slopes = _slopes(output, values, dy, 1.0 if linear else STEP)
+            result = _compare(name, linear, gradient, *slopes)
+            checks.append(TensorCheck(title, name, values.size, *result))
+        title, y_before = f"{title} (inference)", y
+    return checks
+
+
+def table(checks: list[TensorCheck]) -> str:
+    """Return one line a check, under a heading, and a sentence a failure."""
+    lines = [f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}"]
+    for check in checks:
+        verdict = "ok" if check.ok else "WRONG"
+        lines.append(
+            f"{check.layer:<34}{check.parameter:<12}{check.entries:>8}{check.kinks:>7}"
+            f"{check.max_relative_error:>10.1e}  {verdict}"
+        )
+    lines += [f"{check.layer}: {check.message}" for check in checks if not check.ok]
+    return "\n".join(lines)
+
+
+def _tensors(layer: Layer, x: Array) -> dict[str, Array]:
+    """Return ``x`` and the layer's parameters, named as they are saved."""
+    names = {id(array): name for name, array in layer.state().items()}
+    values = [(p.name, p.value) for p in layer.parameters()]
+    return {"x": x} | {names.get(id(value), name): value for name, value in values}
+
+
+def _mistakes(layer: Layer, x: Array, training: bool) -> dict[str, str]:
+    """Return how a layer breaks its contract, a sentence for each tensor concerned."""
+    import numpy as np
+
+    from tinycnn.nn import Layer
+
+    for method in ("forward", "backward"):
+        if getattr(type(layer), method) is getattr(Layer, method):
+            return {"x": f"there is no {method}; define it in the class"}
+    signature = inspect.signature(layer.forward)
+    switch = signature.parameters.get("training")
+    if switch is None or switch.default is switch.empty:
+        return {"x": f"forward takes {signature}; it needs (x, training=False)"}
+
+    found: dict[str, str] = {}
+    runs = []
+    # Each run begins with the gradients of an earlier step, all 0, all 1 or None.
+    for dtype, old in ((np.float64, 0), (np.float64, 1), (np.float32, None)):
+        run = copy.deepcopy(layer)
+        x_run: Array = np.array(x, dtype)
+        run.cast(dtype)
+        tensors = _tensors(run, x_run)
+        for parameter in run.parameters():
+            shape = parameter.value.shape
+            parameter.grad = None if old is None else np.full(shape, old, dtype)
+        y = run.forward(x_run, training)
+        if not isinstance(y, np.ndarray):
+            return {"x": f"forward returned {y!r:.40}; return an array"}
+        if y.dtype != dtype:
+            kept = "keep the dtype (a NumPy scalar changes it, a float does not)"
+            return {"x": f"forward returned {y.dtype} for {x_run.dtype}; {kept}"}
+        if not np.isfinite(y).all():
+            return {"x": "forward returned NaN or infinity for this x"}
+        dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+        y, dy_run = y.copy(), dy.copy()
+        gradients: list[Any] = [run.backward(dy_run)]
+        gradients += [parameter.grad for parameter in run.parameters()]
+        if not (np.array_equal(x_run, x.astype(dtype)) and np.array_equal(dy_run, dy)):
+            return {"x": "forward or backward edits its argument; let it make a copy"}
+        for (name, values), gradient in zip(tensors.items(), gradients, strict=True):
+            if not isinstance(gradient, np.ndarray | np.generic):
+                found[name] = f"backward gave no gradient of {name}"
+            elif gradient.shape != values.shape or gradient.dtype != dtype:
+                found[name] = (
+                    f"backward gave {name} a gradient {gradient.shape} of "
+                    f"{gradient.dtype}, not {values.shape} of {values.dtype}"
+                )
+        runs.append((y, gradients))
+    (y, gradients), (y_again, others), _ = runs
+    if not np.allclose(y, y_again, 1e-9):
+        return {
+            "x": "forward returns another y for the same x when called again; let it "
+            "draw from a generator that is an attribute of the layer"
+        }
+    for name, first, second in zip(tensors, gradients, others, strict=True):
+        if name in found or np.allclose(first, second, 1e-9, equal_nan=True):
+            continue
+        if not np.allclose(first + 1, second, 1e-9):
+            found[name] = f"backward gives {name} another gradient each time"
+        elif first.any():
+            found[name] = f"backward adds to {name}.grad; assign it: {name}.grad = ..."
+        else:
+            found[name] = f"backward gave no gradient of {name}"
+    return found
+
+
+def _output(layer: Layer, x: Array, training: bool) -> Array:
+    """Return ``y`` from a copy of a layer; y may be a view of an x that will change."""
+    return copy.deepcopy(layer).forward(x, training).copy()
+
+
+def _slopes(
+    output: Callable[[], Array], values: Array, dy: Array, step: float
+) -> tuple[Array, Array]:
+    """Return the slopes of ``sum(dy * output())``, to the left and right of each value.
+
+    The values, which ``output`` depends on, are moved in place and put back.
+    """
+    centre, left, right = output(), values.copy(), values.copy()
+    for i, value in enumerate(values.flat):
+        values.flat[i] = value + step
+        right.flat[i] = (dy * (output() - centre)).sum() / step
+        values.flat[i] = value - step
+        left.flat[i] = (dy * (centre - output())).sum() / step
+        values.flat[i] = value
+    return left, right
+
+
+def _compare(
+    name: str, linear: bool, analytic: Array, left: Array, right: Array
+) -> tuple[int, float, bool, str]:
+    """Return kinks, largest relative error elsewhere, whether it will do, a message."""
+    import numpy as np
+
+    numeric = (left + right) / 2
+    rms = np.full_like(numeric, np.sqrt(np.mean(numeric**2)))
+    kinks = abs(right - left) > KINK * np.maximum.reduce([abs(left), abs(right), rms])
+    scale = np.maximum.reduce([abs(analytic), abs(numeric), rms])
+    gap = abs(analytic - numeric)
+    error = np.divide(gap, scale, out=np.zeros_like(gap), where=gap != 0)
+    error[np.isnan(error)] = np.inf
+    error[kinks] = 0
+    worst = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
+    ok = bool(error[worst] <= (LINEAR_TOLERANCE if linear else TOLERANCE))
+    message = (
+        f"{name}[{', '.join(map(str, worst))}] has the gradient {analytic[worst]:.6g} "
+        f"by backward and {numeric[worst]:.6g} by the difference quotient, "
+        f"a relative error of {error[worst]:.1e}"
+    )
+    count = int(kinks.sum())
+    if linear and count:
+        ok = False
+        message = (
+            f"the layer declares itself linear in {name}, but its slope changes at "
+            f"{count} of {kinks.size} entries; take {name} out of linear_in"
+        )
+    elif 2 * count > kinks.size:
+        ok = False
+        message = (
+            f"{count} of {kinks.size} entries sit on a kink or a jump, so hardly "
+            "anything was checked; choose another x"
+        )
+    return count, float(error[worst]), ok, message
+
+
+def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
+    """Return every built-in layer with a small input whose sizes all differ.
+
+    Parameters
+    ----------
+    seed : int
+        Of the weights and inputs.
+
+    Returns
+    -------
+    list of (Layer, float64 array)
+    """
+    import numpy as np
+
+    from tinycnn import nn
+
+    rng = np.random.default_rng(seed)
+    N, H, W, C, F, KH, KW, SH, SW = 2, 7, 8, 4, 5, 3, 6, 1, 9
+    images, rows = rng.standard_normal((N, H, W, C)), rng.standard_normal((H, W))
+    # Shuffled values 0.1 apart, none at 0: no tie and no kink within a step.
+    distinct = (rng.permutation(images.size).reshape(images.shape) - 0.5) / 10 - 20
+    batch_norm = nn.BatchNorm2D(C)
+    batch_norm.weight.value[:] = rng.standard_normal(C)
+    batch_norm.running_mean[:] = rng.standard_normal(C)
+    batch_norm.running_var[:] = rng.uniform(0.5, 2, C)
+    labels = rng.integers(0, W, H)
+
+    class CrossEntropy(nn.Layer):
+        """The loss, as a layer from logits (N, K) to an array (1,)."""
+
+        def forward(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+            loss, self.dlogits = nn.softmax_cross_entropy(x, labels, 0.1)
+            return np.array([loss], x.dtype)
+
+        def backward(self, dy: Array) -> Array:
+            return self.dlogits * dy
+
+    return [
+        (nn.Conv2D(C, F, (KH, KW), stride=(SH, SW), rng=rng), images),
+        (nn.Conv2D(C, F, (KH, KW), stride=2, padding="same", rng=rng), images),
+        (nn.MaxPool2D((2, 3)), distinct),
+        (nn.MaxPool2D(3, stride=2), distinct),
+        (nn.GlobalAveragePool2D(), images),
+        (nn.Flatten(), images),
+        (nn.Dense(W, F, rng=rng), rows),
+        (nn.ReLU(), distinct),
+        (nn.Dropout(0.4), images),
+        (batch_norm, images),
+        (CrossEntropy(), rows),
+    ]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check the named layers, or all built-in ones, and return the exit code.
+    """Check the named layers, or all built-in ones.
 
     Parameters
     ----------
@@ -38,35 +341,46 @@ def main(argv: list[str] | None = None) -> int:
         "Compare backward with the definition of the derivative, entry by entry, in "
         "float64. Without arguments: all built-in layers.",
     )
+    example = converter(
+        "a Python file that exists, a colon and the name of a function in it",
+        lambda text: text.rpartition(":"),
+        lambda parts: (
+            parts[0].endswith(".py")
+            and parts[2].isidentifier()
+            and Path(parts[0]).is_file()
+        ),
+    )
     parser.add_argument(
         "examples",
         nargs="*",
+        type=example,
         metavar="FILE.py:NAME",
         help="NAME() in FILE.py returns (layer, x); README.md has an example",
     )
     parser.add_argument(
         "--seed",
-        type=whole(0, 2**32 - 1),
+        type=integer(0, 2**32 - 1),
         default=0,
         help="of the random upstream gradient (default: 0)",
     )
     arguments = parser.parse_args(argv)
-
-    from tinycnn._gradcheck_core import check_gradients, examples, table
-
-    if arguments.examples:
-        pairs = [_example(example, parser) for example in arguments.examples]
-    else:
-        pairs = examples(arguments.seed)
-
+    files = [file for file, _, _ in arguments.examples]
+    pairs = [_example(file, name) for file, _, name in arguments.examples]
     checks: list[TensorCheck] = []
-    for layer, x in pairs:
-        with _explained(type(layer).__name__):
+    for n, (layer, x) in enumerate(pairs or examples(arguments.seed)):
+        with _explained(type(layer).__name__, files[n] if files else ""):
             new = check_gradients(layer, x, seed=arguments.seed)
         checks += new
-        if arguments.json:
-            for check in new:
-                print(json.dumps(_as_json(check)), flush=True)
+        for check in new if arguments.json else ():
+            error = check.max_relative_error
+            facts = {
+                "layer": check.layer,
+                "parameter": check.parameter,
+                "max_relative_error": error if math.isfinite(error) else None,
+                "ok": check.ok,
+                "why": None,
+            }
+            print(json.dumps(facts), flush=True)
     if not arguments.json:
         print(table(checks))
     wrong = sum(not check.ok for check in checks)
@@ -75,49 +389,37 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if wrong else 0
 
 
-def _example(example: str, parser: Parser) -> tuple["Layer", "Array"]:
-    """Return the layer and the input that ``FILE.py:NAME`` makes."""
-    file, _, name = example.rpartition(":")
-    if not (file.endswith(".py") and name.isidentifier() and holds(Path(file).is_file)):
-        parser.error(
-            "argument FILE.py:NAME: needs a Python file that exists, a colon and the "
-            f"name of a function in it, not {example!r}"
-        )
-    with _explained(file):
-        module = runpy.run_path(file)
-    if not callable(module.get(name)):
-        parser.error(f"argument FILE.py:NAME: {file} has no function named {name!r}")
-    with _explained(example):
-        pair = module[name]()
+def _example(file: str, name: str) -> tuple[Layer, Array]:
+    """Return the layer and the input that a function in a file makes."""
     from tinycnn.nn import Layer
 
+    with _explained(file, file):
+        function = runpy.run_path(file).get(name)
+    if not callable(function):
+        fail(f"{file} has no function named {name!r}", code=2)
+    with _explained(name, file):
+        pair = function()
     if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Layer)):
         fail(
-            f"{example} must return (layer, x) with a Layer of tinycnn.nn, not {pair!r}"
+            f"{file}: {name}() must return (layer, x), with an object of a Layer class"
         )
     return pair
 
 
 @contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """End with one sentence, naming the line, if the learner's code raises."""
+def _explained(name: str, file: str) -> Iterator[None]:
+    """End with one sentence, naming the line, if the code in a file raises.
+
+    What it prints goes to stderr, apart from the results.
+    """
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may come
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        fail(f"{name} raised {type(error).__name__}: {error} ({where})")
-
-
-def _as_json(check: "TensorCheck") -> dict[str, Any]:
-    """Return the fields that other programs rely on; JSON has no infinity."""
-    error = check.max_relative_error
-    return {
-        "layer": check.layer,
-        "parameter": check.parameter,
-        "max_relative_error": error if math.isfinite(error) else None,
-        "ok": check.ok,
-    }
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == file]
+        where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
+        fail(f"{name} raised {type(error).__name__}: {error}{where}")
 
 
 if __name__ == "__main__":

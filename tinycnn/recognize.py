@@ -1,7 +1,7 @@
-"""What number is in this picture? ``python -m tinycnn.recognize FILE...`` tells.
+"""``python -m tinycnn.recognize FILE...`` reads the numbers in pictures.
 
-It knows arguments, messages and exit codes. `tinycnn.ink` opens what it is given,
-`tinycnn.reading` reads it and draws the boxes.
+Arguments, messages and exit codes. `tinycnn.ink` opens the files; `tinycnn.reading`
+reads the digits and draws the boxes.
 """
 
 import json
