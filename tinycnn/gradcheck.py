@@ -179,7 +179,7 @@ def _mistakes(layer: Layer, x: Array, training: bool) -> dict[str, str]:
             return {"x": f"forward returned {y.dtype} for {x_run.dtype}; {kept}"}
         if not np.isfinite(y).all():
             return {"x": "forward returned NaN or infinity for this x"}
-        dy = np.random.default_rng(1).standard_normal(y.shape).astype(dtype)
+        dy = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
         y, dy_run = y.copy(), dy.copy()
         gradients: list[Any] = [run.backward(dy_run)]
         gradients += [parameter.grad for parameter in run.parameters()]
