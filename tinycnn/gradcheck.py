@@ -12,21 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 import json
 import math
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import Parser, converter, fail, integer, run_command
 
 if TYPE_CHECKING:
+    from tinycnn.nn import Sequential
     from tinycnn.nn.layers import Array, Layer
 
 STEP = 1e-5
@@ -55,8 +54,7 @@ class TensorCheck:
         difference quotient, and ``rms`` the root mean square of all the ``n``.
     ok : bool
     message : str
-        The worst entry: its index, both numbers, the error. Or why nothing could be
-        compared.
+        The worst entry: its index, both numbers, the error.
     """
 
     layer: str
@@ -66,6 +64,26 @@ class TensorCheck:
     max_relative_error: float
     ok: bool
     message: str
+
+    def row(self) -> str:
+        """Return a line of a table, and below it the message if something is wrong."""
+        line = (
+            f"{self.layer:<34}{self.parameter:<12}{self.entries:>8}{self.kinks:>7}"
+            f"{self.max_relative_error:>10.1e}"
+        )
+        return f"{line}  ok" if self.ok else f"{line}  WRONG\n{self.message}"
+
+    def json(self) -> str:
+        """Return the fields that other programs rely on; JSON has no infinity."""
+        error = self.max_relative_error
+        facts = {
+            "layer": self.layer,
+            "parameter": self.parameter,
+            "max_relative_error": error if math.isfinite(error) else None,
+            "ok": self.ok,
+            "why": None,
+        }
+        return json.dumps(facts)
 
 
 def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorCheck]:
@@ -90,140 +108,128 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
     Returns
     -------
     list of TensorCheck
-        One for ``x`` and one a parameter, for each way the layer behaves. Where the
-        layer breaks its contract, only what does; the message says how.
+        One for ``x`` and one a parameter, for each way the layer behaves.
+
+    Raises
+    ------
+    ValueError
+        If the layer breaks its contract in another way than by a wrong derivative.
     """
     import numpy as np
 
-    title = type(layer).__name__
+    from tinycnn.nn import Sequential
+
+    title, checks = type(layer).__name__, []
     y_before: Array = np.empty(0)
-    exact = copy.deepcopy(layer)
-    exact.cast(np.float64)
+    # A network refuses what no network can work with: no backward, y of another dtype.
+    network = Sequential([copy.deepcopy(layer)])
+    network.cast("float64")
     x = np.array(x, np.float64)
-    checks: list[TensorCheck] = []
     for training in (True, False):
-        mistakes = _mistakes(layer, x, training).items()
-        if mistakes:
-            failed = (0, 0, math.inf, False)
-            return checks + [TensorCheck(title, n, *failed, m) for n, m in mistakes]
-        output = partial(_output, exact, x, training)
-        y = output()
+        y, dy, gradients = _checked_run(network, x, training, seed)
         if np.array_equal(y, y_before):
             break
-        # A stream of its own: with the numbers of an x drawn from the same seed, dy
-        # would be the one direction in which a normalising layer has no gradient.
-        dy = np.random.default_rng([seed, 1]).standard_normal(y.shape)
-        run = copy.deepcopy(exact)
-        run.forward(x, training)
-        gradients: list[Any] = [run.backward(dy), *(p.grad for p in run.parameters())]
-        tensors = _tensors(exact, x).items()
-        for (name, values), gradient in zip(tensors, gradients, strict=True):
+        for name, values in _tensors(network, x).items():
             linear = name in layer.linear_in
-            slopes = _slopes(output, values, dy, 1.0 if linear else STEP)
-            result = _compare(name, linear, gradient, *slopes)
+            step = 1.0 if linear else STEP
+            slopes = _slopes(network, x, training, values, dy, step)
+            result = _compare(name, linear, gradients[name], *slopes)
             checks.append(TensorCheck(title, name, values.size, *result))
         title, y_before = f"{title} (inference)", y
     return checks
 
 
-def table(checks: list[TensorCheck]) -> str:
-    """Return one line a check, under a heading, and a sentence a failure."""
-    lines = [f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}"]
-    for check in checks:
-        verdict = "ok" if check.ok else "WRONG"
-        lines.append(
-            f"{check.layer:<34}{check.parameter:<12}{check.entries:>8}{check.kinks:>7}"
-            f"{check.max_relative_error:>10.1e}  {verdict}"
-        )
-    lines += [f"{check.layer}: {check.message}" for check in checks if not check.ok]
-    return "\n".join(lines)
-
-
-def _tensors(layer: Layer, x: Array) -> dict[str, Array]:
-    """Return ``x`` and the layer's parameters, named as they are saved."""
+def _tensors(network: Sequential, x: Array) -> dict[str, Array]:
+    """Return ``x`` and the parameters of the only layer, named as they are saved."""
+    (layer,) = network.layers
     names = {id(array): name for name, array in layer.state().items()}
-    values = [(p.name, p.value) for p in layer.parameters()]
-    return {"x": x} | {names.get(id(value), name): value for name, value in values}
+    return {"x": x} | {names[id(p.value)]: p.value for p in layer.parameters()}
 
 
-def _mistakes(layer: Layer, x: Array, training: bool) -> dict[str, str]:
-    """Return how a layer breaks its contract, a sentence for each tensor concerned."""
+def _checked_run(
+    network: Sequential, x: Array, training: bool, seed: int
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Return what `_run` returns, if it is the same twice and float32 stays float32."""
     import numpy as np
 
-    from tinycnn.nn import Layer
-
-    for method in ("forward", "backward"):
-        if getattr(type(layer), method) is getattr(Layer, method):
-            return {"x": f"there is no {method}; define it in the class"}
-    signature = inspect.signature(layer.forward)
-    switch = signature.parameters.get("training")
-    if switch is None or switch.default is switch.empty:
-        return {"x": f"forward takes {signature}; it needs (x, training=False)"}
-
-    found: dict[str, str] = {}
-    runs = []
-    # Each run begins with the gradients of an earlier step, all 0, all 1 or None.
-    for dtype, old in ((np.float64, 0), (np.float64, 1), (np.float32, None)):
-        run = copy.deepcopy(layer)
-        x_run: Array = np.array(x, dtype)
-        run.cast(dtype)
-        tensors = _tensors(run, x_run)
-        for parameter in run.parameters():
-            shape = parameter.value.shape
-            parameter.grad = None if old is None else np.full(shape, old, dtype)
-        y = run.forward(x_run, training)
-        if not isinstance(y, np.ndarray):
-            return {"x": f"forward returned {y!r:.40}; return an array"}
-        if y.dtype != dtype:
-            kept = "keep the dtype (a NumPy scalar changes it, a float does not)"
-            return {"x": f"forward returned {y.dtype} for {x_run.dtype}; {kept}"}
-        if not np.isfinite(y).all():
-            return {"x": "forward returned NaN or infinity for this x"}
-        dy = np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)
-        y, dy_run = y.copy(), dy.copy()
-        gradients: list[Any] = [run.backward(dy_run)]
-        gradients += [parameter.grad for parameter in run.parameters()]
-        if not (np.array_equal(x_run, x.astype(dtype)) and np.array_equal(dy_run, dy)):
-            return {"x": "forward or backward edits its argument; let it make a copy"}
-        for (name, values), gradient in zip(tensors.items(), gradients, strict=True):
-            if not isinstance(gradient, np.ndarray | np.generic):
-                found[name] = f"backward gave no gradient of {name}"
-            elif gradient.shape != values.shape or gradient.dtype != dtype:
-                found[name] = (
-                    f"backward gave {name} a gradient {gradient.shape} of "
-                    f"{gradient.dtype}, not {values.shape} of {values.dtype}"
-                )
-        runs.append((y, gradients))
-    (y, gradients), (y_again, others), _ = runs
-    if not np.allclose(y, y_again, 1e-9):
-        return {
-            "x": "forward returns another y for the same x when called again; let it "
-            "draw from a generator that is an attribute of the layer"
-        }
-    for name, first, second in zip(tensors, gradients, others, strict=True):
-        if name in found or np.allclose(first, second, 1e-9, equal_nan=True):
+    y, dy, gradients = _run(network, x, training, seed, "float64", 0)
+    again, _, others = _run(network, x, training, seed, "float64", 1)
+    mistakes = []
+    if not np.allclose(y, again, 1e-9):
+        mistakes.append(
+            "forward returns another y for the same x when called again; let it draw "
+            "from a generator that is an attribute of the layer"
+        )
+    for name, gradient in gradients.items():
+        if np.allclose(gradient, others[name], 1e-9, equal_nan=True):
             continue
-        if not np.allclose(first + 1, second, 1e-9):
-            found[name] = f"backward gives {name} another gradient each time"
-        elif first.any():
-            found[name] = f"backward adds to {name}.grad; assign it: {name}.grad = ..."
-        else:
-            found[name] = f"backward gave no gradient of {name}"
-    return found
+        if not np.allclose(gradient + 1, others[name], 1e-9):
+            mistakes.append(f"backward gives {name} another gradient when called again")
+        elif gradient.any():  # else it was not touched, which the third run refuses
+            mistakes.append(
+                f"backward adds to {name}.grad; assign it ({name}.grad = ...)"
+            )
+    if mistakes:
+        raise ValueError(f"{type(network.layers[0]).__name__}: {mistakes[0]}")
+    _run(network, x, training, seed, "float32", None)
+    return y, dy, gradients
 
 
-def _output(layer: Layer, x: Array, training: bool) -> Array:
-    """Return ``y`` from a copy of a layer; y may be a view of an x that will change."""
-    return copy.deepcopy(layer).forward(x, training).copy()
+def _run(
+    network: Sequential,
+    x: Array,
+    training: bool,
+    seed: int,
+    dtype: str,
+    old: int | None,
+) -> tuple[Array, Array, dict[str, Any]]:
+    """Return y, a random dy, and the gradients of x and the parameters, from a copy.
+
+    The gradients of the parameters are ``old`` at first, as if from an earlier step.
+    """
+    import numpy as np
+
+    run, x_before = copy.deepcopy(network), np.array(x, dtype)
+    run.cast(dtype)
+    for p in run.parameters():
+        p.grad = None if old is None else np.full(p.value.shape, old, dtype)
+    x = x_before.copy()
+    y = run.forward(x, training).copy()
+    # A stream of its own: with the numbers of an x drawn from the same seed, dy would
+    # be the one direction in which a normalising layer has no gradient.
+    dy = np.random.default_rng([seed, 1]).standard_normal(y.shape).astype(y.dtype)
+    dy_before = dy.copy()
+    dx = run.backward(dy)
+    mistake = ""
+    if not np.isfinite(y).all():
+        mistake = "forward returned NaN or infinity for this x"
+    elif not (np.array_equal(x, x_before) and np.array_equal(dy, dy_before)):
+        mistake = "forward or backward edits its argument; let it make a copy"
+    elif dx.shape != x.shape or dx.dtype != dtype:
+        mistake = f"backward returned {dx.dtype} {dx.shape} for x, {x.dtype} {x.shape}"
+    if mistake:
+        raise ValueError(f"{type(run.layers[0]).__name__}: {mistake}")
+    gradients = [dx, *(p.grad for p in run.parameters())]
+    return y, dy, dict(zip(_tensors(run, x), gradients, strict=True))
 
 
 def _slopes(
-    output: Callable[[], Array], values: Array, dy: Array, step: float
+    network: Sequential,
+    x: Array,
+    training: bool,
+    values: Array,
+    dy: Array,
+    step: float,
 ) -> tuple[Array, Array]:
-    """Return the slopes of ``sum(dy * output())``, to the left and right of each value.
+    """Return the slopes of ``sum(dy * y)``, to the left and right of each value.
 
-    The values, which ``output`` depends on, are moved in place and put back.
+    The values, ``x`` itself or a parameter's, are moved in place and put back.
     """
+
+    def output() -> Array:
+        # A copy, because y may be a view of the x that is about to change.
+        return copy.deepcopy(network).forward(x, training).copy()
+
     centre, left, right = output(), values.copy(), values.copy()
     for i, value in enumerate(values.flat):
         values.flat[i] = value + step
@@ -366,23 +372,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     files = [file for file, _, _ in arguments.examples]
     pairs = [_example(file, name) for file, _, name in arguments.examples]
+    if not arguments.json:
+        print(f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}")
     checks: list[TensorCheck] = []
     for n, (layer, x) in enumerate(pairs or examples(arguments.seed)):
-        with _explained(type(layer).__name__, files[n] if files else ""):
+        with _explained(files[n] if files else ""):
             new = check_gradients(layer, x, seed=arguments.seed)
+        for check in new:
+            print(check.json() if arguments.json else check.row(), flush=True)
         checks += new
-        for check in new if arguments.json else ():
-            error = check.max_relative_error
-            facts = {
-                "layer": check.layer,
-                "parameter": check.parameter,
-                "max_relative_error": error if math.isfinite(error) else None,
-                "ok": check.ok,
-                "why": None,
-            }
-            print(json.dumps(facts), flush=True)
-    if not arguments.json:
-        print(table(checks))
     wrong = sum(not check.ok for check in checks)
     if wrong:
         print(f"{wrong} of {len(checks)} gradients are wrong", file=sys.stderr)
@@ -393,11 +391,11 @@ def _example(file: str, name: str) -> tuple[Layer, Array]:
     """Return the layer and the input that a function in a file makes."""
     from tinycnn.nn import Layer
 
-    with _explained(file, file):
+    with _explained(file):
         function = runpy.run_path(file).get(name)
     if not callable(function):
         fail(f"{file} has no function named {name!r}", code=2)
-    with _explained(name, file):
+    with _explained(file):
         pair = function()
     if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Layer)):
         fail(
@@ -407,7 +405,7 @@ def _example(file: str, name: str) -> tuple[Layer, Array]:
 
 
 @contextlib.contextmanager
-def _explained(name: str, file: str) -> Iterator[None]:
+def _explained(file: str) -> Iterator[None]:
     """End with one sentence, naming the line, if the code in a file raises.
 
     What it prints goes to stderr, apart from the results.
@@ -416,10 +414,14 @@ def _explained(name: str, file: str) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may come
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == file]
-        where = f" ({Path(file).name}, line {lines[-1]})" if lines else ""
-        fail(f"{name} raised {type(error).__name__}: {error}{where}")
+        sentence, place = f"{type(error).__name__}: {error}", file
+        cause: BaseException | None = error
+        while cause is not None:
+            for frame in traceback.extract_tb(cause.__traceback__):
+                if frame.filename == file:
+                    place = f"{file}, line {frame.lineno}"
+            cause = cause.__cause__
+        fail(f"{sentence} ({place})" if place else sentence)
 
 
 if __name__ == "__main__":
