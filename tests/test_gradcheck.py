@@ -30,8 +30,9 @@ class Curve(nn.Layer):
 
     def forward(self, x, training=False):  # noqa: ARG002
         bent = np.tanh(x)
-        self._remember(x.shape, bent)
-        return self.weight.value * bent + self.bias.value
+        y = self.weight.value * bent + self.bias.value
+        self._remember(y, bent)
+        return y
 
     def backward(self, dy):
         (bent,) = self._recall(dy)
@@ -47,7 +48,7 @@ class Map(nn.Layer):
         self.function, self.derivative = function, derivative
 
     def forward(self, x, training=False):  # noqa: ARG002
-        self._remember(x.shape, self.derivative(x))
+        self._remember(x, self.derivative(x))
         return self.function(x)
 
     def backward(self, dy):
@@ -91,11 +92,10 @@ def wrong(layer, x=X, **settings):
 
 
 def why(layer, x=X):
-    """Return the sentence of the only check that failed."""
-    (failure,) = wrong(layer, x).values()
-    assert failure.layer == type(layer).__name__
-    assert failure.max_relative_error == math.inf
-    return f"{failure.parameter}: {failure.message}"
+    """Return the sentence with which the check refuses a layer."""
+    with pytest.raises(ValueError, match=type(layer).__name__) as refusal:
+        check_gradients(layer, x)
+    return str(refusal.value)
 
 
 def test_a_right_layer_passes():
@@ -139,21 +139,6 @@ def test_what_is_wrong_is_seen_in_every_tensor(name):
     assert not_a_number.message.startswith(first)
 
 
-def test_batch_norm_without_its_last_term_is_seen():
-    class Broken(nn.BatchNorm2D):
-        def backward(self, dy):
-            _, std, training = self._recall(dy)
-            super().backward(dy)
-            M = dy.size // dy.shape[-1]
-            if training:
-                dy = dy - self.bias.grad / M
-            return dy * (self.weight.value / std)
-
-    x = np.random.default_rng(2).normal(size=(2, 3, 2, 2))
-    (failure,) = [c for c in check_gradients(Broken(2), x) if not c.ok]
-    assert (failure.layer, failure.parameter) == ("Broken", "x")
-
-
 def test_what_is_wrong_outside_training_only_is_seen():
     class Broken(nn.Dropout):
         def backward(self, dy):
@@ -164,51 +149,41 @@ def test_what_is_wrong_outside_training_only_is_seen():
     assert failure.layer == "Broken (inference)"
 
 
-def test_a_layer_that_is_falsely_declared_linear_fails():
-    class Broken(Curve):
-        linear_in = ("x", "weight", "bias")
-
-    failures = wrong(Broken())
-    assert set(failures) == {"x"}
-    assert "declares itself linear in x" in failures["x"].message
-
-
 def test_a_false_claim_of_linearity_is_an_error_at_a_single_entry():
     third = np.arange(12).reshape(3, 4) % 3 == 0
     layer = Map(lambda x: np.where(third, x**2, x), lambda x: np.where(third, 2 * x, 1))
     x = np.random.default_rng(0).standard_normal((3, 4)) + 3
     assert not wrong(layer, x)
     layer.linear_in = ("x",)
-    assert "linear_in" in wrong(layer, x)["x"].message
+    assert "declares itself linear in x" in wrong(layer, x)["x"].message
 
 
-def test_a_layer_of_nothing_but_kinks_is_not_passed():
+def test_a_layer_of_nothing_but_kinks_or_jumps_is_not_passed():
     layer = Map(np.abs, np.sign)
     failure = wrong(layer, np.zeros((2, 3)))["x"]
     assert failure.kinks == 6
     assert "6 of 6 entries sit on a kink" in failure.message
     assert not wrong(layer, np.arange(6) + 0.5)
-
-
-def test_a_jump_is_not_passed():
-    layer = Map(lambda x: np.where(x > 0, x.dtype.type(1), 0), np.zeros_like)
-    assert "x" in wrong(layer, np.zeros((2, 3)))
+    jump = Map(lambda x: np.where(x > 0, x.dtype.type(1), 0), np.zeros_like)
+    assert "x" in wrong(jump, np.zeros((2, 3)))
 
 
 # --- layers that break their contract ---------------------------------------------
 
 
 def test_a_gradient_that_is_forgotten_or_of_another_form_is_named():
-    assert "gave no gradient of bias" in why(curve(bias=lambda _: None))
-    assert "gave no gradient of bias" in why(curve(bias=lambda grad: grad.tolist()))
-    column = why(curve(bias=lambda grad: grad[:, np.newaxis]))
-    assert "bias a gradient (3, 1) of float" in column
-    assert "not (3,) of float" in column
-    wide = why(curve(bias=lambda grad: grad.astype(np.float64)))
-    assert "of float64, not (3,) of float32" in wide
-    assert why(curve(x=lambda _: None)) == "x: backward gave no gradient of x"
-    assert "x a gradient (1, 4, 3) of" in why(curve(x=lambda dx: dx[np.newaxis]))
-    assert "not (4, 3) of float32" in why(curve(x=lambda dx: dx.astype(np.float64)))
+    def bias(change):
+        sentence = why(curve(bias=change))
+        assert "Parameter(bias, (3,)" in sentence
+        return sentence
+
+    assert "no gradient" in bias(lambda _: None)
+    assert "no gradient" in bias(lambda grad: grad.tolist())
+    assert "(3, 1)" in bias(lambda grad: grad[:, np.newaxis])
+    assert "float64" in bias(lambda grad: grad.astype(np.float64))
+    assert "backward returned None" in why(curve(x=lambda _: None))
+    assert "(1, 4, 3) for x, float64 (4, 3)" in why(curve(x=lambda dx: dx[np.newaxis]))
+    assert "float64 (4, 3) for x, float32" in why(curve(x=np.float64))
 
     class Untouched(Curve):
         def backward(self, dy):
@@ -217,7 +192,7 @@ def test_a_gradient_that_is_forgotten_or_of_another_form_is_named():
             self.bias.grad = kept
             return dx
 
-    assert "gave no gradient of bias" in why(Untouched())
+    assert "no gradient to Parameter(bias" in why(Untouched())
 
 
 def test_a_backward_that_adds_to_the_gradient_is_named():
@@ -229,13 +204,13 @@ def test_a_backward_that_adds_to_the_gradient_is_named():
                 self.weight.grad += before
             return dx
 
-    assert why(Adding()).startswith("weight: backward adds to weight.grad; assign it")
+    assert "Adding: backward adds to weight.grad; assign it" in why(Adding())
 
 
 def test_what_differs_from_call_to_call_is_named_and_no_kink():
     rng = np.random.default_rng(0)  # outside the layer: copies of it share it
     noise = lambda x: x + np.asarray(rng.random(x.shape), x.dtype)  # noqa: E731
-    assert "x another gradient each time" in why(curve(x=noise))
+    assert "gives x another gradient" in why(curve(x=noise))
     assert "another y for the same x" in why(Map(noise, np.ones_like))
 
 
@@ -243,69 +218,58 @@ def test_a_forward_without_a_finite_array_of_the_dtype_of_x_is_named():
     def forward(function):
         return why(Map(function, np.ones_like))
 
-    assert "returned None; return an array" in forward(lambda _: None)
-    assert "return an array" in forward(lambda x: float(x.sum()))
+    assert "forward returned None" in forward(lambda _: None)
+    assert "which is no array" in forward(lambda x: float(x.sum()))
     assert "NaN or infinity" in forward(lambda x: np.full_like(x, np.nan))
     assert "NaN or infinity" in forward(lambda x: np.full_like(x, -np.inf))
-    assert "float64 for float32" in forward(lambda x: x * np.sqrt(2))
-    assert "float32 for float64" in forward(lambda x: x.astype(np.float32))
+    assert "given float32 and returned float64" in forward(lambda x: x * np.sqrt(2))
+    assert "returned float32" in forward(lambda x: x.astype(np.float32))
 
-
-def test_a_forward_that_fails_outside_training_only_is_named():
-    class Broken(nn.Dropout):
+    class NoInference(nn.Dropout):
         def forward(self, x, training=False):
             return super().forward(x, training) if training else None
 
-    (failure,) = [c for c in check_gradients(Broken(0.5), X) if not c.ok]
-    assert failure.layer == "Broken (inference)"
-    assert "forward returned None" in failure.message
+    assert "forward returned None" in why(NoInference(0.5))
 
 
-def test_a_missing_method_or_argument_is_named():
+def test_a_missing_method_or_argument_and_a_hidden_parameter_are_named():
     class NoBackward(nn.Layer):
         def forward(self, x, training=False):  # noqa: ARG002
             return x * 2
 
-    class NoForward(nn.Layer):
-        def backward(self, dy):
-            return dy * 2
-
-    class NoTraining(NoForward):
+    class NoTraining(nn.Layer):
         def forward(self, x):
             return x * 2
 
-    class NoDefault(NoForward):
-        def forward(self, x, training):  # noqa: ARG002
-            return x * 2
-
-    assert "there is no backward" in why(NoBackward())
-    assert "there is no forward" in why(NoForward())
-    assert "forward takes (x); it needs (x, training=False)" in why(NoTraining())
-    assert "forward takes (x, training); it needs" in why(NoDefault())
-
-
-@pytest.mark.parametrize("argument", ["x in forward", "x in backward", "dy"])
-def test_an_edited_argument_is_an_error(argument):
-    class Broken(nn.Layer):
-        linear_in = ("x",)
-
-        def forward(self, x, training=False):  # noqa: ARG002
-            self._remember(x.shape, x)
-            y = x * 2
-            if argument == "x in forward":
-                np.maximum(x, 0, out=x)
-            return y
-
         def backward(self, dy):
-            (x,) = self._recall(dy)
-            dx = dy * 2
-            if argument == "x in backward":
-                x += 1
-            elif argument == "dy":
-                dy *= 2
-            return dx
+            return dy * 2
 
-    assert "edits its argument" in why(Broken())
+    assert "has no backward" in why(NoBackward())
+    assert "forward(self, x, training=False)" in why(NoTraining())
+    hidden = Curve()
+    hidden.more = [nn.Parameter(np.zeros(3), "more")]
+    assert "Curve.more is a list of parameters" in why(hidden)
+    twice = Curve()
+    twice.bias.name = "weight"
+    assert "two arrays named 'weight'" in why(twice)
+
+
+def test_an_edited_argument_is_an_error():
+    def edit(array):
+        array += 1
+        return array
+
+    class EditsX(Map):
+        def backward(self, dy):
+            return dy * edit(*self._recall(dy))
+
+    class EditsDy(Map):
+        def backward(self, dy):
+            return edit(dy)
+
+    assert "edits its argument" in why(Map(edit, np.ones_like))
+    assert "edits its argument" in why(EditsX(np.copy, lambda x: x))
+    assert "edits its argument" in why(EditsDy(np.copy, np.ones_like))
 
 
 # --- layers that are right --------------------------------------------------------
@@ -328,10 +292,12 @@ def test_a_kink_is_counted_and_hides_no_fault_beside_it():
     assert failure.message.startswith("x[0, 0]")
 
 
-def test_a_steep_curve_is_no_kink():
-    (check,) = check_gradients(Map(np.square, lambda x: 2 * x), X)
-    assert check.ok
-    assert check.kinks == 0
+def test_a_steep_curve_is_no_kink_and_a_layer_without_gradient_may_say_zero():
+    (square,) = check_gradients(Map(np.square, lambda x: 2 * x), X)
+    (nothing,) = check_gradients(Map(np.zeros_like, np.zeros_like), X)
+    assert square.ok
+    assert nothing.ok
+    assert square.kinks == nothing.kinks == nothing.max_relative_error == 0
 
 
 def test_the_layer_and_the_input_are_left_as_they_were():
@@ -365,7 +331,7 @@ def test_a_layer_that_draws_from_its_own_generator_keeps_its_draws():
 
         def forward(self, x, training=False):
             factors = self.rng.normal(size=x.shape) if training else np.ones(x.shape)
-            self._remember(x.shape, factors.astype(x.dtype))
+            self._remember(x, factors.astype(x.dtype))
             return x * factors.astype(x.dtype)
 
         def backward(self, dy):
@@ -375,12 +341,6 @@ def test_a_layer_that_draws_from_its_own_generator_keeps_its_draws():
     checks = check_gradients(Noise(), X)
     assert [c.layer for c in checks] == ["Noise", "Noise (inference)"]
     assert all(c.ok for c in checks)
-
-
-def test_a_layer_without_gradient_may_say_zero():
-    (check,) = check_gradients(Map(np.zeros_like, np.zeros_like), X)
-    assert check.ok
-    assert check.max_relative_error == 0
 
 
 def test_parameters_of_layers_in_a_row_are_named_like_their_files():
@@ -400,8 +360,7 @@ def test_the_upstream_gradient_is_random_and_a_function_of_the_seed():
     assert "x" in wrong(curve(x=np.ones_like))
 
 
-# --- the examples and the command -------------------------------------------------
-
+# --- the command ------------------------------------------------------------------
 
 FILE = '''
 """A learner's file."""
@@ -412,7 +371,7 @@ from tinycnn.nn import Layer
 class LeakyReLU(Layer):
     def forward(self, x, training=False):
         print("shape", x.shape)
-        self._remember(x.shape, np.where(x > 0, 1.0, 0.1).astype(x.dtype))
+        self._remember(x, np.where(x > 0, 1.0, 0.1).astype(x.dtype))
         return np.where(x > 0, x, 0.1 * x)
 
     def backward(self, dy):
@@ -498,10 +457,10 @@ def test_a_wrong_layer_exits_with_1_and_is_named_below_the_table(file, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main([f"{file}:wrong", f"{file}:right"]) == 1
     out, err = capsys.readouterr()
-    _, wrong_line, right_line, sentence = out.splitlines()
+    _, wrong_line, sentence, right_line = out.splitlines()
     assert re.match(r"Wrong +x +8 +0 +5\.0e-01  WRONG", wrong_line)
     assert re.match(r"LeakyReLU +x +8 +0 .*  ok", right_line)
-    assert sentence.startswith("Wrong: x[")
+    assert sentence.startswith("x[")
     assert err.endswith("1 of 2 gradients are wrong\n")
 
 
@@ -525,8 +484,8 @@ def test_code_that_fails_exits_with_1_and_one_sentence_with_its_line(file, capsy
         for code in ("dy @ np.ones", "1 / 0")
     )
     for name, words in {
-        "raises": f"raised ValueError: .*line {matmul}\\)",
-        "broken": f"ZeroDivisionError: .* \\(my_layer.py, line {division}\\)",
+        "raises": f"Raises.*matmul.*my_layer.py, line {matmul}\\)",
+        "broken": f"ZeroDivisionError: .* \\(.*my_layer.py, line {division}\\)",
         "not_a_pair": r"not_a_pair\(\) must return \(layer, x\)",
         "not_a_layer": r"not_a_layer\(\) must return",
         "a_class": r"a_class\(\) must return",
@@ -538,4 +497,5 @@ def test_code_that_fails_exits_with_1_and_one_sentence_with_its_line(file, capsy
         file.write_text(code)
         status, line = refused(capsys, f"{file}:right")
         assert status == 1
-        assert f"error: {file} raised " in line
+        assert line.startswith("error: ")
+        assert str(file) in line

@@ -372,12 +372,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     files = [file for file, _, _ in arguments.examples]
     pairs = [_example(file, name) for file, _, name in arguments.examples]
-    if not arguments.json:
-        print(f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}")
+    heading = f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}"
     checks: list[TensorCheck] = []
     for n, (layer, x) in enumerate(pairs or examples(arguments.seed)):
         with _explained(files[n] if files else ""):
             new = check_gradients(layer, x, seed=arguments.seed)
+        if not (checks or arguments.json):
+            print(heading)
         for check in new:
             print(check.json() if arguments.json else check.row(), flush=True)
         checks += new
