@@ -136,7 +136,7 @@ def positive(most: float) -> Callable[[str], float]:
 
 
 def _is_possible(folder: Path) -> bool:
-    return all(p.is_dir() for p in (folder, *folder.absolute().parents) if p.exists())
+    return all(p.is_dir() for p in (folder, *folder.resolve().parents) if p.exists())
 
 
 def _is_new(folder: Path) -> bool:
@@ -161,6 +161,3 @@ def holds(question: Callable[[], bool]) -> bool:
         return question()
     except (OSError, ValueError):
         return False
-
-
-integer = whole
