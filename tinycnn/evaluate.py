@@ -1,6 +1,6 @@
-"""How good is it, and where does it fail? ``python -m tinycnn.evaluate`` tells.
+"""``python -m tinycnn.evaluate`` measures trained weights on labelled digits.
 
-It knows arguments, messages and exit codes; `tinycnn.training.metrics` measures.
+Arguments, messages and exit codes; `tinycnn.training.metrics` measures.
 """
 
 import argparse
@@ -8,17 +8,24 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tinycnn._cli import Parser, existing_file, existing_folder, fail, run_command
+from tinycnn._cli import (
+    Parser,
+    existing_file,
+    existing_folder,
+    fail,
+    printable,
+    run_command,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tinycnn.training.metrics import Bin, Metrics
+    from tinycnn.training.metrics import Metrics
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure weights on labelled digits and print what came out.
+    """Measure weights on labelled digits and print the figures.
 
     Parameters
     ----------
@@ -28,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0. What goes wrong leaves by `SystemExit`.
+        0. Errors end by `SystemExit`.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -39,49 +46,46 @@ def main(argv: list[str] | None = None) -> int:
 
     from tinycnn import models
     from tinycnn.data import DataError
-    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.fast import fuse
+    from tinycnn.nn.weights import WeightsError
     from tinycnn.threads import use_threads
     from tinycnn.training.fit import evaluate
 
     use_threads()
     path = arguments.weights or models.SHIPPED
     try:
-        model, temperature, metadata = models.load_naming(path)
+        model, temperature, facts = models.load_naming(path)
         images, labels, title = _digits(arguments)
-        metrics = evaluate(model, images, labels, temperature)
+        views = models.views_of(facts, path)
+        metrics = evaluate(fuse(model), images, labels, temperature, views)
     except ArithmeticError as error:
         fail(f"{path}: {error}; train again")
     except MemoryError:
         fail("not enough memory for these images; split them")
-    except (DataError, TensorFileError, OSError) as error:
+    except (DataError, WeightsError, OSError) as error:
         fail(error)
     if arguments.json:
-        facts = asdict(metrics) | {
-            "reliability": [one._asdict() for one in metrics.reliability],
-            "least_confident": metrics.least_confident._asdict(),
-            "confusion": metrics.confusion.tolist(),
-        }
-        print(json.dumps(facts))
+        figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
+        print(json.dumps(figures, allow_nan=False))
     else:
-        preset = (
-            f"preset {metadata.get('preset', '?')}, seed {metadata.get('seed', '?')}"
-        )
-        print(f"{path} ({preset})\non {title}\n\n{_report(metrics)}")
+        preset, seed = facts.get("preset", "?"), facts.get("seed", "?")
+        print(printable(f"{path} (preset {preset}, seed {seed})"))
+        print(printable(f"on {title}") + f"\n\n{_report(metrics)}")
     return 0
 
 
 def _parser() -> Parser:
     parser = Parser(
         "tinycnn.evaluate",
-        "Measure trained weights on labelled digits: MNIST's test images, or any IDX "
-        "pair.",
+        "Measure trained weights on labelled digits: MNIST's test images, or any pair "
+        "of IDX files.",
     )
     parser.add_argument(
         "weights",
         nargs="?",
         type=existing_file,
         metavar="WEIGHTS",
-        help="a weights.safetensors of a run (default: the weights that come along)",
+        help="a weights.safetensors of a run (default: the shipped weights)",
     )
     parser.add_argument(
         "--data",
@@ -93,7 +97,7 @@ def _parser() -> Parser:
         "--images", type=existing_file, metavar="FILE", help="images in an IDX file"
     )
     parser.add_argument(
-        "--labels", type=existing_file, metavar="FILE", help="their labels, likewise"
+        "--labels", type=existing_file, metavar="FILE", help="their labels in an IDX file"
     )
     return parser
 
@@ -117,17 +121,13 @@ def _digits(
 
 
 def _report(metrics: "Metrics") -> str:
-    """Return the figures as text: the whole, by confidence, by digit, mistakes."""
+    """Return the figures as text: of all images, by digit, the commonest mistakes."""
     from tinycnn.training.metrics import most_confused
 
     lines = [
         f"accuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)",
         f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)",
         f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)",
-        "",
-        "confidence  accuracy  images",
-        *(_line(one) for one in metrics.reliability),
-        f"{_line(metrics.least_confident)}  least sure of all",
         "",
         "digit  images  errors",
     ]
@@ -139,11 +139,6 @@ def _report(metrics: "Metrics") -> str:
     for label, prediction, images in confused:
         lines.append(f"  {label} read as {prediction}: {images}")
     return "\n".join(lines)
-
-
-def _line(images: "Bin") -> str:
-    """Return a line of the table of confidence."""
-    return f"{images.confidence:>10.4f}{images.accuracy:>10.4f}{images.images:>8,}"
 
 
 if __name__ == "__main__":
