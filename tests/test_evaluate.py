@@ -1,24 +1,26 @@
 """The laws of ``python -m tinycnn.evaluate``: what it prints, and what it refuses.
 
 The weights are made in a fixture: an untrained network is wrong often enough to have
-something to tell. That the figures are right is the business of ``tests/training``.
+something to report. That the figures are right is tested in ``tests/training``.
 """
 
+import gzip
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinycnn import evaluate, models
+from tinycnn import evaluate, fast, models, nn
 from tinycnn.data import load_mnist, write_idx
-from tinycnn.nn.weights import read_tensors, save_tensors, save_weights
-from tinycnn.training import fit
-from tinycnn.training.metrics import most_confused
+from tinycnn.nn.weights import read_arrays, save_arrays, save_weights
+from tinycnn.training.metrics import measure
 
 IMAGES = 60
 SAMPLE = Path(evaluate.__file__).parent / "data" / "sample"
+FACTS = {"network": "default", "preset": "default", "seed": 4, "views": 5}
 
 
 @pytest.fixture(autouse=True)
@@ -38,269 +40,205 @@ def digits():
 
 
 @pytest.fixture
-def pair(tmp_path, digits):
+def pair(digits):
     """Return the arguments that name an IDX pair of these digits."""
-    images, labels = tmp_path / "images.idx", tmp_path / "labels.idx"
-    write_idx(images, digits[0])
-    write_idx(labels, digits[1])
-    return ["--images", str(images), "--labels", str(labels)]
+    write_idx("images.idx", digits[0])
+    write_idx("labels.idx", digits[1])
+    return ["--images", "images.idx", "--labels", "labels.idx"]
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+@pytest.fixture
+def weights():
     """Return a weights file of an untrained network."""
-    path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    metadata = {"architecture": "default", "preset": "default", "seed": "4"}
-    save_weights(path, models.build("default", seed=4), metadata)
-    return path
+    save_weights("weights.safetensors", models.build("default", seed=4), FACTS)
+    return "weights.safetensors"
 
 
-@pytest.fixture(scope="module")
-def expected(digits):
+def expected(digits, views=5, temperature=1.0):
     """Return the metrics that the weights have on the digits."""
-    return fit.evaluate(models.build("default", seed=4), *digits)
+    model = models.build("default", seed=4)
+    return measure(
+        models.predict(fast.fuse(model), digits[0], views), digits[1], temperature
+    )
 
 
-def exit_code(argv):
-    """Return how a command ends, whether it returns or exits."""
-    try:
-        return evaluate.main([str(argument) for argument in argv])
-    except SystemExit as error:
-        return error.code
+def figures(capsys, *argv):
+    """Return what a command prints with ``--json``."""
+    assert evaluate.main([str(argument) for argument in (*argv, "--json")]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    return json.loads(line, parse_constant=pytest.fail)
 
 
-def refusal(argv, capsys, code=1):
+def refusal(capsys, *argv, code=1):
     """Return the one line of stderr with which a command refuses."""
-    assert exit_code(argv) == code
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main([str(argument) for argument in argv])
     out, err = capsys.readouterr()
-    assert out == ""
+    assert (ended.value.code, out) == (code, "")
     (line,) = err.splitlines()
     return line
 
 
-# --- what it prints --------------------------------------------------------------
+# --- what it prints ---------------------------------------------------------------
 
 
-def test_json_has_the_figures_and_nothing_else(weights, pair, expected, capsys):
-    assert exit_code([weights, *pair, "--json"]) == 0
-    out, err = capsys.readouterr()
-    (line,) = out.splitlines()
-    assert err == ""
-    assert json.loads(line) == {
+def test_json_has_the_figures_and_nothing_else(weights, pair, digits, capsys):
+    wanted = expected(digits)
+    found = figures(capsys, weights, *pair)
+    assert found == {
         "images": IMAGES,
-        "errors": expected.errors,
-        "accuracy": expected.accuracy,
-        "nll": expected.nll,
-        "ece": expected.ece,
-        "reliability": [one._asdict() for one in expected.reliability],
-        "least_confident": expected.least_confident._asdict(),
-        "confusion": expected.confusion.tolist(),
+        "errors": wanted.errors,
+        "accuracy": wanted.accuracy,
+        "nll": wanted.nll,
+        "ece": wanted.ece,
+        "confusion": wanted.confusion.tolist(),
     }
+    counts = np.array(found["confusion"]).sum(axis=1)
+    assert counts.tolist() == np.bincount(digits[1], minlength=10).tolist()
 
 
-def test_the_confusion_counts_every_image_under_its_label(
+def test_as_many_views_and_the_temperature_as_the_file_says(pair, digits, capsys):
+    model = models.build("default", seed=4)
+    for views in (1, 5):
+        facts = FACTS | {"views": views, "temperature": 0.5}
+        save_weights("cool.safetensors", model, facts)
+        found = figures(capsys, "cool.safetensors", *pair)
+        assert found["nll"] == expected(digits, views, 0.5).nll
+    assert len({expected(digits, v, t).nll for v in (1, 5) for t in (1, 0.5)}) == 4
+
+
+def test_an_edited_layer_is_measured_as_it_is_written(
+    weights, pair, digits, capsys, monkeypatch
+):
+    plain = nn.ReLU.forward
+    monkeypatch.setattr(nn.ReLU, "forward", lambda *rest: plain(*rest) + rest[1] / 10)
+    with pytest.warns(UserWarning, match="edited"):
+        found = figures(capsys, weights, *pair)
+    logits = models.predict(models.build("default", seed=4), digits[0], 5)
+    assert found["nll"] == measure(logits, digits[1]).nll
+
+
+def test_the_text_has_the_figures_by_digit_and_the_most_confused(
     weights, pair, digits, capsys
 ):
-    exit_code([weights, *pair, "--json"])
-    confusion = np.array(json.loads(capsys.readouterr().out)["confusion"])
-    assert confusion.shape == (10, 10)
-    assert (
-        confusion.sum(axis=1).tolist() == np.bincount(digits[1], minlength=10).tolist()
-    )
-
-
-def test_the_text_tells_by_confidence_by_digit_and_the_most_confused(
-    weights, pair, expected, capsys
-):
-    assert exit_code([weights, *pair]) == 0
+    assert evaluate.main([weights, *pair]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert f"{expected.accuracy:.2%}" in out
-    assert f"{expected.errors} errors" in out
-    rows = [
-        tuple(map(int, row))
-        for row in re.findall(r"^ *(\d) +(\d+) +(\d+)$", out, re.MULTILINE)
-    ]
-    assert rows == [
+    wanted = expected(digits)
+    assert f"{wanted.accuracy:.2%}  ({wanted.errors} errors)" in out
+    assert f"{wanted.nll:.4f}" in out
+    assert f"{wanted.ece:.4f}" in out
+    rows = re.findall(r"^ *(\d) +(\d+) +(\d+)$", out, re.MULTILINE)
+    assert [tuple(map(int, row)) for row in rows] == [
         (digit, counts.sum(), counts.sum() - counts[digit])
-        for digit, counts in enumerate(expected.confusion)
+        for digit, counts in enumerate(wanted.confusion)
     ]
-    by_confidence = re.findall(r"^ +(0\.\d+) +([01]\.\d+) +(\d+)$", out, re.MULTILINE)
-    assert by_confidence == [
-        (f"{one.confidence:.4f}", f"{one.accuracy:.4f}", str(one.images))
-        for one in expected.reliability
-    ]
-    assert f"{expected.least_confident.confidence:.4f}" in out
-    told = re.findall(r"(\d) read as (\d): (\d+)", out)
-    assert [tuple(map(int, row)) for row in told] == most_confused(expected.confusion)
-    assert str(weights) in out
-    assert "seed 4" in out
+    mistakes = wanted.confusion - np.diag(np.diag(wanted.confusion))
+    read = re.findall(r"(\d) read as (\d): (\d+)", out)
+    counts = [int(count) for _, _, count in read]
+    assert counts == sorted(mistakes.ravel(), reverse=True)[: len(read)] != []
+    for label, prediction, count in read:
+        assert mistakes[int(label), int(prediction)] == int(count)
+    assert f"{weights} (preset default, seed 4)" in out
 
 
-def test_packed_files_and_any_name_will_do(weights, tmp_path, pair, capsys):
-    import gzip
-
-    exit_code([weights, *pair, "--json"])
-    plain = capsys.readouterr().out
-    packed = [tmp_path / "a", tmp_path / "b.gz"]
-    for source, target in zip(pair[1::2], packed, strict=True):
-        target.write_bytes(gzip.compress(Path(source).read_bytes()))
-    argv = [weights, "--images", packed[0], "--labels", packed[1], "--json"]
-    assert exit_code(argv) == 0
-    assert capsys.readouterr().out == plain
+def test_facts_of_a_file_move_no_cursor(pair, capsys):
+    facts = FACTS | {"preset": "\x1b[2J\x1b]0;title\x07", "seed": "1\n2"}
+    save_weights("odd.safetensors", models.build("default", seed=4), facts)
+    assert evaluate.main(["odd.safetensors", *pair]) == 0
+    out = capsys.readouterr().out
+    assert all(line.isprintable() for line in out.splitlines())
+    assert "\\x1b[2J" in out
 
 
-def test_a_data_folder_gives_its_test_images(weights, tmp_path, digits, capsys):
-    folder = tmp_path / "digits"
-    folder.mkdir()
+def test_packed_files_and_any_name_will_do(weights, pair, capsys):
+    plain = figures(capsys, weights, *pair)
+    for source, target in zip(pair[1::2], ("a", "b.gz"), strict=True):
+        Path(target).write_bytes(gzip.compress(Path(source).read_bytes()))
+    assert figures(capsys, weights, "--images", "a", "--labels", "b.gz") == plain
+
+
+def test_a_data_folder_gives_its_test_images_and_else_the_sample(
+    weights, digits, capsys
+):
+    Path("digits").mkdir()
     for part in ("train", "t10k"):
-        write_idx(folder / f"{part}-images-idx3-ubyte", digits[0])
-        write_idx(folder / f"{part}-labels-idx1-ubyte", digits[1])
-    assert exit_code([weights, "--data", folder, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["images"] == IMAGES
-
-
-def test_without_data_the_sample_is_used_and_said(weights, capsys):
-    assert exit_code([weights, "--json"]) == 0
+        write_idx(f"digits/{part}-images-idx3-ubyte", digits[0])
+        write_idx(f"digits/{part}-labels-idx1-ubyte", digits[1])
+    assert figures(capsys, weights, "--data", "digits")["images"] == IMAGES
+    assert evaluate.main([weights, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["images"] == 1000
     assert "sample" in err
 
 
-def test_the_weights_that_come_along_read_digits(capsys):
-    assert models.SHIPPED.is_file(), "pretrained/digits.safetensors must ship"
-    assert exit_code(["--data", SAMPLE, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.98
+def test_the_shipped_weights_read_digits_without_a_warning(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figures(capsys, "--data", SAMPLE)["accuracy"] > 0.98
 
 
-# --- what it refuses -------------------------------------------------------------
+# --- what it refuses --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("only", [0, 2])
-def test_images_and_labels_need_each_other(weights, pair, capsys, only):
-    line = refusal([weights, *pair[only : only + 2]], capsys, code=2)
-    assert "--images" in line
-    assert "--labels" in line
+def test_images_and_labels_need_each_other_and_exclude_a_folder(weights, pair, capsys):
+    for part in (pair[:2], pair[2:]):
+        line = refusal(capsys, weights, *part, code=2)
+        assert "--images and --labels" in line
+    assert "--data" in refusal(capsys, weights, *pair, "--data", ".", code=2)
 
 
-def test_a_pair_and_a_folder_exclude_each_other(weights, pair, capsys, tmp_path):
-    line = refusal([weights, *pair, "--data", tmp_path], capsys, code=2)
-    assert "--data" in line
-
-
-def test_more_images_than_labels_is_one_sentence(weights, pair, digits, capsys):
-    write_idx(Path(pair[3]), digits[1][:-1])
-    line = refusal([weights, *pair], capsys)
+def test_digits_that_do_not_fit_are_one_sentence(weights, pair, digits, capsys):
+    swapped = ["--images", pair[3], "--labels", pair[1]]
+    assert "idx" in refusal(capsys, weights, *swapped)
+    write_idx("labels.idx", digits[1][:-1])
+    line = refusal(capsys, weights, *pair)
     assert f"{IMAGES}" in line
     assert f"{IMAGES - 1}" in line
-
-
-def test_images_of_another_size_are_refused_with_their_size(
-    weights, pair, digits, capsys
-):
-    write_idx(Path(pair[1]), digits[0][:, :20, :20])
-    assert "20, 20" in refusal([weights, *pair], capsys)
-
-
-def test_labels_for_images_are_refused(weights, pair, capsys):
-    pair[1], pair[3] = pair[3], pair[1]
-    assert "idx" in refusal([weights, *pair], capsys)
-
-
-def test_a_folder_without_digits_is_named(weights, tmp_path, capsys):
-    (tmp_path / "nothing").mkdir()
-    line = refusal([weights, "--data", tmp_path / "nothing"], capsys)
+    write_idx("images.idx", digits[0][:, :20, :20])
+    assert "20, 20" in refusal(capsys, weights, *pair)
+    Path("nothing").mkdir()
+    line = refusal(capsys, weights, "--data", "nothing")
     assert "nothing" in line
     assert "--data DIR" in line
 
 
-def damaged(path, weights, change):
-    path.write_bytes(change(weights.read_bytes()))
-    return path
+def test_damaged_weights_are_one_sentence(weights, pair, capsys):
+    content = Path(weights).read_bytes()
+    for number, damaged in enumerate(
+        (content[:-1], content[100:], b"", content + b"\0", b"PK\x03\x04" + content)
+    ):
+        Path(f"bad{number}.safetensors").write_bytes(damaged)
+        line = refusal(capsys, f"bad{number}.safetensors", *pair)
+        assert f"bad{number}.safetensors" in line
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda content: content[:-1],
-        lambda content: content[: len(content) // 2],
-        lambda content: content + b"\0",
-        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
-        lambda content: content[100:],
-        lambda content: content[:0],
-        lambda content: b"PK\x03\x04" + content,
-    ],
-)
-def test_damaged_weights_are_one_sentence(weights, pair, tmp_path, capsys, change):
-    path = damaged(tmp_path / "bad.safetensors", weights, change)
-    assert "bad.safetensors" in refusal([path, *pair], capsys)
-
-
-@pytest.mark.parametrize(
-    "metadata", [{}, {"architecture": ""}, {"architecture": "lenet"}]
-)
-def test_an_unknown_network_is_one_sentence(weights, pair, tmp_path, capsys, metadata):
-    path = tmp_path / "foreign.safetensors"
-    save_tensors(path, read_tensors(weights)[0], metadata)
-    line = refusal([path, *pair], capsys)
-    assert "foreign.safetensors" in line
-    assert "no network named" in line
-    assert "tinycnn.train" in line
-
-
-def test_weights_of_another_network_are_one_sentence(weights, pair, tmp_path, capsys):
-    path = tmp_path / "other.safetensors"
-    save_tensors(path, read_tensors(weights)[0], {"architecture": "classic"})
-    assert "other.safetensors" in refusal([path, *pair], capsys)
-
-
-def test_the_judge_is_refused(pair, capsys):
-    """Its temperature is that of two networks' sum: alone it would look modest."""
-    line = refusal([models.JUDGE, *pair], capsys)
-    assert str(models.JUDGE) in line
-    assert "names digits" in line
-
-
-def test_the_checkpoint_of_a_run_is_no_weights_file(pair, tmp_path, capsys):
-    path = tmp_path / "checkpoint.safetensors"
-    state = {f"model.{k}": v for k, v in models.build("default").state().items()}
-    save_tensors(path, state, {"progress": "{}"})
-    assert "weights.safetensors" in refusal([path, *pair], capsys)
-
-
-@pytest.mark.parametrize("value", [1e38, -1e38])
-def test_weights_that_overflow_are_one_sentence(weights, pair, tmp_path, capsys, value):
-    """They are finite, so the file is whole; what they compute is not."""
-    path = tmp_path / "huge.safetensors"
-    tensors, metadata = read_tensors(weights)
-    tensors = {name: np.full_like(array, value) for name, array in tensors.items()}
-    save_tensors(path, tensors, metadata)
-    assert "finite" in refusal([path, *pair], capsys)
-
-
-def test_missing_shipped_weights_are_one_sentence(pair, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(models, "SHIPPED", tmp_path / "gone.safetensors")
-    assert "gone.safetensors" in refusal(pair, capsys)
-
-
-# --- the temperature -------------------------------------------------------------
-
-
-def test_logits_are_divided_by_the_temperature_of_the_weights(
-    pair, digits, tmp_path, capsys
+def test_weights_of_no_network_of_digits_are_one_sentence(
+    weights, pair, capsys, monkeypatch
 ):
-    path, model = tmp_path / "cool.safetensors", models.build("default", seed=4)
-    save_weights(path, model, {"architecture": "default", "temperature": "0.5"})
-    assert exit_code([path, *pair, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["nll"] == fit.evaluate(model, *digits, temperature=0.5).nll
-    assert found["nll"] != fit.evaluate(model, *digits).nll
+    arrays, facts = read_arrays(weights)
+    for network, reason in {
+        "": "no network named",
+        "lenet": "no network named 'lenet'",
+        "classic": "odd.safetensors",
+        "judge": "odd.safetensors",
+    }.items():
+        save_arrays("odd.safetensors", arrays, facts | {"network": network})
+        line = refusal(capsys, "odd.safetensors", *pair)
+        assert "odd.safetensors" in line
+        assert reason in line
+    # Its temperature is that of two networks' sum: alone it would look modest.
+    assert "is the judge" in refusal(capsys, models.JUDGE, *pair)
+    monkeypatch.setattr(models, "SHIPPED", Path("gone.safetensors"))
+    assert "gone.safetensors" in refusal(capsys, *pair)
 
 
-@pytest.mark.parametrize("temperature", ["0", "-1", "nan", "inf", "warm"])
-def test_a_temperature_that_is_no_positive_number_is_refused(
-    temperature, pair, tmp_path, capsys
-):
-    path, model = tmp_path / "odd.safetensors", models.build("default", seed=4)
-    save_weights(path, model, {"architecture": "default", "temperature": temperature})
-    assert "temperature" in refusal([path, *pair], capsys)
+def test_figures_that_cannot_be_computed_are_one_sentence(weights, pair, capsys):
+    arrays, facts = read_arrays(weights)
+    for value in (1e38, -1e38):  # finite, so the file is whole
+        huge = {name: np.full_like(array, value) for name, array in arrays.items()}
+        save_arrays("huge.safetensors", huge, facts)
+        assert "finite" in refusal(capsys, "huge.safetensors", *pair)
+    for temperature in (0, -1.0, 1e-320, 1e39, "0.5", None, [1.0]):
+        save_arrays("odd.safetensors", arrays, facts | {"temperature": temperature})
+        assert "temperature" in refusal(capsys, "odd.safetensors", *pair)

@@ -73,8 +73,14 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 
 def fail(message: object, code: int = 1) -> NoReturn:
     """Print one sentence on stderr and exit."""
-    print(f"error: {_one_line(message)}", file=sys.stderr)
+    report(message)
     sys.exit(code)
+
+
+def report(message: object) -> int:
+    """Print one sentence on stderr, and return 1 to count errors with."""
+    print(f"error: {_one_line(message)}", file=sys.stderr)
+    return 1
 
 
 def printable(text: object) -> str:

@@ -49,15 +49,18 @@ def main(argv: list[str] | None = None) -> int:
     from tinycnn.fast import fuse
     from tinycnn.nn.weights import WeightsError
     from tinycnn.threads import use_threads
-    from tinycnn.training.fit import evaluate
+    from tinycnn.training.metrics import measure
 
     use_threads()
     path = arguments.weights or models.SHIPPED
     try:
-        model, temperature, facts = models.load_naming(path)
+        model, facts = models.load(path)
+        if facts["network"] == "judge":  # whose temperature is of two networks' sum
+            fail(f"{path} is the judge; name the weights of a network of digits")
         images, labels, title = _digits(arguments)
-        views = models.views_of(facts, path)
-        metrics = evaluate(fuse(model), images, labels, temperature, views)
+        views = 5 if facts.get("views") == 5 else 1  # as they were validated
+        logits = models.predict(fuse(model), images, views)
+        metrics = measure(logits, labels, facts["temperature"])
     except ArithmeticError as error:
         fail(f"{path}: {error}; train again")
     except MemoryError:
@@ -97,7 +100,10 @@ def _parser() -> Parser:
         "--images", type=existing_file, metavar="FILE", help="images in an IDX file"
     )
     parser.add_argument(
-        "--labels", type=existing_file, metavar="FILE", help="their labels in an IDX file"
+        "--labels",
+        type=existing_file,
+        metavar="FILE",
+        help="their labels in an IDX file",
     )
     return parser
 
@@ -122,8 +128,6 @@ def _digits(
 
 def _report(metrics: "Metrics") -> str:
     """Return the figures as text: of all images, by digit, the commonest mistakes."""
-    from tinycnn.training.metrics import most_confused
-
     lines = [
         f"accuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)",
         f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)",
@@ -133,10 +137,15 @@ def _report(metrics: "Metrics") -> str:
     ]
     for digit, row in enumerate(metrics.confusion):
         lines.append(f"{digit:>5}{row.sum():>8,}{row.sum() - row[digit]:>8,}")
-    confused = most_confused(metrics.confusion)
-    if confused:
+    mistakes = [
+        (images, label, prediction)
+        for label, row in enumerate(metrics.confusion)
+        for prediction, images in enumerate(row)
+        if images and label != prediction
+    ]
+    if mistakes:
         lines += ["", "most confused"]
-    for label, prediction, images in confused:
+    for images, label, prediction in sorted(mistakes, key=lambda m: -m[0])[:5]:
         lines.append(f"  {label} read as {prediction}: {images}")
     return "\n".join(lines)
 

@@ -4,9 +4,9 @@ Arguments, messages and exit codes. `tinycnn.ink` opens the files; `tinycnn.read
 reads the digits and draws the boxes.
 """
 
+import contextlib
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,9 @@ from tinycnn._cli import (
     Parser,
     existing_file,
     fail,
-    holds,
     possible_folder,
+    printable,
+    report,
     run_command,
     said_if_slow,
 )
@@ -38,16 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 if a file could not be read or annotated. What goes wrong before the
-        first file leaves by `SystemExit`.
+        0, or 1 if a file could not be read or annotated. Errors before the first file
+        end by `SystemExit`.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if not arguments.files:
-        parser.error("argument FILE: needs at least one picture or stroke file")
+    arguments = _parser().parse_args(argv)
 
     from tinycnn.ink.picture import PictureError
     from tinycnn.ink.strokes import StrokesError
+    from tinycnn.nn.weights import WeightsError
 
     copies = None
     if arguments.annotate is not None:
@@ -62,24 +61,24 @@ def main(argv: list[str] | None = None) -> int:
             ink = _ink(file)
             reading = reader.read_ink(ink)
         except (PictureError, StrokesError) as error:
-            failures += _sorry(error)
+            failures += report(error)
             continue
         except MemoryError:
-            failures += _sorry(f"{_shown(file)}: not enough memory; make it smaller")
+            failures += report(f"{file}: not enough memory; make it smaller")
             continue
-        except ArithmeticError as error:
-            fail(f"the weights are of no use ({error}); train again")
+        except WeightsError as error:
+            fail(error)
         if arguments.json:
             print(_json(file, reading), flush=True)
         else:
             print(_text(file, reading, several, arguments.verbose), flush=True)
         if not reading.digits:
-            print(f"{_shown(file)}: no digits found", file=sys.stderr)
+            print(f"{printable(file)}: no digits found", file=sys.stderr)
         if copies is not None:
             try:
                 copies.add(file, ink, reading)
             except (PictureError, OSError) as error:
-                failures += _sorry(f"{_shown(file)}: cannot be annotated ({error})")
+                failures += report(f"{file}: cannot be annotated ({error})")
     return 1 if failures else 0
 
 
@@ -87,17 +86,17 @@ def _parser() -> Parser:
     parser = Parser(
         "tinycnn.recognize",
         "Read the digits in pictures (PNG, JPEG, BMP, GIF, WEBP) and in the drawing "
-        "window's stroke files. A '?' is as large as a digit and is none.",
+        "window's stroke files. '?' is ink of a digit's size that is no digit.",
     )
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="a picture or a stroke file"
+        "files", nargs="+", metavar="FILE", help="a picture or a stroke file"
     )
     parser.add_argument(
         "--weights",
         type=existing_file,
         metavar="FILE",
         help="a weights.safetensors of a run; a judge.safetensors in its folder is "
-        "used as well (default: the weights that come along)",
+        "used as well (default: the shipped weights)",
     )
     parser.add_argument(
         "--annotate",
@@ -115,10 +114,10 @@ def _parser() -> Parser:
 
 
 def _reader(weights: Path | None) -> "Reader":
-    """Return the reader, its kernels compiled."""
+    """Return the reader, with its kernels compiled."""
     import numpy as np
 
-    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.nn.weights import WeightsError
     from tinycnn.reading.finetuned import judge_beside
     from tinycnn.reading.reader import Reader
     from tinycnn.threads import use_threads
@@ -129,9 +128,7 @@ def _reader(weights: Path | None) -> "Reader":
         with said_if_slow():
             reader = Reader(weights, judge)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
-    except ArithmeticError as error:
-        fail(f"the weights are of no use ({error}); train again")
-    except (TensorFileError, OSError) as error:
+    except (WeightsError, OSError) as error:
         fail(error)
     return reader
 
@@ -142,34 +139,35 @@ def _ink(file: str) -> "Ink":
     from tinycnn.ink.picture import load_picture
     from tinycnn.ink.strokes import load_strokes
 
-    path = Path(file)
-    if path.suffix.lower() == ".json" or holds(lambda: _begins_as_json(path)):
+    if file.lower().endswith(".json") or _begins_as_json(Path(file)):
         return strokes_ink(load_strokes(file))
     return load_picture(file)
 
 
 def _begins_as_json(path: Path) -> bool:
     """Return whether a file begins with a brace; no picture does."""
-    if not path.is_file():  # opening a pipe could wait for ever
-        return False
-    with path.open("rb") as opened:
-        return opened.read(100).lstrip().startswith(b"{")
+    with contextlib.suppress(OSError, ValueError):
+        if path.is_file():  # opening a pipe could wait for ever
+            with path.open("rb") as opened:
+                return opened.read(100).lstrip().startswith(b"{")
+    return False
 
 
 def _json(file: str, reading: "Reading") -> str:
     """Return the reading for programs, in one line."""
     fields = ("digit", "confidence", "box", "top")
     digits = [{name: getattr(d, name) for name in fields} for d in reading.digits]
-    return json.dumps({"file": file, "text": reading.text, "digits": digits})
+    facts = {"file": file, "text": reading.text, "digits": digits}
+    return json.dumps(facts, allow_nan=False)
 
 
 def _text(file: str, reading: "Reading", several: bool, verbose: bool) -> str:
-    """Return the reading for people; one of several has its file's name in front."""
+    """Return the reading as text, after the file's name if there are several."""
     lines = reading.text.splitlines()
     if several and len(lines) == 1:
-        lines = [f"{_shown(file)}: {lines[0]}"]
+        lines = [f"{printable(file)}: {lines[0]}"]
     elif several:
-        lines = [f"{_shown(file)}:", *(f"  {line}" for line in lines)]
+        lines = [f"{printable(file)}:", *(f"  {line}" for line in lines)]
     if verbose and reading.digits:
         lines += ["", *_table(reading.digits)]
     if verbose and several:
@@ -178,7 +176,7 @@ def _text(file: str, reading: "Reading", several: bool, verbose: bool) -> str:
 
 
 def _table(digits: "tuple[Digit, ...]") -> list[str]:
-    """Return a table of what is known of each digit, a line a row."""
+    """Return a table of all digits: confidence, box and alternatives."""
     rows = [("digit", "confidence", "box", "second", "third")]
     for digit in digits:
         second, third = (f"{other} {p:.1%}" for other, p in digit.top[1:3])
@@ -194,7 +192,7 @@ def _table(digits: "tuple[Digit, ...]") -> list[str]:
 
 
 class _Copies:
-    """The folder of the annotated copies, and which names in it are taken."""
+    """The folder of the annotated copies, and the names taken in it."""
 
     def __init__(self, folder: Path, files: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -220,18 +218,11 @@ class _Copies:
         return self.folder / name
 
     def _is_input(self, path: Path) -> bool:
-        return any(holds(partial(path.samefile, file)) for file in self.inputs)
-
-
-def _sorry(error: object) -> int:
-    """Say on stderr why one file has no result; the others may have theirs."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 1
-
-
-def _shown(file: str) -> str:
-    """Return a file's name; what cannot be printed of it is escaped."""
-    return file if file.isprintable() else repr(file)
+        for file in self.inputs:
+            with contextlib.suppress(OSError, ValueError):
+                if path.samefile(file):
+                    return True
+        return False
 
 
 if __name__ == "__main__":
