@@ -155,15 +155,4 @@ possible_folder = converter("a folder that exists or can be made", Path, _is_pos
 new_folder = converter("a folder that is new or empty", Path, _is_new)
 
 
-whole = integer
-
-
-def one_of(*names: str) -> Callable[[str], str]:
-    return converter(f"one of {', '.join(names)}", str, lambda name: name in names)
-
-
-def holds(question: Callable[[], bool]) -> bool:
-    try:
-        return question()
-    except (OSError, ValueError):
-        return False
+whole = integer  # the name in commands that have not been adapted yet

@@ -7,16 +7,21 @@ this command; whoever has changed how ink is cut can make another.
 It knows arguments, messages and exit codes, and which ink the judge is shown.
 """
 
-import argparse
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import Parser, existing_folder, fail, holds, run_command, whole
+from tinycnn._cli import (
+    Parser,
+    converter,
+    existing_folder,
+    fail,
+    integer,
+    run_command,
+)
 from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
@@ -88,21 +93,23 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--seed",
-        type=whole(0, 2**32 - 1),
+        type=integer(0, 2**32 - 1),
         default=0,
         metavar="N",
         help="of the examples, the weights and their order (default: 0)",
     )
     parser.add_argument(
         "--numbers",
-        type=whole(100, 10**6),
+        type=integer(100, 10**6),
         default=NUMBERS,
         metavar="N",
         help=f"how many numbers to compose (default: {NUMBERS})",
     )
     parser.add_argument(
         "--out",
-        type=_possible_file,
+        type=converter(
+            "the name of a file in a folder that exists", Path, _is_possible
+        ),
         default=Path("judge.safetensors"),
         metavar="FILE",
         help="where to save it (default: judge.safetensors in this folder)",
@@ -110,18 +117,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _possible_file(text: str) -> Path:
-    """Accept the path of a file that exists or can be made."""
-    place = Path(os.path.realpath(text))
-
-    def usable() -> bool:
-        return place.is_file() or (not place.exists() and place.parent.is_dir())
-
-    if not text.strip() or not holds(usable):
-        raise argparse.ArgumentTypeError(
-            f"needs the name of a file in a folder that exists, not {text!r}"
-        )
-    return Path(text)
+def _is_possible(path: Path) -> bool:
+    place = path.resolve()
+    return place.is_file() or (not place.exists() and place.parent.is_dir())
 
 
 class _EnoughError(Exception):
