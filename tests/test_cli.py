@@ -130,7 +130,10 @@ def test_a_switch_takes_no_value_and_no_flag_is_guessed(parser, capsys):
                 line = refusal(parser, [f"{name}={value}"], capsys)
                 assert name in line
                 assert repr(value) in line
-    needed = [FOLDER for action in parser._get_positional_actions() if action.required]
+    positional = parser._get_positional_actions()
+    needed = [FOLDER for action in positional if action.nargs in (None, "+")]
+    if needed:
+        assert positional[0].metavar in refusal(parser, [], capsys)
     for unknown in ("--see", "--sed=1", "-x", "--JSON", "--js"):
         assert unknown in refusal(parser, [*needed, unknown], capsys)
 

@@ -4,7 +4,6 @@ The weights are made in a fixture: an untrained network is wrong often enough to
 something to report. That the figures are right is tested in ``tests/training``.
 """
 
-import gzip
 import json
 import re
 import warnings
@@ -151,13 +150,6 @@ def test_facts_of_a_file_move_no_cursor(pair, capsys):
     assert "\\x1b[2J" in out
 
 
-def test_packed_files_and_any_name_will_do(weights, pair, capsys):
-    plain = figures(capsys, weights, *pair)
-    for source, target in zip(pair[1::2], ("a", "b.gz"), strict=True):
-        Path(target).write_bytes(gzip.compress(Path(source).read_bytes()))
-    assert figures(capsys, weights, "--images", "a", "--labels", "b.gz") == plain
-
-
 def test_a_data_folder_gives_its_test_images_and_else_the_sample(
     weights, digits, capsys
 ):
@@ -203,19 +195,11 @@ def test_digits_that_do_not_fit_are_one_sentence(weights, pair, digits, capsys):
     assert "--data DIR" in line
 
 
-def test_damaged_weights_are_one_sentence(weights, pair, capsys):
-    content = Path(weights).read_bytes()
-    for number, damaged in enumerate(
-        (content[:-1], content[100:], b"", content + b"\0", b"PK\x03\x04" + content)
-    ):
-        Path(f"bad{number}.safetensors").write_bytes(damaged)
-        line = refusal(capsys, f"bad{number}.safetensors", *pair)
-        assert f"bad{number}.safetensors" in line
-
-
 def test_weights_of_no_network_of_digits_are_one_sentence(
     weights, pair, capsys, monkeypatch
 ):
+    Path("odd.safetensors").write_bytes(Path(weights).read_bytes()[:-1])
+    assert "odd.safetensors" in refusal(capsys, "odd.safetensors", *pair)
     arrays, facts = read_arrays(weights)
     for network, reason in {
         "": "no network named",

@@ -280,13 +280,6 @@ def test_a_name_that_is_no_text_is_shown_escaped(said, capfd):
     assert [json.loads(line)["file"] for line in out.splitlines()[2:]] == names
 
 
-def test_no_file_is_wrong_usage(capsys):
-    for argv in ([], ["--json"], ["--annotate", "copies"]):
-        assert exit_code(*argv) == 2
-        assert "FILE" in capsys.readouterr().err
-    assert names_in(".") == set()
-
-
 # --- copies with boxes ------------------------------------------------------------
 
 
