@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinycnn import models
-from tinycnn._gradcheck_core import check_gradients
+from tinycnn.gradcheck import check_gradients
 from tinycnn.nn import (
     BatchNorm2D,
     Conv2D,
