@@ -17,8 +17,9 @@ import math
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,10 +130,10 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
         y, dy, gradients = _checked_run(network, x, training, seed)
         if np.array_equal(y, y_before):
             break
+        output = partial(_output, network, x, training)
         for name, values in _tensors(network, x).items():
             linear = name in layer.linear_in
-            step = 1.0 if linear else STEP
-            slopes = _slopes(network, x, training, values, dy, step)
+            slopes = _slopes(output, values, dy, 1.0 if linear else STEP)
             result = _compare(name, linear, gradients[name], *slopes)
             checks.append(TensorCheck(title, name, values.size, *result))
         title, y_before = f"{title} (inference)", y
@@ -152,8 +153,8 @@ def _checked_run(
     """Return what `_run` returns, if it is the same twice and float32 stays float32."""
     import numpy as np
 
-    y, dy, gradients = _run(network, x, training, seed, "float64", 0)
-    again, _, others = _run(network, x, training, seed, "float64", 1)
+    y, dy, gradients = _run(network, x, training, seed, old=0)
+    again, _, others = _run(network, x, training, seed, old=1)
     mistakes = []
     if not np.allclose(y, again, 1e-9):
         mistakes.append(
@@ -166,29 +167,24 @@ def _checked_run(
         if not np.allclose(gradient + 1, others[name], 1e-9):
             mistakes.append(f"backward gives {name} another gradient when called again")
         elif gradient.any():  # else it was not touched, which the third run refuses
-            mistakes.append(
-                f"backward adds to {name}.grad; assign it ({name}.grad = ...)"
-            )
+            mistakes.append(f"backward adds to {name}.grad; assign it, with = for +=")
     if mistakes:
         raise ValueError(f"{type(network.layers[0]).__name__}: {mistakes[0]}")
-    _run(network, x, training, seed, "float32", None)
+    _run(network, x, training, seed, old=None)
     return y, dy, gradients
 
 
 def _run(
-    network: Sequential,
-    x: Array,
-    training: bool,
-    seed: int,
-    dtype: str,
-    old: int | None,
+    network: Sequential, x: Array, training: bool, seed: int, old: int | None
 ) -> tuple[Array, Array, dict[str, Any]]:
     """Return y, a random dy, and the gradients of x and the parameters, from a copy.
 
-    The gradients of the parameters are ``old`` at first, as if from an earlier step.
+    The parameters begin with gradients of ``old``, as if from an earlier step; the
+    copy is float64. If ``old`` is None there is no such gradient and it is float32.
     """
     import numpy as np
 
+    dtype = "float32" if old is None else "float64"
     run, x_before = copy.deepcopy(network), np.array(x, dtype)
     run.cast(dtype)
     for p in run.parameters():
@@ -213,23 +209,18 @@ def _run(
     return y, dy, dict(zip(_tensors(run, x), gradients, strict=True))
 
 
+def _output(network: Sequential, x: Array, training: bool) -> Array:
+    """Return y from a copy; y may be a view of an x that is about to change."""
+    return copy.deepcopy(network).forward(x, training).copy()
+
+
 def _slopes(
-    network: Sequential,
-    x: Array,
-    training: bool,
-    values: Array,
-    dy: Array,
-    step: float,
+    output: Callable[[], Array], values: Array, dy: Array, step: float
 ) -> tuple[Array, Array]:
-    """Return the slopes of ``sum(dy * y)``, to the left and right of each value.
+    """Return the slopes of ``sum(dy * output())``, to the left and right of each value.
 
-    The values, ``x`` itself or a parameter's, are moved in place and put back.
+    The values, which ``output`` depends on, are moved in place and put back.
     """
-
-    def output() -> Array:
-        # A copy, because y may be a view of the x that is about to change.
-        return copy.deepcopy(network).forward(x, training).copy()
-
     centre, left, right = output(), values.copy(), values.copy()
     for i, value in enumerate(values.flat):
         values.flat[i] = value + step
@@ -370,12 +361,12 @@ def main(argv: list[str] | None = None) -> int:
         help="of the random upstream gradient (default: 0)",
     )
     arguments = parser.parse_args(argv)
-    files = [file for file, _, _ in arguments.examples]
-    pairs = [_example(file, name) for file, _, name in arguments.examples]
+    cases = [(file, *_example(file, name)) for file, _, name in arguments.examples]
+    cases = cases or [("", *pair) for pair in examples(arguments.seed)]
     heading = f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}"
     checks: list[TensorCheck] = []
-    for n, (layer, x) in enumerate(pairs or examples(arguments.seed)):
-        with _explained(files[n] if files else ""):
+    for file, layer, x in cases:
+        with _explained(file):
             new = check_gradients(layer, x, seed=arguments.seed)
         if not (checks or arguments.json):
             print(heading)
@@ -399,9 +390,7 @@ def _example(file: str, name: str) -> tuple[Layer, Array]:
     with _explained(file):
         pair = function()
     if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Layer)):
-        fail(
-            f"{file}: {name}() must return (layer, x), with an object of a Layer class"
-        )
+        fail(f"{file}: {name}() must return (layer, x), the layer an object of Layer")
     return pair
 
 
@@ -415,14 +404,16 @@ def _explained(file: str) -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may come
-        sentence, place = f"{type(error).__name__}: {error}", file
+        # The sentence of a ValueError says enough; "'a'", of a KeyError, does not.
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        place = file
         cause: BaseException | None = error
-        while cause is not None:
+        while cause is not None:  # a network raises anew, with the layer's place
             for frame in traceback.extract_tb(cause.__traceback__):
                 if frame.filename == file:
                     place = f"{file}, line {frame.lineno}"
             cause = cause.__cause__
-        fail(f"{sentence} ({place})" if place else sentence)
+        fail(f"{kind}{error}" + (f" ({place})" if place else ""))
 
 
 if __name__ == "__main__":
