@@ -66,8 +66,8 @@ def main(argv: list[str] | None = None) -> int:
         except MemoryError:
             failures += report(f"{file}: not enough memory; make it smaller")
             continue
-        except (WeightsError, ArithmeticError) as error:
-            fail(f"{error}; name other weights, or train again")
+        except WeightsError as error:
+            fail(error)
         if arguments.json:
             print(_json(file, reading), flush=True)
         else:
