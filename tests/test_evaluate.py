@@ -217,7 +217,9 @@ def test_weights_of_no_network_of_digits_are_one_sentence(
     assert "gone.safetensors" in refusal(capsys, *pair)
 
 
-def test_figures_that_cannot_be_computed_are_one_sentence(weights, pair, capsys):
+def test_figures_that_cannot_be_computed_are_one_sentence(
+    weights, pair, digits, capsys, monkeypatch
+):
     arrays, facts = read_arrays(weights)
     for value in (1e38, -1e38):  # finite, so the file is whole
         huge = {name: np.full_like(array, value) for name, array in arrays.items()}
@@ -226,3 +228,9 @@ def test_figures_that_cannot_be_computed_are_one_sentence(weights, pair, capsys)
     for temperature in (0, -1.0, 1e-320, 1e39, "0.5", None, [1.0]):
         save_arrays("odd.safetensors", arrays, facts | {"temperature": temperature})
         assert "temperature" in refusal(capsys, "odd.safetensors", *pair)
+    # Blank images in the last batch have finite logits, those before them have not.
+    huge = arrays | {"0.weight": np.full_like(arrays["0.weight"], 1e38)}
+    save_arrays("huge.safetensors", huge, facts)
+    write_idx("images.idx", np.concatenate([digits[0][:-20], 0 * digits[0][-20:]]))
+    monkeypatch.setattr(models, "BATCH", 20)
+    assert "finite" in refusal(capsys, "huge.safetensors", *pair)

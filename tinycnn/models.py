@@ -258,6 +258,6 @@ def predict(model: Forward, images: NDArray[Any], views: int = 1) -> Array:
                 for down, right in OFFSETS[:views]
             ]
         batches.append(np.mean(logits, axis=0, dtype=np.float32))
-    if not np.isfinite(batches[-1]).all():
-        raise ArithmeticError("a logit is not finite")
+        if not np.isfinite(batches[-1]).all():
+            raise ArithmeticError("a logit is not finite")
     return np.concatenate(batches)
