@@ -1,7 +1,4 @@
-"""``python -m tinycnn.evaluate`` measures trained weights on labelled digits.
-
-Arguments, messages and exit codes; `tinycnn.training.metrics` measures.
-"""
+"""Measure trained weights on labelled digits: ``python -m tinycnn.evaluate``."""
 
 import argparse
 import json
@@ -63,8 +60,6 @@ def main(argv: list[str] | None = None) -> int:
         metrics = measure(logits, labels, facts["temperature"])
     except ArithmeticError as error:
         fail(f"{path}: {error}; train again")
-    except MemoryError:
-        fail("not enough memory for these images; split them")
     except (DataError, WeightsError, OSError) as error:
         fail(error)
     if arguments.json:
@@ -83,28 +78,14 @@ def _parser() -> Parser:
         "Measure trained weights on labelled digits: MNIST's test images, or any pair "
         "of IDX files.",
     )
-    parser.add_argument(
-        "weights",
-        nargs="?",
-        type=existing_file,
-        metavar="WEIGHTS",
-        help="a weights.safetensors of a run (default: the shipped weights)",
-    )
-    parser.add_argument(
-        "--data",
-        type=existing_folder,
-        metavar="DIR",
-        help="the folder of MNIST's four files (default: search, download, or sample)",
-    )
-    parser.add_argument(
-        "--images", type=existing_file, metavar="FILE", help="images in an IDX file"
-    )
-    parser.add_argument(
-        "--labels",
-        type=existing_file,
-        metavar="FILE",
-        help="their labels in an IDX file",
-    )
+    add = parser.add_argument
+    weights = "a weights.safetensors of a run (default: the shipped weights)"
+    add("weights", nargs="?", type=existing_file, metavar="WEIGHTS", help=weights)
+    data = "the folder of MNIST's four files (default: search, download, or sample)"
+    add("--data", type=existing_folder, metavar="DIR", help=data)
+    add("--images", type=existing_file, metavar="FILE", help="images in an IDX file")
+    labels = "their labels in an IDX file"
+    add("--labels", type=existing_file, metavar="FILE", help=labels)
     return parser
 
 
@@ -127,26 +108,20 @@ def _digits(
 
 
 def _report(metrics: "Metrics") -> str:
-    """Return the figures as text: of all images, by digit, the commonest mistakes."""
+    """Return the figures as text: of all images, then of each digit."""
     lines = [
         f"accuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)",
         f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)",
         f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)",
         "",
-        "digit  images  errors",
+        "digit  images  errors  read as",
     ]
     for digit, row in enumerate(metrics.confusion):
-        lines.append(f"{digit:>5}{row.sum():>8,}{row.sum() - row[digit]:>8,}")
-    mistakes = [
-        (images, label, prediction)
-        for label, row in enumerate(metrics.confusion)
-        for prediction, images in enumerate(row)
-        if images and label != prediction
-    ]
-    if mistakes:
-        lines += ["", "most confused"]
-    for images, label, prediction in sorted(mistakes, key=lambda m: -m[0])[:5]:
-        lines.append(f"  {label} read as {prediction}: {images}")
+        wrong = {k: n for k, n in enumerate(row) if n and k != digit}
+        often = sorted(wrong, key=lambda k: -wrong[k])[:3]
+        read_as = ", ".join(f"{k} ({wrong[k]})" for k in often)
+        counts = f"{digit:>5}{row.sum():>8,}{sum(wrong.values()):>8,}"
+        lines.append(f"{counts}  {read_as}".rstrip())
     return "\n".join(lines)
 
 
