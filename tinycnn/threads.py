@@ -1,8 +1,4 @@
-"""How this process computes: on how many threads, and with which memory.
-
-It knows the libraries that start threads, BLAS and Numba, and the C library, which
-hands out memory; it knows nothing of the work.
-"""
+"""The number of threads of this process, and the memory it keeps between batches."""
 
 import ctypes
 import os
@@ -12,43 +8,40 @@ import threadpoolctl
 
 
 def use_threads(count: int | None = None) -> int:
-    """Set the threads of this process, and return how many the kernels will use.
+    """Set the number of threads that kernels use, and return it.
 
-    BLAS gets one thread, always: on two it adds in another order and rounds otherwise,
-    and its threads would compete with those of the kernels. The kernels divide whole
-    images among theirs, which changes no sum.
+    BLAS always gets one thread. With more it adds in another order, which changes
+    rounding, and its threads compete with those of the kernels. Kernels give each
+    thread whole images, which changes no sum.
 
     Parameters
     ----------
     count : int or None
-        From 1 to the number of cores, or to ``NUMBA_NUM_THREADS`` in the environment
-        when Numba was imported; None is one a core.
+        None is one thread a core.
 
     Returns
     -------
     int
+
+    Raises
+    ------
+    ValueError
+        If `count` is below 1 or above the number of threads that Numba started with:
+        the cores of this process, or ``NUMBA_NUM_THREADS`` of the environment.
     """
-    _keep_freed_memory()
+    # By default the GNU C library returns freed large arrays to the system, which
+    # clears every page before the next batch gets it. Other C libraries lack mallopt.
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 2**30)  # M_MMAP_THRESHOLD in malloc.h
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+    except (AttributeError, OSError, TypeError):
+        pass
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     if count is None:
         count = min(available_cores(), numba.get_num_threads())
     numba.set_num_threads(count)
     return count
-
-
-def _keep_freed_memory() -> None:
-    """Ask the C library to keep what is freed: the next batch needs as much.
-
-    It would give large arrays back to the system, which fills each page with zeros
-    before it hands it out again. Where the library is not GNU's, nothing is asked.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-    mallopt(M_MMAP_THRESHOLD, 2**30)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def available_cores() -> int:
