@@ -1,4 +1,4 @@
-"""What is loaded when, and where a package may be put.
+"""What is loaded when, and where the package may be installed.
 
 Each law is held in a process of its own, because here everything is loaded already.
 """
@@ -14,47 +14,12 @@ import pytest
 import tinycnn
 
 PACKAGE = Path(tinycnn.__file__).parent
-HEAVY = ("numpy", "numba", "scipy", "PIL", "tqdm", "tkinter")
-
-
-def run(code, *argv, folder=None, **environment):
-    """Run Python code in a new process and return its stdout.
-
-    An environment variable that is None is removed.
-    """
-    variables = {**os.environ, "PYTHONWARNINGS": "error", **environment}
-    ended = subprocess.run(
-        [sys.executable, "-c", code, *argv],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        cwd=folder,
-        env={name: value for name, value in variables.items() if value is not None},
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
-
-
-def modules_after(code, *argv):
-    """Return the full names of the modules that code loads."""
-    out = run(f"import sys\n{code}\nprint('LOADED', *sys.modules)", *argv)
-    return set(out.rsplit("LOADED", 1)[1].split())
-
-
-def loaded_after(code, *argv):
-    """Return the names of the packages that code loads."""
-    return {name.partition(".")[0] for name in modules_after(code, *argv)}
-
-
-def science_in(modules):
-    """Return which parts of SciPy are among modules."""
-    return {name for name in modules if name.partition(".")[0] == "scipy"}
-
-
+COMPILED = {"numba", "llvmlite", "scipy"}
+HEAVY = {*COMPILED, "numpy", "PIL", "tqdm", "tkinter", "socket", "ssl"}
+COMMANDS = ("train", "train_judge", "evaluate", "recognize", "gradcheck", "draw")
 # Ends the process at once if a socket is as much as made.
 NO_SOCKET = """
-import os, sys
+import os
 def watch(event, arguments):
     if event.startswith("socket."):
         sys.stderr.write(f"socket: {event} {arguments}")
@@ -63,149 +28,87 @@ sys.addaudithook(watch)
 """
 
 
-def test_the_watch_over_sockets_sees_one():
-    with pytest.raises(AssertionError, match=r"socket: socket\.__new__"):
-        run(f"{NO_SOCKET}\nimport socket\nsocket.socket()")
+def loaded(code, *argv, ends=0, folder=None, **environment):
+    """Run Python code in a new process and return the modules and packages it loads.
 
-
-def test_the_package_loads_nothing_heavy():
-    assert not loaded_after("import tinycnn") & {*HEAVY, "socket", "ssl", "json"}
-
-
-COMMANDS = {
-    name: f"runpy.run_module('tinycnn.{name}', run_name='__main__')"
-    for name in ("train", "train_judge", "evaluate", "recognize", "gradcheck")
-}
-DRAW = PACKAGE.parent / "apps" / "draw.py"
-COMMANDS["draw"] = f"runpy.run_path({str(DRAW)!r}, run_name='__main__')"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_loads_nothing_heavy(command):
-    code = (
-        "import runpy\n"
-        f"sys.argv = ['tinycnn.{command}', '--help']\n"
-        "try:\n"
-        f"    {COMMANDS[command]}\n"
-        "except SystemExit as error:\n"
-        "    assert error.code == 0\n"
-        "else:\n"
-        "    raise AssertionError('it did not exit')"
+    An environment variable that is None is removed.
+    """
+    first = "import atexit, sys\natexit.register(lambda: print('LOADED', *sys.modules))"
+    variables = {**os.environ, "PYTHONWARNINGS": "error", **environment}
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{first}\n{code}", *argv],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        cwd=folder,
+        env={name: value for name, value in variables.items() if value is not None},
+        check=False,
     )
-    assert not loaded_after(code) & {*HEAVY, "socket", "ssl"}
+    assert ended.returncode == ends, ended.stderr
+    modules = ended.stdout.rsplit("LOADED", 1)[1].split()
+    return {*modules, *(name.partition(".")[0] for name in modules)}
 
 
-def test_a_wrong_flag_is_refused_before_anything_heavy_is_loaded():
-    code = (
-        "from tinycnn import train\n"
-        "try:\n"
-        "    train.main(['--epochs=none'])\n"
-        "except SystemExit as error:\n"
-        "    assert error.code == 2"
-    )
-    assert not loaded_after(code) & {*HEAVY}
-
-
-@pytest.fixture(scope="module")
-def numbas_own():
-    """Return the parts of SciPy that Numba loads by itself when it compiles."""
-    code = "import numba\nassert numba.njit(lambda x: x + 1)(1) == 2"
-    return science_in(modules_after(code))
-
-
-def test_the_mathematics_knows_no_window_no_science_and_no_network(numbas_own):
-    modules = modules_after(f"{NO_SOCKET}\nimport tinycnn.nn")
-    assert not modules & {"tkinter", "PIL"}
-    assert science_in(modules) <= numbas_own
-
-
-def test_reading_the_data_opens_no_socket_when_offline(tmp_path):
-    code = (
-        f"{NO_SOCKET}\nfrom tinycnn.data import load_mnist\n"
-        "assert load_mnist(report=lambda line: None).source in ('mnist', 'sample')"
-    )
-    run(code, TINYCNN_OFFLINE="1", TINYCNN_DATA=None, XDG_CACHE_HOME=str(tmp_path))
-
-
-def test_training_loads_no_science_and_no_window_and_opens_no_socket(
-    tmp_path, numbas_own
+@pytest.mark.parametrize(
+    ("modules", "forbidden"),
+    [
+        ("tinycnn", {*HEAVY, "json"}),
+        ("tinycnn.nn", {"tkinter", "PIL", "scipy.ndimage"}),
+        ("tinycnn.draw, tinycnn.window.view", {*COMPILED, "tqdm"}),  # its own process
+        ("tinycnn.window.worker, tinycnn.window.lessons", {"tkinter"}),
+    ],
+)
+def test_an_import_loads_no_more_than_it_needs_and_changes_no_setting(
+    modules, forbidden
 ):
+    if "view" in modules:
+        pytest.importorskip("tkinter")
+    check = "assert dict(os.environ) == before"
+    code = f"import os\nbefore = dict(os.environ)\nimport {modules}\n{check}"
+    unset = [name for name in os.environ if "OMP_" in name or "NUMBA_" in name]
+    assert not loaded(code, **dict.fromkeys(unset)) & forbidden
+
+
+@pytest.mark.parametrize(
+    ("command", "argument", "ends"),
+    [*((name, "--help", 0) for name in COMMANDS), ("train", "--epochs=none", 2)],
+)
+def test_help_and_refusals_load_nothing_heavy_and_need_no_home(
+    command, argument, ends, tmp_path
+):
+    code = f"from tinycnn.{command} import main\nmain(sys.argv[1:])"
+    places = {"HOME": None, "XDG_CACHE_HOME": None}
+    assert not loaded(code, argument, ends=ends, folder=tmp_path, **places) & HEAVY
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_and_reading_offline_open_no_socket_and_no_window(tmp_path):
+    with pytest.raises(AssertionError, match=r"socket: socket\.__new__"):
+        loaded(f"{NO_SOCKET}\nimport socket\nsocket.socket()")
     code = (
-        f"{NO_SOCKET}\n"
-        "os.environ['TINYCNN_OFFLINE'] = '1'\n"
-        "from tinycnn import train\n"
-        "argv = ['--limit', '20', '--epochs', '1', '--out', sys.argv[1]]\n"
-        "assert train.main(argv) == 0"
+        f"{NO_SOCKET}\nfrom tinycnn import recognize, train\n"
+        "assert train.main(['--limit=20', '--epochs=1', '--out=run']) == 0\n"
+        "assert recognize.main(['one.json', '--annotate=copies']) == 0\n"
     )
-    modules = modules_after(code, str(tmp_path / "run"))
-    assert {"numpy", "numba", "tinycnn.training.fit"} <= modules
-    assert "tkinter" not in modules
-    assert science_in(modules) <= numbas_own
-
-
-def test_reading_needs_no_window_no_training_and_no_socket(tmp_path):
-    code = (
-        f"{NO_SOCKET}\n"
-        "from tinycnn import recognize\n"
-        "assert recognize.main([sys.argv[1], '--annotate', sys.argv[2]]) == 0"
-    )
-    file = tmp_path / "one.json"
-    file.write_text('{"strokes": [[[50, 20], [50, 80]]], "size": [100, 100]}')
-    modules = modules_after(code, str(file), str(tmp_path / "copies"))
-    assert {"tinycnn.reading.reader", "PIL"} <= modules
-    assert not modules & {"tkinter", "tinycnn.training"}
-
-
-def test_the_windows_own_process_loads_nothing_that_compiles():
-    pytest.importorskip("tkinter")
-    modules = modules_after("import tinycnn.draw, tinycnn.window.view")
-    packages = {name.partition(".")[0] for name in modules}
-    assert not packages & {"numba", "llvmlite", "scipy", "tqdm"}
-    assert not modules & {"tinycnn.nn", "tinycnn.models", "tinycnn.reading.reader"}
-
-
-def test_a_reading_is_understood_without_what_made_it():
-    """The window unpickles it."""
-    code = "import tinycnn.reading.result, tinycnn.window.messages"
-    packages = {name.partition(".")[0] for name in modules_after(code)}
-    assert not packages & {"numba", "llvmlite", "scipy", "tkinter"}
+    one = '{"strokes": [[[50, 20], [50, 80]]], "size": [100, 100]}'
+    (tmp_path / "one.json").write_text(one)
+    places = {"TINYCNN_DATA": None, "XDG_CACHE_HOME": str(tmp_path)}
+    assert "tkinter" not in loaded(code, folder=tmp_path, TINYCNN_OFFLINE="1", **places)
 
 
 def test_a_kernel_runs_where_no_code_can_be_cached_and_there_is_no_home(tmp_path):
-    """As on a read-only install: a folder below a file can be made by nobody."""
+    """As on a read-only install: below a file no folder can be made."""
     copy = tmp_path / "install" / "tinycnn"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "__pycache__").write_text("where Numba would put its code, there is a file")
-    (copy / "nn" / "__pycache__").write_text("")
-    (tmp_path / "file").write_text("")
+    for folder in (copy, copy / "nn", copy / "fast"):
+        (folder / "__pycache__").write_text("a file where a folder would be made")
     code = (
-        "import os\n"
-        "import tinycnn.nn\n"
-        "from tinycnn.nn import kernels\n"
+        "import os, numpy, tinycnn.nn\n"
         "assert tinycnn.__file__.startswith(os.getcwd()), tinycnn.__file__\n"
-        "assert kernels.hashed_bits(1, 1000).std() > 1e9\n"
-        "cache = type(kernels.hashed_bits._cache).__name__\n"
-        "assert cache == 'NullCache', cache"
+        "x = numpy.arange(16.0).reshape(1, 4, 4, 1)\n"
+        "assert tinycnn.nn.MaxPool2D(2).forward(x).ravel().tolist() == [5, 7, 13, 15]"
     )
-    run(
-        code,
-        folder=copy.parent,
-        HOME=None,
-        PYTHONDONTWRITEBYTECODE="1",
-        XDG_CACHE_HOME=str(tmp_path / "file" / "below"),
-        NUMBA_CACHE_DIR=str(tmp_path / "file" / "below"),
-    )
+    nowhere = str(copy / "__pycache__" / "below")
+    places = {"XDG_CACHE_HOME": nowhere, "NUMBA_CACHE_DIR": nowhere, "HOME": None}
+    loaded(code, folder=copy.parent, PYTHONDONTWRITEBYTECODE="1", **places)
     assert not list(copy.rglob("*.nbi"))
-
-
-def test_the_commands_help_needs_no_home(tmp_path):
-    code = (
-        "from tinycnn import train\n"
-        "try:\n"
-        "    train.main(['--help'])\n"
-        "except SystemExit as error:\n"
-        "    assert error.code == 0"
-    )
-    out = run(code, folder=tmp_path, HOME=None, XDG_CACHE_HOME=None)
-    assert "--resume" in out
-    assert list(tmp_path.iterdir()) == []

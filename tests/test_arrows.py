@@ -1,0 +1,127 @@
+"""All arrows between the rooms of the package: which of them may import which."""
+
+import ast
+from pathlib import Path
+
+import tinycnn
+
+PACKAGE = Path(tinycnn.__file__).parent
+
+# These rooms import nothing of ours but themselves and `files`, as every room may.
+LOWEST = """files threads _cli nn pretrained ink.strokes
+    reading.result reading.explanation reading.finetuned"""
+# The others, and the rooms that they may import, all of them above. What stands behind
+# the bar is imported inside functions only: `--help` and the window's own process load
+# none of it. A room is the modules that begin with its name, without those that have a
+# name of their own here.
+ARROWS = dict.fromkeys(LOWEST.split(), "") | {
+    "fast": "nn",
+    "models": "nn",
+    "data.idx": "nn",
+    "data": "nn data.idx",
+    "training": "nn models data",
+    "gradcheck": "_cli | threads nn models",
+    "evaluate": "_cli | threads nn models data training fast",
+    # The reader
+    "ink": "ink.strokes",
+    "glyphs": "ink ink.strokes",
+    "reading.corrections": "ink.strokes data.idx",
+    "reading": "ink ink.strokes glyphs nn fast models "
+    "reading.result reading.explanation",
+    "reading.practice": "ink ink.strokes glyphs nn fast models reading data training",
+    "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
+    "reading reading.practice reading.finetuned reading.corrections",
+    "recognize": "_cli | threads nn ink ink.strokes reading reading.finetuned",
+    "train": "_cli | threads nn models data training fast glyphs reading.practice",
+    "train_judge": "_cli | threads nn models data training fast glyphs reading "
+    "reading.practice",
+    # The window: the processes beside it, and its own
+    "window.messages": "ink.strokes reading.result reading.explanation",
+    "window.worker": "window.messages ink.strokes reading.result | "
+    "threads nn ink reading",
+    "window.lessons": "window.messages window.worker | "
+    "threads nn data training finetune reading.finetuned reading.corrections",
+    "window": "window.messages window.worker window.lessons ink.strokes data.idx "
+    "reading.result reading.explanation reading.finetuned reading.corrections",
+    "draw": "_cli | window.messages window.worker window "
+    "reading.finetuned reading.corrections",
+    "tinycnn": "| nn models reading",
+}
+
+
+def room_of(name):
+    """Return the longest room that a name begins with: of ``nn.layers.Dense``, nn."""
+    rooms = [room for room in ARROWS if f"{name}.".startswith(f"{room}.")]
+    return max(rooms, key=len, default=f"{name}, which has no room,")
+
+
+def room_of_file(path, package):
+    parts = path.relative_to(package).with_suffix("").parts
+    return room_of(".".join(p for p in parts if p != "__init__") or "tinycnn")
+
+
+def imports(path):
+    """Yield line, full name, and whether a function imports it, of all that is ours.
+
+    What only a type checker imports is no arrow.
+    """
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    late = {n for f in nodes if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    unseen = set()
+    for node in nodes:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            unseen.update(n for part in node.body for n in ast.walk(part))
+    for node in nodes:
+        start = ""
+        if isinstance(node, ast.ImportFrom):
+            start = f"{'.' * node.level}{node.module or ''}."
+        if isinstance(node, ast.Import | ast.ImportFrom) and node not in unseen:
+            for full in (start + alias.name for alias in node.names):
+                if full.split(".")[0] in ("tinycnn", ""):  # relative is never allowed
+                    yield node.lineno, full, node in late
+
+
+def forbidden(package):
+    """Return a line for every import that the table does not allow."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        room = room_of_file(path, package)
+        early, _, late = ARROWS.get(room, "").partition("|")
+        for line, full, in_function in imports(path):
+            allowed = [room, "files", *early.split(), *late.split() * in_function]
+            if room_of(full.removeprefix("tinycnn.")) not in allowed:
+                where = f"{path.relative_to(package.parent).as_posix()}:{line}"
+                found.append(f"{where}: {room} may not import {full}")
+    return found
+
+
+def test_no_module_imports_what_its_room_may_not():
+    found = forbidden(PACKAGE)
+    assert not found, "\n".join(found)
+
+
+def test_every_module_has_a_room_and_arrows_run_downward():
+    rooms = {room_of_file(path, PACKAGE) for path in PACKAGE.rglob("*.py")}
+    assert rooms == set(ARROWS)
+    above = {"|"}
+    for room, targets in ARROWS.items():
+        assert above.issuperset(targets.split()), room
+        above.add(room)
+
+
+def test_a_forbidden_import_is_seen(tmp_path):
+    (tmp_path / "layers.py").write_text(
+        "import tinycnn.nn, numpy\nif TYPE_CHECKING:\n    import tinycnn.train\n"
+        "def forward():\n    from tinycnn.nn import optim\n"
+    )
+    (tmp_path / "train.py").write_text(
+        "import tinycnn.files\nfrom tinycnn import nn\nfrom tinycnn._cli import fail\n"
+        "def main():\n    from tinycnn.nn import layers\n    from . import window\n"
+    )
+    place, no_room = tmp_path.name, "layers, which has no room,"
+    assert forbidden(tmp_path) == [
+        f"{place}/layers.py:1: {no_room} may not import tinycnn.nn",
+        f"{place}/layers.py:5: {no_room} may not import tinycnn.nn.optim",
+        f"{place}/train.py:2: train may not import tinycnn.nn",
+        f"{place}/train.py:6: train may not import ..window",
+    ]
