@@ -1,14 +1,13 @@
-"""Candidates become digits, digits become the numbers of a picture.
+"""Reader: pictures, ink and strokes become numbers.
 
-Two networks look at every candidate. One says which digit it is; the other, the judge,
-says whether it is a digit at all: it has learned from pieces of digits, digits run
-together and scribbles (`tinycnn.reading.practice`). A search then takes, of all ways
-to divide a line into candidates, the likeliest.
-
-It knows ink and trained networks. It does not know how they are trained, nor windows.
+Two networks score every candidate. One says which digit it is; the other, the judge,
+says whether it is a digit at all: it has also learned from pieces of digits, digits run
+together and scribbles (`tinycnn.reading.practice`). A search then picks, of all ways to
+divide a line into candidates, the likeliest.
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -19,40 +18,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn import models
+from tinycnn.fast import Runner, fuse
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import load_picture, picture_ink
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import softmax
-from tinycnn.nn.weights import TensorFileError
+from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading
 
-SURE = 0.9  # a component that is this surely a digit is not cut
-MOST_DOUBTS = 100  # are cut; a picture with more of them is no page of numbers
-BONDS = 1 / 3  # their weight beside the networks' scores
-TALL_PART = 0.75  # of a candidate's height: a part may be a digit beside another
-TOUCHING = 1.0  # the bond of strokes that touch is above it, of what is apart below
-BAR = 0.15  # of the line's height: as near may be the bar of a careless T, and beyond
-MOST_PAIRS = 1_000  # of strokes of a line that are near: more are no writing
-JUNK = -5.0  # the log probability that ink as large as a digit is none
-LOW = 0.55  # of the line's height; a digit hardly ever is lower
+SURE = 0.9  # candidates of at least this confidence are not cut
+MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
+BONDS = 1 / 3  # weight of the bonds beside the networks' scores
+TALL_PART = 0.75  # of a candidate's height: such a part may be a digit beside another
+TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
+BAR = 0.15  # of the line's height: reach of the bar of a careless T
+MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
+JUNK = -5.0  # log probability of ink as large as a digit that is none
+LOW = 0.55  # of the line's height; hardly any digit is lower
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 MOST_REMEMBERED = 5_000  # candidates, of a hundred bytes each
-LEAST = 1e-9  # probabilities are no smaller: their logarithm is finite
+LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
+LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
+# Numba's simplest threading layer aborts the process when two threads run kernels.
+_LOCK = threading.Lock()
 Floats = NDArray[np.floating[Any]]
-Score = tuple[Floats, float]  # which digit, and whether it is one
+Score = tuple[Floats, float]  # probabilities of the digits, and of a digit at all
 Scores = dict[tuple[int, ...], Score]  # of candidates, by their pieces
 
 
 class Found(NamedTuple):
-    """A digit of a reading, and what it was read from.
+    """A digit of a reading, with its candidate.
 
     Attributes
     ----------
     digit : Digit
     candidate : Candidate
     probabilities : float array (10,)
-        Of each digit; what they lack to 1 is the probability that it is none.
+        Of each digit; their sum is the probability of a digit at all.
     """
 
     digit: Digit
@@ -63,17 +66,18 @@ class Found(NamedTuple):
 class Reader:
     """Reads the numbers in pictures, ink and strokes.
 
+    One reader may be used by several threads.
+
     Parameters
     ----------
     weights : str or Path or None
-        A weights file of a network of ten digits; None takes the one that ships.
+        A weights file of a network of ten digits; None is the shipped one.
     judge : str or Path or None
-        A weights file that ``tinycnn.train_judge`` wrote; None takes the one that
-        ships.
+        A weights file that ``tinycnn.train_judge`` wrote; None is the shipped one.
     remembers : bool
-        Whether strokes that were seen before are not looked at again: for a drawing
-        that grows stroke by stroke. The last bits of a probability may then depend on
-        what was read before.
+        Whether scores of strokes are kept for later readings, for a drawing that grows
+        stroke by stroke. Earlier readings may then change the last bits of a
+        probability.
 
     Attributes
     ----------
@@ -83,14 +87,14 @@ class Reader:
         Logits are divided by it before softmax (Guo et al. 2017, section 4.2); fitted
         on validation images when the network was trained.
     joint_temperature : float
-        The same for the sum of both networks' logits; fitted for the one that ships.
+        The same for the sum of both networks' logits; fitted for the shipped one.
     threshold : float
         Of the confidence; below it a digit is refused, but see `Digit`. 99.5 % of the
-        validation images pass.
+        validation images are above it.
 
     Raises
     ------
-    TensorFileError
+    WeightsError
         If the weights cannot be read or are of another kind of network.
     OSError
         If there is no such file.
@@ -105,15 +109,17 @@ class Reader:
     ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
         judge_path = models.JUDGE if judge is None else Path(judge)
-        # There are many candidates, and somebody waits.
-        self.model, self.temperature, _ = models.load_naming(path, once=True)
-        self.judge, metadata = models.load(judge_path)
-        if metadata["architecture"] != "judge":
-            raise TensorFileError(
-                f"{judge_path}: is no judge; name a file that tinycnn.train_judge wrote"
+        self.model, self.temperature, _ = models.load_naming(path)
+        self.judge, facts = models.load(judge_path)
+        if facts["network"] != "judge":
+            raise WeightsError(
+                f"cannot use {judge_path}: it is no judge; name a file that "
+                "tinycnn.train_judge wrote"
             )
-        self.joint_temperature = models.positive(metadata, "temperature", judge_path)
-        self.threshold = models.positive(metadata, "threshold", judge_path)
+        facts = {"temperature": 1} | facts
+        self.joint_temperature = models.number(facts, "temperature", judge_path)
+        self.threshold = models.number(facts, "threshold", judge_path, 1e-6, 0.999999)
+        self._runners = (fuse(self.model), path), (fuse(self.judge), judge_path)
         self._memory: dict[bytes, Score] | None = {} if remembers else None
 
     def read_picture(self, picture: Any) -> Reading:
@@ -135,13 +141,15 @@ class Reader:
             If a file cannot be read.
         ValueError
             If an array is no picture.
+        WeightsError
+            If the weights overflow; so do all methods that read.
         """
         if isinstance(picture, str | Path):
             return self.read_ink(load_picture(picture))
         return self.read_ink(picture_ink(picture))
 
     def read_strokes(self, strokes: Strokes) -> Reading:
-        """Read what was drawn, one stroke after another.
+        """Read a drawing by its strokes.
 
         Parameters
         ----------
@@ -152,11 +160,11 @@ class Reader:
         Reading
             Boxes are in pixels of the canvas.
         """
-        nothing = np.zeros((0, 0), np.float32)  # the strokes say it all
-        return self.read_ink(Ink(nothing, strokes.size, strokes=strokes))
+        no_pixels = np.zeros((0, 0), np.float32)
+        return self.read_ink(Ink(no_pixels, strokes.size, strokes=strokes))
 
     def read_ink(self, ink: Ink) -> Reading:
-        """Read ink, by its strokes where they are known.
+        """Read ink, by its strokes if it has any.
 
         Parameters
         ----------
@@ -170,7 +178,7 @@ class Reader:
         return Reading(tuple(tuple(found.digit for found in line) for line in lines))
 
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
-        """Read ink, and tell what each digit was read from.
+        """Read ink and return the candidate of every digit.
 
         Parameters
         ----------
@@ -179,7 +187,7 @@ class Reader:
         Returns
         -------
         page : PicturePage or StrokePage
-            Its pieces are those that the candidates name.
+            With the pieces that the candidates refer to.
         lines : list of lists of Found
             Top to bottom, left to right.
         """
@@ -207,12 +215,12 @@ class Reader:
         return page, _tidied(page, found, ink, self.threshold)
 
     def probabilities(self, images: Floats) -> Floats:
-        """Return the calibrated probability of each digit, given that it is one.
+        """Return the calibrated probability of each digit, given that it is a digit.
 
         Parameters
         ----------
         images : float32 array (N, 28, 28)
-            As `tinycnn.ink.normalize` makes them.
+            See `tinycnn.ink.normalize`.
 
         Returns
         -------
@@ -221,7 +229,7 @@ class Reader:
         return self.opinions(images)[0]
 
     def opinions(self, images: Floats) -> tuple[Floats, Floats]:
-        """Return what both networks make of images: which digit, and whether one.
+        """Return the probability of each digit, and that of a digit at all.
 
         Parameters
         ----------
@@ -230,15 +238,19 @@ class Reader:
         Returns
         -------
         names : float32 array (N, 10)
-            As `probabilities` gives them.
+            See `probabilities`.
         digitness : float32 array (N,)
-            The probability that it is a digit at all.
+
+        Raises
+        ------
+        WeightsError
+            If a network's weights are so large that its logits overflow.
         """
         x = np.ascontiguousarray(images, np.float32)[..., np.newaxis]
-        named = self.model.predict(x) / np.float32(self.temperature)
-        judged = self.judge.predict(x)
-        both = joint_logits(named, judged) / np.float32(self.joint_temperature)
-        return softmax(both), softmax(judged)[:, :10].sum(axis=1)
+        named, judged = (_logits(runner, x, path) for runner, path in self._runners)
+        both = joint_logits(named / np.float32(self.temperature), judged)
+        names = softmax(both / np.float32(self.joint_temperature))
+        return names, softmax(judged)[:, :10].sum(axis=1)
 
     def _scored(
         self, page: segment.Page, scores: Scores
@@ -250,25 +262,25 @@ class Reader:
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
         if self._memory is None or isinstance(page, segment.PicturePage):
-            scores.update(zip(new, self._looked_at(page, new), strict=True))
+            scores.update(self._score(page, new))
             return lines
         if len(self._memory) > MOST_REMEMBERED:
             self._memory.clear()
+        # Another thread may clear it too: each score is looked up once.
         keys = {pieces: page.fingerprint(pieces) for pieces in new}
-        unseen = [pieces for pieces in new if keys[pieces] not in self._memory]
-        found = self._looked_at(page, unseen)
-        self._memory.update(zip(map(keys.__getitem__, unseen), found, strict=True))
-        scores.update((pieces, self._memory[keys[pieces]]) for pieces in new)
+        known = {pieces: self._memory.get(key) for pieces, key in keys.items()}
+        scores.update((pieces, score) for pieces, score in known.items() if score)
+        fresh = self._score(page, [pieces for pieces in new if not known[pieces]])
+        scores.update(fresh)
+        self._memory.update((keys[pieces], score) for pieces, score in fresh.items())
         return lines
 
-    def _looked_at(
-        self, page: segment.Page, new: Sequence[tuple[int, ...]]
-    ) -> list[Score]:
-        """Return what the networks say of candidates, in one batch."""
+    def _score(self, page: segment.Page, new: Sequence[tuple[int, ...]]) -> Scores:
+        """Return the networks' scores of candidates, in one batch."""
         if not new:
-            return []
+            return {}
         names, digits = self.opinions(np.stack([page.image(pieces) for pieces in new]))
-        return list(zip(names, digits.tolist(), strict=True))
+        return dict(zip(new, zip(names, digits.tolist(), strict=True), strict=True))
 
     def _doubtful(
         self,
@@ -276,7 +288,7 @@ class Reader:
         lines: list[tuple[segment.Line, list[segment.Candidate]]],
         scores: Scores,
     ) -> list[int]:
-        """Return the pieces of which no candidate is surely a digit, largest first."""
+        """Return the pieces without a candidate that is a sure digit, largest first."""
         best = dict.fromkeys(page.pieces, 0.0)
         for _, offered in lines:
             for candidate in offered:
@@ -292,9 +304,9 @@ class Reader:
     ) -> list[segment.Candidate]:
         """Return the digits and the refused ink of the likeliest division of a line.
 
-        ``best[k]`` is the log probability of the best division of the first k pieces:
-        each candidate is a digit, junk as large as one, or something to be dropped, and
-        between neighbours either a digit ends or it goes on.
+        ``best[k]`` is the log probability of the best division of the first k pieces.
+        Each candidate is a digit, junk as large as one, or dropped; between neighbours
+        a digit ends or continues.
         """
 
         def sureness(pieces: tuple[int, ...]) -> float:
@@ -314,7 +326,7 @@ class Reader:
             low = min(_tallness(candidate, line) / LOW, 1)
             sure = sureness(candidate.pieces)
             if stop > start + 1:
-                # Parts that all are digits themselves hardly make one together, unless
+                # Parts that are digits themselves are hardly one digit together, unless
                 # they are strokes that touch, or one is above the other.
                 apart = min(sureness((number,)) for number in candidate.pieces)
                 apart /= 1 + math.exp(
@@ -353,9 +365,9 @@ class Reader:
         scores: Scores,
         ink: Ink,
     ) -> list[Found]:
-        """Judge strokes that meet together, where a 1 is all that is read among them.
+        """Score strokes that meet together, if only ones were read among them.
 
-        Any straight stroke is a 1 to the networks: both uprights of an H, both strokes
+        To the networks any straight stroke is a 1: both uprights of an H, both strokes
         of an X. That other strokes meet it says more than its shape.
         """
         inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
@@ -363,23 +375,23 @@ class Reader:
         others = {one.digit.digit for one in inside} - {1, None}
         if others or bundle == set(first.pieces):
             return found
-        whole = next((one for one in offered if bundle == set(one.pieces)), None)
-        if whole is not None:
-            together = self._found(whole, scores[whole.pieces], ink)
-        else:  # it is wider than any digit
-            whole = replace(
+        joined = next((one for one in offered if bundle == set(one.pieces)), None)
+        if joined is not None:
+            together = self._found(joined, scores[joined.pieces], ink)
+        else:  # wider than any digit
+            joined = replace(
                 first,
                 pieces=tuple(sorted(bundle)),
                 wholes=len(bundle),
                 box=segment.around([page.pieces[n].box for n in bundle]),
             )
-            together = self._found(whole, (scores[first.pieces][0], 0.0), ink)
+            together = self._found(joined, (scores[first.pieces][0], 0.0), ink)
         at = found.index(inside[0])
         rest = [one for one in found[at:] if one not in inside]
         return [*found[:at], together, *rest]
 
     def _found(self, candidate: segment.Candidate, score: Score, ink: Ink) -> Found:
-        """Return a candidate as the reading shows it."""
+        """Return a candidate with its digit, box and probabilities."""
         names, digit = score
         probabilities = names.astype(np.float64) * digit
         order = np.argsort(-names, kind="stable")[:3].tolist()
@@ -398,7 +410,7 @@ class Reader:
 
 
 def _seen(strokes: Strokes) -> Strokes:
-    """Return the strokes without taps, which are points, and what is off the canvas."""
+    """Return the strokes without taps and without those off the canvas."""
     kept = [
         (points, pen)
         for points, pen in zip(strokes.points, strokes.pen_widths, strict=True)
@@ -410,17 +422,29 @@ def _seen(strokes: Strokes) -> Strokes:
     return Strokes(points, tuple(pen for _, pen in kept), strokes.size)
 
 
-def joint_logits(named: Floats, judged: Floats) -> Floats:
-    """Return the sum of two opinions, a product of experts (Hinton 1999).
+def _logits(runner: Runner, x: Floats, path: Path) -> Floats:
+    """Return logits (N, K) of images (N, 28, 28, 1), from one view to save time."""
+    with _LOCK, np.errstate(over="ignore", invalid="ignore"):
+        logits = models.predict(runner, x)
+    if not (np.abs(logits) < LARGEST_LOGIT).all():  # also refuses NaN
+        raise WeightsError(
+            f"cannot use {path}: its weights are so large that the logits overflow; "
+            "train again"
+        )
+    return logits
 
-    The network that names digits knows MNIST better; the judge has also seen digits
-    that were cut apart, and hands that MNIST lacks.
+
+def joint_logits(named: Floats, judged: Floats) -> Floats:
+    """Return the sum of two networks' logits, a product of experts (Hinton 1999).
+
+    The network that names digits knows MNIST better; the judge has also learned from
+    digits that were cut apart, and from handwriting unlike MNIST's.
 
     Parameters
     ----------
     named : float32 array (N, 10)
     judged : float32 array (N, 11)
-        The last column, of what is no digit, is left out.
+        The last column, no digit, is left out.
 
     Returns
     -------
@@ -430,7 +454,7 @@ def joint_logits(named: Floats, judged: Floats) -> Floats:
 
 
 def _tallness(candidate: segment.Candidate, line: segment.Line) -> float:
-    """Return a candidate's height in heights of the line; what is broad counts, too."""
+    """Return the height, or half the width if larger, in heights of the line."""
     x0, y0, x1, y1 = candidate.box
     return max(y1 - y0, (x1 - x0) / 2) / line.height
 
@@ -451,10 +475,10 @@ def _bundles(
     offered: Sequence[segment.Candidate],
     found: Sequence[Found],
 ) -> list[set[int]]:
-    """Return the sets of strokes that meet, each with a 1 among what was read of it.
+    """Return the sets of strokes that meet and of which one was read as a 1.
 
-    Specks and commas are in none. What was dropped, as the bar of a T is, need only be
-    near, if it lies across.
+    Specks and commas are in none. A stroke that was dropped, such as the bar of a T,
+    need only be near if it lies across.
     """
     ones = [n for one in found if one.digit.digit == 1 for n in one.candidate.pieces]
     if not ones:
@@ -490,7 +514,7 @@ def _bundles(
 def _lies_across(
     page: segment.StrokePage, bar: int, stroke: int, line: segment.Line
 ) -> bool:
-    """Return whether a bar reaches beyond a stroke on both sides, as that of a T does.
+    """Return whether a bar reaches beyond a stroke on both sides, like that of a T.
 
     A dash between two digits ends before them.
     """
@@ -502,11 +526,11 @@ def _lies_across(
 def _tidied(
     page: segment.Page, lines: list[list[Found]], ink: Ink, threshold: float
 ) -> list[list[Found]]:
-    """Leave out rules and frames, and settle what was cut by what it was cut from.
+    """Drop rules and frames, and let the majority of a cut component decide.
 
-    Where most of a component is no digit, neither is the rest: the ends of a tangle
-    look like ones and nines. Where most of it is digits, the rest are digits as well,
-    if there is any likeness: cuts spoil digits that overlap.
+    If most of a component's area is no digit, neither is the rest: the ends of a tangle
+    look like ones and nines. If most of it is digits, the rest is as well, down to a
+    low confidence: cuts spoil digits that overlap.
     """
     lines = _without_nothing(lines, ink)
     balance: dict[int, float] = {}
@@ -518,7 +542,7 @@ def _tidied(
     def settled(found: Found) -> Found:
         digit = found.digit
         if found.candidate.wholes > 1:
-            return found  # what was grouped was not cut
+            return found  # grouped, not cut
         around = balance[page.pieces[found.candidate.pieces[0]].whole]
         if around < 0:
             return found._replace(digit=replace(digit, digit=None))
@@ -531,7 +555,7 @@ def _tidied(
 
 
 def _without_nothing(lines: list[list[Found]], ink: Ink) -> list[list[Found]]:
-    """Leave out what is no digit and not worth a question mark either."""
+    """Drop ink that is neither a digit nor worth a question mark."""
     return [
         [f for f in line if f.digit.digit is not None or not _is_nothing(f, ink)]
         for line in lines
@@ -539,14 +563,13 @@ def _without_nothing(lines: list[list[Found]], ink: Ink) -> list[list[Found]]:
 
 
 def _is_nothing(found: Found, ink: Ink) -> bool:
-    """Return whether ink that is no digit is not even worth a question mark.
+    """Return whether ink is a rule, a dash, the side of a frame, or cut by the border.
 
-    That is a rule, a dash or the side of a frame, and what the border of the picture
-    cuts.
+    Such ink, unless it is a digit, is not worth a question mark.
     """
     x0, y0, x1, y1 = found.candidate.box
     if ink.strokes is not None and found.candidate.wholes > 1:
-        return False  # strokes that were judged together
+        return False  # strokes scored together
     H, W = ink.values.shape
     cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)
     return cut or x1 - x0 > 3 * (y1 - y0) or y1 - y0 > 5 * (x1 - x0)
