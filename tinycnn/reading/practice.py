@@ -1,11 +1,8 @@
 """What a judge learns from: candidates cut from numbers that the code composes.
 
 The judge tells digits from pieces of digits, from two digits taken for one, and from
-scribbles. Nobody has to collect such ink. Digits are set side by side, the segmenter
-offers its candidates, and since the code knows which ink is whose, it knows which
-candidates are digits.
-
-It knows ink, labels, the segmenter and the code that writes. It knows no network.
+scribbles. Digits are set side by side and the segmenter offers its candidates. Which
+ink belongs to which digit is known, so every candidate is labelled without a person.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +19,10 @@ from tinycnn.ink.strokes import Strokes, draw
 from tinycnn.reading import segment
 
 NONE = 10  # the label of what is no digit
-IS_DIGIT, IS_NONE = 0.88, 0.75  # of a digit's ink, and of a candidate's
-BEST_IS_DIGIT = 0.6  # of them, for the candidate that comes closest
-HALF = 0.5  # of a digit's ink: a candidate that holds more of two is none
-KEPT = 0.25  # of the candidates that are none: there are many, and much alike
+IS_DIGIT, IS_NONE = 0.88, 0.75  # likeness above or below which a candidate is one
+BEST_IS_DIGIT = 0.6  # the same for the candidate most like a digit
+HALF = 0.5  # of a digit's ink: a candidate that holds more of two digits is none
+KEPT = 0.25  # of the candidates that are none: they are many and much alike
 PIXEL_HEIGHTS = 28, 64  # of composed digits
 Floats = NDArray[np.floating[Any]]
 Points = NDArray[np.float64]
@@ -35,12 +32,14 @@ Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
 def compose(
     images: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator
 ) -> Iterator[Example]:
-    """Compose a number, scribble twice, write a number now and then, and cut it all.
+    """Yield the candidates of a composed number, two scribbles and a written number.
+
+    Half of the time there is no written number.
 
     Parameters
     ----------
     images : uint8 array (N, 28, 28)
-        Single digits, 255 = ink, of which the number takes one to five.
+        Single digits, 255 = ink; the number has one to five.
     labels : uint8 array (N,)
     rng : numpy Generator
     """
@@ -123,8 +122,7 @@ def from_strokes(
 def from_scribble(rng: np.random.Generator) -> Iterator[Example]:
     """Scribble, and yield the candidates that the segmenter finds: none is a digit.
 
-    A scribble is a few aimless strokes, a blot, a few specks in a heap, or a bar that
-    nobody would call a 1.
+    A scribble is a few random strokes, a blot, a cluster of specks, or a level bar.
     """
     kind = rng.random()
     side = int(rng.integers(*PIXEL_HEIGHTS))
@@ -141,27 +139,28 @@ def from_scribble(rng: np.random.Generator) -> Iterator[Example]:
         yield normalize_strokes([bar]), NONE
     else:
         corners = int(rng.integers(5, 8) if kind < 0.55 else rng.integers(8, 30))
-        strokes = [_aimless(corners, side, rng) for _ in range(rng.integers(1, 5))]
+        strokes = [
+            _random_stroke(corners, side, rng) for _ in range(rng.integers(1, 5))
+        ]
         pen = side * rng.uniform(0.05, 0.16)
         ink = draw(strokes, [pen] * len(strokes), (2 * side, 2 * side))
         yield normalize(ink), NONE
         yield from _of_picture(np.stack([ink, 0 * ink]), np.array([NONE, NONE]), rng)
 
 
-def _aimless(corners: int, side: int, rng: np.random.Generator) -> Points:
+def _random_stroke(corners: int, side: int, rng: np.random.Generator) -> Points:
     """Return a stroke through random corners, more or less rounded."""
-    places = rng.uniform(0, 1, (corners, 2)) * rng.uniform(0.3, 1, 2)
+    points = rng.uniform(0, 1, (corners, 2)) * rng.uniform(0.3, 1, 2)
     along = np.linspace(0, corners - 1, 8 * corners)
-    line = [np.interp(along, np.arange(corners), axis) for axis in places.T]
+    line = [np.interp(along, np.arange(corners), axis) for axis in points.T]
     line = ndimage.gaussian_filter1d(line, rng.uniform(0.1, 4), axis=1, mode="nearest")
-    stroke: Points = side * (np.transpose(line) + rng.uniform(0.1, 0.6, 2))
-    return stroke
+    return side * (np.transpose(line) + rng.uniform(0.1, 0.6, 2))
 
 
 def _of_picture(
     layers: Floats, labels: NDArray[np.integer], rng: np.random.Generator
 ) -> Iterator[Example]:
-    """Yield the candidates of a picture whose digits lie in separate layers."""
+    """Yield the candidates of a picture, given as one layer (H, W) for each digit."""
     page = segment.PicturePage(layers.max(axis=0))
     page.cut(list(page.pieces))
     owner = page.owner.ravel()
@@ -170,7 +169,7 @@ def _of_picture(
 
 
 def _sums(owner: NDArray[np.int32], ink: Floats) -> Floats:
-    """Return the ink of every piece, by its number."""
+    """Return the sum of ink of every piece, indexed by its number."""
     return np.bincount(owner, weights=ink.ravel()).astype(np.float64)
 
 
@@ -184,10 +183,11 @@ def _examples(
     """Yield candidates with their labels.
 
     ``shares[k, i]`` is the ink of digit k in piece i, ``areas[i]`` all ink of piece i.
-    A candidate is like a digit as far as it holds the digit's ink and no other. It is
-    one if it is nearly all like it, or more so than any other candidate: digits that
-    overlap are never cut quite right. It is none if it is hardly like one, or holds
-    most of two. What is in between is left out.
+    The likeness of a candidate and a digit is the smaller of two shares: of the digit's
+    ink that the candidate holds, and of the candidate's ink that is the digit's. Above
+    a bound the candidate is the digit; the bound is lower for the candidate that is
+    most like it, because digits that overlap are never cut quite right. It is none
+    below another bound, or if it holds most of two digits. Others are left out.
     """
     offered = [
         candidate
@@ -198,7 +198,7 @@ def _examples(
         return
     ink = np.array([shares[:, list(c.pieces)].sum(axis=1) for c in offered])
     all_ink = np.array([areas[list(c.pieces)].sum() for c in offered])
-    held = ink / np.maximum(shares.sum(axis=1), 1e-6)  # a digit may be hidden
+    held = ink / np.maximum(shares.sum(axis=1), 1e-6)  # others may hide a whole digit
     like = np.minimum(held, ink / all_ink[:, np.newaxis])
     closest = like.argmax(axis=0)
     for i, candidate in enumerate(offered):
@@ -212,24 +212,22 @@ def _examples(
 
 
 def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:
-    """Return a digit without its margin, about as high as asked."""
+    """Return a digit without its margin, scaled to about a height in pixels."""
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     tight = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = height * rng.uniform(0.85, 1.1) / 20
     H, W = (max(int(length * scale), 2) for length in tight.shape)
     picture = Image.fromarray(tight).resize((W, H), Image.Resampling.BICUBIC)
-    clipped: Floats = np.clip(np.asarray(picture), 0, 1)
-    return clipped
+    return np.clip(np.asarray(picture), 0, 1)
 
 
 def _thicker(glyph: Floats, rng: np.random.Generator) -> Floats:
-    """Return a digit of another pen: thicker, thinner or as it is."""
+    """Return a digit with thicker, thinner or unchanged strokes."""
     kind = rng.random()
     if kind < 0.25:
-        thicker: Floats = ndimage.grey_dilation(np.pad(glyph, 1), (2, 2))
-        return thicker
+        return ndimage.grey_dilation(np.pad(glyph, 1), (2, 2))
     if kind < 0.5:
-        thinner: Floats = ndimage.grey_erosion(glyph, (2, 2))
+        thinner = ndimage.grey_erosion(glyph, (2, 2))
         return glyph if thinner.max() < 0.6 else np.divide(thinner, thinner.max())
     return glyph
 
@@ -237,7 +235,7 @@ def _thicker(glyph: Floats, rng: np.random.Generator) -> Floats:
 def _side_by_side(
     glyphs: Sequence[Floats], gaps: NDArray[np.float64], rng: np.random.Generator
 ) -> Floats:
-    """Return a layer for each digit, (K, H, W); gaps are in widths of their digits."""
+    """Return one layer a digit, (K, H, W); gaps are shares of the digits' width."""
     margin = 4
     H = int(1.1 * max(len(glyph) for glyph in glyphs)) + 2 * margin
     lefts = [0]
@@ -255,12 +253,12 @@ def _side_by_side(
 
 
 def _leaning(layers: Floats, rng: np.random.Generator) -> Floats:
-    """Return some numbers as they are and some in a hand that leans to the right."""
+    """Shear some numbers to the right; return others unchanged."""
     if rng.random() < 0.6:
         return layers
     H = layers.shape[1]
-    moves = np.rint(rng.uniform(0.1, 0.6) * np.arange(H)[::-1]).astype(np.int64)
-    wide = np.pad(layers, ((0, 0), (0, 0), (0, int(moves[0]))))
-    for y, move in enumerate(moves.tolist()):
-        wide[:, y] = np.roll(wide[:, y], move, axis=1)
+    shifts = np.rint(rng.uniform(0.1, 0.6) * np.arange(H)[::-1]).astype(np.int64)
+    wide = np.pad(layers, ((0, 0), (0, 0), (0, int(shifts[0]))))
+    for y, shift in enumerate(shifts.tolist()):
+        wide[:, y] = np.roll(wide[:, y], shift, axis=1)
     return wide
