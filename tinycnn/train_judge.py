@@ -1,10 +1,8 @@
-"""Teach the judge: ``python -m tinycnn.train_judge``.
+"""Train the judge: ``python -m tinycnn.train_judge``.
 
 The judge is the network that tells digits from pieces of digits, from digits run
-together, from scribbles, and from letters and signs. The one that ships was made by
-this command; whoever has changed how ink is cut can make another.
-
-It knows arguments, messages and exit codes, and which ink the judge is shown.
+together, from scribbles, and from letters and signs. The shipped one was made by this
+command; a change of how ink is cut needs another.
 """
 
 import contextlib
@@ -36,7 +34,7 @@ SIGNS = 20_000  # letters and signs written by code; a twentieth as many validat
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compose examples, train the judge on them, set the threshold, and save it.
+    """Compose examples, train the judge on them, fit its threshold, and save it.
 
     Parameters
     ----------
@@ -46,25 +44,25 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0. What goes wrong leaves by `SystemExit`.
+        0. Failures raise `SystemExit`.
     """
     began = time.perf_counter()
     arguments = _parser().parse_args(argv)
 
     from tinycnn.data import DataError
-    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.nn.weights import WeightsError
     from tinycnn.threads import use_threads
     from tinycnn.training.fit import DivergedError
 
     use_threads()
     try:
         _check_writable(arguments.out)
-        result = _teach(
+        result = _train(
             arguments.data, arguments.seed, arguments.numbers, arguments.out
         )
     except DivergedError as error:
         fail(error, code=3)
-    except (DataError, TensorFileError, OSError) as error:
+    except (DataError, WeightsError, OSError) as error:
         fail(error)
     result |= {"seconds": round(time.perf_counter() - began, 1)}
     if arguments.json:
@@ -82,8 +80,8 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "tinycnn.train_judge",
-        "Teach the network that tells digits from other ink, on numbers that the code "
-        "composes and cuts apart.",
+        "Train the network that tells digits from other ink, on numbers composed and "
+        "cut by code.",
     )
     parser.add_argument(
         "--data",
@@ -96,14 +94,14 @@ def _parser() -> Parser:
         type=integer(0, 2**32 - 1),
         default=0,
         metavar="N",
-        help="of the examples, the weights and their order (default: 0)",
+        help="seed of examples, weights and order (default: 0)",
     )
     parser.add_argument(
         "--numbers",
         type=integer(100, 10**6),
         default=NUMBERS,
         metavar="N",
-        help=f"how many numbers to compose (default: {NUMBERS})",
+        help=f"numbers to compose (default: {NUMBERS})",
     )
     parser.add_argument(
         "--out",
@@ -112,7 +110,7 @@ def _parser() -> Parser:
         ),
         default=Path("judge.safetensors"),
         metavar="FILE",
-        help="where to save it (default: judge.safetensors in this folder)",
+        help="the weights file (default: judge.safetensors in this folder)",
     )
     return parser
 
@@ -122,25 +120,27 @@ def _is_possible(path: Path) -> bool:
     return place.is_file() or (not place.exists() and place.parent.is_dir())
 
 
-class _EnoughError(Exception):
-    """The file could be written."""
+class _AbortError(Exception):
+    """Ends a trial of writing, so that the file stays as it is."""
 
 
 def _check_writable(path: Path) -> None:
-    """Raise OSError now if a file cannot be written when all is done."""
+    """Raise OSError now, not after the training, if a file cannot be written."""
 
     def parts() -> Iterator[bytes]:
-        yield b"anything"
-        raise _EnoughError  # so that what is there stays there
+        yield b"trial"
+        raise _AbortError
 
-    with contextlib.suppress(_EnoughError):
+    with contextlib.suppress(_AbortError):
         write_atomically(path, parts())
 
 
-def _teach(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, Any]:
-    """Return what programs read on stdout, when all is done."""
+def _train(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, Any]:
+    """Train and save the judge; return the results that ``--json`` prints."""
     import numpy as np
+    from tqdm import tqdm
 
+    from tinycnn import fast, models
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.glyphs.signs import signs
     from tinycnn.glyphs.writer import written
@@ -154,35 +154,46 @@ def _teach(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, A
         digits.train_images, digits.train_labels
     )
     made, made_labels = _examples(images, labels, numbers, [seed, 0])
-    hands, hand_labels = written(seed, 0, WRITTEN)
+    glyphs, glyph_labels = written(seed, 0, WRITTEN)
     others = signs(seed, 0, SIGNS)
     val_made, val_made_labels = _examples(
         val_images, val_labels, max(numbers // 10, 10), [seed, 1]
     )
     val_others = signs(seed, 1, SIGNS // 20)
+    model = models.build(JUDGE.network, seed)
     trainer = Trainer(
         JUDGE,
         seed,
-        np.concatenate([images, hands, made, others]),
+        model,
+        fast.Adam(
+            model.parameters(), JUDGE.learning_rate, weight_decay=JUDGE.weight_decay
+        ),
+        np.concatenate([images, glyphs, made, others]),
         np.concatenate(
-            [labels, hand_labels, made_labels, np.full(len(others), NONE, np.uint8)]
+            [labels, glyph_labels, made_labels, np.full(len(others), NONE, np.uint8)]
         ),
         np.concatenate([val_images, val_made, val_others]),
         np.concatenate(
             [val_labels, val_made_labels, np.full(len(val_others), NONE, np.uint8)]
         ),
+        prepare=fast.fuse,
     )
-    _train(trainer)
-    facts = _measured(trainer, val_images, val_labels)
-    metadata = facts | {
-        "architecture": "judge",
+    total = JUDGE.epochs * len(trainer.train_images)
+    with tqdm(total=total, unit=" images", unit_scale=True, disable=None) as bar:
+        for item in trainer.run():
+            if isinstance(item, int):
+                bar.update(item)
+    trainer.use_best()
+    figures = _measured(trainer, val_images, val_labels)
+    facts = figures | {
+        "network": JUDGE.network,
         "seed": seed,
         "numbers": numbers,
         "data": digits.source if digits.source in ("mnist", "sample") else "a folder",
         "data_checksum": digits.checksum,
     }
-    save_weights(out, trainer.model, {k: str(v) for k, v in metadata.items()})
-    return facts | {"judge": str(out)}
+    save_weights(out, trainer.averaged, facts)
+    return figures | {"judge": str(out)}
 
 
 def _examples(
@@ -191,7 +202,7 @@ def _examples(
     numbers: int,
     seed: list[int],
 ) -> "tuple[NDArray[np.uint8], NDArray[np.uint8]]":
-    """Return images (N, 28, 28) and labels (N,) of digits and of what is none."""
+    """Return images (N, 28, 28) and labels (N,), from 0 to NONE, of composed ink."""
     import numpy as np
     from tqdm import tqdm
 
@@ -204,43 +215,30 @@ def _examples(
     return stacked(examples)
 
 
-def _train(trainer: "Trainer") -> None:
-    """Run all epochs, with a bar on a terminal, and take the best."""
-    from tqdm import tqdm
-
-    total = trainer.recipe.epochs * len(trainer.train_images)
-    with tqdm(total=total, unit=" images", unit_scale=True, disable=None) as bar:
-        for item in trainer.run():
-            if isinstance(item, int):
-                bar.update(item)
-    trainer.use_best()
-
-
 def _measured(
     trainer: "Trainer", digits: "NDArray[np.uint8]", labels: "NDArray[np.uint8]"
 ) -> dict[str, Any]:
     """Return the figures of the judge, and the threshold and temperature of a reader.
 
-    Both opinions on the validation digits count, those of the judge and of the network
-    that ships; so does what `tinycnn.reading.reader.Reader` makes of them.
+    Threshold and temperature are fitted to what `tinycnn.reading.reader.Reader` makes
+    of the logits of the judge and of the shipped network.
     """
     import numpy as np
 
-    from tinycnn import models
+    from tinycnn import fast, models
     from tinycnn.nn import softmax
     from tinycnn.reading.practice import NONE
-    from tinycnn.reading.reader import joint_logits
-    from tinycnn.training.fit import logits_of
-    from tinycnn.training.metrics import fit_temperature, fit_threshold
+    from tinycnn.reading.reader import fit_threshold, joint_logits
+    from tinycnn.training.metrics import fit_temperature
 
-    judged = logits_of(trainer.model, trainer.val_images)
-    kept = judged.argmax(axis=1) != NONE
+    judge = fast.fuse(trainer.averaged)
+    kept = models.predict(judge, trainer.val_images).argmax(axis=1) != NONE
     is_digit = trainer.val_labels != NONE
 
-    judged = logits_of(trainer.model, digits)
-    shipped, of_shipped, _ = models.load_naming(models.SHIPPED, once=True)
-    named = logits_of(shipped, digits) / np.float32(of_shipped)
-    both = joint_logits(named, judged)
+    judged = models.predict(judge, digits)
+    shipped, facts = models.load(models.SHIPPED)
+    named = models.predict(fast.fuse(shipped), digits)
+    both = joint_logits(named / np.float32(facts["temperature"]), judged)
     temperature = fit_temperature(both, labels)
     confidence = softmax(both / temperature).max(axis=1)
     confidence *= softmax(judged)[:, :NONE].sum(axis=1)

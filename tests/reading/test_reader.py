@@ -393,7 +393,7 @@ def test_each_network_is_refused_in_the_place_of_the_other():
 
 
 @pytest.mark.parametrize(
-    "value", [0, -1, 1e-320, 101, 1e39, 10**400, "1", "x" * 5000, True, None, [1]]
+    "value", [0.0, -1.0, 1e-320, 101.0, 1e39, 10**400, "1", "x" * 5000, True, None, [1]]
 )
 def test_a_temperature_or_threshold_that_is_none_is_refused(tmp_path, value):
     path = saved(tmp_path / "odd.safetensors", "best", temperature=value)
@@ -401,7 +401,7 @@ def test_a_temperature_or_threshold_that_is_none_is_refused(tmp_path, value):
         Reader(path)
     assert len(str(error.value)) < 300 + len(str(path))
     for name in ("temperature", "threshold"):
-        facts = {"temperature": 1, "threshold": 0.5, name: value}
+        facts = {"temperature": 1.0, "threshold": 0.5, name: value}
         path = saved(tmp_path / "judge.safetensors", "judge", **facts)
         with pytest.raises(WeightsError, match=rf"judge\.safetensors.*{name}"):
             Reader(judge=path)
@@ -409,7 +409,7 @@ def test_a_temperature_or_threshold_that_is_none_is_refused(tmp_path, value):
 
 def test_a_judge_needs_a_threshold_below_one_and_no_file_a_temperature(tmp_path, page):
     path, plain = tmp_path / "judge.safetensors", tmp_path / "plain.safetensors"
-    for facts in ({}, {"threshold": 1}):
+    for facts in ({}, {"threshold": 1.0}):
         with pytest.raises(WeightsError, match=r"judge\.safetensors.*threshold"):
             Reader(judge=saved(path, "judge", **facts))
     reader = Reader(saved(plain, "best"), saved(path, "judge", threshold=0.1))

@@ -6,6 +6,7 @@ together and scribbles (`tinycnn.reading.practice`). A search then picks, of all
 divide a line into candidates, the likeliest.
 """
 
+import contextlib
 import math
 import threading
 from collections.abc import Sequence
@@ -109,16 +110,27 @@ class Reader:
     ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
         judge_path = models.JUDGE if judge is None else Path(judge)
-        self.model, self.temperature, _ = models.load_naming(path)
-        self.judge, facts = models.load(judge_path)
-        if facts["network"] != "judge":
+        self.model, facts = models.load(path)
+        self.judge, judge_facts = models.load(judge_path)
+        if facts["network"] == "judge":
+            raise WeightsError(
+                f"cannot use {path}: it is a judge, which tells digits from other ink; "
+                "name the weights of a network that names digits"
+            )
+        if judge_facts["network"] != "judge":
             raise WeightsError(
                 f"cannot use {judge_path}: it is no judge; name a file that "
                 "tinycnn.train_judge wrote"
             )
-        facts = {"temperature": 1} | facts
-        self.joint_temperature = models.number(facts, "temperature", judge_path)
-        self.threshold = models.number(facts, "threshold", judge_path, 1e-6, 0.999999)
+        self.temperature: float = facts["temperature"]
+        self.joint_temperature: float = judge_facts["temperature"]
+        threshold = judge_facts.get("threshold")
+        if not isinstance(threshold, float) or not 1e-5 <= threshold <= 0.99999:
+            raise WeightsError(
+                f"cannot use {judge_path}: its threshold is {threshold!r:.40}, not a "
+                "number above 0 and below 1; train again"
+            )
+        self.threshold = threshold
         self._runners = (fuse(self.model), path), (fuse(self.judge), judge_path)
         self._memory: dict[bytes, Score] | None = {} if remembers else None
 
@@ -219,7 +231,7 @@ class Reader:
 
         Parameters
         ----------
-        images : float32 array (N, 28, 28)
+        images : float array (N, 28, 28)
             See `tinycnn.ink.normalize`.
 
         Returns
@@ -233,7 +245,7 @@ class Reader:
 
         Parameters
         ----------
-        images : float32 array (N, 28, 28)
+        images : float array (N, 28, 28)
 
         Returns
         -------
@@ -246,8 +258,7 @@ class Reader:
         WeightsError
             If a network's weights are so large that its logits overflow.
         """
-        x = np.ascontiguousarray(images, np.float32)[..., np.newaxis]
-        named, judged = (_logits(runner, x, path) for runner, path in self._runners)
+        named, judged = (_logits(*runner, images) for runner in self._runners)
         both = joint_logits(named / np.float32(self.temperature), judged)
         names = softmax(both / np.float32(self.joint_temperature))
         return names, softmax(judged)[:, :10].sum(axis=1)
@@ -319,7 +330,7 @@ class Reader:
         best = [0.0] + [-math.inf] * len(line.pieces)
         last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
         for candidate in offered:  # in order of their start
-            start, stop = candidate.start, candidate.stop
+            start, stop, box = candidate.start, candidate.stop, candidate.box
             so_far = best[start] + joined[start : stop - 1].sum()
             if start > 0:
                 so_far += parted[start - 1]
@@ -329,22 +340,15 @@ class Reader:
                 # Parts that are digits themselves are hardly one digit together, unless
                 # they are strokes that touch, or one is above the other.
                 apart = min(sureness((number,)) for number in candidate.pieces)
-                apart /= 1 + math.exp(
-                    2 * (min(line.bonds[start : stop - 1]) - TOUCHING)
-                )
-                if candidate.lowest >= TALL_PART * (
-                    candidate.box[3] - candidate.box[1]
-                ):
+                weakest = min(line.bonds[start : stop - 1])
+                apart /= 1 + math.exp(2 * (weakest - TOUCHING))
+                if candidate.lowest >= TALL_PART * (box[3] - box[1]):
                     sure *= 1 - apart
             digit = scores[candidate.pieces][1]
             as_digit = math.log(max(sure, LEAST)) + math.log(low)
             as_junk = math.log(max(1 - digit, LEAST)) + JUNK
-            as_nothing = _dropped(candidate, line)
-            for score, kept in (
-                (as_digit, True),
-                (as_junk, True),
-                (as_nothing, False),
-            ):
+            dropped = _dropped(candidate, line)
+            for score, kept in (as_digit, True), (as_junk, True), (dropped, False):
                 if so_far + score > best[stop]:
                     best[stop], last[stop] = so_far + score, (candidate, kept)
         found = []
@@ -398,15 +402,12 @@ class Reader:
         top = tuple((n, float(probabilities[n])) for n in order)
         label, confidence = top[0]
         x0, y0, x1, y1 = (edge * ink.scale for edge in candidate.box)
-        width, height = ink.size
-        box = (
-            min(max(math.floor(x0), 0), width),
-            min(max(math.floor(y0), 0), height),
-            min(max(math.ceil(x1), 0), width),
-            min(max(math.ceil(y1), 0), height),
-        )
+        outer = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+        x0, y0, x1, y1 = np.clip(outer, 0, (*ink.size, *ink.size)).tolist()
         shown = label if confidence >= self.threshold else None
-        return Found(Digit(shown, confidence, box, top), candidate, probabilities)
+        return Found(
+            Digit(shown, confidence, (x0, y0, x1, y1), top), candidate, probabilities
+        )
 
 
 def _seen(strokes: Strokes) -> Strokes:
@@ -422,16 +423,16 @@ def _seen(strokes: Strokes) -> Strokes:
     return Strokes(points, tuple(pen for _, pen in kept), strokes.size)
 
 
-def _logits(runner: Runner, x: Floats, path: Path) -> Floats:
-    """Return logits (N, K) of images (N, 28, 28, 1), from one view to save time."""
-    with _LOCK, np.errstate(over="ignore", invalid="ignore"):
-        logits = models.predict(runner, x)
-    if not (np.abs(logits) < LARGEST_LOGIT).all():  # also refuses NaN
-        raise WeightsError(
-            f"cannot use {path}: its weights are so large that the logits overflow; "
-            "train again"
-        )
-    return logits
+def _logits(runner: Runner, path: Path, images: Floats) -> Floats:
+    """Return logits (N, K) of images (N, 28, 28), from one view to save time."""
+    with _LOCK, contextlib.suppress(ArithmeticError):
+        logits = models.predict(runner, images)
+        if np.abs(logits).max() < LARGEST_LOGIT:
+            return logits
+    raise WeightsError(
+        f"cannot use {path}: its weights are so large that the logits overflow; train "
+        "again"
+    )
 
 
 def joint_logits(named: Floats, judged: Floats) -> Floats:
@@ -451,6 +452,21 @@ def joint_logits(named: Floats, judged: Floats) -> Floats:
     float32 array (N, 10)
     """
     return named + judged[:, :10]
+
+
+def fit_threshold(confidence: Floats) -> float:
+    """Return the confidence that 199 of 200 validation digits reach.
+
+    Parameters
+    ----------
+    confidence : float array (N,)
+
+    Returns
+    -------
+    float
+        Above 0 and below 1.
+    """
+    return min(max(round(float(np.quantile(confidence, 0.005)), 5), 1e-5), 0.99999)
 
 
 def _tallness(candidate: segment.Candidate, line: segment.Line) -> float:
