@@ -80,9 +80,7 @@ def test_a_reader_uses_what_was_written_and_its_facts_name_no_place(trained, dig
         assert str(place).encode() not in content
 
 
-def test_the_seed_decides_the_bytes_and_an_older_file_is_replaced(
-    small, trained, capsys
-):
+def test_the_seed_decides_the_bytes_of_the_file(small, trained, capsys):
     path = Path("judge.safetensors")
     path.write_text("an older one")
     for seed, same in (("8", False), ("7", True)):
