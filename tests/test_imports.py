@@ -16,7 +16,8 @@ import tinycnn
 PACKAGE = Path(tinycnn.__file__).parent
 COMPILED = {"numba", "llvmlite", "scipy"}
 HEAVY = {*COMPILED, "numpy", "PIL", "tqdm", "tkinter", "socket", "ssl"}
-COMMANDS = ("train", "train_judge", "evaluate", "recognize", "gradcheck", "draw")
+FILES = sorted(PACKAGE.glob("*.py"))
+COMMANDS = [file.stem for file in FILES if "\ndef main(" in file.read_text("utf-8")]
 # Ends the process at once if a socket is as much as made.
 NO_SOCKET = """
 import os
@@ -55,7 +56,7 @@ def loaded(code, *argv, ends=0, folder=None, **environment):
         ("tinycnn", {*HEAVY, "json"}),
         ("tinycnn.nn", {"tkinter", "PIL", "scipy.ndimage"}),
         ("tinycnn.draw, tinycnn.window.view", {*COMPILED, "tqdm"}),  # its own process
-        ("tinycnn.window.worker, tinycnn.window.lessons", {"tkinter"}),
+        ("tinycnn.window.worker, tinycnn.window.finetuning", {"tkinter"}),
     ],
 )
 def test_an_import_loads_no_more_than_it_needs_and_changes_no_setting(
@@ -63,8 +64,8 @@ def test_an_import_loads_no_more_than_it_needs_and_changes_no_setting(
 ):
     if "view" in modules:
         pytest.importorskip("tkinter")
-    check = "assert dict(os.environ) == before"
-    code = f"import os\nbefore = dict(os.environ)\nimport {modules}\n{check}"
+    code = f"import os\nbefore = dict(os.environ)\nimport {modules}\n"
+    code += "assert dict(os.environ) == before"
     unset = [name for name in os.environ if "OMP_" in name or "NUMBA_" in name]
     assert not loaded(code, **dict.fromkeys(unset)) & forbidden
 
