@@ -43,7 +43,6 @@ def loaded(code, *argv, ends=0, folder=None, **environment):
         timeout=180,
         cwd=folder,
         env={name: value for name, value in variables.items() if value is not None},
-        check=False,
     )
     assert ended.returncode == ends, ended.stderr
     modules = ended.stdout.rsplit("LOADED", 1)[1].split()
