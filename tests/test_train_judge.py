@@ -124,17 +124,16 @@ def test_letters_and_signs_are_no_digits_and_others_validate(small, monkeypatch)
             assert of_signs == ({NONE} if other == name else {None})
 
 
-def test_a_place_or_a_folder_that_cannot_be_used_is_refused_before_the_work(
-    tmp_path, capsys, monkeypatch
-):
+def test_a_place_that_cannot_be_used_is_refused_before_the_work(capsys, monkeypatch):
     monkeypatch.setattr(train_judge, "_examples", lambda *_: pytest.fail("it began"))
     Path("link").symlink_to("missing/judge.safetensors")
     Path("empty").mkdir()
     for flag, place, code in (
-        ("--out", str(tmp_path), 2),
-        ("--out", "link", 2),
+        ("--out", "empty", 1),  # a folder
+        ("--out", "link", 1),
         ("--out", "x" * 250, 1),  # no room for the name of a temporary file
         ("--data", "empty", 1),
+        ("--data", "missing", 2),
     ):
         with pytest.raises(SystemExit) as ended:
             main([flag, place])

@@ -6,20 +6,14 @@ command; a change of how ink is cut needs another.
 """
 
 import contextlib
+import errno
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import (
-    Parser,
-    converter,
-    existing_folder,
-    fail,
-    integer,
-    run_command,
-)
+from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
 from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
@@ -105,19 +99,12 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--out",
-        type=converter(
-            "the name of a file in a folder that exists", Path, _is_possible
-        ),
+        type=Path,
         default=Path("judge.safetensors"),
         metavar="FILE",
         help="the weights file (default: judge.safetensors in this folder)",
     )
     return parser
-
-
-def _is_possible(path: Path) -> bool:
-    place = path.resolve()
-    return place.is_file() or (not place.exists() and place.parent.is_dir())
 
 
 class _AbortError(Exception):
@@ -126,6 +113,8 @@ class _AbortError(Exception):
 
 def _check_writable(path: Path) -> None:
     """Raise OSError now, not after the training, if a file cannot be written."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder", str(path))
 
     def parts() -> Iterator[bytes]:
         yield b"trial"
