@@ -427,13 +427,14 @@ def test_another_temperature_changes_no_favourite(tmp_path, reader, glyphs):
 
 @pytest.mark.parametrize(("name", "network"), [("weights", "best"), ("judge", "judge")])
 def test_weights_that_overflow_are_named(tmp_path, page, name, network):
+    """To a number that a temperature would make infinite, and to infinity."""
     path = saved(tmp_path / "huge.safetensors", network, threshold=0.5)
     model, facts = models.load(path)
-    for parameter in model.parameters():
-        parameter.value *= 1e18
-    save_weights(path, model, facts)
-    with pytest.raises(WeightsError, match=r"huge\.safetensors.*train again"):
-        Reader(**{name: path}).read_ink(as_ink(page("7")))
+    for factor in (1e36, 100):
+        model.layers[-1].weight.value *= factor
+        save_weights(path, model, facts)
+        with pytest.raises(WeightsError, match=r"huge\.safetensors.*train again"):
+            Reader(**{name: path}).read_ink(as_ink(page("7")))
 
 
 def test_opinions_are_probabilities(reader):
