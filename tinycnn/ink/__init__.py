@@ -1,1 +1,1 @@
-"""Pictures and strokes become ink. Knows nothing of networks."""
+"""Pictures and strokes become ink; ink becomes 28×28 images. No networks."""

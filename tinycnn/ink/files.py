@@ -1,28 +1,18 @@
-"""A picture file, possibly hostile, becomes an image that Pillow has decoded.
+"""A picture file becomes an image that Pillow has decoded, in bounded time and memory.
 
-Pillow is the only decoder, and gets as little as it needs. Before it decodes, the file
-is looked through: what does not draw (text, profiles, previews, EXIF) is left out, and
-a picture that would need more than 150 MB or 2 s is refused. Whatever is wrong with a
-file, `PictureError` says so.
-
-A file has at most 32 MiB and a picture 100 million pixels, 65,535 a side; file and
-decoded pixels together have at most 105 MB. In colour that is 26 million pixels in PNG
-and BMP, 6 in WEBP, 15 in a JPEG of several scans, and 100 in any other JPEG. Of an
-animation the first frame counts.
-
-This file knows formats and what they cost. It does not know colours, transparency, ink
-or which way is up; it only looks up what EXIF says of that.
+Any file takes at most 2 s and 300 MB; whatever is wrong with it is raised as
+`PictureError`. Pillow is the only decoder. What it leaves unbounded is bounded here:
+the size of file and picture, the pieces and bytes of metadata, the scans of a JPEG.
 """
 
+import contextlib
 import io
 import math
-import re
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -31,53 +21,54 @@ from tinycnn.ink.ink import WORKING_PIXELS
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 MAX_FILE = 32 * 2**20  # bytes
-MAX_PIXELS = 100_000_000
-MAX_SIDE = 65_535
-MAX_MEMORY = 105_000_000  # bytes of file and decoded pixels
-MAX_PARTS = 10_000  # chunks of a PNG, segments of a JPEG
-MAX_READS = 200_000  # by Pillow; one takes some microseconds
-MAX_SCANS = 32  # of a JPEG; each goes over all pixels
-MAX_RUN_LENGTH_CODED = 2_000_000  # pixels of a BMP that Pillow unpacks in Python
+MAX_SIDE = 65_535  # pixels
+MAX_PIXELS = 25_000_000  # 100 MB in colour
+MAX_PIXELS_JPEG = 50_000_000  # of one scan, which is decoded at a reduced scale
+MAX_PIXELS_WEBP = 12_000_000  # Pillow holds 16 bytes for each
+MAX_PIXELS_RLE = 2_000_000  # of a run-length coded BMP, which Pillow unpacks in Python
+MAX_SCANNED = 500_000_000  # pixels of a JPEG times its scans
+MAX_READS = 200_000  # one takes some microseconds
+MAX_METADATA = 8 * 2**20  # bytes of a PNG's texts; as str they are four times as large
+MAX_PACKED = 100  # chunks of a PNG that unpack to a megabyte each
 
-# What Pillow holds for a pixel; 4 bytes in all other modes.
-BYTES_A_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2}
-WEBP_BYTES_A_PIXEL = 17  # two canvases of the animation's decoder, a copy, the result
+BLOCK = 2**16  # bytes; only metadata is read in larger pieces
+EXIF = b"Exif\0\0"
+# Segments of a JPEG for whose every entry Pillow would copy up to all of it.
+DIRECTORIES = (EXIF, b"MPF\0", b"Photoshop 3.0\0")
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_CHUNKS_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
-JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
-JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # Huffman-coded; the last one progressive
-START_OF_SCAN = 0xDA
-# Comments and what programs add, but for JFIF and Adobe, which tell the colours.
-JPEG_LEFT_OUT = {0xFE, *range(0xE0, 0xF0)} - {0xE0, 0xEE}
+_warnings_lock = threading.Lock()  # `warnings.catch_warnings` is not thread-safe
 
 
 class PictureError(ValueError):
-    """A picture cannot be read; names it, the reason and the remedy."""
+    """A picture that cannot be read; the message names it, the reason, the remedy."""
 
 
-class Decoded(NamedTuple):
-    """A picture as its file stores it."""
+class _LimitedFile(io.BytesIO):
+    """A file in memory that limits what Pillow reads, and hides JPEG directories.
 
-    image: Image.Image  # a large JPEG is scaled down
-    size: tuple[int, int]  # before that
-    orientation: int  # 1 to 8, as in EXIF
-
-
-@contextmanager
-def refusing(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into `PictureError`, and keep its warnings in.
-
-    Parameters
-    ----------
-    name : str
-        What the message begins with; shown escaped if it cannot be printed.
+    Pillow reads headers in Python: millions of tiny pieces take minutes.
     """
+
+    reads_left, metadata_left, exif = MAX_READS, MAX_METADATA, b""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.reads_left -= 1
+        self.metadata_left -= len(data) if (size or 0) > BLOCK else 0
+        if min(self.reads_left, self.metadata_left) < 0:
+            raise OSError("it has too many pieces or too much text")
+        if not data.startswith(DIRECTORIES):
+            return data
+        self.exif = self.exif or (data if data.startswith(EXIF) else b"")
+        return bytes(len(data))
+
+
+@contextlib.contextmanager
+def refusing(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a `PictureError` that begins with a name."""
     shown = name if name and name.isprintable() else repr(name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except (UnreadableError, PictureError) as error:
         raise PictureError(f"{shown}: {error}") from error.__cause__
     except UnidentifiedImageError as error:
@@ -95,8 +86,8 @@ def refusing(name: str) -> Iterator[None]:
         ) from error
 
 
-def decode(path: str | Path) -> Decoded:
-    """Return the picture in a file; to be called in `refusing`, which names the file.
+def decode(path: str | Path) -> tuple[Image.Image, tuple[int, int], int]:
+    """Decode a picture file; to be called inside `refusing`, which names the file.
 
     Parameters
     ----------
@@ -105,174 +96,97 @@ def decode(path: str | Path) -> Decoded:
 
     Returns
     -------
-    Decoded
+    image : PIL.Image.Image
+        The first frame, not turned; a large JPEG is scaled down.
+    size : (int, int)
+        Width and height before that, in pixels.
+    turn : int
+        The EXIF orientation; see `orientation`.
 
     Raises
     ------
     UnreadableError
-        The file is missing, may not be read or is larger than `MAX_FILE`.
+        If the file is missing, may not be read or is larger than `MAX_FILE`.
     PictureError
-        It has too many pixels.
+        If it has too many pixels.
     Exception
         Whatever Pillow raises for a file that is damaged or no picture.
     """
-    content, exif, at_once = _essential(read_regular(path, MAX_FILE))
-    image = Image.open(_Rationed(content), formats=FORMATS)
-    exif = exif or image.info.get("exif", b"")
-    size = image.size
-    check_size(size)
-    n = shrinkage(size)
+    content = read_regular(path, MAX_FILE)
+    if content[8:12] == b"WEBP":  # the decoder allocates the canvas when it is made
+        check_size(_webp_size(content), MAX_PIXELS_WEBP)
+    packed = sum(map(content.count, (b"iCCP", b"zTXt", b"iTXt")))
+    if content[1:4] == b"PNG" and packed > MAX_PACKED:
+        raise PictureError("has too many texts or profiles; save it without")
+    file = _LimitedFile(content)
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of many pixels, which are counted below
+        image = Image.open(file, formats=FORMATS)
+    size, n = image.size, shrinkage(image.size)
+    check_size(size, _most_pixels(image, content, file.tell()))
     if image.format == "JPEG" and n > 1:
         image.draft(None, (max(1, size[0] // n), max(1, size[1] // n)))
-    _check_cost(image, size, len(content), at_once)
-    del content  # Pillow lets go of the file once it is decoded, and so do we
+    exif = file.exif or image.info.get("exif", b"")
+    del content, file  # Pillow lets go of the file once it is decoded
     image.load()
-    return Decoded(image, size, orientation(exif))
+    return image, size, orientation(exif)
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Refuse a picture without pixels, or with too many.
-
-    Parameters
-    ----------
-    size : (int, int)
-        Width and height, in pixels.
-
-    Raises
-    ------
-    PictureError
-    """
+def check_size(size: tuple[int, int], most: int = MAX_PIXELS) -> None:
+    """Raise `PictureError` for a width and height of no pixels, or of too many."""
     width, height = size
     if min(size) < 1:
         raise PictureError(f"is {width} × {height}; a picture needs pixels")
-    if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
+    if width * height > most or max(size) > MAX_SIDE:
         raise PictureError(
-            f"has {width:,} × {height:,} pixels, more than the {MAX_PIXELS:,}"
-            f" in all and {MAX_SIDE:,} a side that are read; make it smaller"
+            f"has {width:,} × {height:,} pixels, more than the {most:,} in all or"
+            f" {MAX_SIDE:,} a side that can be read; make it smaller"
         )
 
 
 def shrinkage(size: tuple[int, int]) -> int:
-    """Return how many pixels of each side become one: the least that is enough.
-
-    Parameters
-    ----------
-    size : (int, int)
-        Width and height, in pixels.
-    """
+    """Return the least n that leaves few enough pixels where n × n become one."""
     return math.ceil(math.sqrt(size[0] * size[1] / WORKING_PIXELS))
 
 
 def orientation(exif: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8; 1, upright, where there is none.
+    """Return the orientation in EXIF data, 1 where there is none; may be any number.
 
-    One number is looked up here, because Pillow would read all that EXIF points to.
-
-    Parameters
-    ----------
-    exif : bytes
-        As Pillow gives it in ``image.info["exif"]``.
+    Pillow would copy all that the entries point to, which may be gigabytes.
     """
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+    tiff = exif.removeprefix(EXIF)
+    order = "<" if tiff.startswith(b"II") else ">"
+    with contextlib.suppress(struct.error):
+        (start,) = struct.unpack_from(f"{order}4xI", tiff)
         (count,) = struct.unpack_from(f"{order}H", tiff, start)
         for entry in range(start + 2, start + 2 + 12 * count, 12):
             tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
-            if (tag, kind) == (0x0112, 3):  # orientation, a short
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass  # broken EXIF says nothing
+            if (tag, kind) == (0x0112, 3):  # a short
+                return int(value)
     return 1
 
 
-class _Rationed(io.BytesIO):
-    """A file in memory that gives out after so many reads.
-
-    Pillow reads headers piece by piece in Python: millions of tiny pieces take minutes.
-    """
-
-    reads_left = MAX_READS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads_left -= 1
-        if self.reads_left < 0:
-            raise OSError("it is made of too many pieces")
-        return super().read(size)
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """Return the width and height in the first 30 bytes of a WEBP file."""
+    if content[12:16] == b"VP8X":
+        canvas = int.from_bytes(content[24:30], "little")
+        return (canvas & 0xFFFFFF) + 1, (canvas >> 24) + 1
+    if content[12:16] == b"VP8L":
+        sides = int.from_bytes(content[21:25], "little")
+        return (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
+    sides = int.from_bytes(content[26:30], "little")
+    return sides & 0x3FFF, sides >> 16 & 0x3FFF
 
 
-def _essential(content: bytes) -> tuple[bytes, bytes, bool]:
-    """Return what draws of a file, a JPEG's EXIF data, and if it is decoded as it goes.
-
-    A few kilobytes of text, profile or EXIF can unpack to gigabytes, or be read over
-    and over; they never reach Pillow.
-    """
-    if content.startswith(PNG_SIGNATURE):
-        return _essential_png(content), b"", True
-    if content.startswith(b"\xff\xd8\xff"):
-        return _essential_jpeg(content)
-    return content, b"", True
-
-
-def _essential_png(content: bytes) -> bytes:
-    kept, at = [PNG_SIGNATURE], len(PNG_SIGNATURE)
-    for _ in range(MAX_PARTS):
-        kind = content[at + 4 : at + 8]
-        stop = at + 12 + int.from_bytes(content[at : at + 4], "big")
-        if kind in PNG_CHUNKS_KEPT:
-            kept.append(content[at:stop])
-        if kind == b"IEND" or stop >= len(content):
-            return b"".join(kept)
-        at = stop
-    raise ValueError("it is made of too many pieces")
-
-
-def _essential_jpeg(content: bytes) -> tuple[bytes, bytes, bool]:
-    """As `_essential`; what has several scans is held as coefficients first."""
-    kept, exif, at, progressive, channels = [b"\xff\xd8"], b"", 2, False, 0
-    for _ in range(MAX_PARTS):
-        found = JPEG_MARKER.match(content, at)
-        if found is None:
-            raise ValueError("its header is cut off or overwritten")
-        marker, start = found[1][0], found.end()
-        at = start + int.from_bytes(content[start : start + 2], "big")
-        if marker == START_OF_SCAN:
-            if not channels:
-                raise PictureError("is an unusual kind of JPEG; save it as PNG")
-            at_once = not progressive and content[start + 2] == channels
-            if not at_once and content.count(b"\xff\xda", start - 2) > MAX_SCANS:
-                raise PictureError("has too many scans; save it as PNG")
-            return b"".join([*kept, content[start - 2 :]]), exif, at_once
-        if marker in JPEG_FRAMES:
-            progressive, channels = marker == 0xC2, content[start + 7]
-        if marker == 0xE1 and not exif and content.startswith(b"Exif\0\0", start + 2):
-            exif = content[start + 2 : at]
-        if marker not in JPEG_LEFT_OUT:
-            kept.append(content[start - 2 : at])
-    raise ValueError("it is made of too many pieces")
-
-
-def _check_cost(
-    image: Image.Image, size: tuple[int, int], file: int, at_once: bool
-) -> None:
-    """Refuse what takes too much memory or time to decode.
-
-    `size` is that of the whole picture, of which `image` may be a scaled-down JPEG.
-    """
-    pixels = size[0] * size[1]
-    memory = file + math.prod(image.size) * BYTES_A_PIXEL.get(image.mode, 4)
-    if image.format == "WEBP":
-        memory = file + pixels * WEBP_BYTES_A_PIXEL
-    if not at_once:
-        memory += 2 * len(image.getbands()) * pixels
-    run_length_coded = image.format == "BMP" and image.info["compression"] in (1, 2)
-    slow = run_length_coded and pixels > MAX_RUN_LENGTH_CODED
-    if memory > MAX_MEMORY or slow:
-        raise PictureError(
-            f"its {size[0]:,} × {size[1]:,} pixels take too much"
-            f" {'time' if slow else 'memory'} to decode; make it smaller or save it as"
-            " plain JPEG"
-        )
+def _most_pixels(image: Image.Image, content: bytes, header: int) -> int:
+    """Return how many pixels an opened picture may have; `header` is its length."""
+    if image.format == "BMP" and image.info["compression"] in (1, 2):
+        return MAX_PIXELS_RLE
+    if image.format != "JPEG":
+        return MAX_PIXELS
+    scan = b"\xff\xda"
+    channels = content[content.rindex(scan, 0, header) + 4]  # of the first scan
+    if channels == len(image.getbands()) and "progressive" not in image.info:
+        return MAX_PIXELS_JPEG
+    # Of several scans all coefficients are kept, and each scan visits all of them.
+    return min(MAX_PIXELS, MAX_SCANNED // content.count(scan))

@@ -1,8 +1,4 @@
-"""Ink: what the rest of the reading works on, wherever it came from.
-
-It knows an array of ink, how it lies in its picture, and the strokes where they are
-known. It does not know files, paper or digits.
-"""
+"""Ink: the input of reading, whether it comes from a picture or from strokes."""
 
 import math
 from dataclasses import dataclass
@@ -24,12 +20,12 @@ class Ink:
     values : float32 array (H, W)
         In [0, 1]: 1 is ink, 0 is paper, edges are soft.
     size : (int, int)
-        Width and height of the picture as a person sees it, in pixels.
+        Width and height of the upright picture, in pixels.
     scale : float
-        Pixels of that picture a pixel of `values`; above 1 where a large picture was
+        Pixels of the picture per pixel of `values`; above 1 if a large picture was
         scaled down.
     strokes : Strokes or None
-        How the ink was drawn, where that is known, in pixels of `values`.
+        The strokes that left the ink, if they are known, in pixels of `values`.
     """
 
     values: NDArray[np.float32]
@@ -48,8 +44,8 @@ def strokes_ink(strokes: Strokes) -> Ink:
     Returns
     -------
     Ink
-        `values` has the canvas's size, or an nth of it where the canvas has more than
-        4 million pixels. What lies outside the canvas is cut.
+        `values` has the size of the canvas, or an nth of it where the canvas has more
+        than 4 million pixels. Ink outside the canvas is cut.
     """
     width, height = strokes.size
     scale = math.ceil(math.sqrt(width * height / WORKING_PIXELS))

@@ -1,4 +1,4 @@
-"""One digit becomes a 28×28 image, as the makers of MNIST made theirs.
+"""One digit becomes a 28×28 image by the procedure of MNIST.
 
 The rule is that of ``making_qmnist/xnist.lsh`` in ``facebookresearch/qmnist``: the
 tight box of the ink, padded to a square (never stretched), averaged down to 20×20,
@@ -6,17 +6,14 @@ scaled so that the strongest pixel is 1, and shifted by whole pixels so that the
 of mass lies in the pixel of index 14. Here the padding is a whole number of the 20
 cells, so that an MNIST image goes through unchanged at whatever size it is given.
 
-Strokes do better than pictures of strokes: their points are scaled first and then drawn
-with one pen, so that a thick brush and a small digit look like any other. They are
-drawn on a grid 16 times finer and moved on it until the centre of mass is the middle of
-that pixel. So nothing is rounded that could be seen, and ink that moves a little
-changes the image a little: one screen counts other pixels than another.
+Strokes give better images than pictures of strokes: their points are scaled first and
+then drawn with one pen, so that neither a thick brush nor a small digit matters. They
+are drawn on a grid 16 times finer and moved on it until the centre of mass is the
+middle of that pixel, so that the image changes little where the strokes move little.
 
 The pen is MNIST's: its training images have 102.5 pixels of ink in the mean, and the
 digits of UCI pendigits have 102.8 with this pen, 99.5 with 2.4 and 106.1 with 2.6
 (``python -m benchmarks.strokes FOLDER --pens 2.4 2.6``).
-
-It does not know where the digit came from, nor any network.
 """
 
 from collections.abc import Sequence
@@ -28,13 +25,13 @@ from PIL import Image
 
 from tinycnn.ink.strokes import draw_finely
 
-SIDE = 28  # of the image
-BOX = 20  # of the square that the digit fills
-CENTRE = 14  # the pixel that holds the centre of mass
-PEN = 2.5  # pixels of the box; measured, see above
-FINENESS = 16  # the grid on which strokes are drawn and moved
-HALF = 0.5001  # rounds halves up, whatever the last bits of a sum
-FAINT = 0.05  # softer than this is no edge of a digit: it would widen the tight box
+SIDE = 28  # pixels of the image
+BOX = 20  # pixels of the square that the digit fills
+CENTRE = 14  # index of the pixel that holds the centre of mass
+PEN = 2.5  # width in pixels of the box; measured, see above
+FINENESS = 16  # pixels per pixel of the box of the grid on which strokes are drawn
+HALF = 0.5001  # rounds halves up, regardless of rounding errors in a sum
+FAINT = 0.05  # fainter ink is ignored: it would widen the tight box
 
 
 def normalize(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,7 +40,7 @@ def normalize(values: NDArray[np.float32]) -> NDArray[np.float32]:
     Parameters
     ----------
     values : float32 array (H, W)
-        In [0, 1], 1 = ink; nothing but this digit.
+        In [0, 1], 1 = ink; this digit alone.
 
     Returns
     -------
@@ -91,18 +88,19 @@ def normalize_strokes(
 def fit(
     points: Sequence[NDArray[np.float64]], pen: float = PEN
 ) -> tuple[float, NDArray[np.float64]]:
-    """Return how strokes are scaled, then moved, to fill the box with their ink.
+    """Return the scale and the translation that fit strokes and their ink into the box.
 
     Parameters
     ----------
     points, pen
-        As `normalize_strokes` has them; at least one stroke.
+        See `normalize_strokes`; at least one stroke.
 
     Returns
     -------
     scale : float
+        Pixels of the box per unit of the points.
     move : float64 array (2,)
-        In pixels of the box.
+        Added after scaling, in pixels of the box.
     """
     everything = np.concatenate(points)
     low, high = everything.min(axis=0), everything.max(axis=0)
@@ -117,7 +115,7 @@ def fill_box(points: Sequence[NDArray[np.float64]], pen: float = PEN) -> Image.I
     Parameters
     ----------
     points, pen
-        As `normalize_strokes` has them; at least one stroke.
+        See `normalize_strokes`; at least one stroke.
 
     Returns
     -------
@@ -130,25 +128,25 @@ def fill_box(points: Sequence[NDArray[np.float64]], pen: float = PEN) -> Image.I
 
 
 def corner(fine: Image.Image) -> tuple[float, float]:
-    """Return where the corner of the box goes in the image: x and y, in its pixels.
+    """Return the x, y in the image at which the box has its mass centred, in pixels.
 
     Parameters
     ----------
     fine : PIL.Image.Image
-        From `fill_box`.
+        The box from `fill_box`.
     """
     box = np.asarray(fine.reduce(FINENESS), np.float64)
     centre = np.array([box.sum(axis=0), box.sum(axis=1)]) @ np.arange(BOX) / box.sum()
-    # The box is never cut, however lopsided the digit.
+    # The box stays inside the image, however lopsided the digit.
     x, y = np.clip(CENTRE - centre, 0, SIDE - BOX)
     return round(x * FINENESS) / FINENESS, round(y * FINENESS) / FINENESS
 
 
 def _averages(length: int, side: int) -> NDArray[np.float32]:
-    """Return the (20, length) matrix that averages a padded axis of `side` to 20.
+    """Return the (20, length) matrix that averages an axis, padded to `side`, to 20.
 
-    Its entry [i, j] is the share of cell i that pixel j covers. Ink of the shorter axis
-    lies in the middle of the square, but for less than a cell.
+    Entry [i, j] is the share of cell i that pixel j covers. Padding is the same on both
+    sides, up to one cell.
     """
     padding = (side - length) * BOX // (2 * side)  # cells
     edges = (np.arange(BOX + 1) - padding) * (side / BOX)
@@ -159,14 +157,14 @@ def _averages(length: int, side: int) -> NDArray[np.float32]:
 
 
 def _centred(box: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return the 20×20 box at its place in the 28×28 image, its strongest pixel 1."""
+    """Return the 28×28 image with the 20×20 box centred by mass, its maximum 1."""
     image = np.zeros((SIDE, SIDE), np.float32)
     total = box.sum()
     if total > 0:
         cells = np.arange(BOX)
         masses = box.sum(axis=1), box.sum(axis=0)
-        # A symmetric digit's centre is halfway between two pixels: HALF is the same
-        # way for all of them. The box is never cut, however lopsided the digit.
+        # The centre of a symmetric digit is halfway between two pixels: HALF rounds all
+        # of them alike. The box stays inside the image, however lopsided the digit.
         y, x = (
             int(np.clip(np.floor(CENTRE - mass @ cells / total + HALF), 0, SIDE - BOX))
             for mass in masses

@@ -1,17 +1,14 @@
 """Any picture becomes ink: a file, an array, or an image that Pillow already holds.
 
-- **Depth.** All is worked on in bytes; what is deeper is scaled, not clipped.
-- **Size.** More than 4 million pixels are averaged in blocks of n × n, n the least that
-  is enough; JPEG does a part of this while decoding.
+- **Depth.** Everything is computed in bytes; deeper pictures are scaled, not clipped.
+- **Size.** More than 4 million pixels are averaged in blocks of n × n, with the least
+  n that is enough; JPEG does part of this while decoding.
 - **Transparency** is laid on white paper; on black where nothing visible is dark, so
-  that white ink is seen.
+  that white ink shows.
 - **Grey** is the luma of Rec. 601: its weights keep blue and red ink dark on white, and
   white and yellow chalk light on a green board. Where the colours differ far more than
-  their luma does (yellow on white, blue on black, red on green), grey is instead how
-  close a pixel is to the paper's colour, so that this ink comes out dark.
-
-This file knows arrays and colours. It does not know files (`tinycnn.ink.files` does),
-where the ink is on the paper, what a stroke is, or what digits look like.
+  their luma does (yellow on white, blue on black, red on green), grey is the closeness
+  to the paper's colour instead, so that this ink comes out dark.
 """
 
 import math
@@ -22,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from tinycnn.ink.binarize import find_ink
 from tinycnn.ink.files import (
     PictureError,
     check_size,
@@ -31,16 +29,15 @@ from tinycnn.ink.files import (
     shrinkage,
 )
 from tinycnn.ink.ink import Ink
-from tinycnn.ink.paper import find_ink
 
 __all__ = ["PictureError", "load_picture", "open_picture", "picture_ink"]
 
-BAND_PIXELS = 2**18  # worked on at once, so that little memory is enough
-COLOUR_ADVANTAGE = 3  # so many times luma's contrast, and colour tells ink from paper
-ROUNDING = 1.01  # a float array's white after somebody's arithmetic
-LEAST_DISTANCE = 0.2  # from the paper's colour; less is noise
+BAND_PIXELS = 2**18  # converted at once, to save memory
+COLOUR_ADVANTAGE = 3  # times the contrast of luma, for colour to be used instead
+ROUNDING = 1.01  # white of a float array, rounding errors included
+MIN_COLOUR_DISTANCE = 0.2  # from the paper; less is noise
 
-# From what a camera stores to what a person sees, by EXIF orientation.
+# From the stored to the upright picture, by EXIF orientation.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,10 +47,11 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)  # those that exchange width and height
 
 
 class _Picture(NamedTuple):
-    """A picture as a person sees it, scaled down if it was large."""
+    """An upright picture, scaled down if it was large."""
 
     image: Image.Image  # mode L or RGB
     size: tuple[int, int]  # before it was scaled down
@@ -70,27 +68,35 @@ def load_picture(path: str | Path) -> Ink:
     Returns
     -------
     Ink
-        The picture turned as its EXIF orientation says.
+        Of the upright picture, turned by its EXIF orientation.
 
     Raises
     ------
     PictureError
-        The file is missing, may not be read, is no such picture, is damaged, or is
+        If the file is missing, may not be read, is no such picture, is damaged, or is
         larger than the limits in `tinycnn.ink.files`. Nothing else is raised.
     """
     return _ink(_load(path))
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """Return a picture file as a person sees it, to draw on.
+    """Return a picture file as an upright image, to draw on.
 
-    It has the pixels of `load_picture`'s ink: a large picture is scaled down. Takes
-    and refuses what `load_picture` does.
+    Parameters
+    ----------
+    path : str or Path
+        See `load_picture`.
 
     Returns
     -------
     PIL.Image.Image
-        Mode RGB or L.
+        Mode RGB or L, with the pixels of `load_picture`'s ink: a large picture is
+        scaled down.
+
+    Raises
+    ------
+    PictureError
+        See `load_picture`.
     """
     return _load(path).image
 
@@ -104,8 +110,8 @@ def picture_ink(picture: ArrayLike | Image.Image) -> Ink:
         C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). White is 255 in uint8,
         65,535 in uint16, True in bool, and in other integers the least of 1, 255,
         65,535 and the dtype's largest number that no value exceeds. Floats are in
-        [0, 1], or in [0, 255] where one is above 1.01: less is rounding and is cut. An
-        image in Pillow's mode I has 16 bits.
+        [0, 1], or in [0, 255] if one is above 1.01; up to there they are clipped as
+        rounding errors. An image of Pillow's mode I has 16 bits.
 
     Returns
     -------
@@ -114,8 +120,8 @@ def picture_ink(picture: ArrayLike | Image.Image) -> Ink:
     Raises
     ------
     ValueError
-        It is no such array, has no pixels or too many, or a value that is negative,
-        too large or not finite.
+        If it is no such array, has no pixels or too many, or has a value that is
+        negative, too large or not finite.
     """
     return _ink(_from_memory(picture))
 
@@ -150,7 +156,7 @@ def _ink(picture: _Picture) -> Ink:
 
 
 def _image(array: NDArray[Any]) -> Image.Image:
-    """Return an array as an image of bytes, after checking that it is a picture."""
+    """Convert an array to an image of bytes, after checking shape, dtype and values."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in range(5)):
         raise PictureError(
             f"an array of shape {array.shape} is no picture;"
@@ -169,7 +175,7 @@ def _image(array: NDArray[Any]) -> Image.Image:
 
 
 def _bytes(array: NDArray[Any], white: float) -> NDArray[np.uint8]:
-    """Return numbers from 0 to `white` as numbers from 0 to 255."""
+    """Scale values in [0, `white`] to bytes."""
     least, most = array.min(), array.max()
     if least < 0 or most > white * ROUNDING:
         raise PictureError(
@@ -183,7 +189,7 @@ def _bytes(array: NDArray[Any], white: float) -> NDArray[np.uint8]:
 
 
 def _white(dtype: np.dtype[Any], most: Any) -> float:
-    """Return the value that is white in an array whose largest value is `most`."""
+    """Return the value of white in an array whose largest value is `most`."""
     if dtype.kind == "b":
         return 1
     if dtype.kind == "f":
@@ -200,7 +206,7 @@ def _white(dtype: np.dtype[Any], most: Any) -> float:
 def _as_seen(image: Image.Image, size: tuple[int, int], turn: int) -> _Picture:
     """Lay an image on paper, scale it down, and turn it upright.
 
-    `size` is that of the whole picture, of which `image` may be a scaled-down JPEG.
+    `size` is that of the original, of which `image` may be a scaled-down JPEG.
     """
     deep = image.mode.startswith("I")
     clear = image.has_transparency_data and not deep
@@ -220,7 +226,7 @@ def _as_seen(image: Image.Image, size: tuple[int, int], turn: int) -> _Picture:
         seen.paste(band.convert(mode).reduce(n), (0, top // n))
     if turn in TURNS:
         seen = seen.transpose(TURNS[turn])
-    return _Picture(seen, size if turn < 5 else size[::-1])
+    return _Picture(seen, size[::-1] if turn in SIDEWAYS else size)
 
 
 def _shrunk(size: tuple[int, int], n: int) -> tuple[int, int]:
@@ -229,7 +235,7 @@ def _shrunk(size: tuple[int, int], n: int) -> tuple[int, int]:
 
 
 def _paper(image: Image.Image, mode: str) -> str:
-    """Return the paper for what is transparent: black if nothing that is seen is dark.
+    """Return the paper behind transparent pixels: black if nothing visible is dark.
 
     `mode` is LA or RGBA.
     """
@@ -241,20 +247,21 @@ def _paper(image: Image.Image, mode: str) -> str:
 
 
 def _grey(image: Image.Image) -> NDArray[np.float32]:
-    """Return luma, or closeness to the paper where luma hides the ink."""
+    """Return luma, or the closeness to the paper's colour where luma hides the ink."""
     grey = np.asarray(image.convert("L"), np.float32)
     grey /= 255
-    if image.mode == "L" or np.ptp(grey) > 2 / COLOUR_ADVANTAGE:  # contrast enough
+    if image.mode == "L" or np.ptp(grey) > 2 / COLOUR_ADVANTAGE:  # enough contrast
         return grey
     colours = np.asarray(image)
     H, W = grey.shape
     paper = np.median(colours[:: 1 + H // 200, :: 1 + W // 200], axis=(0, 1))
     level = paper @ (0.299, 0.587, 0.114) / 255
     contrast = max(grey.max() - level, level - grey.min())
-    away = np.zeros(grey.shape, np.uint8)
+    distance = np.zeros(grey.shape, np.uint8)
     for channel, value in enumerate(np.rint(paper).astype(np.uint8)):
         part = colours[..., channel]
-        np.maximum(away, np.maximum(part, value) - np.minimum(part, value), out=away)
-    if away.max() < 255 * max(LEAST_DISTANCE, COLOUR_ADVANTAGE * contrast):
+        difference = np.maximum(part, value) - np.minimum(part, value)
+        np.maximum(distance, difference, out=distance)
+    if distance.max() < 255 * max(MIN_COLOUR_DISTANCE, COLOUR_ADVANTAGE * contrast):
         return grey
-    return np.divide(255 - away, 255, dtype=np.float32)
+    return np.divide(255 - distance, 255, dtype=np.float32)

@@ -1,14 +1,12 @@
 """Strokes: points drawn by a pen, their file, and the ink they leave.
 
-It knows polylines with round ends. It does not know pictures, digits or widgets.
-
 A stroke file is JSON, in the pixels of the canvas, y downward:
 
     {"strokes": [[[x, y], [x, y], ...], ...], "pen_width": 14, "size": [900, 300]}
 
-``pen_width`` is one number, or one for each stroke. Only ``strokes`` is needed: where
-pen width or size is missing or null, the pen is 14 wide and the canvas as large as the
-ink. Other keys are left alone.
+``pen_width`` is one number, or a list with one for each stroke. Only ``strokes`` is
+required: if pen width or size is missing or null, the pen is 14 pixels wide and the
+canvas as large as the ink. Other keys are ignored.
 """
 
 import json
@@ -24,10 +22,10 @@ from PIL import Image, ImageDraw
 
 from tinycnn.files import UnreadableError, read_regular, write_atomically
 
-PEN_WIDTH = 14.0  # pixels, where a file does not say
-FINENESS = 4  # drawn this many times larger, then averaged: soft edges
-THINNEST = 2  # pixels so drawn; Pillow leaves thinner discs out
-LARGEST_FILE = 2 * 2**20  # bytes; whatever is in them loads in 3 s and 150 MB
+PEN_WIDTH = 14.0  # pixels, if a file gives none
+FINENESS = 4  # strokes are drawn this many times larger, then averaged: soft edges
+THINNEST = 2  # pixels of that enlarged drawing; Pillow leaves thinner discs out
+LARGEST_FILE = 2 * 2**20  # bytes; loads in at most 3 s and 150 MB
 LARGEST_SIDE = 8192  # pixels of a canvas
 WIDEST_PEN = 256  # pixels; this and the next two bound the time to draw and to read
 MOST_STROKES = 1_000
@@ -35,26 +33,26 @@ MOST_POINTS = 30_000
 
 
 class StrokesError(ValueError):
-    """A stroke file that cannot be read; the message says why and what to do."""
+    """A stroke file that cannot be read; the message gives the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class Strokes:
-    """What was drawn on a canvas.
+    """The strokes on a canvas.
 
     Attributes
     ----------
     points : tuple of float64 arrays (P, 2)
-        One a stroke, in the order drawn: x right and y down, in pixels.
+        One for each stroke, in the order drawn: x right and y down, in pixels.
     pen_widths : tuple of float
-        One a stroke, in pixels.
+        One for each stroke, in pixels.
     size : (int, int)
         Width and height of the canvas, in pixels.
 
     Raises
     ------
     StrokesError
-        If something of it cannot be drawn, or would make a file that is refused.
+        If it cannot be drawn, or would make a file that is refused.
     """
 
     points: tuple[NDArray[np.float64], ...]
@@ -62,7 +60,7 @@ class Strokes:
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn or kept."""
+        """Validate."""
         if len(self.points) > MOST_STROKES or sum(map(len, self.points)) > MOST_POINTS:
             raise StrokesError(
                 f"has more than {MOST_STROKES:,} strokes or {MOST_POINTS:,} points; "
@@ -80,7 +78,7 @@ class Strokes:
                     f"stroke {n} has shape {shape} and dtype {kind}; give (P, 2) of "
                     "float64, P >= 1"
                 )
-            if not (np.abs(points) <= LARGEST_SIDE).all():  # so is none that is NaN
+            if not (np.abs(points) <= LARGEST_SIDE).all():  # also rejects NaN
                 raise StrokesError(
                     f"stroke {n} has a point beyond {LARGEST_SIDE} or none at all; "
                     "scale the drawing"
@@ -118,10 +116,10 @@ def draw(
     Parameters
     ----------
     points : sequence of float arrays (P, 2)
-        One a stroke, P at least 1: x right, y down, in pixels; (0, 0) is the corner of
-        the corner pixel.
+        One for each stroke, P at least 1: x right, y down, in pixels; (0, 0) is the
+        outer corner of the first pixel.
     pen_widths : sequence of float
-        One a stroke, in pixels.
+        One for each stroke, in pixels.
     size : (int, int)
         Width and height, in pixels.
 
@@ -141,14 +139,14 @@ def draw_finely(
     size: tuple[int, int],
     fineness: int,
 ) -> Image.Image:
-    """Return the ink that round pens leave, so many times larger and with hard edges.
+    """Return the ink that round pens leave, enlarged and with hard edges.
 
     Parameters
     ----------
     points, pen_widths, size
-        As `draw` has them.
+        See `draw`.
     fineness : int
-        Pixels of the result to a pixel.
+        Factor by which the result is larger than `size`.
 
     Returns
     -------
@@ -159,7 +157,7 @@ def draw_finely(
     page = Image.new("L", (width * fineness, height * fineness))
     pen = ImageDraw.Draw(page)
     for stroke, pen_width in zip(points, pen_widths, strict=True):
-        # Pillow cuts fractions off, and negative ones the other way: it gets none.
+        # Pillow truncates fractions, also of negative numbers: pass integers.
         thick = max(round(pen_width * fineness), THINNEST)
         corners = np.floor(stroke * fineness - thick / 2 + 0.5).astype(int)
         if len(corners) > 1:
@@ -184,9 +182,9 @@ def load_strokes(path: str | Path) -> Strokes:
     Raises
     ------
     StrokesError
-        Whatever is wrong with the file, in one sentence.
+        If the file cannot be read or is not valid.
     """
-    # A name that cannot be printed (a newline, undecodable bytes) is shown escaped.
+    # Escape a name that cannot be printed (a newline, undecodable bytes).
     name = str(path) if str(path).isprintable() and str(path) else repr(str(path))
     try:
         return _strokes(_document(read_regular(path, LARGEST_FILE)))
@@ -195,13 +193,13 @@ def load_strokes(path: str | Path) -> Strokes:
 
 
 def save_strokes(path: str | Path, strokes: Strokes) -> None:
-    """Write a stroke file, or change nothing.
+    """Write a stroke file atomically.
 
     Parameters
     ----------
     path : str or Path
     strokes : Strokes
-        Points are kept to a thousandth of a pixel.
+        Points are rounded to a thousandth of a pixel.
 
     Raises
     ------
@@ -217,7 +215,7 @@ def save_strokes(path: str | Path, strokes: Strokes) -> None:
 
 
 def _document(content: bytes) -> Any:
-    """Return what the JSON says."""
+    """Parse the JSON of a stroke file."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -225,7 +223,7 @@ def _document(content: bytes) -> Any:
 
 
 def _strokes(document: Any) -> Strokes:
-    """Return the strokes of a document after checking all of it."""
+    """Return the strokes of a document after validating it."""
     if not isinstance(document, dict) or not isinstance(document.get("strokes"), list):
         raise StrokesError('needs {"strokes": [[[x, y], ...], ...]}')
     points = tuple(_points(stroke, i) for i, stroke in enumerate(document["strokes"]))
@@ -235,7 +233,7 @@ def _strokes(document: Any) -> Strokes:
     if not isinstance(widths, list):
         widths = [widths] * len(points)
     size = document.get("size")
-    if size is None:  # any will do until the widths are known to be numbers
+    if size is None:  # validate the widths first, with any size
         checked = Strokes(points, tuple(widths), (1, 1))
         size = _extent(points, checked.pen_widths)
     if not isinstance(size, list):
@@ -255,7 +253,7 @@ def _points(stroke: Any, index: int) -> NDArray[np.float64]:
             and all(_number(value) and abs(value) <= LARGEST_SIDE for value in pair)
         )
 
-    # NumPy is asked no sooner: it would make gigabytes of a few long strings.
+    # Validate before NumPy converts, which would make gigabytes of a few long strings.
     if not (isinstance(stroke, list) and stroke and all(map(is_point, stroke))):
         raise StrokesError(
             f"stroke {index} needs at least one point [x, y], all numbers from "
@@ -265,17 +263,17 @@ def _points(stroke: Any, index: int) -> NDArray[np.float64]:
 
 
 def _number(value: Any) -> bool:
-    """Return whether a value is a finite number; true and false are none."""
+    """Return whether a value is a finite number and not a bool."""
     if not isinstance(value, int | float | np.integer | np.floating):
         return False
-    size: Any = abs(value)  # isfinite does not take every integer
+    size: Any = abs(value)  # math.isfinite overflows for large integers
     return not isinstance(value, bool) and bool(size < math.inf)
 
 
 def _extent(
     points: Sequence[NDArray[np.float64]], widths: Sequence[float]
 ) -> list[int]:
-    """Return the smallest canvas, from the corner (0, 0), that holds all ink."""
+    """Return width and height of the smallest canvas that holds all ink."""
     corners = np.concatenate([np.ones((1, 2)), *points])  # at least one pixel
     widths_there = np.repeat([0, *widths], [1, *map(len, points)])
     far = (corners + widths_there[:, None] / 2).max(axis=0)

@@ -1,9 +1,7 @@
-"""Ink is told from paper: polarity, shade, pattern, noise, ruled lines, frames.
+"""Separate ink from paper: polarity, shade, pattern, noise, ruled lines, frames.
 
 A clean picture (flat paper) is only stretched, so that its grey levels survive.
 Any other paper is estimated and divided out first.
-
-It knows a grey picture. It does not know files, colours, strokes or digits.
 """
 
 from itertools import pairwise
@@ -18,19 +16,19 @@ Mask = NDArray[np.bool_]
 Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half open
 
-LEAST_CONTRAST = 0.06  # of the range from black to white: anything fainter is no ink
-WORKING_SIDE = 480  # decisions are made on a picture hardly longer than this
+MIN_CONTRAST = 0.06  # of the range from black to white; anything fainter is no ink
+WORKING_SIDE = 480  # pixels of the reduced picture on which strokes are found
 LEVELS = np.arange(256)
 EIGHT = np.ones((3, 3), bool)
-DARKEST = 0.4  # paper darker than this does not make its noise ink
-COVERED = 0.75  # of the strips that a ruled line fills
-STEEPEST = 0.045  # a ruled line drops at most this much a pixel: 2.6 degrees
-LEAST_BAND = 24  # pixels between the level sides of a frame
-ENCLOSED = 0.85  # of the sides of what is in a frame have the frame beyond them
-LEAST_INSIDE = 8  # pixels; what is around less is no frame
-MOST_BOXES = 1_000  # the longest, that may be frames or in frames: a page has fewer
-MOST_RULES = 500  # a page has fewer; to erase more would take seconds
-ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: what is in it is larger
+DARKEST = 0.4  # depth is not divided by less, so that noise of dark paper stays noise
+COVERED = 0.75  # share of the strips that a ruled line fills
+STEEPEST = 0.045  # slope of a ruled line: 2.6 degrees
+MIN_BAND = 24  # pixels between the horizontal sides of a frame
+ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
+MIN_INSIDE = 8  # pixels; a component around smaller things is no frame
+MAX_BOXES = 1_000  # components, the longest; a page has fewer
+MAX_RULES = 500  # a page has fewer; erasing more would take seconds
+ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: least size of its contents
 
 
 def find_ink(grey: Grey) -> Grey:
@@ -46,7 +44,7 @@ def find_ink(grey: Grey) -> Grey:
     float32 array (H, W)
         In [0, 1]: 1 is ink, 0 is paper, edges are soft. All 0 where there is no ink.
     """
-    if grey.size == 0 or float(np.ptp(grey)) < LEAST_CONTRAST:
+    if grey.size == 0 or float(np.ptp(grey)) < MIN_CONTRAST:
         return np.zeros(grey.shape, np.float32)
     ink = _ink_on_flat_paper(grey)
     if ink is None:
@@ -57,8 +55,8 @@ def find_ink(grey: Grey) -> Grey:
 def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     """Return the ink on paper of one grey level, or None where the paper is not flat.
 
-    A histogram decides, so that a clean picture costs little, and the answer is linear
-    in the grey levels, so that they survive.
+    A histogram decides, which is cheap, and the result is linear in the grey levels,
+    so that they survive.
     """
     levels = (grey * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256)
@@ -70,7 +68,7 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     dark = bool(counts @ (LEVELS - paper) ** 3 <= 0)
     present = np.flatnonzero(counts)
     contrast = abs(paper - int(present[0] if dark else present[-1]))
-    if contrast < 255 * LEAST_CONTRAST:
+    if contrast < 255 * MIN_CONTRAST:
         return None
     depth = (paper - LEVELS if dark else LEVELS - paper) / contrast
     beyond = np.abs(LEVELS - paper) > 4
@@ -78,14 +76,14 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     faint = counts[beyond & (depth > 0) & (depth < 0.45)].sum()
     wrong = counts[beyond & (depth < 0)].sum()
     if faint > 1.5 * strong or wrong > min(0.4 * strong, 0.05 * near.sum()):
-        return None  # shade or noise: more than the soft edges of ink would explain
+        return None  # shade or noise: more than soft edges of ink explain
     half = paper + contrast * (0.5 - dark)
-    # A shadow takes little more than half the light: what is darker is a broad pen.
+    # A shadow takes little more than half the light; darker ink is a broad pen.
     lightest = paper if dark else paper + contrast
     ink_mask = levels < half if dark else levels > half
     if not _strokelike(ink_mask, maybe_shadow=contrast < 0.6 * lightest):
         return None
-    # Compression leaves ripples about the paper; where there are none, none are cut.
+    # Subtract the ripples that compression leaves around the paper's level, if any.
     ripple = np.abs(LEVELS[band] - paper) @ near / near.sum()
     floor = 0.0 if counts[paper] > 0.9 * near.sum() else 2 * float(ripple)
     scale = np.float32(255 / (contrast - floor))
@@ -96,23 +94,23 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
 
 
 def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
-    """Return the grey level of the paper: what most of the border is, if it is plain.
+    """Return the grey level of the paper, from the picture and its border together.
 
-    Ink that fills a tight crop may be more than the paper, or most of the border, but
-    seldom both.
+    In a tight crop ink may cover more than half of the picture or of the border, but
+    seldom of both.
     """
     border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
     window = np.ones(9)
     edge = np.convolve(np.bincount(border, minlength=256), window, "same") / border.size
-    whole = np.convolve(counts, window, "same") / levels.size
-    share = edge + whole + 1 * ((edge > 0.75) & (whole > 0.2))
+    everywhere = np.convolve(counts, window, "same") / levels.size
+    share = edge + everywhere + 1 * ((edge > 0.75) & (everywhere > 0.2))
     around = int(share.argmax())
     start = max(around - 4, 0)
     return start + int(counts[start : around + 5].argmax())
 
 
 def _strokelike(ink: Mask, *, maybe_shadow: bool) -> bool:
-    """Return whether the ink is made of strokes: neither grains nor slabs of shadow."""
+    """Return whether the ink consists of strokes, not of grains or a slab of shadow."""
     beside = (ink[:, 1:] & ink[:, :-1]).sum(), (ink[1:] & ink[:-1]).sum()
     if max(beside) < 0.5 * ink.sum():
         return False
@@ -129,8 +127,8 @@ def _strokelike(ink: Mask, *, maybe_shadow: bool) -> bool:
 def _ink_on_uneven_paper(grey: Grey) -> Grey:
     """Return the ink on paper with shade, pattern or noise.
 
-    The paper is estimated and divided out, as Lu, Su and Tan (2010) do for documents;
-    what remains is split in two, and a component is ink if it is strong somewhere.
+    The paper is estimated and divided out (Lu, Su and Tan 2010). The rest is split by
+    a threshold, and a component is ink if it is strong somewhere.
     """
     factor = -(-max(grey.shape) // WORKING_SIDE)
     small = _reduced(grey, factor)
@@ -150,7 +148,7 @@ def _ink_on_uneven_paper(grey: Grey) -> Grey:
 
 
 def _depth(grey: Grey, paper: Grey, cell: int) -> Grey:
-    """Return how much darker than its paper each pixel is, as a share of the paper."""
+    """Return how much darker than the paper each pixel is, as a share of the paper."""
     light = _enlarged(paper, cell, grey.shape)
     return np.asarray((light - grey) / np.maximum(light, DARKEST), np.float32)
 
@@ -167,23 +165,23 @@ def _reduced(grey: Grey, factor: int) -> Grey:
 
 
 def _enlarged(small: Grey, cell: int, shape: tuple[int, ...]) -> Grey:
-    """Return what `_reduced` made small, interpolated: two small matrix products."""
+    """Undo `_reduced` by linear interpolation: two small matrix products."""
     down, across = (_hats(n, cell, N) for n, N in zip(small.shape, shape, strict=True))
     return np.asarray(down @ small @ across.T, np.float32)
 
 
 def _hats(n: int, cell: int, length: int) -> Grey:
     """Return the (length, n) matrix that interpolates the values of n cells."""
-    place = np.clip((np.arange(length) + 0.5) / cell - 0.5, 0, n - 1)
-    weight = 1 - np.abs(place[:, None] - np.arange(n))
+    position = np.clip((np.arange(length) + 0.5) / cell - 0.5, 0, n - 1)
+    weight = 1 - np.abs(position[:, None] - np.arange(n))
     return np.asarray(np.maximum(weight, 0), np.float32)
 
 
 def _is_light_on_dark(small: Grey) -> bool:
     """Return whether the ink is lighter than its paper.
 
-    Ink is the minority wherever one looks, so it is what a median takes away. The
-    median also keeps the edge of a shadow, which then says nothing.
+    Ink is a local minority, so a median filter removes it. The filter keeps the edge
+    of a shadow, which therefore does not count.
     """
     coarse = _reduced(small, -(-min(small.shape) // 20))
     size = max(3, min(coarse.shape) // 3)
@@ -193,10 +191,10 @@ def _is_light_on_dark(small: Grey) -> bool:
 
 
 def _paper(small: Grey) -> tuple[Grey, int]:
-    """Return how bright the paper is in cells of the picture, and their side.
+    """Return the brightness of the paper in cells of the picture, and their side.
 
-    A grey closing with a window wider than a stroke takes the strokes out and leaves
-    shade, and the edge of a shadow, where they are.
+    A grey closing with a window wider than a stroke removes strokes and keeps shade and
+    the edges of shadows.
     """
     cell = max(1, min(small.shape) // 48)
     coarse = _reduced(small, cell)
@@ -208,10 +206,7 @@ def _paper(small: Grey) -> tuple[Grey, int]:
 
 
 def _continued(grey: Grey, margin: int) -> tuple[Grey, tuple[slice, slice]]:
-    """Return the picture with a margin around it, and where it lies in there.
-
-    In the margin shade goes on as it was going.
-    """
+    """Return the picture with a margin that continues its shade, and its slices."""
     margin = min(margin, *(n - 1 for n in grey.shape))
     wide = np.pad(grey, margin, "reflect", reflect_type="odd")
     H, W = grey.shape
@@ -219,7 +214,7 @@ def _continued(grey: Grey, margin: int) -> tuple[Grey, tuple[slice, slice]]:
 
 
 def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
-    """Return where strokes are, and the inside of paper and of full ink, or None."""
+    """Return the mask of strokes, and the depths of paper and of full ink, or None."""
     smooth = ndimage.gaussian_filter(depth, 0.7, mode="nearest", truncate=3)
     low, high = float(smooth.min()), float(smooth.max())
     width = max(high - low, 1e-6) / 255
@@ -234,10 +229,10 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
         share = counts[split:].sum() / smooth.size
         if share < 0.42 and full - middle > needed * noise:
             break
-        needed = 5.0  # the tail of noise looks a little like ink: ask more of it
+        needed = 5.0  # the tail of noise resembles ink: require more contrast
     else:
         return None
-    if (full - middle) * width < LEAST_CONTRAST:
+    if (full - middle) * width < MIN_CONTRAST:
         return None
     labels, count = ndimage.label(bins >= split, EIGHT)
     area = np.bincount(labels.ravel(), minlength=count + 1)
@@ -245,18 +240,18 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     keep = (area >= 6) & (peak > 0) & _sharp(depth, labels, count)
     keep[0] = False
     if keep.sum() > 30 and area[keep].mean() < 30:
-        return None  # grains: nobody writes so many digits so small
+        return None  # grains: too many and too small for digits
     strokes = ndimage.maximum_filter(keep[labels], 3)
     paper = middle + 0.45 * (split - middle)
-    # Full ink is the darkest of it: the middle of it would make every stroke flat.
+    # Full ink is nearly the darkest; the median would clip every stroke.
     full = split + _quantile(counts[split:], 0.95)
     return strokes, low + paper * width, low + full * width
 
 
 def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
-    """Return which components have an edge, by their number: a shadow has none.
+    """Return by number which components have a sharp edge; a shadow has none.
 
-    A broad stroke climbs its depth in a few pixels, a shadow over half its breadth.
+    A broad stroke reaches its depth in a few pixels, a shadow over half its breadth.
     """
     numbers = np.arange(count + 1)
     breadth = 2 * ndimage.maximum(
@@ -271,13 +266,13 @@ def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
 
 
 def _quantile(counts: NDArray[Any], share: float = 0.5) -> int:
-    """Return the level of a histogram that a share of the pixels do not exceed."""
+    """Return the quantile of a histogram: its least level with that share below."""
     below = np.cumsum(counts)
     return int(np.searchsorted(below, below[-1] * share))
 
 
 def _otsu(counts: NDArray[np.int64]) -> int:
-    """Return where the upper of two classes best begins (Otsu 1979)."""
+    """Return the first level of the upper of two classes (Otsu 1979)."""
     below = np.cumsum(counts)[:-1]
     above = counts.sum() - below
     total = np.cumsum(counts * np.arange(len(counts)))
@@ -289,14 +284,14 @@ def _otsu(counts: NDArray[np.int64]) -> int:
 def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
     """Return the components that are drawn around others: boxes of a form, rings.
 
-    A frame has ink on all four sides of something that may be a digit. A line under a
-    number has not, however many digits stand on it. A 0 may have specks in it, which
-    are smaller, and one thing alone has to be larger than several.
+    A frame has ink on all four sides of something that may be a digit; a line under a
+    number has not. A 0 may have specks in it, so the contents must have a least size,
+    which is larger for a single component than for several.
 
     Parameters
     ----------
     owner : int32 array (H, W)
-        The number of the component that each pixel is of.
+        The number of the component of each pixel.
     boxes : dict of int to (float, float, float, float)
         ``x0, y0, x1, y1`` of each component, half open.
 
@@ -310,13 +305,13 @@ def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
     numbers, corners = list(boxes), np.array(list(boxes.values()), int)
     x0, y0, x1, y1 = corners.T
     longest = np.maximum(x1 - x0, y1 - y0)
-    if len(numbers) > MOST_BOXES:
-        kept = np.sort(np.argsort(-longest, kind="stable")[:MOST_BOXES])
+    if len(numbers) > MAX_BOXES:
+        kept = np.sort(np.argsort(-longest, kind="stable")[:MAX_BOXES])
         return frames(owner, {numbers[k]: boxes[numbers[k]] for k in kept})
     found = []
-    for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > LEAST_INSIDE):
+    for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > MIN_INSIDE):
         left, top, right, bottom = corners[at]
-        least = max(LEAST_INSIDE, MORE_INSIDE * (bottom - top))
+        least = max(MIN_INSIDE, MORE_INSIDE * (bottom - top))
         inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
         within = np.flatnonzero(inside & (longest > least))
         if not len(within):
@@ -324,14 +319,14 @@ def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
         mine = owner[top:bottom, left:right] == numbers[at]
         offset = left, top, left, top
         sure = [k for k in within if _encloses(mine, *(corners[k] - offset))]
-        alone = max(LEAST_INSIDE, ONE_INSIDE * (bottom - top))
+        alone = max(MIN_INSIDE, ONE_INSIDE * (bottom - top))
         if len(sure) > 1 or (longest[sure] > alone).any():
             found.append(numbers[at])
     return found
 
 
 def _encloses(mine: Mask, x0: int, y0: int, x1: int, y1: int) -> bool:
-    """Return whether there is ink on all four sides of a box; a gap may be left."""
+    """Return whether a box has ink on all four sides; a small gap is allowed."""
     sides = [
         mine[y0:y1, :x0].any(axis=1),
         mine[y0:y1, x1:].any(axis=1),
@@ -344,7 +339,7 @@ def _encloses(mine: Mask, x0: int, y0: int, x1: int, y1: int) -> bool:
 def _is_clear(frame: Mask) -> bool:
     """Return whether no digit touches a frame: the paper in it has no deep notch.
 
-    A digit on one of its sides parts the paper in many rows, or in many columns.
+    A digit on one of its sides divides the paper in many rows, or in many columns.
     """
     paper, count = ndimage.label(~frame)
     outside = {*paper[0], *paper[-1], *paper[:, 0], *paper[:, -1]}
@@ -352,19 +347,19 @@ def _is_clear(frame: Mask) -> bool:
     if len(holes) != 1:
         return not holes  # cells, the loop of a 9, or what a 1 has divided
     hole = ndimage.binary_fill_holes(paper == holes.pop())
-    parted = [
+    divided = [
         np.diff(rows, axis=1, prepend=False, append=False).sum(axis=1) > 2
         for rows in (hole, hole.T)
     ]
-    return max(int(rows.sum()) for rows in parted) <= 0.2 * len(frame)
+    return max(int(rows.sum()) for rows in divided) <= 0.2 * len(frame)
 
 
 def _without_rules(ink: Grey) -> Grey:
-    """Return the ink without ruled lines, where they are surely ruled lines.
+    """Return the ink without ruled lines and frames.
 
-    A digit may be one long straight stroke itself. So a lone line counts only along the
-    long side of the picture, and vertical lines only where they make squares with the
-    horizontal ones, or walls of a frame.
+    A digit may be a long straight stroke itself. So a single line counts only along the
+    long side of the picture, and vertical lines only where they form squares with the
+    horizontal ones, or sides of a frame.
     """
     H, W = ink.shape
     mask = (ink > 0.2).view(np.uint8)
@@ -372,25 +367,25 @@ def _without_rules(ink: Grey) -> Grey:
     if n_rows < (1 if W >= 1.5 * H else 2):
         return ink
     labels, _ = ndimage.label(mask, EIGHT)
-    places = ndimage.find_objects(labels)
+    slices = ndimage.find_objects(labels)
     boxes = {
-        n: (x.start, y.start, x.stop, y.stop) for n, (y, x) in enumerate(places, 1)
+        n: (x.start, y.start, x.stop, y.stop) for n, (y, x) in enumerate(slices, 1)
     }
     around = frames(labels, boxes)
     columns, _ = _rules(mask.T) if n_rows > 1 else ([], 0)
     if len(columns) < max(2, 0.5 * len(rows) * W / H):
         columns = []
-    if len(rows) + len(columns) > MOST_RULES:
+    if len(rows) + len(columns) > MAX_RULES:
         return ink
     walls = [] if columns else _walls(mask, rows)
-    # A frame that no digit touches goes whole: its corners may be round. So does one
-    # that is not straight.
-    whole = [n for n in around if _is_clear(labels[places[n - 1]] == n)]
+    # A frame that no digit touches is erased as a component: its corners may be round.
+    # So is one without straight sides.
+    framing = [n for n in around if _is_clear(labels[slices[n - 1]] == n)]
     if not walls and not columns:
-        whole = around
-    if whole:
-        framing = np.isin(labels, whole)
-        gone = ndimage.maximum_filter(framing, 3) & (framing | (labels == 0))
+        framing = around
+    if framing:
+        frame = np.isin(labels, framing)
+        gone = ndimage.maximum_filter(frame, 3) & (frame | (labels == 0))
         return _without_rules(np.where(gone, np.float32(0), ink))
     ink, ruled = ink.copy(), np.zeros(ink.shape, bool)
     for rule in rows:
@@ -399,7 +394,7 @@ def _without_rules(ink: Grey) -> Grey:
         _erase(ink.T, ruled.T, rule)
     for height, rule in walls:
         _erase(ink[height].T, ruled[height].T, rule)
-    # What is left of a line has no ink beyond it.
+    # Remove the remains of lines: components with hardly any ink beyond the line.
     labels, count = ndimage.label(ink > 0.05, EIGHT)
     area = np.bincount(labels.ravel(), minlength=count + 1)
     beyond = np.bincount(labels[~ruled], minlength=count + 1)
@@ -409,11 +404,11 @@ def _without_rules(ink: Grey) -> Grey:
 
 
 def _walls(mask: NDArray[np.uint8], rows: list[Rule]) -> list[tuple[slice, Rule]]:
-    """Return the upright sides of frames whose level sides are two rules.
+    """Return the vertical sides of frames whose horizontal sides are two rules.
 
-    Each is a range of rows, and a rule of the picture of those rows on its side. A wall
-    goes all the way from rule to rule, and beyond the first and the last there is
-    nothing left of the rules. So no 1 between two ruled lines is a wall.
+    Each is a range of rows, and a rule of the transposed picture of those rows. A wall
+    spans the distance of the rules, which end at the first and the last wall. So a 1
+    between two ruled lines is no wall.
     """
     if len(rows) < 2:
         return []
@@ -422,7 +417,7 @@ def _walls(mask: NDArray[np.uint8], rows: list[Rule]) -> list[tuple[slice, Rule]
     found = []
     for above, below in dict.fromkeys([*pairwise(rows), (rows[0], rows[-1])]):
         height = int(below[0] - above[0])
-        if height < LEAST_BAND:
+        if height < MIN_BAND:
             continue
         slope = (above[1] + below[1]) / 2
         band = _band(broad, above[0], slope, height)
@@ -435,9 +430,9 @@ def _walls(mask: NDArray[np.uint8], rows: list[Rule]) -> list[tuple[slice, Rule]
         if rules[: runs[0, 0]].sum() + rules[runs[-1, 1] :].sum() > 0.02 * W:
             continue
         breadths = runs[:, 1] - runs[:, 0]
-        thickest = 2 * max(breadths[0], breadths[-1])  # two cells, side by side
+        thickest = 2 * max(breadths[0], breadths[-1])  # of two adjacent cells
         for left, right in runs:
-            # The edges of a wall are straight; those of a 1 hardly ever.
+            # The edges of a wall are straight; those of a 1 seldom are.
             beside = filled[[max(left - 2, 0), min(right + 1, W - 1)]]
             if right - left <= thickest and beside.max() < 0.5:
                 middle = (left + right - 1) / 2
@@ -450,7 +445,7 @@ def _walls(mask: NDArray[np.uint8], rows: list[Rule]) -> list[tuple[slice, Rule]
 
 
 def _band(mask: NDArray[np.uint8], row: float, slope: float, height: int) -> Mask:
-    """Return what is below a slanted line, turned so that the line is level."""
+    """Return the part below a slanted line, sheared so that the line is horizontal."""
     H, W = mask.shape
     down, across = np.arange(height)[:, np.newaxis], np.arange(W)
     x = np.round(across - slope * down).astype(int)
@@ -463,8 +458,8 @@ def _band(mask: NDArray[np.uint8], row: float, slope: float, height: int) -> Mas
 def _rules(mask: NDArray[np.uint8]) -> tuple[list[Rule], int]:
     """Return the nearly horizontal ruled lines, and how many cross the whole picture.
 
-    The picture is cut into strips. A rule fills its row in nearly every strip, at one
-    slope, and is thin (a coarse Radon transform).
+    The picture is cut into vertical strips. A rule is thin and fills its row in nearly
+    every strip, at one slope (a coarse Radon transform).
     """
     H, W = mask.shape
     n = min(16, W // 6)  # strips
@@ -498,42 +493,43 @@ def _rules(mask: NDArray[np.uint8]) -> tuple[list[Rule], int]:
         score = sum(int(count[a:b].max()) for a, b in runs) - 0.01 * abs(drop)
         if score > most:
             most = score
-            whole = sum(bool(inside[a:b].min() > 0.75 * n) for a, b in runs)
+            crossing = sum(bool(inside[a:b].min() > 0.75 * n) for a, b in runs)
             best = (
                 [
                     ((a + b - 1) / 2 - reach, drop / W, max(1, int(b - a) - slack + 1))
                     for a, b in runs
                 ],
-                whole,
+                crossing,
             )
     return best
 
 
 def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
-    """Take one nearly horizontal rule out of the ink; strokes across it stay.
+    """Erase one nearly horizontal rule in place; strokes across it stay.
 
-    `ruled` becomes true where it was.
+    `ruled` is set where the rule was.
     """
     row, slope, thickness = rule
     H, W = ink.shape
     middle = np.round(row + slope * np.arange(W)).astype(int)
-    # A tilted rule may leave the picture.
+    # A slanted rule may leave the picture.
     columns = np.flatnonzero((middle >= -thickness) & (middle < H + thickness))
     across = np.arange(len(columns))
     if len(across) < 8:
         return
     R = thickness + 3
-    places = middle[columns] + np.arange(-R, R + 1)[:, None]
-    inside = (places >= 0) & (places < H)
-    places = np.clip(places, 0, H - 1)
-    window = np.where(inside, ink[places, columns], 0)
+    rows = middle[columns] + np.arange(-R, R + 1)[:, None]
+    inside = (rows >= 0) & (rows < H)
+    rows = np.clip(rows, 0, H - 1)
+    window = np.where(inside, ink[rows, columns], 0)
     # Along most of its length the rule lies on bare paper: the median is the rule.
-    whole = np.maximum(1.5 * np.median(window, axis=1), 0.2)
+    strongest = np.maximum(1.5 * np.median(window, axis=1), 0.2)
     line = np.empty_like(window)
     for part in np.array_split(across, 8):
-        line[:, part] = np.minimum(np.median(window[:, part], axis=1), whole)[:, None]
+        median = np.median(window[:, part], axis=1)
+        line[:, part] = np.minimum(median, strongest)[:, None]
     covered = ndimage.maximum_filter1d(line, 3, axis=0) > 0.05
-    # A stroke that crosses is seen on both sides of the line, perhaps slanted.
+    # A stroke that crosses the line shows on both sides of it, perhaps slanted.
     first = np.argmax(covered, axis=0)
     last = 2 * R - np.argmax(covered[::-1], axis=0)
     slant = 2 * (thickness // 2) + 3
@@ -544,6 +540,6 @@ def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
     excess = (window - line) / np.maximum(1 - line, 0.05)
     kept = np.minimum(window, np.maximum(excess, np.minimum(*sides)))
     touched = inside & covered
-    where = places[touched], np.broadcast_to(columns, places.shape)[touched]
+    where = rows[touched], np.broadcast_to(columns, rows.shape)[touched]
     ink[where] = np.maximum(kept[touched], 0)
     ruled[where] = True

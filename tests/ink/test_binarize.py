@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tinycnn.ink import paper
-from tinycnn.ink.paper import find_ink, frames
+from tinycnn.ink.binarize import find_ink, frames
 
 H, W = 90, 130
 
@@ -311,7 +310,7 @@ def test_a_frame_may_have_a_gap_and_no_side_may_be_open(gap, is_frame, turns):
 
 
 def test_of_very_many_components_the_longest_may_be_frames(monkeypatch):
-    monkeypatch.setattr(paper, "MOST_BOXES", 2)
+    monkeypatch.setattr(binarize, "MAX_BOXES", 2)
     owner = np.zeros((60, 60), np.int32)
     owner[5:50, 5] = owner[5:50, 49] = owner[5, 5:50] = owner[49, 5:50] = 3
     owner[15:40, 20:30] = 2
@@ -319,12 +318,12 @@ def test_of_very_many_components_the_longest_may_be_frames(monkeypatch):
         owner[55:57, 5 * k : 5 * k + 2] = 4 + k
     boxes = {2: (20, 15, 30, 40), 3: (5, 5, 50, 50)}
     boxes |= {4 + k: (5 * k, 55, 5 * k + 2, 57) for k in range(10)}
-    assert paper.frames(owner, boxes) == [3]
+    assert binarize.frames(owner, boxes) == [3]
 
 
 def test_more_rules_than_a_page_has_are_left_alone(monkeypatch):
     ink = np.zeros((100, 300), np.float32)
     ink[20:22] = ink[50:52] = ink[80:82] = 1
-    assert not paper._without_rules(ink).any()
-    monkeypatch.setattr(paper, "MOST_RULES", 2)
-    np.testing.assert_array_equal(paper._without_rules(ink), ink)
+    assert not binarize._without_rules(ink).any()
+    monkeypatch.setattr(binarize, "MAX_RULES", 2)
+    np.testing.assert_array_equal(binarize._without_rules(ink), ink)
