@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tinycnn.ink import binarize
 from tinycnn.ink.binarize import find_ink, frames
 
 H, W = 90, 130

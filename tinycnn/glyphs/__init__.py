@@ -1,1 +1,1 @@
-"""Digits, letters and signs, written by code in the ways people write them."""
+"""Digits, letters and signs, drawn by code in the ways people write them."""

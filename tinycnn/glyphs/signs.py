@@ -1,12 +1,8 @@
-"""Letters and signs written by code: ink that is no digit.
+"""Letters and signs drawn by code: training images that are no digits.
 
-Whoever is to tell digits from other ink must have seen other ink. The table has
-letters and signs of mathematics, each in some ways that people write it, in the
-notation of `tinycnn.glyphs.writer`. What a fair reader might take for a digit is
-left out: l, I, O, o, Q, D, S, s, Z, z, b, q and g, round brackets and bars.
-
-It knows which signs there are and how they are written. It does not know how a pen
-moves, nor any network.
+The table has letters and mathematical signs, each in several variants, in the notation
+of `tinycnn.glyphs.writer`. Left out is what could be read as a digit: l, I, O, o, Q, D,
+S, s, Z, z, b, q and g, round brackets and bars.
 """
 
 import numpy as np
@@ -219,7 +215,7 @@ for-all  00 25 49 49 64 80 | 13 63
 exists  50 54 59 | 00 50 | 14 54 | 09 59
 exists  00 60 | 60 65 69 | 69 09 | 05 65
 """
-# Alone each of them might be a digit. Among other letters none is.
+# Each of them alone could be a digit, but not within a word.
 IN_WORDS = """
 g  52 30 11 03 24 43 51 51 56 48 29 07
 l  10 14 19
@@ -228,11 +224,11 @@ o  40 20 03 07 29 49 66 63 40
 s  62 40 20 12 34 56 58 39 08
 """
 WORDS = ["cos", "exp", "lim", "ln", "log", "max", "min", "sin", "tan"]
-TALL, DEEP = "ilt", "gp"  # letters that reach above the others, and below
+TALL, DEEP = "ilt", "gp"  # letters with ascenders, and with descenders
 
 
 def _ways(table: str) -> dict[str, list[str]]:
-    """Return the rows of a table, by what stands before them."""
+    """Return the variants in a table, by the sign that begins their row."""
     ways: dict[str, list[str]] = {}
     for row in table.strip().splitlines():
         sign, way = row.split(maxsplit=1)
@@ -246,19 +242,19 @@ SIGNS = [*WAYS, *WORDS]
 
 
 def write(sign: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Write a letter, a sign or a word as some hand might.
+    """Return the strokes of a letter, a sign or a word in random handwriting.
 
     Parameters
     ----------
     sign : str
         One of `SIGNS`.
     rng : numpy Generator
-        Draws the way it is written and all that differs from hand to hand.
+        Draws the variant and the handwriting.
 
     Returns
     -------
     list of float64 arrays (P, 2)
-        Its strokes in the order written: x right and y down.
+        The strokes in the order written: x right and y down.
     """
     if sign in WAYS:
         return follow(WAYS[sign][rng.integers(len(WAYS[sign]))], rng)
@@ -268,7 +264,7 @@ def write(sign: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
         points = follow(ways[rng.integers(len(ways))], rng)
         everything = np.concatenate(points)
         low, high = everything.min(axis=0), everything.max(axis=0)
-        # A letter without reach is 1 high, its foot at 0.
+        # A letter without ascender or descender is 1 high and stands on y = 0.
         height = rng.uniform(0.8, 1.2) * (1.7 if letter in TALL + DEEP else 1)
         foot = 0.7 if letter in DEEP else 0
         scale = height / (high - low)[1]
@@ -278,19 +274,19 @@ def write(sign: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
 
 
 def signs(seed: int, stream: int, count: int) -> NDArray[np.uint8]:
-    """Write many letters, signs and words and draw them as MNIST's digits are.
+    """Return images of letters, signs and words, normalized like MNIST's digits.
 
     Parameters
     ----------
     seed, stream, count : int
-        What is written is a function of these alone.
+        The images are a function of these alone.
 
     Returns
     -------
     uint8 array (count, 28, 28)
-        255 = ink. Every sign equally often, as far as `count` allows, in random order.
+        255 = ink. Each sign equally often, as far as `count` allows, in random order.
     """
-    # The third number keeps this stream apart from those of other chance.
+    # The third number separates this stream from other uses of the seed.
     rng = np.random.default_rng([seed, stream, 4])
     images = np.empty((count, SIDE, SIDE), np.uint8)
     for i, which in enumerate(rng.permutation(np.arange(count) % len(SIGNS)).tolist()):

@@ -1,15 +1,12 @@
-"""Digits written by code, stroke by stroke, in the ways people write them.
+"""Digits drawn by code, stroke by stroke, in variants that MNIST lacks.
 
 MNIST is American handwriting. Elsewhere a 1 has a flag or a foot, a 7 a bar, a 4 an
-open top, a 9 a tail. Each way is a row of a table, behind its digit; chance makes a
-hand of it: shape, slant and breadth, a tremor, a pen that hurries round the corners.
+open top, a 9 a tail. Each variant is a row of a table, behind its digit; random shape,
+slant, breadth, tremor and rounding of corners make it handwriting.
 
-A row can be followed with a finger. Two numerals are a place on a grid of 10×10, first
-x (rightwards), then y (downwards); the pen goes from place to place in a smooth line; a
-place given twice is a corner; ``|`` lifts the pen. So ``00 60 60 29`` is a 7: along the
-top, a sharp corner, down to the left.
-
-It knows how a pen moves. It does not know MNIST, other deformations or networks.
+Two numerals are a point on a grid of 10×10, first x (right), then y (down). The pen
+moves through the points in a smooth line; a point given twice is a corner; ``|`` lifts
+the pen. So ``00 60 60 29`` is a 7: along the top, a sharp corner, down to the left.
 """
 
 from functools import cache
@@ -176,48 +173,48 @@ WAYS = {
     digit: [row[3:] for row in TABLE.splitlines() if row.startswith(str(digit))]
     for digit in range(10)
 }
-STEPS = 3  # points of the line from place to place
-# Makes the 10×10 places of the grid move as 4×4 of them do, the others in between.
+STEPS = 3  # points of the line from one point of the grid to the next
+# Interpolates shifts of 4×4 points to all 10×10 points of the grid.
 SPREAD = np.maximum(1 - abs(np.arange(10)[:, None] / 3 - np.arange(4)), 0)  # (10, 4)
 
 
 def write(digit: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Write a digit as some hand might.
+    """Return the strokes of a digit in random handwriting.
 
     Parameters
     ----------
     digit : int
         0 to 9.
     rng : numpy Generator
-        Draws the way it is written and all that differs from hand to hand.
+        Draws the variant and the handwriting.
 
     Returns
     -------
     list of float64 arrays (P, 2)
-        Its strokes in the order written: x right and y down, about 9 units tall.
+        The strokes in the order written: x right and y down, about 9 units tall.
     """
     return follow(WAYS[digit][rng.integers(len(WAYS[digit]))], rng)
 
 
 def follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Follow a row of a table as some hand might.
+    """Return the strokes of a variant in random handwriting.
 
     Parameters
     ----------
     way : str
-        Places, corners and lifts of the pen, as told above.
+        Its row of a table, in the notation above.
     rng : numpy Generator
-        Draws all that differs from hand to hand.
+        Draws the handwriting.
 
     Returns
     -------
     list of float64 arrays (P, 2)
-        Its strokes, as `write` returns them.
+        See `write`.
     """
-    # A place moves alike for all strokes that go through it, so that they still meet.
+    # A point moves alike for all strokes that go through it, so that they still meet.
     shape = SPREAD @ rng.normal(0, 0.6, (2, 4, 4)) @ SPREAD.T
     shape += rng.normal(0, 0.15, (2, 10, 10))
-    # A loop that is narrower than that is no loop any more.
+    # Narrower loops would close.
     breadth = max(np.exp(rng.normal(0.05, 0.2)), 0.75)
     angle = rng.normal(0, 0.1)
     slant, hurry = rng.normal(-0.1, 0.25), rng.uniform(0, 1)
@@ -225,10 +222,10 @@ def follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     hand = np.array([[breadth, 0], [slant, 1]]) @ turn
     strokes = []
     for stroke in _strokes(way):
-        x, y = stroke.places.T
-        points = stroke.places + shape[:, y, x].T
-        points += rng.normal(0, 0.3, 2)  # the pen comes down a little off
-        points[[0, -1]] += rng.normal(0, 0.5, (2, 2))  # and is early or late
+        x, y = stroke.grid.T
+        points = stroke.grid + shape[:, y, x].T
+        points += rng.normal(0, 0.3, 2)  # where the pen is put down
+        points[[0, -1]] += rng.normal(0, 0.5, (2, 2))  # where it starts and ends
         line = (stroke.line + hurry * stroke.rounding) @ (points @ hand)
         strokes.append(line + rng.normal(0, 0.04, line.shape))
     return strokes
@@ -237,34 +234,33 @@ def follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
 def written(
     seed: int, stream: int, count: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Write many digits and draw them as MNIST's are.
+    """Return images of digits in random handwriting, normalized like MNIST's.
 
     Parameters
     ----------
     seed, stream, count : int
-        What is written is a function of these alone.
+        The images are a function of these alone.
 
     Returns
     -------
     images : uint8 array (count, 28, 28)
         255 = ink.
     labels : uint8 array (count,)
-        Every digit equally often, as far as `count` allows, in random order.
+        Each digit equally often, as far as `count` allows, in random order.
     """
-    hands = Hands(seed, stream, count)
-    return hands[:], hands.labels
+    glyphs = LazyGlyphs(seed, stream, count)
+    return glyphs[:], glyphs.labels
 
 
-class Hands:
-    """Digits written by code; each is drawn when it is first asked for.
+class LazyGlyphs:
+    """The images of `written`, each of which is drawn when it is first indexed.
 
-    Drawing takes most of the time. So a run that wants thousands need not wait for them
-    before its first step.
+    Drawing takes most of the time; training starts without waiting for all of them.
 
     Parameters
     ----------
     seed, stream, count : int
-        As `written` has them.
+        See `written`.
 
     Attributes
     ----------
@@ -272,54 +268,54 @@ class Hands:
     """
 
     def __init__(self, seed: int, stream: int, count: int) -> None:
-        # The third number keeps this stream apart from those of order and deformation.
+        # The third number separates this stream from those of order and deformation.
         rng = np.random.default_rng([seed, stream, 2])
         self.labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
-        self._written = [
+        self._strokes = [
             (write(digit, rng), _some_pen(rng)) for digit in self.labels.tolist()
         ]
         self._images = np.empty((count, SIDE, SIDE), np.uint8)
         self._drawn = np.zeros(count, bool)
 
     def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
-        """Return images (N, 28, 28), 255 = ink, chosen by a slice or by numbers."""
+        """Return images (N, 28, 28), 255 = ink, for a slice or an array of indices."""
         wanted = np.arange(len(self.labels))[chosen]
         for i in wanted[~self._drawn[wanted]].tolist():
-            self._images[i] = _image(*self._written[i])
+            self._images[i] = _image(*self._strokes[i])
             self._drawn[i] = True
         images: NDArray[np.uint8] = self._images[wanted]
         return images
 
 
-class WithHands:
-    """Images, and behind them digits written by code, chosen as from one array.
+class Concatenated:
+    """Images followed by lazily drawn ones, indexed like one array.
 
     Parameters
     ----------
     images : uint8 array (N, 28, 28)
-    hands : Hands
+    glyphs : LazyGlyphs
     """
 
-    def __init__(self, images: NDArray[np.uint8], hands: Hands) -> None:
-        self._images, self._hands = images, hands
+    def __init__(self, images: NDArray[np.uint8], glyphs: LazyGlyphs) -> None:
+        self._images, self._glyphs = images, glyphs
 
     def __len__(self) -> int:
-        return len(self._images) + len(self._hands.labels)
+        return len(self._images) + len(self._glyphs.labels)
 
     def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
-        """Return images (N, 28, 28), chosen by a slice or by their numbers."""
+        """Return images (N, 28, 28) for a slice or an array of indices."""
         wanted = np.arange(len(self))[chosen]
         by_code = wanted >= len(self._images)
         result = np.empty((len(wanted), SIDE, SIDE), np.uint8)
         result[~by_code] = self._images[wanted[~by_code]]
-        result[by_code] = self._hands[wanted[by_code] - len(self._images)]
+        result[by_code] = self._glyphs[wanted[by_code] - len(self._images)]
         return result
 
 
 def drawn(
     strokes: list[NDArray[np.float64]], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Draw strokes as MNIST's digits are, with some pen.
+    """Return the image of strokes, normalized like MNIST's, with a random pen.
 
     Parameters
     ----------
@@ -337,49 +333,49 @@ def drawn(
 
 
 def _some_pen(rng: np.random.Generator) -> float:
-    """Return the width of a pen that somebody might write with."""
+    """Return a random pen width in pixels of the box."""
     return PEN * rng.uniform(0.7, 1.3)
 
 
 def _image(strokes: list[NDArray[np.float64]], pen: float) -> NDArray[np.uint8]:
-    """Return strokes as MNIST's digits are drawn."""
+    """Return the image of strokes drawn with a pen."""
     return np.rint(255 * normalize_strokes(strokes, pen)).astype(np.uint8)
 
 
 class _Stroke(NamedTuple):
-    """One stroke of a way: what chance leaves alone."""
+    """One stroke of a variant, without randomness."""
 
-    places: NDArray[np.int64]  # (K, 2)
-    line: NDArray[np.float64]  # (P, K): makes of places the line with its corners
-    rounding: NDArray[np.float64]  # (P, K): added, it rounds them as a fast pen does
+    grid: NDArray[np.int64]  # (K, 2), its points on the grid
+    line: NDArray[np.float64]  # (P, K), maps them to a line with sharp corners
+    rounding: NDArray[np.float64]  # (P, K), added to round corners as a fast pen does
 
 
 @cache
 def _strokes(way: str) -> list[_Stroke]:
-    """Return the strokes of a way."""
+    """Return the strokes of a variant."""
     strokes = []
     for text in way.split("|"):
-        places = np.array([[int(place[0]), int(place[1])] for place in text.split()])
-        line = _smooth_line(places)
-        # A mean of the neighbours along the line, fewer of them towards its ends.
+        grid = np.array([[int(point[0]), int(point[1])] for point in text.split()])
+        line = _smooth_line(grid)
+        # The mean of neighbours along the line, fewer of them towards its ends.
         index = np.arange(len(line))
         reach = np.minimum(np.minimum(index, index[::-1]), STEPS)[:, None]
         near = np.maximum(1 + reach - abs(index[:, None] - index), 0)
         mean = near / near.sum(axis=1, keepdims=True)
-        strokes.append(_Stroke(places, line, mean @ line - line))
+        strokes.append(_Stroke(grid, line, mean @ line - line))
     return strokes
 
 
-def _smooth_line(places: NDArray[np.int64]) -> NDArray[np.float64]:
+def _smooth_line(grid: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the matrix (P, K) of Catmull-Rom splines from corner to corner."""
     basis = [[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]
     t = np.arange(STEPS)[:, None] / STEPS
     weights = t ** np.arange(4) @ basis / 2  # (STEPS, 4)
-    each = np.eye(len(places))
-    corners = np.flatnonzero((places[1:] == places[:-1]).all(axis=1)) + 1
+    each = np.eye(len(grid))
+    corners = np.flatnonzero((grid[1:] == grid[:-1]).all(axis=1)) + 1
     rows = []
     for piece in np.split(each, corners):
-        # Beyond its ends a piece would go straight on.
+        # Each piece is extended straight beyond its ends.
         first, last = 2 * piece[0] - piece[1], 2 * piece[-1] - piece[-2]
         padded = np.vstack([first, piece, last])
         rows += [weights @ padded[i : i + 4] for i in range(len(piece) - 1)]
