@@ -262,11 +262,11 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     count, written = len(images), round(recipe.written * len(images))
     train_images: Images = images
     if written:
-        from tinycnn.glyphs.writer import Hands, WithHands
+        from tinycnn.glyphs.writer import Concatenated, LazyGlyphs
 
-        hands = Hands(settings.seed, 0, written)
-        labels = np.concatenate([labels, hands.labels])
-        train_images = WithHands(images, hands)
+        glyphs = LazyGlyphs(settings.seed, 0, written)
+        labels = np.concatenate([labels, glyphs.labels])
+        train_images = Concatenated(images, glyphs)
 
     model = models.build(recipe.network, settings.seed)
     parameters = model.parameters()
