@@ -189,4 +189,6 @@ def _most_pixels(image: Image.Image, content: bytes, header: int) -> int:
     if channels == len(image.getbands()) and "progressive" not in image.info:
         return MAX_PIXELS_JPEG
     # Of several scans all coefficients are kept, and each scan visits all of them.
-    return min(MAX_PIXELS, MAX_SCANNED // content.count(scan))
+    if image.width * image.height * content.count(scan) > MAX_SCANNED:
+        raise PictureError("has too many pixels and scans; save it as PNG")
+    return MAX_PIXELS
