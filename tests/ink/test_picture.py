@@ -54,8 +54,7 @@ def exif(orientation: int) -> Image.Exif:
 def test_every_lossless_form_gives_the_same_grey(digit, tmp_path):
     forms = [("PNG", mode, {}) for mode in ("L", "LA", "P", "RGB", "RGBA")]
     forms += [("BMP", mode, {}) for mode in ("L", "P", "RGB", "RGBA")]
-    forms += [("GIF", mode, {"interlace": True}) for mode in "LP"]
-    forms += [("GIF", mode, {}) for mode in "LP"]
+    forms += [("GIF", mode, {"interlace": i}) for mode in "LP" for i in (0, 1)]
     forms += [("WEBP", mode, {"lossless": True}) for mode in ("RGB", "RGBA")]
     for kind, mode, options in forms:
         grey = grey_of(Image.fromarray(digit).convert(mode), kind, tmp_path, **options)
