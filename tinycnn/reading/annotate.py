@@ -1,7 +1,4 @@
-"""A reading is drawn onto a copy of its picture: boxes, digits and confidences.
-
-It knows pictures and readings. It does not know how digits are found or read.
-"""
+"""Draw a reading onto a copy of its picture: boxes, digits and confidences."""
 
 import io
 import math
@@ -18,30 +15,34 @@ from tinycnn.reading.result import Digit, Reading
 
 Box = tuple[float, float, float, float]
 
-# Blue and vermilion of Okabe and Ito, which every eye tells apart: neighbours differ.
+# Blue and vermilion of Okabe and Ito, safe for colour blindness; neighbours differ.
 COLOURS = ((0, 114, 178), (213, 94, 0))
 REFUSED = (110, 110, 110)
-HALO = (255, 255, 255)  # around lines and labels, so that they show on any paper
-SMALLEST_LABEL = 12.0  # pixels; a picture with less room is enlarged
-LARGEST_PICTURE = 8_000_000  # pixels that an enlarged picture may have
+HALO = (255, 255, 255)  # around lines and labels, for contrast on any paper
+MIN_LABEL = 12.0  # pixels; a picture with less room is enlarged
+MAX_PIXELS = 8_000_000  # of an enlarged picture
 
 
 def annotated_png(file: str | Path, ink: Ink, reading: Reading) -> bytes:
-    """Return a PNG file of the picture with all that was read in it.
+    """Return the annotated picture as a PNG file.
 
     Parameters
     ----------
     file : str or Path
         The picture; strokes are drawn from the ink instead.
     ink : Ink
-        What the file holds.
+        The ink of the file.
     reading : Reading
-        What was read in this ink.
+        The reading of this ink.
+
+    Returns
+    -------
+    bytes
 
     Raises
     ------
     PictureError
-        The file cannot be read any more.
+        If the file can no longer be read.
     """
     if ink.strokes is None:
         picture = open_picture(file)
@@ -58,16 +59,16 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
     Parameters
     ----------
     picture : PIL.Image.Image
-        As a person sees it, perhaps scaled down; not changed.
+        Upright, perhaps scaled down; not modified.
     reading : Reading
-        Its boxes are in pixels of the picture before that.
+        Its boxes are in pixels of the original picture.
     scale : float
-        Pixels of that picture a pixel of this one.
+        Pixels of the original per pixel of `picture`.
 
     Returns
     -------
     PIL.Image.Image
-        Mode RGB. Enlarged by a whole number where its digits are too small to label.
+        Mode RGB; enlarged by an integer factor if its digits are too small to label.
     """
     copy = picture.convert("RGB")
     if not reading.digits:
@@ -77,9 +78,9 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
         for b in (digit.box for digit in reading.digits)
     ]
     room = _room(reading) / scale
-    most = math.isqrt(LARGEST_PICTURE // (copy.width * copy.height))
-    enlarged = max(1, min(math.ceil(SMALLEST_LABEL / room), most))
-    text = max(SMALLEST_LABEL, enlarged * room)
+    most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
+    enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))
+    text = max(MIN_LABEL, enlarged * room)
     size = (copy.width * enlarged, copy.height * enlarged)
     copy = copy.resize(size, Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(copy)
@@ -90,13 +91,13 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
     ]
     for i, (digit, box) in enumerate(placed):
         _draw_box(pen, box, _colour(digit, i), max(1, round(text / 10)), digit)
-    for i, (digit, box) in enumerate(placed):  # no label lies under a box
+    for i, (digit, box) in enumerate(placed):  # labels lie above all boxes
         _draw_label(pen, box, _colour(digit, i), font, digit, size)
     return copy
 
 
 def _room(reading: Reading) -> float:
-    """Return the height of labels that fit the digits and the gaps between them."""
+    """Return the label height that fits the digits and the gaps between them."""
     boxes = [digit.box for digit in reading.digits]
     sides = [max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
     gaps = [
@@ -109,7 +110,7 @@ def _room(reading: Reading) -> float:
 
 
 def _around(box: Box, enlarged: int, gap: float, size: tuple[int, int]) -> Box:
-    """Return a box enlarged and with a gap around it, inside the picture."""
+    """Return a box enlarged and widened by a gap, clipped to the picture."""
     x0, y0, x1, y1 = (enlarged * side for side in box)
     return (
         max(x0 - gap, 0),
@@ -130,7 +131,7 @@ def _draw_box(
     thickness: int,
     digit: Digit,
 ) -> None:
-    """Draw a box on its halo, dashed where the digit was refused."""
+    """Draw a box on its halo, dashed if the digit was refused."""
     pen.rectangle(box, outline=HALO, width=thickness + 2)
     if digit.digit is not None:
         pen.rectangle(box, outline=colour, width=thickness)
@@ -153,7 +154,7 @@ def _draw_label(
     digit: Digit,
     size: tuple[int, int],
 ) -> None:
-    """Write the digit above its box and the confidence below, or inside at the edge."""
+    """Draw the digit above its box and the confidence below, inside the picture."""
     x0, y0, x1, y1 = box
     name = "?" if digit.digit is None else str(digit.digit)
     for text, above in ((name, True), (f"{digit.confidence:.0%}", False)):

@@ -1,10 +1,7 @@
-"""What the networks saw of a digit: its way to 28×28, feature maps, what it rests on.
+"""Explain how a digit was read: the steps to 28×28, feature maps, an occlusion map.
 
-Everything is computed by the plain layers, one image at a time, except the occlusion
-map, which asks the reader about many images at once. What is shown is what was used:
-the image and the probabilities are those that the reader worked with.
-
-It knows the reader and layers. It does not know who looks at an explanation.
+The image and the probabilities are those of the reading itself. Feature maps are
+computed by the plain layers; the occlusion map by the reader, in one batch.
 """
 
 import math
@@ -29,32 +26,32 @@ from tinycnn.reading.explanation import (
 from tinycnn.reading.reader import Found, Reader
 from tinycnn.reading.result import Digit, Reading
 
-PATCH = 6  # pixels a side of the ink that is taken away; two widths of MNIST's pen
+PATCH = 6  # side in pixels of the ink that is removed; two widths of MNIST's pen
 STRIDE = 2  # pixels from patch to patch
-SHOWN = 112  # pixels: a step is shown no larger
+SHOWN = 112  # pixels of a side; steps are shown no larger
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Part:
-    """The ink of one digit of a reading, and what the reader made of it.
+    """The ink of one digit of a reading, and how it was read.
 
     Attributes
     ----------
     digit : Digit
         As in the reading.
     probabilities : float64 array (10,)
-        Of each digit; what they lack to 1 is the probability that it is none.
+        Of each digit; 1 minus their sum is the probability of no digit.
     image : float32 array (28, 28)
-        What the networks got.
+        The input of the networks.
     strokes : tuple of int
-        The numbers of its strokes in the drawing; none of a picture.
+        Indices of its strokes in the drawing; empty for a picture.
     ink : Strokes or float32 array (H, W)
-        These strokes; of a picture the ink cut out of it, nothing else with it.
+        These strokes; for a picture the ink of this digit alone, cut out.
     corner : (int, int)
-        Where ink that was cut out lies in the picture's ink: x, y.
+        Position x, y of that cut in the ink of the picture.
     scale : float
-        Pixels of the picture a pixel of its ink.
+        Pixels of the picture per pixel of its ink.
     """
 
     digit: Digit
@@ -69,7 +66,7 @@ class Part:
 def read_parts(
     reader: Reader, drawing: Ink | Strokes
 ) -> tuple[Reading, tuple[Part, ...]]:
-    """Read, and keep what each digit was read from.
+    """Read a drawing, and return the ink of each digit as well.
 
     Parameters
     ----------
@@ -79,7 +76,7 @@ def read_parts(
     Returns
     -------
     reading : Reading
-        As `Reader.read_ink` or `Reader.read_strokes` gives it.
+        See `Reader.read_ink` and `Reader.read_strokes`.
     parts : tuple of Part
         One for each of its digits, in reading order.
     """
@@ -93,14 +90,14 @@ def read_parts(
 
 
 def explain(reader: Reader, part: Part) -> Explanation:
-    """Return what the networks saw of a digit.
+    """Explain how a digit was read.
 
     Parameters
     ----------
     reader : Reader
-        The one that read it.
+        The reader that read it.
     part : Part
-        Of `read_parts`.
+        From `read_parts`.
 
     Returns
     -------
@@ -122,12 +119,11 @@ def explain(reader: Reader, part: Part) -> Explanation:
 def feature_maps(
     model: Sequential, image: NDArray[np.float32]
 ) -> tuple[FeatureMaps, ...]:
-    """Return what each convolution layer of a network makes of an image.
+    """Return the outputs of each convolution layer of a network for an image.
 
     Parameters
     ----------
     model : Sequential
-        Its layers are called one after the other, as they are written.
     image : float32 array (H, W)
 
     Returns
@@ -154,28 +150,29 @@ def feature_maps(
 def occlusion(
     reader: Reader, image: NDArray[np.float32], answer: int
 ) -> NDArray[np.float32]:
-    """Return which ink an answer rests on.
+    """Return how much an answer's probability depends on the ink around each pixel.
 
-    A patch of ink is taken away, here and there, and the answer's probability falls
-    (Zeiler and Fergus 2014, section 4.2). Each pixel shows the mean fall over the
-    patches that cover it.
+    Patches of ink are removed, one at a time, and the probability falls (Zeiler and
+    Fergus 2014, section 4.2). Each pixel is the mean fall over the patches that cover
+    it.
 
     Parameters
     ----------
     reader : Reader
     image : float32 array (28, 28)
     answer : int
-        The digit whose probability is looked at.
+        The digit whose probability is measured.
 
     Returns
     -------
     float32 array (28, 28)
     """
     starts = range(STRIDE - PATCH, len(image), STRIDE)
-    places = [
-        (max(y, 0), y + PATCH, max(x, 0), x + PATCH) for y in starts for x in starts
+    windows = [
+        np.s_[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH]
+        for y in starts
+        for x in starts
     ]
-    windows = [np.s_[top:bottom, left:right] for top, bottom, left, right in places]
     windows = [window for window in windows if image[window].any()]
     images = np.repeat(image[np.newaxis], 1 + len(windows), axis=0)
     for changed, window in zip(images[1:], windows, strict=True):
@@ -185,11 +182,11 @@ def occlusion(
     fall = np.zeros(image.shape, np.float32)
     for window, probability in zip(windows, kept[1:], strict=True):
         fall[window] += kept[0] - probability
-    return fall / np.float32((PATCH / STRIDE) ** 2)  # so many patches cover a pixel
+    return fall / np.float32((PATCH / STRIDE) ** 2)  # patches that cover a pixel
 
 
 def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
-    """Return the ink of a digit that was found on a page."""
+    """Return the ink of a digit found on a page."""
     digit, pieces, probabilities = (
         found.digit,
         found.candidate.pieces,
@@ -219,7 +216,7 @@ def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
 
 
 def _steps(part: Part) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """Return the way to 28×28, and how the image lies in the picture: corner, pixel."""
+    """Return the steps to 28×28, and position and pixel size of the image."""
     if isinstance(part.ink, Strokes):
         return _steps_of_strokes(part.ink, part.image)
     steps, (x, y), pixel = _steps_of_cut(part.ink, part.image)
@@ -230,7 +227,7 @@ def _steps(part: Part) -> tuple[tuple[Step, ...], tuple[float, float], float]:
 def _steps_of_strokes(
     strokes: Strokes, image: NDArray[np.float32]
 ) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """As `_steps`; see `tinycnn.ink.normalize.normalize_strokes`."""
+    """See `_steps` and `tinycnn.ink.normalize.normalize_strokes`."""
     everything = np.concatenate(strokes.points)
     low, high = everything.min(axis=0), everything.max(axis=0)
     zoom = SHOWN / ((high - low).max() + max(strokes.pen_widths))
@@ -260,7 +257,7 @@ def _steps_of_strokes(
 def _steps_of_cut(
     cut: NDArray[np.float32], image: NDArray[np.float32]
 ) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """As `_steps`, in pixels of the cut; see `tinycnn.ink.normalize.normalize`."""
+    """See `_steps` and `tinycnn.ink.normalize.normalize`; in pixels of the cut."""
     side = max(cut.shape)
     pixel = side / BOX
     padding = [(side - length) * BOX // (2 * side) for length in cut.shape]  # cells
@@ -283,6 +280,6 @@ def _first(image: NDArray[np.float32], axis: int) -> int:
 
 
 def _shrunk(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a picture small enough to be shown."""
+    """Return a picture reduced to at most `SHOWN` pixels a side."""
     n = math.ceil(max(picture.shape) / SHOWN)
     return np.asarray(Image.fromarray(picture).reduce(n), np.float32)

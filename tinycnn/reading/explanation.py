@@ -1,8 +1,7 @@
-"""What a network saw of one digit: plain numbers, to be shown.
+"""The explanation of how one digit was read: arrays and their positions in the ink.
 
 `tinycnn.reading.explain` makes an `Explanation` in the process that reads; the window
-shows it in another. So this file knows arrays and where they lie in the ink, and loads
-neither layers nor compiled code.
+shows it in another one. So this file imports neither layers nor compiled code.
 """
 
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_REGIONS = 3  # of a feature map; more is a crowd
+MAX_REGIONS = 3  # of a feature map
 Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step on the way from ink to what the network gets.
+    """One step from the ink to the input of the network.
 
     Attributes
     ----------
@@ -32,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The part of the image that an output can see; everything is (rows, columns).
+    """The receptive field of a layer's outputs; every pair is (rows, columns).
 
     Attributes
     ----------
@@ -41,8 +40,7 @@ class ReceptiveField:
     step : (int, int)
         Pixels from the field of an output to that of its neighbour.
     start : (int, int)
-        The first pixel of the field of output (0, 0); negative where it begins in the
-        padding.
+        The first pixel of the field of output (0, 0); negative if it is padding.
     """
 
     size: tuple[int, int] = (1, 1)
@@ -52,11 +50,10 @@ class ReceptiveField:
     def after(
         self, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
     ) -> "ReceptiveField":
-        """Return the field of a layer's outputs, if this is that of its inputs.
+        """Return the field of a layer's outputs, given this field of its inputs.
 
-        Each row or column that a kernel adds is a step of the inputs away, and so is
-        each one of padding (Araujo, Norris and Sim 2019, "Computing Receptive Fields
-        of Convolutional Neural Networks").
+        See Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional
+        Neural Networks".
 
         Parameters
         ----------
@@ -73,19 +70,19 @@ class ReceptiveField:
         )
 
     def box(self, row: int, column: int, side: int) -> tuple[int, int, int, int]:
-        """Return what output (row, column) sees of an image.
+        """Return the field of output (row, column), clipped to the image.
 
         Parameters
         ----------
         row, column : int
         side : int
-            Of the image, in pixels; padding is left out.
+            Height and width of the image, in pixels.
 
         Returns
         -------
         (x0, y0, x1, y1)
             Half open, in pixels of the image. Where pooling drops a remainder and
-            padding follows, the last ones are said to see that remainder.
+            padding follows, the fields of the last outputs include that remainder.
         """
         y0 = self.start[0] + row * self.step[0]
         x0 = self.start[1] + column * self.step[1]
@@ -95,18 +92,18 @@ class ReceptiveField:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """What one convolution layer made of the image.
+    """The outputs of one convolution layer.
 
     Attributes
     ----------
     layer : str
-        Its number and kind, as in the summary of the network: ``"0 Conv2D"``.
+        Its index and class: ``"0 Conv2D"``.
     maps : float32 array (OH, OW, F)
-        The layer's own outputs.
+        The outputs.
     kernels : float32 array (KH, KW, C, F)
-        Its weights; kernel f makes map f.
+        The weights; kernel f makes map f.
     field : ReceptiveField
-        Of its outputs.
+        Of the outputs.
     """
 
     layer: str
@@ -117,28 +114,27 @@ class FeatureMaps:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the networks saw of one digit, and what they made of it.
+    """The explanation of how one digit was read.
 
     Attributes
     ----------
     digit : int or None
-        What it was read as; None is refused.
+        The digit as it was read; None is refused.
     probabilities : float array (10,)
-        Of each digit, as the reader says them. What they lack to 1 is the probability
-        that it is no digit.
+        Of each digit; 1 minus their sum is the probability of no digit.
     top : three of (int, float)
         The likeliest digits and their probabilities.
     steps : tuple of Step
-        From ink to the image, which is the last.
+        From the ink to the image, which is the last.
     feature_maps : tuple of FeatureMaps
         One for each convolution layer of the network that names digits.
     occlusion : float32 array (28, 28)
-        How much of the likeliest digit's probability is lost when the ink around a
-        pixel is taken away; negative where that makes it likelier.
+        How much the likeliest digit's probability falls when the ink around a pixel is
+        removed; negative where it rises.
     origin : (float, float)
-        Where the image's corner lies in the picture or on the canvas: x, y.
+        Position x, y of the image's corner in the picture or on the canvas.
     pixel : float
-        How many of the picture's pixels a pixel of the image is wide.
+        Width of a pixel of the image, in pixels of the picture.
     """
 
     digit: int | None
@@ -152,13 +148,13 @@ class Explanation:
 
     @property
     def image(self) -> NDArray[np.float32]:
-        """The image (28, 28) that the networks got."""
+        """The input of the networks, (28, 28)."""
         return self.steps[-1].picture
 
 
 @dataclass(frozen=True)
 class Region:
-    """Where a feature fires.
+    """A part of the image that activates a feature.
 
     Attributes
     ----------
@@ -167,7 +163,7 @@ class Region:
     box : (int, int, int, int)
         ``x0, y0, x1, y1``, half open, in pixels of the 28×28 image.
     ink_box : (float, float, float, float)
-        The same in pixels of the picture or canvas.
+        The same box in pixels of the picture or canvas.
     """
 
     value: float
@@ -178,21 +174,21 @@ class Region:
 def where_it_fires(
     explanation: Explanation, layer: int, feature: int
 ) -> tuple[Region, ...]:
-    """Return the parts of the image that a feature answers to most.
+    """Return the parts of the image that activate a feature most.
 
     Parameters
     ----------
     explanation : Explanation
     layer : int
-        Which of its feature maps, from 0.
+        Index into its feature maps.
     feature : int
-        Which map, from 0.
+        Index of the map.
 
     Returns
     -------
     tuple of Region
-        At most three, strongest first: the places where the map is positive and no
-        neighbour is higher, and what the layer sees from there.
+        At most three, strongest first: the receptive fields of the map's positive
+        local maxima.
     """
     found = explanation.feature_maps[layer]
     values = found.maps[..., feature]
@@ -200,7 +196,7 @@ def where_it_fires(
     windows = np.lib.stride_tricks.sliding_window_view(around, (3, 3))
     peaks = np.argwhere((values > 0) & (values == windows.max(axis=(2, 3))))
     strengths = values[tuple(peaks.T)]
-    order = np.argsort(-strengths, kind="stable")[:MOST_REGIONS]
+    order = np.argsort(-strengths, kind="stable")[:MAX_REGIONS]
     regions = []
     for row, column in peaks[order].tolist():
         box = found.field.box(row, column, len(explanation.image))

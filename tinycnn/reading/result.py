@@ -1,8 +1,7 @@
-"""What was read: digits, line by line.
+"""The result of reading: digits, line by line.
 
 Plain values that can be pickled: the window shows them in a process that loads no
-network. This file knows how a reading is written down, and not how one is made; that is
-`tinycnn.reading.reader`.
+network.
 """
 
 from dataclasses import dataclass
@@ -10,22 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Digit:
-    """One digit as it was read, or ink of a digit's size that is none.
+    """One digit, or ink of a digit's size that was refused.
 
     Attributes
     ----------
     digit : int or None
         0 to 9; None is refused.
     confidence : float
-        The probability that it is a digit and this one, by its own ink alone. Of ink
-        that was cut, the rest counts, too: a doubtful digit among digits is read, a
-        likely one in a scribble is refused.
+        The probability of this digit, by its own ink alone. Whether the digit is
+        refused also depends on ink it was cut from: an uncertain digit among digits is
+        read, a likely one in a scribble is refused.
     box : (int, int, int, int)
-        ``x0, y0, x1, y1``, half open, in pixels of the picture as a person sees it, or
-        of the canvas.
+        ``x0, y0, x1, y1``, half open, in pixels of the upright picture or the canvas.
     top : three of (int, float)
-        The likeliest digits and their probabilities. What these and the others lack to
-        1 is the probability that it is no digit.
+        The likeliest digits and their probabilities. The probabilities of all digits
+        and of no digit add up to 1.
     """
 
     digit: int | None
@@ -35,13 +33,13 @@ class Digit:
 
     @property
     def label(self) -> str:
-        """The digit as it is written; ``?`` if it was refused."""
+        """The digit as text; ``?`` if it was refused."""
         return "?" if self.digit is None else str(self.digit)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a picture or a drawing says.
+    """The digits in a picture or a drawing.
 
     Attributes
     ----------
@@ -53,7 +51,7 @@ class Reading:
 
     @property
     def text(self) -> str:
-        """The digits, ``?`` for what was refused, a line a line."""
+        """The digits as text, ``?`` for refused ones, with a newline between lines."""
         return "\n".join("".join(d.label for d in line) for line in self.lines)
 
     @property

@@ -24,8 +24,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.binarize import frames
+from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # what counts as ink when asking what touches
