@@ -518,7 +518,7 @@ def test_a_long_dash_does_not_set_the_height_of_the_line():
 
 def test_of_too_many_components_the_longest_stay(monkeypatch):
     """A page of numbers loses its dirt first, and no 1 before a 0."""
-    monkeypatch.setattr(segment, "MOST_WHOLES", 2)
+    monkeypatch.setattr(segment, "MOST_COMPONENTS", 2)
     page = PicturePage(bars((10, 10, 40, 30), (50, 5, 53, 55), (70, 10, 72, 50)))
     assert pieces_of(page) == [(50, 5, 53, 55), (70, 10, 72, 50)]
 

@@ -1,15 +1,12 @@
 """Ink becomes pieces, pieces become lines, lines offer candidates for digits.
 
-A *piece* is ink that belongs together: a connected component, a part of one between
-two cuts, or a stroke of a pen. A *candidate* is a run of neighbouring pieces that may
-be one digit. Nothing is decided here: a search over all ways to divide a line into
-candidates, scored by networks, does that (`tinycnn.reading.reader`). This is the
-over-segmentation of LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied
-to document recognition" (1998), section V.
+A *piece* is a connected component of ink, a part of one between two cuts, or a stroke
+of a pen. A *candidate* is a run of neighbouring pieces that may be one digit. A search
+over all divisions of a line into candidates, scored by networks, selects among them
+(`tinycnn.reading.reader`). This is the over-segmentation of LeCun, Bottou, Bengio and
+Haffner, "Gradient-based learning applied to document recognition" (1998), section V.
 
-How much two neighbours look like parts of one digit is their *bond*, in log odds.
-
-It knows the shapes of ink, and no network.
+The *bond* of two neighbours is the log odds that they are parts of one digit.
 """
 
 import hashlib
@@ -28,29 +25,29 @@ from tinycnn.ink.binarize import frames
 from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes
 
-INK = 0.4  # what counts as ink when asking what touches
-DOTS = 12  # at least make a line of dots
-SMALLEST = 8  # pixels; nobody writes a digit that is shorter
-MOST_DRAWN = 600  # pixels, the longer side of strokes that are looked at as a picture
-MOST_CUTS = 120  # of a component; what could be cut more often is no number
-EDGE = 2  # pixels of soft edge around what counts as ink
-EIGHT = np.ones((3, 3), bool)  # neighbours touch at corners, too
-MOST_WHOLES = 2_000  # components of a picture, the longest: a page has fewer
+INK = 0.4  # threshold of ink for connectivity
+DOTS = 12  # the least that form a dotted line
+SMALLEST = 8  # pixels; shorter ink is no digit
+MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
+MOST_CUTS = 120  # of a component; one with more cuts is no number
+EDGE = 2  # pixels of soft edge around thresholded ink
+EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
+MOST_COMPONENTS = 2_000  # of a picture, the longest; a page has fewer
 MOST_PIECES = 12  # of one digit
-WIDEST = 1.4  # of the height: a digit of several components is no wider
-TALL = 0.45  # of the typical height: a bar or a dot is lower, a digit is not
-SAME_LINE = 0.3  # of the lower one's height: so much of it is beside its neighbour
-MEETING = 0.05  # of the line's height: strokes that come as near meet
-SIDE_BY_SIDE = 0.5  # of both strokes: so much of parallel ones is near the other
-ONE_DIGIT = 1.3  # typical heights, for strokes one above the other
-MANY_PAIRS = 1_000_000  # of places: their distances would fill the memory
-APART = -20.0  # the bond of what has nothing to do with each other
-UNLIKELY = -6.0  # the bond across which no candidate reaches
-CROSSED = 0.3  # the bond of a cut for each width of a stroke that it crosses
-FILL = 0.12  # of the height: between cuts twice as far apart there is one more
-SPACING = 0.05  # of the height, between cuts
-THICKEST = 4.5  # widths of a stroke that a cut may cross
-SIDEWAYS = np.float32(2)  # what a cut pays for a step aside, in pixels of ink
+WIDEST = 1.4  # heights; the width of a digit of several components
+TALL = 0.45  # of the typical height; bars and dots are lower, digits are not
+SAME_LINE = 0.3  # overlap with a neighbour, as a share of the lower one's height
+MEETING = 0.05  # heights; the distance of strokes that meet
+SIDE_BY_SIDE = 0.5  # share of both strokes near the other, for parallel ones
+ONE_DIGIT = 1.3  # typical heights of two strokes, one above the other
+MANY_PAIRS = 1_000_000  # of points; a matrix of more distances takes too much memory
+APART = -20.0  # the bond of unrelated pieces
+UNLIKELY = -6.0  # the least bond within a candidate
+CROSSED = 0.3  # the bond across a cut, per stroke width of ink that it crosses
+FILL = 0.12  # heights; cuts twice as far apart get another one between them
+SPACING = 0.05  # heights between cuts
+THICKEST = 4.5  # stroke widths of ink that a cut may cross
+SIDEWAYS = np.float32(2)  # the cost of a sidestep of a cut, in pixels of ink
 
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -58,7 +55,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Piece:
-    """Ink that belongs together.
+    """A component of ink, a part of one, or a stroke.
 
     Attributes
     ----------
@@ -67,9 +64,9 @@ class Piece:
     area : float
         Pixels of ink.
     whole : int
-        The component or stroke it is, or is a part of.
+        Number of the component or stroke that it is, or is a part of.
     part : int
-        Which part, from the left.
+        Index of the part, from the left.
     """
 
     box: Box
@@ -79,17 +76,17 @@ class Piece:
 
     @property
     def height(self) -> float:
-        """Its height in pixels."""
+        """The height in pixels."""
         return self.box[3] - self.box[1]
 
     @property
     def longest(self) -> float:
-        """The longer side of its box in pixels."""
+        """The longer side of the box in pixels."""
         return max(self.box[2] - self.box[0], self.height)
 
     @property
     def middle(self) -> float:
-        """The column halfway between its left and its right."""
+        """The x of the middle of the box."""
         return (self.box[0] + self.box[2]) / 2
 
 
@@ -104,7 +101,7 @@ class Line:
     height : float
         The typical height of its digits, in pixels.
     bonds : tuple of float
-        One between each two neighbours: the log odds that they are of one digit.
+        For each two neighbours the log odds that they are parts of one digit.
     """
 
     pieces: tuple[int, ...]
@@ -114,22 +111,22 @@ class Line:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What may be one digit.
+    """A run of pieces that may be one digit.
 
     Attributes
     ----------
     start, stop : int
-        The run of pieces in its line, half open.
+        Indices of the run in its line, half open.
     pieces : tuple of int
-        Their numbers.
+        The numbers of the pieces.
     wholes : int
-        How many components or strokes they are of.
+        The number of components or strokes that they are parts of.
     largest, lowest : float
-        The longest side of its largest piece and the height of its lowest, in pixels.
+        The longest side of the largest piece and the height of the lowest, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     comma : bool
-        Whether it lies at the foot of its line as no digit does.
+        Whether it lies at the foot of the line like a comma or a point.
     """
 
     start: int
@@ -143,7 +140,7 @@ class Candidate:
 
 
 class PicturePage:
-    """Pieces of ink whose strokes nobody knows: at first its connected components.
+    """The pieces of a picture's ink: first its connected components.
 
     Parameters
     ----------
@@ -154,7 +151,7 @@ class PicturePage:
     ----------
     pieces : dict of int to Piece
     owner : int32 array (H, W)
-        The number of the piece that each pixel is of, 0 for paper.
+        The number of the piece at each pixel, 0 for paper.
     """
 
     def __init__(self, values: Floats) -> None:
@@ -167,10 +164,10 @@ class PicturePage:
             pieces, owner, window = _components(values)
         self.values = values
         count = len(pieces)
-        if count > MOST_WHOLES:
+        if count > MOST_COMPONENTS:
             pieces.sort(key=lambda piece: -piece.longest)
-        self.pieces = {piece.whole: piece for piece in pieces[:MOST_WHOLES]}
-        # The soft edge belongs to the ink beside it.
+        self.pieces = {piece.whole: piece for piece in pieces[:MOST_COMPONENTS]}
+        # Assign the soft edge to the ink beside it.
         for _ in range(EDGE):
             inside = owner[window]
             owner[window] = np.where(inside, inside, _spread(inside))
@@ -179,7 +176,7 @@ class PicturePage:
         self._crossed: dict[int, float] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
-        """Return the 28×28 image of some pieces together."""
+        """Return the image (28, 28) of some pieces together."""
         box = _widened(around([self.pieces[n].box for n in pieces]))
         x0, y0, x1, y1 = map(int, box)
         window = np.s_[y0:y1, x0:x1]
@@ -193,7 +190,7 @@ class PicturePage:
         Parameters
         ----------
         pieces : iterable of int
-            Their numbers, which are gone if they are cut; the parts have new ones.
+            Numbers of pieces. Parts get new numbers in their place.
 
         Returns
         -------
@@ -215,7 +212,7 @@ class PicturePage:
             side = np.zeros(values.shape, np.int64)
             for path, _ in cuts:
                 side += np.arange(values.shape[1]) >= path[:, np.newaxis]
-            # A part that is soft edge alone goes with its neighbour.
+            # Join parts that are soft edge only to their neighbour.
             filled = np.unique(side[values >= INK])
             side = np.searchsorted(filled[1:], side, side="right")
             for part, cut in enumerate(filled.tolist()):
@@ -231,21 +228,18 @@ class PicturePage:
         return self._next > before
 
     def unframe(self) -> None:
-        """Leave out what is drawn around digits: boxes of a form, rings.
-
-        They have ink on all four sides of something that may be a digit.
-        """
+        """Remove what is drawn around digits: boxes of a form, rings."""
         boxes = {number: piece.box for number, piece in self.pieces.items()}
         for number in frames(self.owner, boxes):
             del self.pieces[number]
 
     def bond(self, i: int, j: int, height: float) -> float:
-        """Return the log odds that two pieces are of one digit.
+        """Return the log odds that two pieces are parts of one digit.
 
         Parameters
         ----------
         i, j : int
-            Their numbers, i to the left.
+            Numbers of the pieces, i to the left.
         height : float
             Of the line, in pixels.
         """
@@ -271,7 +265,7 @@ class PicturePage:
 
 
 class StrokePage:
-    """Pieces of ink that a pen left: its strokes.
+    """The pieces of a drawing: its strokes.
 
     Parameters
     ----------
@@ -297,23 +291,23 @@ class StrokePage:
         self._digests = [_digest(points) for points in self.points]
 
     def image(self, pieces: Sequence[int]) -> Floats:
-        """Return the 28×28 image of some strokes together."""
+        """Return the image (28, 28) of some strokes together."""
         return normalize_strokes([self.points[n] for n in pieces])
 
     def fingerprint(self, pieces: Sequence[int]) -> bytes:
-        """Return what is the same for the same strokes in the same place only."""
+        """Return bytes that identify strokes by their points."""
         return b"".join(self._digests[n] for n in pieces)
 
     def cut(self, pieces: Iterable[int]) -> bool:  # noqa: ARG002
-        """Cut nothing: hardly anybody writes two digits without lifting the pen."""
+        """Cut nothing: two digits are seldom written without lifting the pen."""
         return False
 
     def unframe(self) -> None:
-        """Leave out the strokes that are drawn around digits; see `PicturePage`.
+        """Remove the strokes that are drawn around digits; see `PicturePage`.
 
-        Strokes that cross or touch go together, so that a rectangle may be four of
-        them, and the slash in a 0 is nothing in a ring. Of strokes that touch a ring
-        which is closed without them, the ring alone goes.
+        Strokes that cross or touch form one frame, so that a rectangle may consist of
+        four, and a 0 with a slash is no ring around something. If one of them is a
+        frame without the others, it alone is removed.
         """
         if len(self.pieces) < 2:
             return
@@ -332,9 +326,9 @@ class StrokePage:
                 self.pieces.pop(stroke - 1, None)
 
     def _drawn(self) -> NDArray[np.int32]:
-        """Return which pixels of a small picture are of which stroke, counted from 1.
+        """Return the stroke at each pixel of a small picture, counted from 1.
 
-        A pixel is a quarter of a pen width, or more.
+        A pixel is at least a quarter of a pen width.
         """
         x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
         step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
@@ -349,7 +343,7 @@ class StrokePage:
         """Return the log odds that two strokes are of one digit; see `PicturePage`."""
 
         def gap() -> float:
-            a, b = (self._places(n, 0.05 * height) for n in (i, j))
+            a, b = (self._samples(n, 0.05 * height) for n in (i, j))
             return float(_gaps(a, b).min())
 
         return _bond(gap, self.pieces[i], self.pieces[j], height)
@@ -362,7 +356,7 @@ class StrokePage:
         i, j : int
             Numbers of two strokes.
         reach : float
-            How near is near, in heights.
+            The distance of strokes that touch, in heights.
         height : float
             Of the line, in pixels.
 
@@ -372,14 +366,14 @@ class StrokePage:
         """
         if _distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
             return False
-        a, b = (self._places(n, 0.05 * height) for n in (i, j))
+        a, b = (self._samples(n, 0.05 * height) for n in (i, j))
         near_b = _gaps(a, b) < reach * height
         return bool(near_b.any()) and (
             min(near_b.mean(), (_gaps(b, a) < reach * height).mean()) < SIDE_BY_SIDE
         )
 
-    def _places(self, n: int, step: float) -> NDArray[np.float64]:
-        """Return `_dense` of a stroke, which is asked for by every neighbour."""
+    def _samples(self, n: int, step: float) -> NDArray[np.float64]:
+        """Return `_dense` of a stroke, cached for all of its neighbours."""
         if (n, step) not in self._denser:
             self._denser[n, step] = _dense(self.points[n], step)
         return self._denser[n, step]
@@ -389,16 +383,16 @@ Page = PicturePage | StrokePage
 
 
 def _digest(points: NDArray[np.float64]) -> bytes:
-    """Return 16 bytes that no other points have, but by a miracle."""
+    """Return a hash of 16 bytes of the points of a stroke."""
     return hashlib.blake2b(points.tobytes(), digest_size=16).digest()
 
 
 def _bond(gap: Callable[[], float], a: Piece, b: Piece, height: float) -> float:
     """Return the log odds that two separate pieces are of one digit.
 
-    Fitted by eye to the neighbouring strokes of written numbers: those that touch are
-    of one digit 19 times of 20, those that are apart by a fifth of the height hardly
-    ever, unless one is above the other.
+    Fitted by eye to neighbouring strokes of written numbers: those that touch are of
+    one digit in 19 of 20 cases; those that are a fifth of the height apart hardly ever,
+    unless one is above the other.
     """
     if _distance(a.box, b.box) > 0.5 * height:
         return APART
@@ -407,15 +401,15 @@ def _bond(gap: Callable[[], float], a: Piece, b: Piece, height: float) -> float:
 
 
 def _dense(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Return the points of a stroke, and more between those that are far apart."""
+    """Return points along a stroke at most a step apart."""
     lengths = np.hypot(*np.diff(points, axis=0).T)
     along = np.concatenate([[0], lengths.cumsum()])
-    places = np.linspace(0, along[-1], int(along[-1] / step) + 2)
-    return np.stack([np.interp(places, along, axis) for axis in points.T], axis=1)
+    samples = np.linspace(0, along[-1], int(along[-1] / step) + 2)
+    return np.stack([np.interp(samples, along, axis) for axis in points.T], axis=1)
 
 
 def _spread(owner: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the largest number within a pixel of each; the filter of SciPy is slow."""
+    """Return the maximum over 3×3 pixels; faster than the filter of SciPy."""
     tall = owner.copy()
     np.maximum(tall[1:], owner[:-1], out=tall[1:])
     np.maximum(tall[:-1], owner[1:], out=tall[:-1])
@@ -428,10 +422,9 @@ def _spread(owner: NDArray[np.int32]) -> NDArray[np.int32]:
 def _components(
     values: Floats,
 ) -> tuple[list[Piece], NDArray[np.int32], tuple[slice, slice]]:
-    """Return the components of the ink, whose each pixel is, and where there is ink.
+    """Return the components of the ink, their number at each pixel, and a window.
 
-    Paper is most of a picture, so only the window of it that holds all ink, with room
-    for its soft edge, is looked at.
+    The window holds all ink with its soft edge; the rest of the picture is skipped.
     """
     ink = values >= INK
     owner = np.zeros(values.shape, np.int32)
@@ -452,10 +445,10 @@ def _components(
 def _dots_joined(
     values: Floats, pieces: Sequence[Piece], owner: NDArray[np.int32]
 ) -> Floats | None:
-    """Return the ink with the lines that dots stand for; None if most is no dots.
+    """Return the ink with dotted lines joined; None if most of it is no dots.
 
-    Dots are what a fast mouse leaves in a program that draws a disc at every event. The
-    gaps between them are closed: dilation, then erosion by the same radius.
+    A fast mouse leaves dots in a program that draws a disc at every event. A closing
+    fills the gaps between them: dilation, then erosion by the same radius.
     """
     if len(pieces) < DOTS:
         return None
@@ -468,16 +461,16 @@ def _dots_joined(
         return None
     radius = 0.75 * size
     near = ndimage.distance_transform_edt(owner == 0) <= radius
-    near[[0, -1]] = near[:, [0, -1]] = False  # the erosion begins at the border, too
+    near[[0, -1]] = near[:, [0, -1]] = False  # erode from the border as well
     closed = ndimage.distance_transform_edt(near) > radius
     joined: Floats = np.maximum(values, closed.astype(np.float32))
     return joined
 
 
 def _typical_height(pieces: Sequence[Piece]) -> float:
-    """Return the height of the piece that holds the middle of all ink, or 0.
+    """Return the median height of the pieces, weighted by their ink; 0 if none.
 
-    Dashes and rules, much broader than high, do not count beside others.
+    Dashes and rules, much broader than high, are ignored if there are others.
     """
     pieces = [p for p in pieces if p.box[2] - p.box[0] < 3 * p.height] or pieces
     if not pieces:
@@ -490,10 +483,10 @@ def _typical_height(pieces: Sequence[Piece]) -> float:
 def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]]:
     """Return paths from top to bottom that cross little ink, left to right.
 
-    A path moves by at most one column a row and pays for ink and for stepping aside.
-    ``down[y, x]`` is the price of the cheapest path from the top to (y, x), ``up`` the
-    same from the bottom. Their sum in the middle row is the price of the cheapest path
-    through each column, and where it is least, digits may touch.
+    A path moves by at most one column per row; ink and sidesteps have a cost.
+    ``down[y, x]`` is the cost of the cheapest path from the top to (y, x), ``up`` the
+    same from the bottom. Their sum in the middle row is the cost of the cheapest path
+    through each column; digits may touch at its minima.
 
     Parameters
     ----------
@@ -530,14 +523,14 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
     spacing = max(int(SPACING * height), 2)
     least = ndimage.minimum_filter1d(through, 2 * spacing + 1, mode="nearest")
     margin = max(int(0.1 * height), 1)
-    # Nobody's stroke is as thick as a blot, which is not to be cut into ones.
+    # A blot is thicker than strokes, and is not cut into ones.
     dearest = min(THICKEST * stroke, 0.6 * height) + 0.01 * H
     minima = np.flatnonzero((through == least) & (through <= dearest))
     chosen: list[int] = []
     for x in minima.tolist():
         if margin <= x < W - margin and (not chosen or x - chosen[-1] >= spacing):
             chosen.append(x)
-    # Where digits overlap no cut is cheap, but there must be one.
+    # Overlapping digits have no cheap cut: add the cheapest in each wide gap.
     reach = max(int(FILL * height), spacing)
     for left, right in pairwise([0, *chosen, W]):
         inner = through[left + reach : right - reach]
@@ -567,8 +560,8 @@ def _path(down: Floats, up: Floats, x: int) -> NDArray[np.int64]:
 def lines(page: Page) -> list[Line]:
     """Return the lines of writing, top to bottom.
 
-    Tall components make the lines, from left to right: each joins the line whose last
-    ones are beside it. What is low goes with the nearest.
+    Tall components form the lines, from left to right: each joins the line whose last
+    ones are beside it. Low components join the nearest line.
 
     Parameters
     ----------
@@ -611,13 +604,13 @@ def lines(page: Page) -> list[Line]:
 
 
 def _line(page: Page, wholes: list[Piece], parts: dict[int, list[int]]) -> Line:
-    """Put the pieces of some components in order, and find their bonds."""
+    """Return the line of some components: their pieces in order, and the bonds."""
     height = _typical_height(wholes)
     numbers = [number for whole in wholes for number in parts[whole.whole]]
     numbers.sort(key=lambda number: page.pieces[number].middle)
     bonds = []
     for k in range(1, len(numbers)):
-        # A bar may come between two pieces that belong together.
+        # A bar may come between two pieces of one digit: look at three neighbours.
         left, right = numbers[max(k - 3, 0) : k], numbers[k : k + 3]
         bonds.append(max(page.bond(i, j, height) for i in left for j in right))
     return Line(tuple(numbers), height, tuple(bonds))
@@ -626,8 +619,17 @@ def _line(page: Page, wholes: list[Piece], parts: dict[int, list[int]]) -> Line:
 def candidates(page: Page, line: Line) -> Iterator[Candidate]:
     """Yield the runs of neighbouring pieces that may be one digit.
 
-    A single piece always may; several may if no bond between them says otherwise and
-    they are no wider than a digit.
+    A single piece always is a candidate; several are if no bond between them is too
+    low and they are no wider than a digit.
+
+    Parameters
+    ----------
+    page : PicturePage or StrokePage
+    line : Line
+
+    Yields
+    ------
+    Candidate
     """
     count = len(line.pieces)
     for start in range(count):
@@ -646,10 +648,10 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
 
 
 def _is_comma(page: Page, line: Line, k: int) -> bool:
-    """Return whether the k-th piece of a line is of a comma or a point beside digits.
+    """Return whether the k-th piece of a line is part of a comma or a point.
 
-    All that it was cut off is low, and hangs from the middle of its neighbours or
-    lower; a small digit that is written there is broader, and stands on the line.
+    Its component is low and hangs from the middle of its neighbours or lower; a small
+    digit in that position is broader and stands on the line.
     """
     own = page.pieces[line.pieces[k]].whole
     pieces = [page.pieces[number] for number in line.pieces]
@@ -670,8 +672,8 @@ def _is_comma(page: Page, line: Line, k: int) -> bool:
 
 def _boxes(owner: NDArray[np.int32]) -> dict[int, Box]:
     """Return the box around the pixels of each number."""
-    places = enumerate(ndimage.find_objects(owner), 1)
-    return {n: (p[1].start, p[0].start, p[1].stop, p[0].stop) for n, p in places if p}
+    found = enumerate(ndimage.find_objects(owner), 1)
+    return {n: (s[1].start, s[0].start, s[1].stop, s[0].stop) for n, s in found if s}
 
 
 def around(boxes: Sequence[Box]) -> Box:
@@ -681,18 +683,17 @@ def around(boxes: Sequence[Box]) -> Box:
 
 
 def _widened(box: Box) -> Box:
-    """Return a box with room for the soft edge of the ink in it."""
+    """Return a box widened by the soft edge of the ink in it."""
     x0, y0, x1, y1 = box
     return max(x0 - EDGE, 0), max(y0 - EDGE, 0), x1 + EDGE, y1 + EDGE
 
 
 def _beside(page: Page, a: Piece, b: Piece, wholes: Sequence[Piece]) -> float:
-    """Return how much of the lower one's height is beside the other.
+    """Return the vertical overlap as a share of the lower one's height.
 
-    Two that are one above the other and nearly touch are a digit that is broken across;
-    they count as beside each other by half. So do strokes that meet where the others
-    (of all ``wholes``) are about as tall as both together: the rings of an 8, the bar
-    of a 5.
+    It is 0.5 for two that are one above the other and nearly touch: a digit broken in
+    two. So it is for strokes that meet where the others (of all ``wholes``) are about
+    as tall as both together: the rings of an 8, the bar of a 5.
     """
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
     across = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
@@ -713,7 +714,7 @@ def _beside(page: Page, a: Piece, b: Piece, wholes: Sequence[Piece]) -> float:
 
 
 def _gaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far each place (K, 2) of b is from the nearest of a."""
+    """Return the distance (K,) of each point (K, 2) of b from the nearest of a."""
     if len(a) * len(b) > MANY_PAIRS:
         far: NDArray[np.float64] = cKDTree(a).query(b)[0]
         return far
