@@ -1,12 +1,9 @@
-"""The laws of `tinycnn.reading.explain`: what is shown is what was computed.
-
-Expected values come from calling the layers and the networks by hand, from SciPy's
-correlation, and from changing single pixels.
-"""
+"""The laws of `tinycnn.reading.explain`: what is shown is what was computed."""
 
 import pickle
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -124,7 +121,7 @@ def test_the_probabilities_are_what_the_plain_layers_make_of_the_image(
         np.testing.assert_allclose(explanation.probabilities, expected[0], atol=1e-5)
 
 
-def test_refused_ink_is_explained_too(reader, strokes):
+def test_refused_ink_is_explained_too_and_no_ink_has_no_parts(reader, strokes):
     strict = Reader()
     strict.threshold = 2.0
     _, parts = read_parts(strict, strokes)
@@ -132,9 +129,6 @@ def test_refused_ink_is_explained_too(reader, strokes):
     assert found.digit is None
     assert found.top[0][0] == 7
     assert found.top == read_parts(reader, strokes)[1][0].digit.top
-
-
-def test_no_ink_has_no_parts(reader):
     reading, parts = read_parts(reader, Strokes((), (), (50, 40)))
     assert reading.digits == parts == ()
 
@@ -164,14 +158,12 @@ def test_a_part_of_a_picture_holds_its_ink_and_no_other(reader, picture):
 # --- the steps ---------------------------------------------------------------------
 
 
-def test_the_last_step_is_the_image_that_was_read(explanations, parts):
+def test_every_step_is_ink_small_enough_to_be_shown_and_the_last_the_image(
+    explanations, parts
+):
     for explanation, part in zip(explanations, parts, strict=True):
         np.testing.assert_array_equal(explanation.steps[-1].picture, part.image)
         np.testing.assert_array_equal(explanation.image, part.image)
-
-
-def test_every_step_is_ink_small_enough_to_be_shown_and_has_a_title(explanations):
-    for explanation in explanations:
         assert len({step.title for step in explanation.steps}) == 4
         for step in explanation.steps:
             assert step.picture.dtype == np.float32
@@ -197,10 +189,10 @@ def test_the_image_lies_on_the_ink_it_is_of(explanations, parts, strokes):
     for explanation, part in zip(explanations, parts, strict=True):
         numbers = {7: [1], 1: [3], 4: [4, 5]}[explanation.digit]
         points = np.concatenate([strokes.points[n] for n in numbers])
-        places = (points * part.scale - explanation.origin) / explanation.pixel
-        columns, rows = np.floor(places).astype(int).T
+        pixels = (points * part.scale - explanation.origin) / explanation.pixel
+        columns, rows = np.floor(pixels).astype(int).T
         assert (explanation.image[rows, columns] > 0.2).all()
-        spread = np.ptp(places, axis=0).max()
+        spread = np.ptp(pixels, axis=0).max()
         assert 20 - 2.5 <= spread <= 20
 
 
@@ -216,10 +208,11 @@ def test_a_huge_cut_is_shown_smaller(reader, strokes):
 
 
 @pytest.mark.parametrize("name", ["best", "classic"])
-def test_feature_maps_are_the_layers_own_outputs(name):
+def test_feature_maps_are_the_layers_own_outputs_and_outlive_the_next_image(name):
     model = models.build(name, seed=3)
-    image = np.random.default_rng(0).random((28, 28), np.float32)
+    image, other = np.random.default_rng(0).random((2, 28, 28), np.float32)
     found = feature_maps(model, image)
+    feature_maps(model, other)
     x, expected = image[np.newaxis, ..., np.newaxis], []
     for number, layer in enumerate(model.layers):
         x = layer.forward(x)
@@ -238,24 +231,12 @@ def test_the_explained_network_is_the_one_that_names_digits(reader, explanations
         assert len(explanation.feature_maps) == len(expected) == 5
         for maps, again in zip(explanation.feature_maps, expected, strict=True):
             np.testing.assert_array_equal(maps.maps, again.maps)
-
-
-def test_a_feature_is_the_correlation_with_its_kernel(reader, explanations):
     first = explanations[0].feature_maps[0]
     bias = reader.model.layers[0].bias.value
     for f in FIRST:
         kernel = first.kernels[:, :, 0, f]
         expected = signal.correlate2d(explanations[0].image, kernel, "same") + bias[f]
         np.testing.assert_allclose(first.maps[..., f], expected, atol=1e-5)
-
-
-def test_feature_maps_outlive_the_next_image(reader):
-    images = np.random.default_rng(0).random((2, 28, 28), np.float32)
-    first = feature_maps(reader.model, images[0])
-    before = [maps.maps.copy() for maps in first]
-    feature_maps(reader.model, images[1])
-    for maps, kept in zip(first, before, strict=True):
-        np.testing.assert_array_equal(maps.maps, kept)
 
 
 # --- where a feature fires ---------------------------------------------------------
@@ -271,17 +252,10 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize(
-    "layers",
-    [
-        models.build("default").layers,
-        models.build("classic").layers,
-        ODD,
-    ],
-    ids=["default", "classic", "odd geometries"],
-)
-def test_the_receptive_field_is_where_the_derivative_is_not_zero(layers):
+@pytest.mark.parametrize("name", ["default", "classic", "odd"])
+def test_the_receptive_field_is_where_the_derivative_is_not_zero(name):
     """With positive weights and no bias every pixel in the field raises the output."""
+    layers = ODD if name == "odd" else models.build(name).layers
     last = max(i for i, layer in enumerate(layers) if isinstance(layer, Conv2D))
     model = Sequential(layers[: last + 1])
     for parameter in model.parameters():
@@ -290,14 +264,12 @@ def test_the_receptive_field_is_where_the_derivative_is_not_zero(layers):
     side = 20
     images = np.eye(side * side, dtype=np.float32).reshape(-1, side, side, 1)
     x = np.concatenate([np.zeros_like(images[:1]), images])
-    found = feature_maps(model, x[0, ..., 0])
-    convolution = 0
+    found = iter(feature_maps(model, x[0, ..., 0]))
     for layer in model.layers:
         x = layer.forward(x)
         if not isinstance(layer, Conv2D):
             continue
-        maps = found[convolution]
-        convolution += 1
+        maps = next(found)
         OH, OW, _ = maps.maps.shape
         for row, column in [(0, 0), (OH - 1, OW - 1), (OH // 2, OW // 3)]:
             moved = (x[1:, row, column, 0] > x[0, row, column, 0]).reshape(side, side)
@@ -325,7 +297,7 @@ def by_hand(values):
     )
 
 
-def test_a_feature_fires_at_its_peaks_strongest_first():
+def test_a_feature_fires_at_its_peaks_strongest_first_and_at_most_three():
     values = np.full((14, 14), -1.0)
     values[2, 3], values[2, 4], values[10, 13], values[0, 0] = 5, 4, 7, 0
     strongest, other = where_it_fires(by_hand(values), 0, 0)
@@ -333,15 +305,8 @@ def test_a_feature_fires_at_its_peaks_strongest_first():
     assert strongest.box == (25, 19, 28, 23)  # cut by the image's border
     assert other.box == (5, 3, 9, 7)
     assert other.ink_box == (115.0, -41.0, 127.0, -29.0)
-
-
-def test_at_most_three_places_are_named():
-    values = np.zeros((14, 14))
-    values[1::3, 1::3] = np.arange(1, 26).reshape(5, 5)[:5, :5]
-    assert [x.value for x in where_it_fires(by_hand(values), 0, 0)] == [25, 24, 23]
-
-
-def test_a_feature_that_does_not_fire_has_no_place():
+    values[1::3, 1::3] = np.arange(10, 35).reshape(5, 5)
+    assert [x.value for x in where_it_fires(by_hand(values), 0, 0)] == [34, 33, 32]
     assert where_it_fires(by_hand(np.full((14, 14), -0.5)), 0, 0) == ()
 
 
@@ -362,23 +327,18 @@ def test_what_a_feature_sees_is_enough_to_make_it_fire(reader, explanations):
 # --- what the answer rests on ------------------------------------------------------
 
 
-def stub(opinion):
-    """Return a reader of a known opinion."""
-    return SimpleNamespace(opinions=opinion)
-
-
 def test_the_fall_is_the_mean_over_the_patches_that_cover_a_pixel():
     """The probability is the ink of one pixel, so only its patches can lower it."""
 
-    def opinion(images):
+    def opinions(images, sign=1):
         names = np.zeros((len(images), 10))
-        names[:, 6] = images[:, 11, 15]
+        names[:, 6] = 0.5 + sign * (images[:, 11, 15] - 0.5)
         return names, np.full(len(images), 0.5)
 
     image = np.zeros((28, 28), np.float32)
     image[11, 15] = 0.8
     image[20:22] = 1
-    found = occlusion(stub(opinion), image, 6)
+    found = occlusion(SimpleNamespace(opinions=opinions), image, 6)
     expected = np.zeros((28, 28))
     starts = range(STRIDE - PATCH, 28, STRIDE)
     for y in starts:
@@ -386,19 +346,10 @@ def test_the_fall_is_the_mean_over_the_patches_that_cover_a_pixel():
             if y <= 11 < y + PATCH and x <= 15 < x + PATCH:
                 expected[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH] += 0.8 * 0.5
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected / 9, rtol=1e-6)
+    np.testing.assert_allclose(found, expected / 9, rtol=1e-6, atol=1e-7)
     assert found[11, 15] == found.max() == pytest.approx(0.4)
-
-
-def test_ink_that_hinders_is_negative():
-    def opinion(images):
-        return 1 - images.mean(axis=(1, 2))[:, None] * np.ones(10), np.ones(len(images))
-
-    image = np.zeros((28, 28), np.float32)
-    image[10:12, 10:12] = 1
-    found = occlusion(stub(opinion), image, 0)
-    assert found[10, 10] < 0
-    assert found.max() == 0
+    hinders = SimpleNamespace(opinions=partial(opinions, sign=-1))
+    np.testing.assert_allclose(occlusion(hinders, image, 6), -found, atol=1e-7)
 
 
 def test_an_answer_rests_on_ink(explanations):
