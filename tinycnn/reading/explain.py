@@ -135,8 +135,9 @@ def feature_maps(
     found = []
     for number, layer in enumerate(model.layers):
         if isinstance(layer, Conv2D):
-            _, (top, _, left, _) = layer.pad(x)
-            field = field.after(layer.kernel_size, layer.stride, (top, left))
+            top, _, left, _ = layer.margins(*x.shape[1:3])
+            KH, KW = layer.weight.value.shape[:2]
+            field = field.after((KH, KW), layer.stride, (top, left))
         elif isinstance(layer, MaxPool2D):
             field = field.after(layer.kernel_size, layer.stride, (0, 0))
         x = layer.forward(x)
