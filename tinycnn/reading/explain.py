@@ -137,15 +137,20 @@ def feature_maps(
         if isinstance(layer, Conv2D):
             top, _, left, _ = layer.margins(*x.shape[1:3])
             KH, KW = layer.weight.value.shape[:2]
-            field = field.after((KH, KW), layer.stride, (top, left))
+            field = field.after((KH, KW), _pair(layer.stride), (top, left))
         elif isinstance(layer, MaxPool2D):
-            field = field.after(layer.kernel_size, layer.stride, (0, 0))
+            field = field.after(_pair(layer.kernel_size), _pair(layer.stride), (0, 0))
         x = layer.forward(x)
         if isinstance(layer, Conv2D):
             name = f"{number} {type(layer).__name__}"
             kernels = layer.weight.value.copy()
             found.append(FeatureMaps(name, x[0].copy(), kernels, field))
     return tuple(found)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Return a size or stride, which may be one integer for both, as a pair."""
+    return (value, value) if isinstance(value, int) else value
 
 
 def occlusion(
