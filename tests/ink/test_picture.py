@@ -82,33 +82,29 @@ def test_sixteen_bits_are_scaled_and_one_bit_is_black_or_white(digit, tmp_path):
         assert np.array_equal(grey, mask.astype(np.float32)), dtype
 
 
-def test_ink_held_by_transparency_alone_is_seen(digit, tmp_path):
-    ink = 255 - digit
+def test_transparent_pixels_are_paper_and_ink_held_by_alpha_alone_is_seen(
+    digit, tmp_path
+):
+    ink, forms = 255 - digit, {"PNG": {}, "WEBP": {"lossless": True, "exact": True}}
     for mode in ("L", "RGB"):
         dark = with_alpha(np.zeros_like(digit), ink, mode)
         light = with_alpha(np.full_like(digit, 255), ink, mode)
-        for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True})):
+        for kind, options in forms.items():
             on_white = grey_of(dark, kind, tmp_path, **options)
             on_black = grey_of(light, kind, tmp_path, **options)
-            assert np.array_equal(on_white, picture_grey(digit))
-            assert np.array_equal(on_black, picture_grey(ink))
-
-
-def test_a_transparent_palette_colour_is_paper(digit, tmp_path):
-    image = Image.fromarray(np.where(digit < 100, 0, 1).astype(np.uint8), "P")
-    image.putpalette([0, 0, 0, 90, 0, 0])
-    for kind in ("PNG", "GIF"):
-        grey = grey_of(image, kind, tmp_path, transparency=1)
-        assert np.array_equal(grey, (digit >= 100).astype(np.float32))
-
-
-def test_paper_behind_little_or_nothing_visible_is_white(digit, tmp_path):
+            assert np.array_equal(on_white, picture_grey(digit)), (kind, mode)
+            assert np.array_equal(on_black, picture_grey(ink)), (kind, mode)
     hidden = with_alpha(digit, np.zeros_like(digit), "L")
     assert (grey_of(hidden, "PNG", tmp_path) == 1).all()
     alpha = np.full_like(digit, 255)
-    alpha[:4, :4] = 0
+    alpha[:4, :4] = 0  # a light page keeps white paper
     page = with_alpha(digit, alpha, "L")
     assert np.array_equal(grey_of(page, "PNG", tmp_path), picture_grey(digit))
+    palette = Image.fromarray(np.where(digit < 100, 0, 1).astype(np.uint8), "P")
+    palette.putpalette([0, 0, 0, 90, 0, 0])
+    for kind in ("PNG", "GIF"):
+        grey = grey_of(palette, kind, tmp_path, transparency=1)
+        assert np.array_equal(grey, (digit >= 100).astype(np.float32)), kind
 
 
 # From the upright picture to what a camera of that EXIF orientation stores.
@@ -244,16 +240,14 @@ def test_every_dtype_gives_the_same_grey(digit):
 
 
 def test_the_ink_of_memory_and_of_a_file_are_the_same(digit, tmp_path):
-    path = tmp_path / "picture.png"
-    Image.fromarray(digit).save(path)
-    from_file = load_picture(path)
-    for form in (digit, Image.fromarray(digit), digit.tolist()):
-        ink = picture_ink(form)
-        assert np.array_equal(ink.values, from_file.values)
-        assert (ink.size, ink.scale) == ((W, H), 1.0)
-    assert from_file.values.dtype == np.float32
-    assert from_file.values[20, 22] > 0.9
-    assert from_file.values[0, 0] == 0
+    Image.fromarray(digit).save(tmp_path / "picture.png")
+    inks = [picture_ink(form) for form in (digit, Image.fromarray(digit))]
+    inks += [picture_ink(digit.tolist()), load_picture(tmp_path / "picture.png")]
+    for ink in inks:
+        assert np.array_equal(ink.values, inks[0].values)
+        assert (ink.size, ink.scale, ink.values.dtype) == ((W, H), 1.0, np.float32)
+        assert ink.values[20, 22] > 0.9
+        assert ink.values[0, 0] == 0
 
 
 def test_what_is_no_picture_is_a_value_error_with_the_numbers():

@@ -144,31 +144,25 @@ def test_a_file_gives_back_what_was_saved(tmp_path_factory, drawing, width, heig
         assert np.array_equal(one, other)
 
 
-def test_one_pen_width_is_every_strokes(load):
-    document = {"strokes": [[[1, 2]], [[3, 4]]], "size": [9, 9]}
+def test_missing_pen_widths_and_sizes_are_filled_in_and_other_keys_ignored(load):
+    document = {"strokes": [[[10, 10], [40, 20.5]], [[7, 30]]]}
     assert load(document).pen_widths == (14, 14)
-    for given_width, widths in [(3, (3, 3)), ([3, 5.5], (3, 5.5)), (None, (14, 14))]:
-        assert load(document | {"pen_width": given_width}).pen_widths == widths
-
-
-def test_a_missing_size_is_the_extent_of_the_ink(load):
-    document = {"strokes": [[[10, 10], [40, 20.5]], [[7, 30]]], "pen_width": [4, 8]}
-    for size in ({}, {"size": None}):
-        strokes = load(document | size)
-        assert strokes.size == (42, 34)
-        larger = draw(strokes.points, strokes.pen_widths, (60, 60))
-        assert np.array_equal(larger[:34, :42], strokes.draw())
-        assert not larger[34:].any()
-        assert not larger[:, 42:].any()
-        assert load({"strokes": []} | size).size == (1, 1)
-        assert load({"strokes": [[[-50, -50]]]} | size).size == (1, 1)
-
-
-def test_decimals_other_keys_and_a_byte_order_mark_do_no_harm(load):
+    for given_width, widths in [(3, (3, 3)), ([4, 8], (4, 8)), (None, (14, 14))]:
+        strokes = load(
+            document | {"pen_width": given_width, "label": "7", "size": None}
+        )
+        assert strokes.pen_widths == widths
+    strokes = load(document | {"pen_width": [4, 8]})
+    assert strokes.size == (42, 34)  # the extent of the ink
+    larger = draw(strokes.points, strokes.pen_widths, (60, 60))
+    assert np.array_equal(larger[:34, :42], strokes.draw())
+    assert not larger[34:].any()
+    assert not larger[:, 42:].any()
+    assert load({"strokes": []}).size == (1, 1)
+    assert load({"strokes": [[[-50, -50]]]}).size == (1, 1)
     assert load({"strokes": [], "size": [30.0, 20.0]}).size == (30, 20)
-    strokes = load(SEVEN | {"label": "7", "writer": None, "digits": [[]]})
-    assert np.array_equal(strokes.points[0], SEVEN["strokes"][0])
-    assert load(b"\xef\xbb\xbf" + json.dumps(SEVEN).encode()).size == (50, 70)
+    byte_order_mark = b"\xef\xbb\xbf"
+    assert load(byte_order_mark + json.dumps(SEVEN).encode()).size == (50, 70)
 
 
 def refusal(path):

@@ -439,18 +439,15 @@ def test_a_frame_around_digits_is_left_out_and_a_0_around_a_speck_is_not():
     ring = paper()
     ring[5:57, 10:110] = 1
     ring[8:54, 13:107] = 0
-    for inside, left in [((40, 20, 44, 45), 1), ((40, 20, 44, 24), 2)]:
-        page = PicturePage(np.maximum(ring, bars(inside)))
+    underline = bars((5, 52, 115, 55), (5, 5, 9, 55), (111, 5, 115, 55))
+    for drawn, inside, left in [
+        (ring, [(40, 20, 44, 45)], 1),
+        (ring, [(40, 20, 44, 24)], 2),
+        (underline, [(40, 15, 44, 48), (70, 15, 74, 48)], 3),
+    ]:
+        page = PicturePage(np.maximum(drawn, bars(*inside)))
         page.unframe()
         assert len(page.pieces) == left
-
-
-def test_digits_on_an_underline_are_no_frame():
-    """It turns up at its ends, so that the box around them holds the others."""
-    joined = [(5, 52, 115, 55), (5, 5, 9, 55), (111, 5, 115, 55)]
-    page = PicturePage(bars(*joined, (40, 15, 44, 48), (70, 15, 74, 48)))
-    page.unframe()
-    assert len(page.pieces) == 3
 
 
 def ring(turns=1.0, width=160, height=80):
