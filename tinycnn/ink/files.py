@@ -27,11 +27,12 @@ MAX_PIXELS_JPEG = 50_000_000  # of one scan, which is decoded at a reduced scale
 MAX_PIXELS_WEBP = 12_000_000  # Pillow holds 16 bytes for each
 MAX_PIXELS_RLE = 2_000_000  # of a run-length coded BMP, which Pillow unpacks in Python
 MAX_SCANNED = 500_000_000  # pixels of a JPEG times its scans
-MAX_READS = 200_000  # one takes some microseconds
+MAX_READS = 200_000  # of some microseconds each
 MAX_METADATA = 8 * 2**20  # bytes of a PNG's texts; as str they are four times as large
-MAX_PACKED = 100  # chunks of a PNG that unpack to a megabyte each
 
 BLOCK = 2**16  # bytes; only metadata is read in larger pieces
+PACKED = (b"iCCP", b"zTXt", b"iTXt")  # chunks of a PNG that unpack to a megabyte
+READS_PACKED = 2_000  # that take as long as unpacking one
 EXIF = b"Exif\0\0"
 # Segments of a JPEG for whose every entry Pillow would copy up to all of it.
 DIRECTORIES = (EXIF, b"MPF\0", b"Photoshop 3.0\0")
@@ -53,7 +54,7 @@ class _LimitedFile(io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self.reads_left -= 1
+        self.reads_left -= READS_PACKED if data[4:] in PACKED else 1
         self.metadata_left -= len(data) if (size or 0) > BLOCK else 0
         if min(self.reads_left, self.metadata_left) < 0:
             raise OSError("it has too many pieces or too much text")
@@ -115,9 +116,6 @@ def decode(path: str | Path) -> tuple[Image.Image, tuple[int, int], int]:
     content = read_regular(path, MAX_FILE)
     if content[8:12] == b"WEBP":  # the decoder allocates the canvas when it is made
         check_size(_webp_size(content), MAX_PIXELS_WEBP)
-    packed = sum(map(content.count, (b"iCCP", b"zTXt", b"iTXt")))
-    if content[1:4] == b"PNG" and packed > MAX_PACKED:
-        raise PictureError("has too many texts or profiles; save it without")
     file = _LimitedFile(content)
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of many pixels, which are counted below
