@@ -34,9 +34,6 @@ def drawn_calmly(way):
     return ink / np.linalg.norm(ink)
 
 
-# --- the table ---------------------------------------------------------------------
-
-
 def test_every_way_is_strokes_through_points_of_the_grid_and_there_once():
     ways = [way for ways in LETTERS.values() for way in ways]
     for way in ways:
@@ -73,9 +70,6 @@ def test_parts_that_make_the_sign_stay_apart():
         assert all(len(write(sign, rng)) == count for _ in range(20)), sign
 
 
-# --- handwriting -------------------------------------------------------------------
-
-
 def test_strokes_are_finite_and_short_and_follow_from_the_generator():
     rng, same = np.random.default_rng(3), np.random.default_rng(3)
     for sign in 10 * SIGNS:
@@ -102,9 +96,6 @@ def test_letters_of_a_word_go_from_left_to_right_on_a_line():
         feet = [line[:, 1].max() for line in letters]
         assert tops[0] < tops[1]
         assert feet == pytest.approx([0, 0, 0.7])
-
-
-# --- images ------------------------------------------------------------------------
 
 
 def test_images_follow_from_the_arguments_and_differ_between_streams(many):

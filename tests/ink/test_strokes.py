@@ -232,25 +232,17 @@ def test_no_number_no_end_and_deep_lists_are_refused(tmp_path):
             assert refusal(path).startswith(f"{path}: "), (text, key)
 
 
-NO_JSON = {
-    "blanks": b" \n",
-    "text": b"seven",
-    "a picture": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-    "half of it": json.dumps(SEVEN).encode()[:-5],
-    "two of them": json.dumps(SEVEN).encode() * 2,
-    "no UTF": b'{"strokes": "\xff"}',
-    "zeros": b"\0" * 1000,
-    "deep lists": b"[" * 100_000,
-    "deep lists that end": b'{"strokes": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-    "deep objects": b'{"strokes":' * 100_000,
-}
-
-
 def test_what_is_not_json_is_said_to_be_none(tmp_path):
-    for name, content in NO_JSON.items():
-        path = tmp_path / name
+    path = tmp_path / "wrong.json"
+    document = json.dumps(SEVEN).encode()
+    for content in (
+        *[b" \n", b"seven", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"\0" * 1000],
+        *[document[:-5], document * 2, b'{"strokes": "\xff"}'],
+        *[b"[" * 100_000, b'{"strokes":' * 100_000],
+        b'{"strokes": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+    ):
         path.write_bytes(content)
-        assert refusal(path).startswith(f"{path}: is not JSON"), name
+        assert refusal(path).startswith(f"{path}: is not JSON"), content[:40]
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
@@ -275,28 +267,27 @@ def test_a_large_file_is_refused_and_long_strings_are_not_unpacked(tmp_path):
 GOOD = [np.array([[1.0, 2], [3, 4]])]
 
 
+UNFIT = {
+    "pen_width": [
+        (GOOD, (width,), (9, 9)) for width in (-1.0, math.nan, math.inf, "3")
+    ],
+    "0 pen widths": [(GOOD, (), (9, 9))],
+    "size": [(GOOD, (3.0,), size) for size in [(0, 0), (9, 9000), (9, 9.5), (9,)]],
+    "float64": [
+        ([stroke], (3.0,), (9, 9)) for stroke in ([[1, 2], [3, 4]], GOOD[0].astype(int))
+    ],
+    "shape": [([np.zeros(shape)], (3.0,), (9, 9)) for shape in [(0, 2), (2, 3), 2]],
+    "scale the drawing": [([GOOD[0] + 9000], (3.0,), (9, 9))],
+    "stroke 0": [([GOOD[0] * math.nan], (3.0,), (9, 9))],
+    "split": [(GOOD * 1001, (3.0,) * 1001, (9, 9))],
+}
+
+
 def test_strokes_that_could_not_be_drawn_or_saved_cannot_be_made():
-    for points, widths, size, named in [
-        (GOOD, (-1.0,), (9, 9), "pen_width"),
-        (GOOD, (math.nan,), (9, 9), "pen_width"),
-        (GOOD, (math.inf,), (9, 9), "pen_width"),
-        (GOOD, ("3",), (9, 9), "pen_width"),
-        (GOOD, (), (9, 9), "0 pen widths"),
-        (GOOD, (3.0,), (0, 0), "size"),
-        (GOOD, (3.0,), (9, 9000), "size"),
-        (GOOD, (3.0,), (9, 9.5), "size"),
-        (GOOD, (3.0,), (9,), "size"),
-        ([[[1, 2], [3, 4]]], (3.0,), (9, 9), "float64"),
-        ([GOOD[0].astype(int)], (3.0,), (9, 9), "float64"),
-        ([np.zeros((0, 2))], (3.0,), (9, 9), "shape"),
-        ([np.zeros((2, 3))], (3.0,), (9, 9), "shape"),
-        ([np.zeros(2)], (3.0,), (9, 9), "shape"),
-        ([GOOD[0] + 9000], (3.0,), (9, 9), "scale the drawing"),
-        ([GOOD[0] * math.nan], (3.0,), (9, 9), "stroke 0"),
-        (GOOD * 1001, (3.0,) * 1001, (9, 9), "split"),
-    ]:
-        with pytest.raises(StrokesError, match=named):
-            Strokes(tuple(points), widths, size)
+    for named, cases in UNFIT.items():
+        for points, widths, size in cases:
+            with pytest.raises(StrokesError, match=named):
+                Strokes(tuple(points), widths, size)
 
 
 def test_numbers_of_numpy_are_saved_and_a_missing_folder_is_an_error(tmp_path):
