@@ -208,7 +208,9 @@ class Run:
         return figures
 
     def save_weights(self, test: "Metrics | None" = None) -> None:
-        """Write the best weights so far; the same run gives the same bytes."""
+        """Write the averaged weights; the same run gives the same bytes."""
+        from tinycnn.nn.weights import save_weights
+
         source, recipe = self.digits.source, self.trainer.recipe
         facts = self.figures(test) | {
             "data": source if source in ("mnist", "sample") else "a folder",
@@ -221,7 +223,7 @@ class Run:
         }
         if test is not None:
             facts["temperature"] = self.trainer.temperature()
-        self.folder.save_best(self.trainer, facts)
+        save_weights(self.folder.weights, self.trainer.averaged, facts)
 
 
 def _prepare(arguments: argparse.Namespace, began: float) -> Run:

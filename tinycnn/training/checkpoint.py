@@ -25,8 +25,7 @@ import llvmlite.binding
 from filelock import FileLock, Timeout
 
 from tinycnn.files import write_atomically
-from tinycnn.nn.layers import Array
-from tinycnn.nn.weights import load_weights, read_facts, save_arrays, save_weights
+from tinycnn.nn.weights import load_weights, read_facts, save_arrays
 from tinycnn.training.fit import Epoch, Progress, Trainer
 
 
@@ -140,7 +139,7 @@ class RunFolder:
         """
         trainer.check_finite()
         progress = {"progress": asdict(trainer.progress)}
-        save_arrays(self._checkpoint, _Everything(trainer).state(), facts | progress)
+        save_arrays(self._checkpoint, trainer.state(), facts | progress)
 
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one.
@@ -154,7 +153,7 @@ class RunFolder:
         WeightsError
             If it is damaged, or of another network.
         """
-        facts = load_weights(self._checkpoint, _Everything(trainer))
+        facts = load_weights(self._checkpoint, trainer)
         try:
             trainer.progress = Progress(**facts["progress"])
             trainer.check_progress()
@@ -166,17 +165,6 @@ class RunFolder:
             lines = self._metrics.read_bytes().splitlines(keepends=True)
             write_atomically(self._metrics, lines[: trainer.progress.epoch])
 
-    def save_best(self, trainer: Trainer, facts: dict[str, Any]) -> None:
-        """Write the best weights so far to ``weights.safetensors``.
-
-        Parameters
-        ----------
-        trainer : Trainer
-        facts : dict
-            What is known of these weights, as JSON values.
-        """
-        save_weights(self.weights, _Best(trainer), facts)
-
     def append(self, result: Epoch, seconds: float) -> None:
         """Add the line of an epoch to ``metrics.jsonl``."""
         line = json.dumps(result | {"seconds": round(seconds, 3)})
@@ -187,37 +175,6 @@ class RunFolder:
         """Let another process train in this folder."""
         self._lock.release()
         Path(self._lock.lock_file).unlink(missing_ok=True)
-
-
-class _Best:
-    """The best weights of a trainer, as a network for `save_weights`."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.layers, self._arrays = trainer.model.layers, trainer.best
-
-    def state(self) -> dict[str, Array]:
-        return self._arrays
-
-
-class _Everything:
-    """The arrays of a trainer: model, its average, optimizer, and the best so far."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-
-    def state(self) -> dict[str, Array]:
-        parts = {
-            "model": self._trainer.model.state(),
-            "optimizer": self._trainer.optimizer.state(),
-            "best": self._trainer.best,
-        }
-        if self._trainer.averaged is not self._trainer.model:
-            parts["average"] = self._trainer.averaged.state()
-        return {
-            f"{part}.{name}": array
-            for part, arrays in parts.items()
-            for name, array in arrays.items()
-        }
 
 
 def another_version(folder: Path) -> str:

@@ -201,6 +201,21 @@ class Trainer:
         for name, array in self.averaged.state().items():
             array[...] = self.best[name]
 
+    def state(self) -> dict[str, Array]:
+        """Return name and live array of everything that a checkpoint keeps."""
+        parts = {
+            "model": self.model.state(),
+            "optimizer": self.optimizer.state(),
+            "best": self.best,
+        }
+        if self.averaged is not self.model:
+            parts["average"] = self.averaged.state()
+        return {
+            f"{part}.{name}": array
+            for part, arrays in parts.items()
+            for name, array in arrays.items()
+        }
+
     def evaluate(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Metrics:
         """Measure the averaged network on labelled images (N, 28, 28)."""
         logits = predict(self._averaged_runner, images, self.recipe.views)
