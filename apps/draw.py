@@ -1,11 +1,11 @@
 """Draw digits and see them read: ``python apps/draw.py [PICTURE]``.
 
-A launcher; the window is in `tinycnn.window`.
+A launcher of `tinycnn.draw`.
 """
 
 from tinycnn._cli import run_command
 from tinycnn.draw import main
 
-# The process that reads imports this file as well, and must not open a window.
+# The spawned reading process imports this file too, and must not open a window.
 if __name__ == "__main__":
     run_command(main)

@@ -201,7 +201,7 @@ class Stage:
             self.worker,
             Corrections(folder / "corrections"),
         )
-        self.session, self.sheet = self.window.session, self.window.sheet
+        self.session, self.sheet = self.window.session, self.window.canvas
         self.hand = Hand(display)
         self.root.geometry("+0+0")
         self.root.update()

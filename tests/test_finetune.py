@@ -1,11 +1,13 @@
-"""The laws of `tinycnn.finetune`: corrections are learned, the rest is kept.
+"""Fine-tuning learns corrections, keeps the rest, and changes nothing if it fails.
 
-All is held on a small part of the bundled sample, which is enough for a few corrections
-of code's own hand. How well other digits of a hand are read afterwards is for a
-measurement with real writers.
+A small part of the bundled sample is enough for a few corrections drawn by code. How
+well other digits of a writer are read afterwards is measured with real writers.
 """
 
+import errno
 import hashlib
+import json
+import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,12 +16,14 @@ import pytest
 
 from tinycnn import finetune as module
 from tinycnn import models
-from tinycnn.data import DataError, load_mnist, mnist
+from tinycnn.data import DataError, load_mnist, mnist, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.finetune import Learnt, learn, present_digits
+from tinycnn.finetune import FineTuned, finetune, local_mnist, main
 from tinycnn.ink.normalize import normalize_strokes
 from tinycnn.nn.weights import read_metadata
+from tinycnn.reading import finetuned
 from tinycnn.reading.reader import Reader
+from tinycnn.training.fit import DivergedError
 from tinycnn.training.recipes import PRESETS
 
 SAMPLE = load_mnist(SAMPLE_FOLDER)
@@ -40,8 +44,8 @@ def part(step):
 SOME, FEW = part(4), part(50)
 
 
-def hand(*strokes, count=4):
-    """Return images of a digit that one hand writes again and again."""
+def drawn(*strokes, count=4):
+    """Return images of one digit, drawn again and again by the same writer."""
     rng = np.random.default_rng(0)
     images = []
     for _ in range(count):
@@ -51,157 +55,116 @@ def hand(*strokes, count=4):
 
 
 # A one with an upstroke like that of a seven, and a zero of which half is missing.
-FLAGGED = hand([(0, 24), (53, 0), (20, 100)])
-OPEN = hand(
+FLAGGED = drawn([(0, 24), (53, 0), (20, 100)])
+OPEN = drawn(
     [(72, 38), (60, 8), (40, 0), (10, 20), (0, 50), (10, 85), (45, 100), (70, 90)]
 )
 
 
-def finish(*arguments):
-    """Learn to the end; return the shares of the work and what was learned."""
-    *shares, learnt = learn(*arguments)
-    assert isinstance(learnt, Learnt)
-    return shares, learnt
+def run(sample, composed, images, label, seed=0):
+    """Fine-tune with a given amount of work; return the shares and the result."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinycnn.data.load_mnist", lambda *_, **__: sample)
+        patch.setattr(module, "COMPOSED", composed)
+        labels = np.full(len(images), label, np.uint8)
+        *shares, result = finetune(images, labels, sample, seed)
+    return shares, result
 
 
-def same(network, path):
-    """Return whether a network has the weights of a file."""
+def has_weights_of(network, path):
     other, _ = models.load(path)
     pairs = zip(network.state().values(), other.state().values(), strict=True)
     return all(np.array_equal(one, another) for one, another in pairs)
 
 
-def work(patch, sample, numbers):
-    """Set how much there is to do."""
-    patch.setattr(module, "load_mnist", lambda *_, **__: sample)
-    patch.setattr(module, "NUMBERS", numbers)
-
-
 @pytest.fixture(scope="module")
 def of_ones():
-    """Return what was learned of flagged ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        work(patch, SOME, 10)
-        return finish(FLAGGED, np.full(4, 1, np.uint8), SOME)
+    return run(SOME, 10, FLAGGED, 1)
 
 
 @pytest.fixture(scope="module")
 def of_zeros():
-    """Return what was learned of zeros that were refused."""
-    with pytest.MonkeyPatch.context() as patch:
-        work(patch, SOME, 10)
-        return finish(OPEN, np.full(4, 0, np.uint8), SOME)
+    """Return the result for zeros that the shipped weights refuse."""
+    return run(SOME, 10, OPEN, 0)
 
 
-def reader_of(folder):
-    """Return a reader of both files in a folder, and its threshold."""
-    reader = Reader(folder / "weights.safetensors")
-    reader.judge, metadata = models.load(folder / "judge.safetensors")
-    reader.joint_temperature = float(metadata["temperature"])
-    reader.threshold = float(metadata["threshold"])
-    return reader
+# --- learning ----------------------------------------------------------------------
 
 
-# --- what is learned ---------------------------------------------------------------
+def test_misread_corrections_are_read_by_training_the_first_network_alone(of_ones):
+    _, result = of_ones
+    assert result.figures["corrections"] == 4
+    assert result.figures["right_before"] < 2
+    assert result.figures["right_after"] == 4
+    assert has_weights_of(result.judge, models.JUDGE)
+    assert not has_weights_of(result.model, models.SHIPPED)
 
 
-def test_corrections_that_were_misread_are_read(of_ones):
-    figures = of_ones[1].figures
-    assert figures["corrections"] == 4
-    assert figures["right_before"] < 2
-    assert figures["right_after"] == 4
-
-
-def test_the_judge_is_left_alone_where_the_other_network_is_enough(of_ones):
-    assert same(of_ones[1].judge, models.JUDGE)
-    assert not same(of_ones[1].model, models.SHIPPED)
-
-
-def test_corrections_that_were_refused_are_read_by_teaching_the_judge(of_zeros):
-    figures = of_zeros[1].figures
-    assert figures["right_before"] == 0
-    assert figures["right_after"] == 4
-    assert not same(of_zeros[1].judge, models.JUDGE)
+def test_refused_corrections_are_read_by_training_the_judge(of_zeros):
+    _, result = of_zeros
+    assert result.figures["right_before"] == 0
+    assert result.figures["right_after"] == 4
+    assert not has_weights_of(result.judge, models.JUDGE)
 
 
 @pytest.mark.parametrize("which", ["of_ones", "of_zeros"])
-def test_other_hands_are_still_read(which, request):
-    figures = request.getfixturevalue(which)[1].figures
+def test_other_handwriting_is_still_read_and_shares_rise(which, request):
+    shares, result = request.getfixturevalue(which)
+    figures = result.figures
     assert figures["test_images"] == len(SOME.test_labels)
     assert figures["data"] == "sample"
     assert figures["test_errors_after"] <= figures["test_errors_before"] + 2
-
-
-@pytest.mark.parametrize("which", ["of_ones", "of_zeros"])
-def test_the_shares_rise_to_the_end(which, request):
-    shares, _ = request.getfixturevalue(which)
     assert shares == sorted(shares)
     assert 0 <= shares[0] < 0.2
     assert 0.8 < shares[-1] <= 1
     assert len(shares) > 12
 
 
-def test_the_figures_are_those_of_the_files(of_zeros, tmp_path):
-    of_zeros[1].save(tmp_path)
-    reader = reader_of(tmp_path)
-    figures = of_zeros[1].figures
+def test_the_figures_are_those_of_the_files_and_before_is_what_ships(
+    of_zeros, tmp_path
+):
+    result = of_zeros[1]
+    result.save(tmp_path)
+    reader = Reader(tmp_path / "weights.safetensors", tmp_path / "judge.safetensors")
     names, is_digit = reader.opinions(OPEN / np.float32(255))
     confidence = names.max(axis=1) * is_digit
     right = (names.argmax(axis=1) == 0) & (confidence >= reader.threshold)
-    assert right.sum() == figures["right_after"]
-    named = reader.probabilities(SOME.test_images / np.float32(255)).argmax(axis=1)
-    assert (named != SOME.test_labels).sum() == figures["test_errors_after"]
+    assert right.sum() == result.figures["right_after"]
+    for when, by in (("after", reader), ("before", Reader(models.SHIPPED))):
+        named = by.probabilities(SOME.test_images / np.float32(255)).argmax(axis=1)
+        errors = (named != SOME.test_labels).sum()
+        assert result.figures[f"test_errors_{when}"] == errors, when
 
 
-def test_before_is_what_ships(of_ones):
-    reader = Reader(models.SHIPPED)
-    named = reader.probabilities(SOME.test_images / np.float32(255)).argmax(axis=1)
-    errors = (named != SOME.test_labels).sum()
-    assert of_ones[1].figures["test_errors_before"] == errors
-
-
-# --- the files ---------------------------------------------------------------------
-
-
-def test_the_metadata_hold_what_a_reader_needs_and_no_place(of_zeros, tmp_path):
+def test_the_files_hold_what_a_reader_needs_and_no_path(of_zeros, tmp_path):
     of_zeros[1].save(tmp_path)
-    facts = read_metadata(tmp_path / "weights.safetensors")
-    assert facts["architecture"] == "best"
-    assert facts["began_with"] == read_metadata(models.SHIPPED)["checksum"]
-    assert 0.1 < float(facts["temperature"]) < 2
-    facts = read_metadata(tmp_path / "judge.safetensors")
-    assert facts["architecture"] == "judge"
-    assert facts["began_with"] == read_metadata(models.JUDGE)["checksum"]
-    assert facts["corrections"] == "4"
-    assert 0.5 < float(facts["temperature"]) < 5
+    for name, shipped in (("weights", models.SHIPPED), ("judge", models.JUDGE)):
+        path = tmp_path / f"{name}.safetensors"
+        facts, before = read_metadata(path), read_metadata(shipped)
+        assert facts["architecture"] == before["architecture"]
+        assert facts["began_with"] == before["checksum"]
+        assert facts["corrections"] == "4"
+        assert 0.1 < float(facts["temperature"]) < 5
+        assert "seconds" not in facts
+        assert str(tmp_path).encode() not in path.read_bytes()
     assert 0 < float(facts["threshold"]) < 1
-    assert "seconds" not in facts
-    for file in tmp_path.iterdir():
-        assert str(tmp_path).encode() not in file.read_bytes()
 
 
-def test_the_same_corrections_are_the_same_bytes_and_what_ships_stays(
-    tmp_path, monkeypatch
-):
-    work(monkeypatch, FEW, 3)
-
+def test_the_same_corrections_give_the_same_bytes_and_shipped_files_stay(tmp_path):
     def digests(paths):
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
     def saved(name, seed):
         (tmp_path / name).mkdir()
-        finish(OPEN, np.full(4, 0, np.uint8), FEW, seed)[1].save(tmp_path / name)
-        names = ("weights.safetensors", "judge.safetensors")
-        return digests(tmp_path / name / file for file in names)
+        run(FEW, 3, OPEN, 0, seed)[1].save(tmp_path / name)
+        return digests(sorted((tmp_path / name).iterdir()))
 
     before = digests([models.SHIPPED, models.JUDGE])
     first = saved("first", 5)
+    assert len(first) == 2
     assert saved("again", 5) == first
     assert all(a != b for a, b in zip(saved("other", 6), first, strict=True))
     assert digests([models.SHIPPED, models.JUDGE]) == before
-
-
-# --- how much of the change, and what is fitted ------------------------------------
 
 
 def network(value):
@@ -211,7 +174,7 @@ def network(value):
 
 
 @pytest.mark.parametrize(
-    ("right", "errors", "part"),
+    ("right", "errors", "step"),
     [
         ([4, 4, 4, 4], [1, 1, 1, 1], 0.25),
         ([1, 3, 4, 4], [1, 1, 1, 1], 0.75),
@@ -220,47 +183,40 @@ def network(value):
         ([0, 0, 0, 0], [1, 1, 1, 1], 0.25),
     ],
 )
-def test_the_least_part_that_is_enough_is_gone(right, errors, part):
-    pupil = module._Pupil.__new__(module._Pupil)
-    pupil.images, pupil.labels = np.zeros((1, 28, 28)), np.zeros(1)
-    pupil.right, pupil.errors = (
+def test_the_smallest_sufficient_step_is_taken(right, errors, step):
+    candidate = module._Candidate.__new__(module._Candidate)
+    candidate.images, candidate.labels = np.zeros((1, 28, 28)), np.zeros(1)
+    candidate.right, candidate.errors = (
         lambda *_, left=list(figures): left.pop(0) for figures in (right, errors)
     )
     old, new = network(2.0), network(6.0)
-    pupil.go_towards(new, old, None, None)
-    np.testing.assert_array_equal(old.state()["weight"], 2 + 4 * part)
+    candidate.interpolate(old, new, None, None)
+    np.testing.assert_array_equal(old.state()["weight"], 2 + 4 * step)
     np.testing.assert_array_equal(new.state()["weight"], 6)
 
 
-@pytest.fixture(scope="module")
-def pupil():
-    return module._Pupil(FEW.test_images, FEW.test_labels)
-
-
-def test_networks_that_have_not_moved_keep_temperatures_and_threshold(pupil):
-    shipped = Reader(models.SHIPPED)
-    pupil.refit()
+def test_calibration_follows_the_networks_and_stays_if_they_stay(monkeypatch):
+    candidate = module._Candidate(FEW.test_images, FEW.test_labels)
+    reader, shipped = candidate.reader, Reader(models.SHIPPED)
+    candidate.recalibrate()
     for name in ("temperature", "joint_temperature", "threshold"):
-        assert getattr(pupil.reader, name) == pytest.approx(getattr(shipped, name))
-
-
-def test_a_network_twice_as_sure_gets_twice_the_temperature(monkeypatch):
-    pupil = module._Pupil(FEW.test_images, FEW.test_labels)
-    shipped = Reader(models.SHIPPED)
-    last = pupil.reader.model.layers[-1]
-    for parameter in last.parameters():
+        assert getattr(reader, name) == pytest.approx(getattr(shipped, name)), name
+    for parameter in reader.model.layers[-1].parameters():
         parameter.value *= 2
-    monkeypatch.setattr(module, "fit_temperature", lambda logits, _: logits.std())
-    pupil.refit()
-    assert pupil.reader.temperature == pytest.approx(2 * shipped.temperature, rel=1e-3)
+    monkeypatch.setattr(
+        "tinycnn.training.metrics.fit_temperature", lambda logits, _: logits.std()
+    )
+    candidate.recalibrate()
+    assert reader.temperature == pytest.approx(2 * shipped.temperature, rel=1e-3)
     # Divided by it the logits are as before, and so is all that follows.
-    expected = pytest.approx(shipped.joint_temperature, rel=1e-3)
-    assert pupil.reader.joint_temperature == expected
-    assert pupil.reader.threshold == pytest.approx(shipped.threshold, rel=1e-2)
+    assert reader.joint_temperature == pytest.approx(
+        shipped.joint_temperature, rel=1e-3
+    )
+    assert reader.threshold == pytest.approx(shipped.threshold, rel=1e-2)
 
 
 @pytest.mark.parametrize("count", [1, 4, 50, 200])
-def test_an_eighth_of_what_is_seen_is_corrections_or_more_if_there_are_more(count):
+def test_an_eighth_of_the_images_are_corrections_or_more_if_there_are_more(count):
     numbers = np.arange(count, dtype=np.uint8)
     images = np.broadcast_to(numbers[:, None, None], (count, 28, 28))
     replay = np.full((700, 28, 28), 255, np.uint8)
@@ -268,37 +224,164 @@ def test_an_eighth_of_what_is_seen_is_corrections_or_more_if_there_are_more(coun
         models.SHIPPED,
         PRESETS["default"],
         0,
-        images,
-        numbers % 10,
+        (images, numbers % 10),
         replay,
         np.full(700, 9, np.uint8),
     )
-    assert same(trainer.model, models.SHIPPED)
+    assert has_weights_of(trainer.model, models.SHIPPED)
     shown = trainer.train_images[700:, 0, 0]
     assert len(shown) == max(100, count)
     np.testing.assert_array_equal(trainer.train_labels[700:], shown % 10)
-    often = np.bincount(shown)
-    assert often.max() - often.min() <= 1
+    assert np.ptp(np.bincount(shown)) <= 1
     np.testing.assert_array_equal(trainer.train_images[:700], replay)
 
 
-# --- the test images ---------------------------------------------------------------
-
-
-def test_where_there_is_no_mnist_the_sample_stands_in(monkeypatch, tmp_path):
-    monkeypatch.delenv("TINYCNN_DATA", raising=False)
-    monkeypatch.delenv("TINYCNN_OFFLINE", raising=False)
+def test_nothing_is_downloaded_and_nothing_cannot_be_learned(monkeypatch, tmp_path):
+    for name in ("TINYCNN_DATA", "TINYCNN_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(mnist, "_download", lambda *_: pytest.fail("a download"))
-    assert present_digits().source == "sample"
-    assert present_digits(SAMPLE_FOLDER).checksum == SAMPLE.checksum
-
-
-def test_a_folder_without_digits_is_refused(tmp_path):
+    assert local_mnist().source == "sample"
+    assert local_mnist(SAMPLE_FOLDER).checksum == SAMPLE.checksum
     with pytest.raises(DataError):
-        present_digits(tmp_path)
-
-
-def test_nothing_cannot_be_learned():
+        local_mnist(tmp_path)
     with pytest.raises(ValueError, match="no corrections"):
-        next(learn(OPEN[:0], np.zeros(0, np.uint8), SAMPLE))
+        next(finetune(OPEN[:0], np.zeros(0, np.uint8), SAMPLE))
+
+
+# --- the command -------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return a folder of three corrections; keep versions beside it."""
+    monkeypatch.setattr(finetuned, "user_data_path", lambda name: tmp_path / name)
+    folder = tmp_path / "corrections"
+    folder.mkdir()
+    write_idx(folder / "images-idx3-ubyte", SAMPLE.train_images[:3])
+    write_idx(folder / "labels-idx1-ubyte", SAMPLE.train_labels[:3])
+    return folder
+
+
+@pytest.fixture
+def versions(tmp_path):
+    return tmp_path / "tinycnn" / "learnt"
+
+
+def exit_code(*argv):
+    try:
+        return main([str(argument) for argument in argv])
+    except SystemExit as error:
+        return error.code
+
+
+def test_the_command_prints_one_line_of_json(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tinycnn.data.load_mnist", lambda *_, **__: FEW)
+    out = tmp_path / "out"
+    assert exit_code(folder, "--out", out, "--seed", "2", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    figures = json.loads(line)
+    assert figures.pop("seconds") > 0
+    assert figures == {
+        "corrections": 3,
+        "right_before": 3,
+        "right_after": 3,
+        "test_images": 20,
+        "test_errors_before": 0,
+        "test_errors_after": 0,
+        "data": "sample",
+        "seed": 2,
+        "weights": str(out / "weights.safetensors"),
+        "judge": str(out / "judge.safetensors"),
+    }
+    assert models.load(figures["judge"])[1]["corrections"] == "3"
+    assert finetuned.latest() is None
+
+
+def instead(monkeypatch, *events):
+    """Let `finetune` yield these or, of exceptions, raise them, or call functions."""
+
+    def replacement(*_):
+        for event in events:
+            if isinstance(event, BaseException):
+                raise event
+            yield event() if callable(event) else event
+
+    monkeypatch.setattr(module, "finetune", replacement)
+
+
+class Result(FineTuned):
+    """A result whose files are text."""
+
+    def __init__(self, error=None):
+        names = ("corrections", "right_before", "right_after", "test_images")
+        names += ("test_errors_before", "test_errors_after")
+        figures = dict(zip(names, (3, 1, 2, 10_000, 44, 45), strict=True))
+        super().__init__(None, None, {}, figures | {"data": "mnist"})
+        object.__setattr__(self, "error", error)
+
+    def save(self, folder):
+        (folder / "weights.safetensors").write_text("new")
+        signal.raise_signal(signal.SIGTERM)  # comes too late to stop anything
+        if self.error:
+            raise self.error
+
+
+def test_without_a_folder_for_the_result_the_window_reads_with_it(
+    folder, versions, monkeypatch, capsys
+):
+    instead(monkeypatch, 0.5, Result())
+    assert exit_code(folder) == 0
+    out, _ = capsys.readouterr()
+    assert finetuned.latest() == versions / "1"
+    assert str(versions / "1" / "weights.safetensors") in out
+    assert "of 3 corrections, 2 are right now (1 before)" in out
+    assert "errors in the 10,000 test images of MNIST: 45 (44 before)" in out
+
+
+def interrupted(signum):
+    return lambda: signal.raise_signal(signum)
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "message"),
+    [
+        (interrupted(signal.SIGINT), 130, "nothing was changed"),
+        (interrupted(signal.SIGTERM), 143, "nothing was changed"),
+        (DivergedError("the loss is nan"), 3, "the loss is nan"),
+        (Result(OSError(errno.ENOSPC, "No space left on device")), 1, "No space left"),
+    ],
+)
+def test_what_fails_or_is_stopped_leaves_the_version_of_before(
+    folder, versions, monkeypatch, capsys, event, code, message
+):
+    finetuned.keep(lambda empty: (empty / "weights.safetensors").write_text("old"))
+    instead(monkeypatch, 0.5, event, 0.6)
+    assert exit_code(folder) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert message in line
+    assert [path.name for path in versions.iterdir()] == ["1"]
+    assert (versions / "1" / "weights.safetensors").read_text() == "old"
+
+
+def test_a_folder_without_corrections_is_refused_in_one_sentence(
+    folder, versions, monkeypatch, capsys
+):
+    instead(monkeypatch, AssertionError("it began"))
+    images, labels = sorted(folder.iterdir())
+    write_idx(labels, np.zeros(7, np.uint8))
+    for trouble in (b"no digits", None):
+        if trouble is None:
+            images.unlink()
+            labels.unlink()
+        else:
+            images.write_bytes(trouble)
+        assert exit_code(folder) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        (line,) = err.splitlines()
+        assert line.startswith(f"error: {folder}")
+    assert not versions.exists()
+    assert exit_code(folder / "missing") == 2

@@ -1,7 +1,7 @@
-"""``python apps/draw.py [PICTURE]``: draw digits and see them read.
+"""Draw digits and see them read: ``python -m tinycnn.draw [PICTURE]``.
 
-It knows arguments, this system's folders and what to say where there is no screen. The
-window itself is in `view`.
+The command line of the window: arguments, folders, and errors where no window can be
+opened. The window itself is `tinycnn.window.view`.
 """
 
 import logging
@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import Parser, existing_file, fail
+from tinycnn._cli import Parser, existing_file, fail, run_command
 
 if TYPE_CHECKING:
     import tkinter as tk
 
-LARGEST_LOG = 1_000_000  # bytes; then it begins anew
+LARGEST_LOG = 1_000_000  # bytes; a larger log is replaced
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,12 +30,12 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0; what goes wrong leaves by `SystemExit`.
+        The exit code: 0, or 130 or 143 after a signal. Errors leave by `SystemExit`.
     """
     parser = Parser(
-        "draw.py",
-        "Draw digits and see them read, stroke by stroke. F1 in the window lists what "
-        "can be done there.",
+        "tinycnn.draw",
+        "Draw digits and see them read, stroke by stroke. F1 in the window lists all "
+        "shortcuts.",
         json=False,
     )
     parser.add_argument(
@@ -43,35 +43,35 @@ def main(argv: list[str] | None = None) -> int:
         nargs="?",
         type=existing_file,
         metavar="PICTURE",
-        help="a picture or a drawing to begin with",
+        help="a picture or a stroke file to open",
     )
     parser.add_argument(
         "--weights",
         type=existing_file,
         metavar="FILE",
         help="a weights.safetensors of a run; a judge.safetensors in its folder is "
-        "used too (default: what was learnt from your corrections, else the weights "
-        "that come along)",
+        "used too (default: the weights fine-tuned on your corrections, else the "
+        "shipped ones)",
     )
     arguments = parser.parse_args(argv)
     root = _root()
 
     from platformdirs import user_config_path, user_data_path, user_log_path
 
-    from tinycnn.reading import finetuned as learnt
+    from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
-    from tinycnn.window.messages import Weights, learnt_weights
+    from tinycnn.window.messages import Weights, finetuned_weights
     from tinycnn.window.settings import load_settings
     from tinycnn.window.view import Window
     from tinycnn.window.worker import Worker
 
     log = _open_log(user_log_path("tinycnn"))
     settings_file = user_config_path("tinycnn") / "window.json"
-    version = learnt.latest() if arguments.weights is None else None
+    version = finetuned.latest() if arguments.weights is None else None
     if arguments.weights is None:
-        weights = learnt_weights(version)
+        weights = finetuned_weights(version)
     else:
-        weights = Weights(arguments.weights, learnt.judge_beside(arguments.weights))
+        weights = Weights(arguments.weights, finetuned.judge_beside(arguments.weights))
     worker = Worker(weights, fallback=version is not None, log=log)
     window = Window(
         root,
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         worker,
         Corrections(user_data_path("tinycnn") / "corrections"),
         log=log,
-        may_learn=arguments.weights is None,
+        may_reload=arguments.weights is None,
     )
     stopped: list[int] = []
 
@@ -102,13 +102,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _root() -> "tk.Tk":
-    """Return Tk's first window, or say why there can be none."""
+    """Return Tk's root window, or fail with the reason and the remedy."""
     try:
         import tkinter as tk
     except ImportError:
         fail(f"this Python has no tkinter; {_tkinter_remedy()}")
     try:
-        from PIL import ImageTk  # noqa: F401 - some systems have it in its own package
+        from PIL import ImageTk  # noqa: F401 - a package of its own on some systems
     except ImportError:
         fail(
             "this Pillow cannot show pictures in a window; install "
@@ -117,7 +117,7 @@ def _root() -> "tk.Tk":
     if sys.platform == "win32":
         import ctypes
 
-        # Else Windows draws the window small and blows it up, blurred.
+        # Otherwise Windows scales the window up, blurred.
         ctypes.windll.shcore.SetProcessDpiAwareness(1)
     try:
         return tk.Tk(className="tinycnn")
@@ -127,14 +127,14 @@ def _root() -> "tk.Tk":
             fail(f"no window can be opened ({error}); log in to the desktop first")
         if not where:
             fail(
-                "there is no display; start it in a desktop session, or over "
-                "ssh with ssh -X"
+                "there is no display; start in a desktop session, or over ssh with "
+                "ssh -X"
             )
         fail(f"the display {where} cannot be used ({error}); check DISPLAY")
 
 
 def _tkinter_remedy() -> str:
-    """Return how tkinter is had on this system."""
+    """Return how to install tkinter here."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if sys.platform == "darwin":
         return f"brew install python-tk@{version}, or take Python from python.org"
@@ -144,13 +144,13 @@ def _tkinter_remedy() -> str:
     names |= {"zypper": "python3-tk", "apk": "python3-tkinter"}
     verbs = {"pacman": "-S", "apk": "add"}
     for tool, package in names.items():
-        if any((Path(place) / tool).exists() for place in ("/usr/bin", "/sbin")):
+        if any((Path(folder) / tool).exists() for folder in ("/usr/bin", "/sbin")):
             return f"sudo {tool} {verbs.get(tool, 'install')} {package}"
-    return "install the package of your system that has it, often python3-tk"
+    return "install your system's package for it, often python3-tk"
 
 
 def _open_log(folder: Path) -> Path | None:
-    """Write the window's log below a folder; return its file, None if none can be."""
+    """Log into a file of a folder; return its path, None if it cannot be written."""
     logger = logging.getLogger("tinycnn.window")
     logger.propagate = False  # nothing goes to stderr
     handler: logging.Handler = logging.NullHandler()
@@ -166,3 +166,7 @@ def _open_log(folder: Path) -> Path | None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     return path
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,61 +1,75 @@
-"""Learning from corrections: a few digits of one hand, without forgetting the others.
+"""Fine-tune the reader on a few corrections: ``python -m tinycnn.finetune FOLDER``.
 
-Both networks start from the weights that ship, always with all corrections: the same
-corrections give the same weights, and one that was taken back is unlearned by learning
-again. Corrections are an eighth of what a network sees; the rest is the bundled sample,
-replayed (Robins 1995, "Catastrophic forgetting, rehearsal and pseudorehearsal").
+Both networks start from the shipped weights, always with all corrections: the same
+corrections give the same weights, and a correction that is removed is unlearned by the
+next fine-tuning. An eighth of the training images are corrections; the others are the
+bundled sample, replayed (Robins 1995, "Catastrophic forgetting, rehearsal and
+pseudorehearsal").
 
-First the network that names digits learns. Only if that is not enough does the judge,
-which may have taken a strange hand for none; it is also shown again what is no digit.
-Of the way from the old to the new weights only the part that is needed is gone
-(Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"): more would change the
-reading of other hands for nothing.
-
-It knows the reader and its two networks. It does not know where corrections come from,
-where weights are kept, or who is watching: whoever loops over `learn` decides that.
+The network that names digits is trained first. The judge, which may have rejected
+unfamiliar handwriting, is trained only if that was not enough; it also replays composed
+examples of what is not a digit. The result is interpolated between the old and the new
+weights (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models") as near to the
+old ones as suffices, so that the reading of other handwriting hardly changes.
 """
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from tinycnn._cli import (
+    Parser,
+    existing_folder,
+    fail,
+    new_folder,
+    run_command,
+    whole,
+)
 
-from tinycnn import models
-from tinycnn.data import Digits, load_mnist, split_validation
-from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.nn import Sequential
-from tinycnn.nn.layers import Array
-from tinycnn.nn.weights import load_weights, read_metadata, save_weights
-from tinycnn.reading import practice
-from tinycnn.reading.reader import Reader, joint_logits
-from tinycnn.training.fit import Trainer, logits_of
-from tinycnn.training.metrics import fit_temperature, fit_threshold
-from tinycnn.training.recipes import JUDGE, PRESETS, Recipe
+if TYPE_CHECKING:
+    import argparse
 
-SHARE = 8  # one image in so many is a correction
-NUMBERS = 120  # composed for the judge; twice the scribbles, half of it written
-PARTS = (0.25, 0.5, 0.75, 1.0)  # of the way from the old to the new weights
-Images = NDArray[np.uint8]
-Labels = NDArray[np.uint8]
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tinycnn.data import Digits
+    from tinycnn.nn import Sequential
+    from tinycnn.nn.layers import Array
+    from tinycnn.reading.practice import Example
+    from tinycnn.training.fit import Trainer
+    from tinycnn.training.recipes import Recipe
+
+    Images = NDArray[np.uint8]
+    Labels = NDArray[np.uint8]
+
+CORRECTIONS_SHARE = 8  # one training image in so many is a correction
+COMPOSED = 120  # numbers composed for the judge; each gives several examples
+STEPS = (0.25, 0.5, 0.75, 1.0)  # of the way from the old to the new weights
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What was learned.
+class FineTuned:
+    """The result of a fine-tuning.
 
     Attributes
     ----------
     model, judge : Sequential
     facts : dict of str to (dict of str to str)
-        The metadata of both, by the name of the file.
+        The metadata of both files, by the file's stem.
     figures : dict
-        ``corrections``, how many; ``right_before`` and ``right_after``, how many of
-        them the reader names right and does not refuse; ``test_images``, and of them
-        ``test_errors_before`` and ``test_errors_after``; ``data``, whose test images
-        they are. Before is what ships.
+        ``corrections``, their number; ``right_before`` and ``right_after``, how many
+        of them are named right and not refused; ``test_images``, and of them
+        ``test_errors_before`` and ``test_errors_after``; ``data``, the source of the
+        test images. "Before" is with the shipped weights.
     """
 
     model: Sequential
@@ -71,12 +85,14 @@ class Learnt:
         OSError
             If they cannot be written.
         """
+        from tinycnn.nn.weights import save_weights
+
         for name, network in (("weights", self.model), ("judge", self.judge)):
             save_weights(folder / f"{name}.safetensors", network, self.facts[name])
 
 
-def present_digits(folder: str | Path | None = None) -> Digits:
-    """Return MNIST if it is on this machine, else the sample; nothing is downloaded.
+def local_mnist(folder: str | Path | None = None) -> Digits:
+    """Return MNIST if it is on this machine, else the sample, without a download.
 
     Parameters
     ----------
@@ -86,15 +102,17 @@ def present_digits(folder: str | Path | None = None) -> Digits:
     Raises
     ------
     DataError
-        As `tinycnn.data.load_mnist`.
+        See `tinycnn.data.load_mnist`.
     """
+    from tinycnn.data import load_mnist
+
     return load_mnist(folder, report=lambda line: None, online=False)  # noqa: ARG005
 
 
-def learn(
+def finetune(
     images: Images, labels: Labels, digits: Digits, seed: int = 0
-) -> Iterator[float | Learnt]:
-    """Learn from corrections.
+) -> Iterator[float | FineTuned]:
+    """Fine-tune both networks on corrections.
 
     Parameters
     ----------
@@ -102,14 +120,14 @@ def learn(
         255 = ink.
     labels : uint8 array (N,)
     digits : Digits
-        Only its test images are looked at, before and after.
+        Only its test images are used, for the figures.
     seed : int
-        Of the order, the deformations and the examples of what is no digit.
+        Of the order, the deformations and the composed examples.
 
     Yields
     ------
-    float or Learnt
-        The share of the work that is done, many times; at last what was learned.
+    float or FineTuned
+        The share of the work done, many times; at last the result.
 
     Raises
     ------
@@ -118,25 +136,33 @@ def learn(
     DivergedError
         If a loss is not finite.
     TensorFileError, OSError
-        If the weights that ship cannot be read.
+        If the shipped weights cannot be read.
     """
+    import numpy as np
+
+    from tinycnn import models
+    from tinycnn.data import load_mnist, split_validation
+    from tinycnn.data.mnist import SAMPLE_FOLDER
+    from tinycnn.reading import practice
+    from tinycnn.training.recipes import JUDGE, PRESETS
+
     if len(labels) == 0:
         raise ValueError("there are no corrections to learn from")
     sample = load_mnist(SAMPLE_FOLDER)
-    replay, replay_labels, *held = split_validation(
+    replay, replay_labels, *held_out = split_validation(
         sample.train_images, sample.train_labels
     )
-    rng = np.random.default_rng([seed, 3])  # apart from order and deformations
-    pupil = _Pupil(
-        np.concatenate([held[0], sample.test_images]),
-        np.concatenate([held[1], sample.test_labels]),
+    candidate = _Candidate(
+        np.concatenate([held_out[0], sample.test_images]),
+        np.concatenate([held_out[1], sample.test_labels]),
     )
+    reader = candidate.reader
     figures = {
         "corrections": len(labels),
-        "right_before": pupil.right(images, labels),
+        "right_before": candidate.right(images, labels),
         "right_after": 0,
         "test_images": len(digits.test_labels),
-        "test_errors_before": pupil.errors(digits.test_images, digits.test_labels),
+        "test_errors_before": candidate.errors(digits.test_images, digits.test_labels),
         "test_errors_after": 0,
         "data": digits.source,
     }
@@ -146,55 +172,55 @@ def learn(
         models.SHIPPED,
         PRESETS["default"],
         seed,
-        images,
-        labels,
+        (images, labels),
         replay,
         replay_labels,
     )
-    yield from _shares(trainer, 0.1, 0.45)
-    pupil.go_towards(trainer.model, pupil.reader.model, images, labels)
-    if pupil.right(images, labels) < len(labels):
-        examples: list[practice.Example] = []
-        for number in range(NUMBERS):
+    yield from _train(trainer, 0.1, 0.45)
+    candidate.interpolate(reader.model, trainer.model, images, labels)
+    if candidate.right(images, labels) < len(labels):
+        rng = np.random.default_rng([seed, 3])  # independent of order and deformations
+        examples: list[Example] = []
+        for number in range(COMPOSED):
             examples += practice.compose(replay, replay_labels, rng)
-            yield 0.45 + 0.2 * number / NUMBERS
-        made, made_labels = practice.stacked(examples)
+            yield 0.45 + 0.2 * number / COMPOSED
+        composed, composed_labels = practice.stacked(examples)
+        replay = np.concatenate([replay, composed])
+        replay_labels = np.concatenate([replay_labels, composed_labels])
         trainer = _trainer(
-            models.JUDGE,
-            JUDGE,
-            seed,
-            images,
-            labels,
-            np.concatenate([replay, made]),
-            np.concatenate([replay_labels, made_labels]),
+            models.JUDGE, JUDGE, seed, (images, labels), replay, replay_labels
         )
-        yield from _shares(trainer, 0.65, 0.9)
-        pupil.go_towards(trainer.model, pupil.reader.judge, images, labels)
-    pupil.refit()
+        yield from _train(trainer, 0.65, 0.9)
+        candidate.interpolate(reader.judge, trainer.model, images, labels)
+    candidate.recalibrate()
     yield 0.9
 
-    figures["right_after"] = pupil.right(images, labels)
-    figures["test_errors_after"] = pupil.errors(digits.test_images, digits.test_labels)
-    yield Learnt(
-        pupil.reader.model, pupil.reader.judge, pupil.facts(seed, len(labels)), figures
+    figures["right_after"] = candidate.right(images, labels)
+    figures["test_errors_after"] = candidate.errors(
+        digits.test_images, digits.test_labels
     )
+    facts = candidate.facts(seed, len(labels))
+    yield FineTuned(reader.model, reader.judge, facts, figures)
 
 
-class _Pupil:
-    """The reader that learns, and the sample's digits that watch over it.
+class _Candidate:
+    """The reader being fine-tuned, and held-out digits that it must still read.
 
     Parameters
     ----------
     images : uint8 array (N, 28, 28)
-        Digits that are not replayed.
+        Digits of the sample that are not replayed.
     labels : uint8 array (N,)
     """
 
     def __init__(self, images: Images, labels: Labels) -> None:
+        from tinycnn import models
+        from tinycnn.reading.reader import Reader
+
         self.reader = Reader(models.SHIPPED)
         self.images, self.labels = images, labels
-        self.before = self._logits()
-        self.best_threshold = self._best_threshold()
+        self.logits_before = self._logits()
+        self.threshold_before = self._best_threshold()
 
     def right(self, images: Images, labels: Labels) -> int:
         """Return how many images are named right and not refused."""
@@ -205,87 +231,102 @@ class _Pupil:
         """Return how many images are named wrong."""
         return int((self._names(images)[0] != labels).sum())
 
-    def go_towards(
-        self, new: Sequential, network: Sequential, images: Images, labels: Labels
+    def interpolate(
+        self, network: Sequential, new: Sequential, images: Images, labels: Labels
     ) -> None:
-        """Give a network of the reader the least part of the change that is enough.
+        """Move a network of the reader towards new weights, as little as suffices.
 
-        That is the part with which most corrections are right; among these the one
-        with the fewest errors in the sample's digits; among these the least.
+        Of `STEPS`, the one with the most corrections right is taken; of several, the
+        one with the fewest errors in the held-out digits; of several, the smallest.
         """
         old = {name: array.copy() for name, array in network.state().items()}
         changes = {name: array - old[name] for name, array in new.state().items()}
 
-        def go(part: float) -> None:
+        def move(step: float) -> None:
             for name, array in network.state().items():
-                array[...] = old[name] + np.float32(part) * changes[name]
+                array[...] = old[name] + step * changes[name]
 
         scores = []
-        for part in PARTS:
-            go(part)
+        for step in STEPS:
+            move(step)
             errors = self.errors(self.images, self.labels)
-            scores.append((self.right(images, labels), -errors, -part))
-        go(-max(scores)[2])
+            scores.append((self.right(images, labels), -errors, -step))
+        move(-max(scores)[2])
 
-    def refit(self) -> None:
-        """Refit both temperatures and the threshold.
+    def recalibrate(self) -> None:
+        """Scale both temperatures and the threshold as their best values have moved.
 
-        The networks that ship have learned the sample's digits, and would be taken for
-        surer than they are with others. What counts is how far learning has moved what
-        fits the sample best.
+        The best values on the sample itself would be too confident, because the shipped
+        networks were trained on it; only their change is used.
         """
+        from tinycnn.reading.reader import joint_logits
+        from tinycnn.training.metrics import fit_temperature
+
         reader, labels = self.reader, self.labels
-        (named, judged), (was_named, was_judged) = self._logits(), self.before
+        (named, judged), (named_before, judged_before) = (
+            self._logits(),
+            self.logits_before,
+        )
         old = reader.temperature
-        moved = fit_temperature(named, labels) / fit_temperature(was_named, labels)
-        reader.temperature = round(old * moved, 4)
-        both = joint_logits(named / np.float32(reader.temperature), judged)
-        was_both = joint_logits(was_named / np.float32(old), was_judged)
-        moved = fit_temperature(both, labels) / fit_temperature(was_both, labels)
-        reader.joint_temperature = round(reader.joint_temperature * moved, 4)
-        moved = self._best_threshold() / self.best_threshold
-        reader.threshold = min(max(round(reader.threshold * moved, 5), 1e-5), 0.5)
+        ratio = fit_temperature(named, labels) / fit_temperature(named_before, labels)
+        reader.temperature = round(old * ratio, 4)
+        joint = joint_logits(named / reader.temperature, judged)
+        joint_before = joint_logits(named_before / old, judged_before)
+        ratio = fit_temperature(joint, labels) / fit_temperature(joint_before, labels)
+        reader.joint_temperature = round(reader.joint_temperature * ratio, 4)
+        ratio = self._best_threshold() / self.threshold_before
+        reader.threshold = min(max(round(reader.threshold * ratio, 5), 1e-5), 0.5)
 
     def facts(self, seed: int, corrections: int) -> dict[str, dict[str, str]]:
         """Return the metadata of both weights files."""
-        learnt = {"seed": str(seed), "corrections": str(corrections)}
-        origin = {
-            "weights": read_metadata(models.SHIPPED),
-            "judge": read_metadata(models.JUDGE),
+        from tinycnn import models
+        from tinycnn.nn.weights import read_metadata
+
+        reader = self.reader
+        files = {
+            "weights": (models.SHIPPED, {"temperature": reader.temperature}),
+            "judge": (
+                models.JUDGE,
+                {
+                    "temperature": reader.joint_temperature,
+                    "threshold": reader.threshold,
+                },
+            ),
         }
-        own = {
-            "weights": {"temperature": self.reader.temperature},
-            "judge": {
-                "temperature": self.reader.joint_temperature,
-                "threshold": self.reader.threshold,
-            },
-        }
-        return {
-            name: {
-                "architecture": metadata["architecture"],
-                "began_with": metadata["checksum"],
-                **learnt,
-                **{key: str(value) for key, value in own[name].items()},
+        facts = {}
+        for name, (path, own) in files.items():
+            shipped = read_metadata(path)
+            facts[name] = {
+                "architecture": shipped["architecture"],
+                "began_with": shipped["checksum"],
+                "seed": str(seed),
+                "corrections": str(corrections),
+                **{key: str(value) for key, value in own.items()},
             }
-            for name, metadata in origin.items()
-        }
+        return facts
 
     def _names(self, images: Images) -> tuple[NDArray[np.int64], Array]:
-        """Return what the reader names images, and its confidence."""
-        names: list[NDArray[np.int64]] = []
-        confidence: list[Array] = []
-        for start in range(0, len(images), 1000):  # in float32 they are larger
-            shares, is_digit = self.reader.opinions(_ink(images[start : start + 1000]))
+        """Return the digit that the reader names for each image, and its confidence."""
+        import numpy as np
+
+        names, confidence = [], []
+        for start in range(0, len(images), 1000):  # bounds the memory of float32
+            ink = images[start : start + 1000].astype(np.float32) / 255
+            shares, is_digit = self.reader.opinions(ink)
             names.append(shares.argmax(axis=1))
             confidence.append(shares.max(axis=1) * is_digit)
         return np.concatenate(names), np.concatenate(confidence)
 
     def _best_threshold(self) -> float:
-        """Return the threshold that fits the sample's digits."""
+        """Return the best threshold for the held-out digits."""
+        from tinycnn.training.metrics import fit_threshold
+
         return fit_threshold(self._names(self.images)[1])
 
     def _logits(self) -> tuple[Array, Array]:
-        """Return what both networks say of the sample's digits."""
+        """Return the logits of both networks for the held-out digits."""
+        from tinycnn.training.fit import logits_of
+
         model, judge = self.reader.model, self.reader.judge
         return logits_of(model, self.images), logits_of(judge, self.images)
 
@@ -294,16 +335,21 @@ def _trainer(
     start: Path,
     recipe: Recipe,
     seed: int,
-    images: Images,
-    labels: Labels,
+    corrections: tuple[Images, Labels],
     replay: Images,
     replay_labels: Labels,
 ) -> Trainer:
-    """Return a trainer of the network in a file, for corrections among what it knows.
+    """Return a trainer of the network in a file, for corrections and replayed images.
 
-    Few corrections are shown as often as makes them an eighth of all images, each time
-    deformed otherwise.
+    Few corrections are repeated until they are an eighth of all images; each repetition
+    is deformed differently.
     """
+    import numpy as np
+
+    from tinycnn.nn.weights import load_weights, read_metadata
+    from tinycnn.training.fit import Trainer
+
+    images, labels = corrections
     gentle = replace(
         recipe,
         architecture=read_metadata(start)["architecture"],
@@ -313,13 +359,13 @@ def _trainer(
         weight_decay=0.0,
         average_decay=0.0,
     )
-    count = max(len(replay) // (SHARE - 1), len(labels))
-    chosen = np.arange(count) % len(labels)
+    count = max(len(replay) // (CORRECTIONS_SHARE - 1), len(labels))
+    repeated = np.arange(count) % len(labels)
     trainer = Trainer(
         gentle,
         seed,
-        np.concatenate([replay, images[chosen]]),
-        np.concatenate([replay_labels, labels[chosen]]),
+        np.concatenate([replay, images[repeated]]),
+        np.concatenate([replay_labels, labels[repeated]]),
         images,
         labels,
     )
@@ -327,8 +373,8 @@ def _trainer(
     return trainer
 
 
-def _shares(trainer: Trainer, first: float, last: float) -> Iterator[float]:
-    """Train to the end and yield the shares of the work that are done."""
+def _train(trainer: Trainer, first: float, last: float) -> Iterator[float]:
+    """Train to the end; yield shares of the work from `first` to `last`."""
     total = trainer.recipe.epochs * len(trainer.train_images)
     done = 0
     for item in trainer.run():
@@ -337,6 +383,162 @@ def _shares(trainer: Trainer, first: float, last: float) -> Iterator[float]:
             yield first + (last - first) * done / total
 
 
-def _ink(images: Images) -> NDArray[np.float32]:
-    """Return grey values as ink in [0, 1]."""
-    return images.astype(np.float32) / np.float32(255)
+# --- the command -------------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Fine-tune on the corrections in a folder and print the figures.
+
+    Parameters
+    ----------
+    argv : list of str or None
+        The arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 130 or 143 if a signal stopped it. Errors leave by
+        `SystemExit`: 1, 2, or 3 if training diverged.
+    """
+    began = time.perf_counter()
+    arguments = _parser().parse_args(argv)
+    if arguments.threads is not None:  # Numba reads this once, when it is imported
+        cores = os.cpu_count() or 1
+        os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
+    received: list[int] = []
+
+    def stop(signum: int, _: object) -> None:
+        received.append(signum)
+        raise _StoppedError
+
+    try:
+        with _handling_signals(stop):
+            result, folder = _finetune_and_save(arguments)
+    except (_StoppedError, ImportError):  # an import may wrap the former in the latter
+        if not received:
+            raise
+        print("stopped; nothing was changed, so start it again", file=sys.stderr)
+        return 128 + received[0]
+    figures = result.figures | {
+        "seed": arguments.seed,
+        "seconds": round(time.perf_counter() - began, 2),
+        "weights": str(folder / "weights.safetensors"),
+        "judge": str(folder / "judge.safetensors"),
+    }
+    if arguments.json:
+        print(json.dumps(figures), flush=True)
+    else:
+        print(_summary(figures), flush=True)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "tinycnn.finetune",
+        "Fine-tune the reader on corrections, such as the drawing window keeps, for "
+        "about a minute, starting from the shipped weights. Without --out, the window "
+        "reads with the result.",
+    )
+    add = parser.add_argument
+    add(
+        "folder",
+        type=existing_folder,
+        metavar="FOLDER",
+        help="an IDX pair, images-idx3-ubyte and labels-idx1-ubyte",
+    )
+    add(
+        "--data",
+        type=existing_folder,
+        metavar="DIR",
+        help="a folder with MNIST's four files, whose test images are read before and "
+        "after (default: search, or the bundled sample)",
+    )
+    add("--seed", type=whole(0, 2**32 - 1), default=0, metavar="N", help="(default: 0)")
+    add(
+        "--threads",
+        type=whole(1, 256),
+        metavar="N",
+        help="threads of the kernels, which change no result (default: one a core)",
+    )
+    add(
+        "--out",
+        type=new_folder,
+        metavar="DIR",
+        help="a new folder for both weights files",
+    )
+    return parser
+
+
+def _finetune_and_save(arguments: argparse.Namespace) -> tuple[FineTuned, Path]:
+    """Return the result and the folder that it was saved in."""
+    from tqdm import tqdm
+
+    from tinycnn.data import DataError
+    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.reading import finetuned
+    from tinycnn.reading.corrections import Corrections
+    from tinycnn.threads import use_threads
+    from tinycnn.training.fit import DivergedError
+
+    use_threads(arguments.threads)
+    try:
+        images, labels = Corrections(arguments.folder).read()
+        digits = local_mnist(arguments.data)
+        (arguments.out or finetuned.folder()).mkdir(parents=True, exist_ok=True)
+        with tqdm(
+            total=1000,
+            bar_format="{l_bar}{bar}| {elapsed}",
+            disable=not sys.stderr.isatty(),
+        ) as bar:
+            for item in finetune(images, labels, digits, arguments.seed):
+                if isinstance(item, FineTuned):
+                    result = item
+                else:
+                    bar.update(int(1000 * item) - bar.n)
+        with _handling_signals(signal.SIG_IGN):  # saving is not interrupted
+            if arguments.out is None:
+                return result, finetuned.keep(result.save)
+            result.save(arguments.out)
+            return result, arguments.out
+    except DivergedError as error:
+        fail(error, code=3)
+    except (DataError, TensorFileError, OSError) as error:
+        fail(error)
+
+
+def _summary(figures: dict[str, Any]) -> str:
+    """Return the figures as text."""
+    names = {"mnist": "MNIST", "sample": "the bundled sample"}
+    data = names.get(figures["data"], figures["data"])
+    return (
+        f"of {figures['corrections']:,} corrections, {figures['right_after']:,} are "
+        f"right now ({figures['right_before']:,} before), after "
+        f"{figures['seconds']:.0f} s\n"
+        f"errors in the {figures['test_images']:,} test images of {data}: "
+        f"{figures['test_errors_after']:,} ({figures['test_errors_before']:,} before)\n"
+        f"weights: {figures['weights']}\n"
+        f"judge: {figures['judge']}\n"
+        "to undo it, remove this folder"
+    )
+
+
+class _StoppedError(BaseException):
+    """A signal asks the command to end."""
+
+
+@contextlib.contextmanager
+def _handling_signals(
+    action: Callable[[int, object], None] | signal.Handlers,
+) -> Iterator[None]:
+    """Handle SIGINT and SIGTERM by an action inside the block."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, action) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    run_command(main)

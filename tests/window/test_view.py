@@ -20,10 +20,10 @@ from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Digit, Reading
 from tinycnn.window import view
-from tinycnn.window.lessons import Outcome
+from tinycnn.window.finetuning import Outcome
 from tinycnn.window.messages import Answer, Failed, Opened, Picture
 from tinycnn.window.panel import INNER
-from tinycnn.window.strip import elided
+from tinycnn.window.statusbar import elided
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
 ONE = [(20, 0), (20, 20), (20, 40), (20, 60), (20, 80)]
@@ -40,13 +40,13 @@ class Pilot(Stage):
         self.draw([(x, y)], 0, 0)
 
     def number(self):
-        return self.window.strip.number.get("1.0", "end-1c")
+        return self.window.statusbar.number.get("1.0", "end-1c")
 
     def status(self):
-        return self.window.strip.status.cget("text")
+        return self.window.statusbar.status.cget("text")
 
     def items(self, tag):
-        return self.sheet.find_withtag(tag)
+        return self.canvas.find_withtag(tag)
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +63,14 @@ def pilot(one_pilot):
     if one_pilot.window.settings.panel:
         one_pilot.window.toggle_panel()
     one_pilot.read()
-    one_pilot.window.strip.forget()
+    one_pilot.window.statusbar.forget()
     one_pilot.window._show_status()
     return one_pilot
 
 
 def test_an_empty_sheet_invites_and_predicts_nothing(pilot):
     assert pilot.number() == ""
-    assert pilot.window.sheet.itemcget("invitation", "state") == "normal"
+    assert pilot.window.canvas.itemcget("invitation", "state") == "normal"
     assert pilot.items("reading") == ()
     assert "Ready" in pilot.status()
 
@@ -80,9 +80,9 @@ def test_what_is_drawn_is_read_boxed_and_shown(pilot):
     pilot.draw(ONE, x=160)
     assert pilot.read() == "71"
     assert pilot.number() == "71"
-    boxes = [i for i in pilot.items("reading") if pilot.window.sheet.type(i) != "text"]
+    boxes = [i for i in pilot.items("reading") if pilot.window.canvas.type(i) != "text"]
     assert len(boxes) == 2
-    assert pilot.window.sheet.itemcget("invitation", "state") == "hidden"
+    assert pilot.window.canvas.itemcget("invitation", "state") == "hidden"
     assert pilot.status().startswith("2 digits")
 
 
@@ -112,13 +112,13 @@ def test_a_growing_stroke_is_read_before_the_pen_is_lifted(pilot):
 def test_the_ink_on_the_screen_is_where_the_stroke_is(pilot):
     pilot.draw(ONE, x=100, y=100)
     pilot.read()
-    paper = pilot.window.sheet._paper
+    paper = pilot.window.canvas._ink_image
     x0, y0, x1, y1 = paper.inked()
-    zoom = pilot.window.sheet.zoom
+    zoom = pilot.window.canvas.zoom
     box = pilot.session.drawn.strokes[0].box
     assert np.allclose([x0, y0, x1, y1], np.array(box) * zoom, atol=1.5)
-    assert pilot.window.sheet.itemcget("tail", "state") == "hidden"
-    photo = pilot.window.sheet._photo
+    assert pilot.window.canvas.itemcget("tail", "state") == "hidden"
+    photo = pilot.window.canvas._photo
     assert pilot.root.tk.call(str(photo), "get", 120, 140) == (21, 24, 29)
 
 
@@ -129,7 +129,7 @@ def test_undo_and_redo_by_keys(pilot):
     assert pilot.read() == "7"
     pilot.key("z", "Control_L")
     assert pilot.number() == ""
-    assert pilot.window.sheet._paper.inked() is None
+    assert pilot.window.canvas._ink_image.inked() is None
     pilot.key("z", "Control_L", "Shift_L")
     pilot.key("z", "Control_L", "Shift_L")
     assert pilot.read() == "71"
@@ -161,7 +161,7 @@ def shown_as(pilot, label, confidence, box=(55, 55, 110, 150)):
     pilot.read()
     found = Digit(label, confidence, box, ((7, confidence),))
     pilot.window._on_reply(Answer(pilot.session.revision, Reading(((found,),))))
-    sheet = pilot.window.sheet
+    sheet = pilot.window.canvas
     (box,) = [i for i in pilot.items("reading") if sheet.type(i) == "rectangle"]
     texts = [sheet.itemcget(i, "text") for i in pilot.items("reading") if i != box]
     return sheet.itemcget(box, "dash"), texts
@@ -179,9 +179,9 @@ def test_a_label_without_room_above_its_box_stands_below_and_not_on_the_ink(pilo
     _, texts = shown_as(pilot, 7, 0.99, box=(55, 2, 110, 150))
     assert texts == ["7  99 %"]
     (text,) = (
-        i for i in pilot.items("reading") if pilot.window.sheet.type(i) == "text"
+        i for i in pilot.items("reading") if pilot.window.canvas.type(i) == "text"
     )
-    assert pilot.window.sheet.coords(text)[1] > 150 * pilot.window.sheet.zoom
+    assert pilot.window.canvas.coords(text)[1] > 150 * pilot.window.canvas.zoom
 
 
 def test_a_confidence_is_left_out_only_where_it_has_no_room(pilot):
@@ -191,7 +191,7 @@ def test_a_confidence_is_left_out_only_where_it_has_no_room(pilot):
         Digit(1, 0.99, (x, 55, x + 8, 150), ((1, 0.99),)) for x in (55, 75, 250, 400)
     )
     pilot.window._on_reply(Answer(pilot.session.revision, Reading((line,))))
-    sheet = pilot.window.sheet
+    sheet = pilot.window.canvas
     texts = [
         (sheet.itemcget(i, "text"), sheet.coords(i)[0] / sheet.zoom)
         for i in pilot.items("reading")
@@ -222,16 +222,16 @@ def test_copy_takes_the_number_or_what_is_selected_of_it(pilot):
     pilot.read()
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "71"
-    pilot.window.strip.number.tag_add("sel", "1.0", "1.1")
+    pilot.window.statusbar.number.tag_add("sel", "1.0", "1.1")
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "7"
-    pilot.window.strip.number.tag_remove("sel", "1.0", "end")
+    pilot.window.statusbar.number.tag_remove("sel", "1.0", "end")
 
 
 def test_the_number_can_be_selected_and_not_edited(pilot):
     pilot.draw(SEVEN)
     pilot.read()
-    number = pilot.window.strip.number
+    number = pilot.window.statusbar.number
     x, y = number.winfo_rootx(), number.winfo_rooty() + 20
     places = [(x + 1, y), (x + 20, y), (x + 60, y)]
     pilot.hand.draw(places, lambda: settle(pilot.root))
@@ -304,7 +304,7 @@ def test_of_an_empty_sheet_nothing_is_saved(pilot, name):
     for save in (pilot.window.save_path, pilot.window.annotate):
         save(pilot.folder / name)
         assert "draw something first" in pilot.status()
-        pilot.window.strip.forget()
+        pilot.window.statusbar.forget()
     pilot.draw(ONE)
     pilot.read()  # the reader has done all it was asked before
     assert not (pilot.folder / name).exists()
@@ -330,7 +330,7 @@ def test_a_picture_is_opened_shown_and_put_away_by_drawing(pilot):
     pilot.window.open_path(pilot.folder / "one.png")
     pilot.until(lambda: pilot.session.drawn.picture is not None)
     assert pilot.number() == "1"
-    assert pilot.window.sheet.itemcget("picture", "image")
+    assert pilot.window.canvas.itemcget("picture", "image")
     for button in (pilot.window._undo, pilot.window._clear):
         assert str(button.cget("state")) == "normal"
     copy = pilot.folder / "boxes.png"
@@ -462,8 +462,8 @@ class PretendedLesson:
 
 @pytest.fixture
 def lesson(pilot, monkeypatch, tmp_path):
-    monkeypatch.setattr(view, "Lesson", PretendedLesson)
-    monkeypatch.setattr(view.learnt, "folder", lambda: tmp_path)
+    monkeypatch.setattr(view, "FineTuning", PretendedLesson)
+    monkeypatch.setattr(view.finetuned, "folder", lambda: tmp_path)
     pilot.draw(SEVEN)
     pilot.read()
     pilot.window.correct(0, 7)
@@ -473,9 +473,9 @@ def lesson(pilot, monkeypatch, tmp_path):
 
 
 def test_learning_shows_how_far_it_is_and_what_came_of_it(pilot, lesson):
-    assert pilot.window.strip.progress.winfo_manager()
+    assert pilot.window.statusbar.progress.winfo_manager()
     lesson.said = [0.25]
-    pilot.until(lambda: pilot.window.strip.progress.cget("value") == 25)
+    pilot.until(lambda: pilot.window.statusbar.progress.cget("value") == 25)
     pilot.window.learn()
     assert "already" in pilot.status()
     figures = {
@@ -488,7 +488,7 @@ def test_learning_shows_how_far_it_is_and_what_came_of_it(pilot, lesson):
     }
     lesson.said = [1.0, Outcome({**figures, "data": "sample"})]
     pilot.until(lambda: "1 of 1 corrections" in pilot.status())
-    assert not pilot.window.strip.progress.winfo_manager()
+    assert not pilot.window.statusbar.progress.winfo_manager()
     assert lesson.closed
     assert pilot.read() == "7"
 
@@ -497,7 +497,7 @@ def test_learning_can_be_stopped(pilot, lesson):
     pilot.window.stop_learning()
     assert lesson.closed
     assert "nothing has changed" in pilot.status()
-    assert not pilot.window.strip.progress.winfo_manager()
+    assert not pilot.window.statusbar.progress.winfo_manager()
 
 
 def test_learning_that_fails_says_so(pilot, lesson):
@@ -507,7 +507,7 @@ def test_learning_that_fails_says_so(pilot, lesson):
 
 
 def test_unlearning_says_if_nothing_was_learnt(pilot, monkeypatch, tmp_path):
-    monkeypatch.setattr(view.learnt, "folder", lambda: tmp_path)
+    monkeypatch.setattr(view.finetuned, "folder", lambda: tmp_path)
     pilot.window.unlearn()
     assert "Nothing was learnt" in pilot.status()
 
@@ -515,12 +515,12 @@ def test_unlearning_says_if_nothing_was_learnt(pilot, monkeypatch, tmp_path):
 def test_the_theme_changes_and_the_reading_stays(pilot):
     pilot.draw(SEVEN)
     pilot.read()
-    light = pilot.window.sheet.cget("background")
+    light = pilot.window.canvas.cget("background")
     pilot.key("F3")
-    assert pilot.window.sheet.cget("background") != light
+    assert pilot.window.canvas.cget("background") != light
     assert pilot.number() == "7"
     pilot.key("F3")
-    assert pilot.window.sheet.cget("background") == light
+    assert pilot.window.canvas.cget("background") == light
 
 
 def test_a_small_window_shows_all_of_a_large_drawing(pilot):
@@ -528,8 +528,8 @@ def test_a_small_window_shows_all_of_a_large_drawing(pilot):
     text = pilot.read()
     strokes = pilot.session.strokes()
     pilot.root.geometry("790x500")
-    pilot.until(lambda: pilot.window.sheet.winfo_width() == 790)
-    sheet = pilot.window.sheet
+    pilot.until(lambda: pilot.window.canvas.winfo_width() == 790)
+    sheet = pilot.window.canvas
     right, _ = pilot.session.extent()
     assert right * sheet.zoom <= 790
     assert pilot.session.strokes().size == strokes.size
@@ -569,7 +569,7 @@ def test_an_answer_that_cannot_be_shown_does_not_end_the_reading(pilot, monkeypa
         def broken():
             raise ValueError("the boxes are lost")
 
-        patch.setattr(pilot.sheet, "show_reading", broken)
+        patch.setattr(pilot.window.canvas, "show_reading", broken)
         pilot.draw(SEVEN)
         pilot.until(lambda: "boxes are lost" in pilot.status())
     pilot.draw(ONE, x=160)
@@ -586,7 +586,7 @@ def test_a_line_that_is_too_long_loses_its_middle(room):
 
 
 def test_the_end_of_a_long_message_is_seen(pilot):
-    label = pilot.window.strip.status
+    label = pilot.window.statusbar.status
     for folder in ("a/long/way", "il", "MW", "x"):
         pilot.window.say(f"{folder * 200}/one.png: cannot be read")
         assert pilot.status().endswith("cannot be read")

@@ -27,7 +27,7 @@ from tinycnn.window.messages import (
     Explain,
     Explained,
     Failed,
-    Hopeless,
+    FatalError,
     Open,
     Opened,
     Read,
@@ -316,7 +316,7 @@ def test_damaged_weights_are_hopeless_and_said(tmp_path):
     worker = Worker(Weights(tmp_path / "bad"))
     worker.start()
     try:
-        message = wait_for(worker, Hopeless).message
+        message = wait_for(worker, FatalError).message
         assert "bad" in message
         assert "leave --weights out" in message
     finally:

@@ -1,19 +1,17 @@
-"""Corrections: digits that somebody named, kept for learning.
+"""Corrections: images of digits with their right labels, kept for fine-tuning.
 
-A folder holds them, and anybody can read it:
+A folder holds three files:
 
 ========================= ========================================================
-``images-idx3-ubyte``     28×28 as the networks got them, in the IDX format
-``labels-idx1-ubyte``     what they are
-``strokes.jsonl``         how they were drawn, each line a stroke file of its own, or
-                          ``null`` where that is not known
+``images-idx3-ubyte``     28×28, the inputs of the networks, in the IDX format
+``labels-idx1-ubyte``     their labels
+``strokes.jsonl``         a line each: the strokes as a stroke file, or ``null`` for a
+                          digit that was not drawn
 ========================= ========================================================
 
-The labels are written last and shortened first, so that they tell how many corrections
-there are: what the other files have beyond them was being written when the process was
-killed, and is left out. So no label ever meets the image of another.
-
-It knows files. It knows no widgets and no networks, and loads neither Numba nor SciPy.
+The number of labels is the number of corrections. They are written last and shortened
+first: if the process is killed meanwhile, surplus entries of the other files are
+ignored, and images and labels cannot get out of step. Loads neither Numba nor SciPy.
 """
 
 import json
@@ -27,20 +25,22 @@ from tinycnn.data.idx import DataError, read_images, read_labels, write_idx
 from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import Strokes
 
+__all__ = ["Corrections", "DataError"]
+
 
 class Corrections:
-    """The corrections in a folder. Nothing is remembered: every call reads the folder.
+    """The corrections in a folder; every call reads the folder anew.
 
     Parameters
     ----------
     folder : str or Path
-        Made with the first correction.
+        Created with the first correction.
 
     Raises
     ------
     DataError
-        From every method: the folder holds something else, or is damaged. One sentence
-        that names the file.
+        From every method: a file is damaged or of something else. One sentence that
+        names it.
     OSError
         From `add` and `remove_last`: a file cannot be written.
     """
@@ -80,7 +80,7 @@ class Corrections:
     def add(
         self, image: NDArray[np.floating[Any]], label: int, strokes: Strokes | None
     ) -> None:
-        """Keep one more.
+        """Append a correction.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class Corrections:
         label : int
             0 to 9.
         strokes : Strokes or None
-            Those of this digit alone; None where it was not drawn.
+            Those of this digit alone; None if it was not drawn.
         """
         images, labels = self._load()
         grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -108,7 +108,7 @@ class Corrections:
         write_idx(self._labels, np.append(labels, np.uint8(label)))
 
     def remove_last(self) -> None:
-        """Forget the latest one; nothing happens where there is none."""
+        """Remove the latest correction, if there is one."""
         images, labels = self._load()
         if len(labels) == 0:
             return
@@ -122,9 +122,9 @@ class Corrections:
         write_atomically(self._strokes, self._lines(count))
 
     def _load(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return images and labels, as many of each; none where there is no file."""
+        """Return images and labels, equally many; empty arrays without files."""
         labels, images = np.zeros(0, np.uint8), np.zeros((0, 28, 28), np.uint8)
-        # First the labels: another process may be adding an image.
+        # Labels first: another process may be adding an image.
         if self._labels.exists():
             labels = read_labels(self._labels)
         if self._labels.exists() or self._images.exists():
@@ -137,7 +137,7 @@ class Corrections:
         return images[: len(labels)], labels
 
     def _lines(self, count: int) -> list[bytes]:
-        """Return the first lines of the strokes, ``null`` for those that are lost."""
+        """Return the first lines of the strokes, ``null`` for missing ones."""
         lines = (
             self._strokes.read_bytes().splitlines() if self._strokes.exists() else []
         )

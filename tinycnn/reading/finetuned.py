@@ -1,9 +1,7 @@
-"""Where what was learned from corrections is kept, version by version.
+"""The kept versions of fine-tuned weights.
 
-A version is a folder with a number, made whole or not at all; the highest is in use.
-The one before is kept, so that learning can be undone.
-
-It knows folders. It does not know what is in them, nor networks.
+A version is a numbered folder, created completely or not at all; the highest number is
+in use. The one before it is kept, so that a fine-tuning can be undone.
 """
 
 import os
@@ -20,33 +18,32 @@ KEPT = 2  # versions: the one in use and the one before
 
 
 def folder() -> Path:
-    """Return the folder of all versions; it need not be there."""
-    return user_data_path("tinycnn") / "learnt"
+    """Return the folder of all versions, which may not exist yet."""
+    return user_data_path("tinycnn") / "learnt"  # the name is that of older releases
 
 
 def latest() -> Path | None:
-    """Return the folder of the version in use, or None where nothing was learned."""
+    """Return the folder of the version in use, None if there is no version."""
     versions = _versions()
     return versions[-1] if versions else None
 
 
 def judge_beside(weights: Path) -> Path | None:
-    """Return the judge in the folder of some weights, or None where there is none.
+    """Return the ``judge.safetensors`` beside a weights file, None if missing.
 
-    Learning makes both. What is there under its name is taken, be it a link that leads
-    nowhere: then whoever reads it says so.
+    A broken symbolic link is returned, so that loading it reports the error.
     """
     judge = weights.with_name("judge.safetensors")
     return judge if os.path.lexists(judge) else None
 
 
 def keep(write: Callable[[Path], None]) -> Path:
-    """Make a new version and use it from now on.
+    """Create a new version, which is in use from now on.
 
     Parameters
     ----------
     write : function of a Path
-        Writes its files into this empty folder. If it fails, nothing has changed.
+        Writes the files into this empty folder. If it fails, nothing changes.
 
     Returns
     -------
@@ -58,15 +55,15 @@ def keep(write: Callable[[Path], None]) -> Path:
     OSError
         If the folder cannot be written.
     """
-    place = folder()
-    place.mkdir(parents=True, exist_ok=True)
-    unfinished = place / f"{secrets.token_hex(4)}.tmp"
+    parent = folder()
+    parent.mkdir(parents=True, exist_ok=True)
+    unfinished = parent / f"{secrets.token_hex(4)}.tmp"
     unfinished.mkdir()
     try:
         write(unfinished)
         versions = _versions()
         number = int(versions[-1].name) + 1 if versions else 1
-        version = unfinished.rename(place / str(number))
+        version = unfinished.rename(parent / str(number))
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     for old in [*versions, version][:-KEPT]:
@@ -75,12 +72,12 @@ def keep(write: Callable[[Path], None]) -> Path:
 
 
 def undo() -> bool:
-    """Go back to the version before; at last, to the weights that ship.
+    """Remove the version in use; the one before is used again, or the shipped weights.
 
     Returns
     -------
     bool
-        False if nothing was learned.
+        False if there was no version.
 
     Raises
     ------
@@ -96,13 +93,13 @@ def undo() -> bool:
 
 def _versions() -> list[Path]:
     """Return the versions, oldest first."""
-    place = folder()
-    found = place.iterdir() if place.is_dir() else ()
+    parent = folder()
+    found = parent.iterdir() if parent.is_dir() else ()
     numbered = [path for path in found if NUMBER.fullmatch(path.name)]
     return sorted(numbered, key=lambda path: int(path.name))
 
 
 def _remove(version: Path) -> None:
-    """Remove a version in one step; what is left of it after a crash is no version."""
-    gone = version.rename(version.with_name(f"{secrets.token_hex(4)}.tmp"))
-    shutil.rmtree(gone, ignore_errors=True)
+    """Rename a version, then delete it: a crash leaves no partial version."""
+    removed = version.rename(version.with_name(f"{secrets.token_hex(4)}.tmp"))
+    shutil.rmtree(removed, ignore_errors=True)

@@ -1,5 +1,5 @@
 """The drawing window: draw digits and see them read as you draw.
 
-It knows Tk, strokes and pictures. It does not know layers: all reading happens in one
-process beside it (`worker`), so the window opens at once and never waits.
+All reading happens in a second process (`worker`), so the window opens at once and
+never blocks. The window's own process loads no layer and no compiled code.
 """

@@ -1,8 +1,7 @@
-"""The sheet that is drawn on: pointer in, ink and boxes out.
+"""The drawing canvas: pointer events in, ink and boxes out.
 
-It knows a Tk canvas, where a pixel of the screen lies in units of the drawing, and how
-boxes and labels look. What a stroke, a step or a reading is, the session knows; what to
-do when something has changed, the window.
+It converts screen pixels to drawing units and draws boxes and labels. Strokes, steps
+and readings are in `session`; `view` reacts to changes.
 """
 
 import math
@@ -15,20 +14,20 @@ import numpy as np
 from PIL import Image, ImageTk
 
 from tinycnn.reading.result import Digit
+from tinycnn.window.ink_image import Area, InkImage
 from tinycnn.window.messages import Picture
-from tinycnn.window.paper import Area, Paper
 from tinycnn.window.session import Box, Session
 from tinycnn.window.theme import Fonts, Theme
 
 SURE, UNSURE = 0.95, 0.75  # a box is solid, dashed, or dotted below
-CLICK = 3.0  # units; a pen that moved no further clicked
-ERASER = 9.0  # units from its middle to its edge
+CLICK = 3.0  # units; a pen that moved no further is a click
+ERASER = 9.0  # units, the radius
 GAP = 5.0  # units between ink and box
-ROOM = 34.0  # units for boxes and labels at the edge, where all is shown smaller
+ROOM = 34.0  # units for boxes and labels at the edge of a scaled-down drawing
 
 
-class Sheet(tk.Canvas):
-    """The canvas.
+class DrawingCanvas(tk.Canvas):
+    """The drawing canvas.
 
     Parameters
     ----------
@@ -36,20 +35,20 @@ class Sheet(tk.Canvas):
     session : Session
     fonts : Fonts
     pixel : float
-        Pixels of the screen a unit of the drawing, where all of it fits.
+        Screen pixels per drawing unit, where the whole drawing fits.
     inked : function
-        Called with True when ink has changed for good, with False while a stroke grows.
+        Called with True after a change of ink, with False while a stroke grows.
     picked : function
-        Called with the number of the digit that was clicked on, or None.
+        Called with the index of the clicked digit, or None.
     hovered : function
-        Called with the number of the digit under the pointer, or None.
+        Called with the index of the digit under the pointer, or None.
     refused : function
-        Called when there is no room for another stroke.
+        Called when the canvas takes no more strokes.
 
     Attributes
     ----------
     zoom : float
-        Pixels of the screen a unit of the drawing now.
+        Current screen pixels per drawing unit.
     """
 
     def __init__(
@@ -73,17 +72,17 @@ class Sheet(tk.Canvas):
         self._inked, self._picked = inked, picked
         self._hovered, self._refused = hovered, refused
         self._theme: Theme
-        self._palette: list[int] = []  # red, green and blue of 256 shares of ink
+        self._palette: list[int] = []  # RGB of 256 levels of ink
         self.zoom = pixel
-        self._paper = Paper()
+        self._ink_image = InkImage()
         self._photo = ImageTk.PhotoImage("RGB", (1, 1), master=self)
-        self._picture: tuple[Picture, int] | None = None  # and its width as shown
+        self._picture: tuple[Picture, int] | None = None  # and its width on the screen
         self._picture_photo: ImageTk.PhotoImage | None = None
-        self._down: tuple[float, float] | None = None  # where the pen came down
+        self._down: tuple[float, float] | None = None  # start of the stroke
         self._moved = False
         self._eraser: tuple[float, float] | None = None
-        self._under: int | None = None  # number of the digit under the pointer
-        self._chosen: int | None = None  # of the one to be corrected
+        self._under: int | None = None  # index of the digit under the pointer
+        self._chosen: int | None = None  # index of the digit to be corrected
         self._regions: Sequence[Box] = ()
         self.create_image(0, 0, anchor="nw", tags="picture")
         self.create_image(0, 0, anchor="nw", image=str(self._photo), tags="ink")
@@ -98,17 +97,17 @@ class Sheet(tk.Canvas):
         self.bind("<ButtonPress-1>", self._on_press)
         self.bind("<B1-Motion>", self._on_drag)
         self.bind("<ButtonRelease-1>", self._on_release)
-        for button in (2, 3):  # which one is the right button depends on the system
+        for button in (2, 3):  # the right button is 2 on a Mac, 3 elsewhere
             self.bind(f"<ButtonPress-{button}>", self._on_erase_press)
             self.bind(f"<B{button}-Motion>", self._on_erase)
             self.bind(f"<ButtonRelease-{button}>", self._on_erase_release)
         self.bind("<Motion>", self._on_hover)
         self.bind("<Leave>", lambda _: self._hover(None))
 
-    # --- what is shown -------------------------------------------------------------
+    # --- display -------------------------------------------------------------------
 
     def set_theme(self, theme: Theme) -> None:
-        """Take other colours."""
+        """Apply a theme."""
         self._theme = theme
         paper, ink = (
             np.array(self.winfo_rgb(colour)) / 257
@@ -125,10 +124,10 @@ class Sheet(tk.Canvas):
         self.show_reading()
 
     def show_ink(self) -> None:
-        """Show the strokes and the picture as the session has them now."""
+        """Show the session's strokes and picture."""
         self._fit()
-        changed = self._paper.show(self._session.drawn.strokes)
-        if self._paper.inked() is None:
+        changed = self._ink_image.show(self._session.drawn.strokes)
+        if self._ink_image.inked() is None:
             self._blank()
             changed = []
         for area in changed:
@@ -137,7 +136,7 @@ class Sheet(tk.Canvas):
         self._invite()
 
     def show_reading(self) -> None:
-        """Show a box round every digit."""
+        """Show a box around every digit."""
         self.delete("reading")
         digits = self._session.reading.digits
         if self._under is not None and self._under >= len(digits):
@@ -149,13 +148,13 @@ class Sheet(tk.Canvas):
         self._invite()
 
     def choose(self, number: int | None, *, show: bool = True) -> None:
-        """Mark the digit that is to be corrected; now, or when boxes are next shown."""
+        """Mark the digit to be corrected, now or when boxes are next shown."""
         self._chosen = number
         if show:
             self.show_reading()
 
     def mark(self, regions: Sequence[Box]) -> None:
-        """Mark parts of the drawing, as where a feature fires."""
+        """Mark regions of the drawing, where a feature is active."""
         self._regions = regions
         self._show_regions()
 
@@ -193,7 +192,7 @@ class Sheet(tk.Canvas):
                 fill=colour,
                 tags="reading",
             )
-        else:  # at the top edge there is no room above a box, and in it there is ink
+        else:  # no room above the box at the top edge; inside it there is ink
             beneath.append(label)
         if small is not None and (mine or digit.digit is not None):
             beneath.append("yours" if mine else percent(digit.confidence))
@@ -210,7 +209,7 @@ class Sheet(tk.Canvas):
             )
 
     def _label_fonts(self) -> list[tuple[Any, Any]]:
-        """Return each label's fonts; a confidence that has no room is not shown."""
+        """Return the fonts of each label; None hides a confidence without room."""
         fonts = self._fonts
         rooms = []
         for line in self._session.reading.lines:
@@ -219,7 +218,7 @@ class Sheet(tk.Canvas):
             rooms += [min(pair) for pair in pairwise(gaps)]
         small, plain = (f.measure("100 % ") for f in (fonts.small, fonts.plain))
         crowded = any(small <= room < plain for room in rooms)
-        font = fonts.small if crowded else fonts.plain  # one size on all the sheet
+        font = fonts.small if crowded else fonts.plain  # one size for all
         return [
             (fonts.strong, font) if room >= small else (fonts.title, None)
             for room in rooms
@@ -257,47 +256,47 @@ class Sheet(tk.Canvas):
         self._invite()
 
     def _fit(self) -> None:
-        """Show all there is: if the window is too small, everything is smaller."""
+        """Scale the drawing down if the window is too small for it."""
         width, height = self.winfo_width(), self.winfo_height()
         right, low = self._session.extent()
         fit = 1.0
         if right * self._pixel > width or low * self._pixel > height:
             right, low = right + ROOM, low + ROOM
             fit = min(width / (right * self._pixel), height / (low * self._pixel))
-        # A little movement at the edge is no reason to draw all anew.
+        # Zoom in steps, so that small changes at the edge redraw nothing.
         self.zoom = self._pixel * math.floor(fit * 20) / 20 if fit > 0.05 else 0.05
-        again = self._paper.resize((width, height), self.zoom)
-        wide, high = self._paper.size
+        again = self._ink_image.resize((width, height), self.zoom)
+        wide, high = self._ink_image.size
         if self._photo.width() < wide or self._photo.height() < high:
             self._photo = ImageTk.PhotoImage("RGB", (wide, high), master=self)
             self.itemconfigure("ink", image=str(self._photo))
             self._show_all_ink()
         if again:
-            self._paper.show(self._session.drawn.strokes)
+            self._ink_image.show(self._session.drawn.strokes)
             self._show_all_ink()
             self.show_reading()
 
     def _blank(self) -> None:
-        """Show no ink, and what is below it."""
+        """Make the ink transparent."""
         self.tk.call(str(self._photo), "blank")
 
     def _show_all_ink(self) -> None:
         self._blank()
-        if self._paper.inked() is not None:
-            # Tk itself takes ten times as long to put so many pixels.
-            self._photo.paste(self._coloured((0, 0, *self._paper.size)))
+        if self._ink_image.inked() is not None:
+            # Ten times as fast as Tk's own "put" for so many pixels.
+            self._photo.paste(self._coloured((0, 0, *self._ink_image.size)))
 
     def _coloured(self, area: Area) -> Image.Image:
-        """Return a part of the paper in the theme's colours."""
-        part = self._paper.part(area)
+        """Return an area of the ink in the theme's colours."""
+        part = self._ink_image.part(area)
         part.putpalette(self._palette)
         return part.convert("RGB")
 
     def _put(self, area: Area) -> None:
-        """Bring a part of the paper to the screen."""
+        """Bring an area of the ink to the screen."""
         x0, y0, x1, y1 = area
         if x0 < x1 and y0 < y1:
-            # Pillow only changes all of a Tk image.
+            # Pillow can only replace a whole Tk image.
             part = self._coloured(area)
             ppm = b"P6 %d %d 255\n" % part.size + part.tobytes()
             name = str(self._photo)
@@ -320,21 +319,21 @@ class Sheet(tk.Canvas):
 
     # --- the pointer ---------------------------------------------------------------
 
-    def _place(self, event: "tk.Event[Any]") -> tuple[float, float]:
+    def _position(self, event: "tk.Event[Any]") -> tuple[float, float]:
         return event.x / self.zoom, event.y / self.zoom
 
-    def _pen_place(self, event: "tk.Event[Any]") -> tuple[float, float]:
-        """Return where the pen is: the edge of the sheet stops it."""
+    def _pen_position(self, event: "tk.Event[Any]") -> tuple[float, float]:
+        """Return the pointer's position, clipped to the canvas."""
         x = min(max(event.x, 0), self.winfo_width() - 1)
         y = min(max(event.y, 0), self.winfo_height() - 1)
         return x / self.zoom, y / self.zoom
 
     def _on_press(self, event: "tk.Event[Any]") -> None:
         self.focus_set()
-        self._down, self._moved = self._pen_place(event), False
+        self._down, self._moved = self._pen_position(event), False
         on_digit = self._session.digit_at(*self._down) is not None
         if self._session.drawn.picture is not None and on_digit:
-            return  # of a picture, digits are looked at; drawing begins beside them
+            return  # a click on a digit of a picture picks it
         if not self._session.pen_down(*self._down):
             self._down = None
             self._refused()
@@ -344,11 +343,11 @@ class Sheet(tk.Canvas):
     def _on_drag(self, event: "tk.Event[Any]") -> None:
         if self._down is None:
             return
-        place = self._pen_place(event)
-        self._moved = self._moved or math.dist(place, self._down) > CLICK
-        piece = self._session.pen_move(*place)
+        position = self._pen_position(event)
+        self._moved = self._moved or math.dist(position, self._down) > CLICK
+        piece = self._session.pen_move(*position)
         if piece is not None and len(piece):
-            area = self._paper.add_piece(piece, self._session.pen_width)
+            area = self._ink_image.add_piece(piece, self._session.pen_width)
             if area is not None:
                 self._put(area)
         self._show_tail()
@@ -370,40 +369,40 @@ class Sheet(tk.Canvas):
         self._picked(None if self._moved else number)
 
     def _on_drag_to_end(self, event: "tk.Event[Any]") -> None:
-        self._session.pen_move(*self._pen_place(event))
+        self._session.pen_move(*self._pen_position(event))
         if self._session.pen_up() is not None:
             self.show_ink()
             self._inked(True)
 
     def _take_back(self) -> None:
-        """Undo the dot that a click has left."""
+        """Remove the dot of a click."""
         dot = self._session.pen_cancel()
         if dot is not None:
-            area = self._paper.remove_pieces(dot.points, dot.pen_width)
+            area = self._ink_image.remove_pieces(dot.points, dot.pen_width)
             if area is not None:
                 self._put(area)
             if not self._session.is_settled:
                 self._inked(True)
 
     def _show_tail(self) -> None:
-        """Show the end of the stroke that is not smooth yet."""
+        """Show the end of the stroke, which is not smooth yet."""
         tail = self._session.pen_tail()
         self.itemconfigure("tail", state="normal" if tail else "hidden")
         if tail:
-            places = [side * self.zoom for place in tail for side in place]
-            places[-1] += 0.01  # a line of no length is not drawn
-            self.coords("tail", *places)
+            ends = [side * self.zoom for point in tail for side in point]
+            ends[-1] += 0.01  # a line of no length is not drawn
+            self.coords("tail", *ends)
             self.itemconfigure("tail", width=self._session.pen_width * self.zoom)
 
     def _on_erase_press(self, event: "tk.Event[Any]") -> None:
         self.focus_set()
-        self._eraser = self._place(event)
+        self._eraser = self._position(event)
         self._on_erase(event)
 
     def _on_erase(self, event: "tk.Event[Any]") -> None:
         if self._eraser is None:
             return
-        before, self._eraser = self._eraser, self._place(event)
+        before, self._eraser = self._eraser, self._position(event)
         reach = ERASER * self._pixel
         x, y = event.x, event.y
         self.coords("eraser", x - reach, y - reach, x + reach, y + reach)
@@ -422,7 +421,7 @@ class Sheet(tk.Canvas):
 
     def _on_hover(self, event: "tk.Event[Any]") -> None:
         if self._down is None:
-            self._hover(self._session.digit_at(*self._place(event)))
+            self._hover(self._session.digit_at(*self._position(event)))
 
     def _hover(self, number: int | None) -> None:
         if number != self._under:
@@ -432,5 +431,5 @@ class Sheet(tk.Canvas):
 
 
 def percent(share: float) -> str:
-    """Return a probability as it is shown: never 100 % unless it is 1."""
+    """Return a probability in per cent; 100 only from 99.95 on."""
     return f"{min(math.floor(100 * share + 0.5), 99 if share < 0.9995 else 100)} %"

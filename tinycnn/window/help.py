@@ -1,7 +1,4 @@
-"""What can be done with keys and buttons, and the window that lists it.
-
-It knows names of keys. It does not know what an action does.
-"""
+"""Keyboard shortcuts, and the window that lists them with the mouse actions."""
 
 import sys
 import tkinter as tk
@@ -20,21 +17,21 @@ BY_HAND = (
 )
 BOXES = (
     "A solid box: 95 % sure or more. Dashed: less. Dotted: less than 75 %.\n"
-    "Grey and dashed with a question mark: as large as a digit, but none."
+    "Grey and dashed with a question mark: the size of a digit, but not one."
 )
 
 
 class Shortcut(NamedTuple):
-    """A key and what it does."""
+    """A key and its action."""
 
-    keys: str  # as people read it
-    events: tuple[str, ...]  # as Tk knows it
+    keys: str  # as shown
+    events: tuple[str, ...]  # Tk's names
     does: str
     action: Callable[[], None]
 
 
 def with_control(letter: str, does: str, action: Callable[[], None]) -> Shortcut:
-    """Return the shortcut of a letter and the key that commands have here."""
+    """Return the shortcut of a letter with Ctrl, on a Mac with Command."""
     events = f"<{KEY}-{letter.lower()}>", f"<{KEY}-{letter.upper()}>"
     return Shortcut(f"{SHOWN}{letter}", events, does, action)
 
@@ -42,7 +39,7 @@ def with_control(letter: str, does: str, action: Callable[[], None]) -> Shortcut
 def show_help(
     root: tk.Tk, shortcuts: Collection[Shortcut], theme: Theme, pixel: float
 ) -> None:
-    """List what can be done, in a window of its own; there is only one.
+    """List all actions in a window of its own, which replaces an earlier one.
 
     Parameters
     ----------
@@ -50,7 +47,7 @@ def show_help(
     shortcuts : collection of Shortcut
     theme : Theme
     pixel : float
-        Pixels of the screen a unit.
+        Screen pixels a unit.
     """
 
     def px(units: float) -> int:

@@ -1,7 +1,7 @@
-"""What the window and the process that reads say to each other.
+"""The messages between the window and the reading process.
 
-These are plain values that can be pickled: the window understands them without loading
-anything that compiles. This file knows no widgets, no process and no network.
+They are plain values that can be pickled, so the window loads no compiled code to
+understand them.
 """
 
 from collections.abc import Hashable
@@ -20,16 +20,16 @@ Drawing = Strokes | Path  # what is read: strokes, or the file of a picture
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was opened, as the window shows it.
+    """An opened picture as the window shows it.
 
     Attributes
     ----------
     path : Path
-        Its file.
     pixels : uint8 array (H, W, 3)
-        Perhaps scaled down.
+        RGB, possibly scaled down.
     size : (int, int)
-        Width and height before that, as a person sees it: boxes are in its pixels.
+        Width and height before scaling, in upright orientation; boxes are in these
+        pixels.
     """
 
     path: Path
@@ -39,12 +39,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Weights:
-    """The files of the two networks; None is the one that ships.
+    """The files of the two networks; None stands for the shipped file.
 
     Attributes
     ----------
     names, judge : Path or None
-        The network that names digits, and the one that tells them from other ink.
+        The network that names digits, and the one that separates them from other ink.
     """
 
     names: Path | None = None
@@ -54,19 +54,19 @@ class Weights:
 SHIPPED = Weights()
 
 
-def learnt_weights(version: Path | None) -> Weights:
-    """Return the weights in a folder of what was learnt; None is those that ship."""
+def finetuned_weights(version: Path | None) -> Weights:
+    """Return the weights in the folder of a fine-tuned version; None is the shipped."""
     if version is None:
         return SHIPPED
     return Weights(version / "weights.safetensors", version / "judge.safetensors")
 
 
-# --- asked by the window -----------------------------------------------------------
+# --- requests of the window --------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Read:
-    """Read a drawing; of several that wait, only the newest is read."""
+    """Read a drawing; of several waiting requests only the newest is answered."""
 
     revision: int
     strokes: Strokes
@@ -74,7 +74,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Explain:
-    """Tell what the networks saw of one digit; the newest question counts."""
+    """Explain the reading of one digit; only the newest request is answered."""
 
     revision: int
     drawing: Drawing
@@ -83,7 +83,7 @@ class Explain:
 
 @dataclass(frozen=True)
 class Single:
-    """Return the ink of one digit alone; `name` comes back with it."""
+    """Return the ink of one digit; the reply repeats `name`."""
 
     revision: int
     drawing: Drawing
@@ -100,14 +100,14 @@ class Open:
 
 @dataclass(frozen=True)
 class Paste:
-    """Open and read the picture in the clipboard; it becomes a new file in a folder."""
+    """Write the picture in the clipboard to a new file of a folder, and open it."""
 
     folder: Path
 
 
 @dataclass(frozen=True)
 class Annotate:
-    """Write a copy of the drawing with boxes and digits as PNG."""
+    """Write a PNG copy of the drawing with boxes and digits."""
 
     drawing: Drawing
     reading: Reading
@@ -124,17 +124,17 @@ class Reload:
 Request = Read | Explain | Single | Open | Paste | Annotate | Reload
 
 
-# --- answered by the process that reads --------------------------------------------
+# --- replies of the reading process ------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Kernels are compiled, requests are welcome.
+    """The process accepts requests; its kernels are compiled.
 
     Attributes
     ----------
     note : str
-        Something to be shown, or empty.
+        A sentence for the status line, or empty.
     """
 
     note: str = ""
@@ -142,7 +142,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a drawing says."""
+    """The reading of a drawing."""
 
     revision: int
     reading: Reading
@@ -150,7 +150,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Explained:
-    """What the networks saw of one digit."""
+    """The explanation of one digit."""
 
     revision: int
     index: int
@@ -159,16 +159,16 @@ class Explained:
 
 @dataclass(frozen=True)
 class Singled:
-    """One digit's own ink.
+    """The ink of one digit.
 
     Attributes
     ----------
     name : hashable
-        As in the question.
+        That of the request.
     image : float32 array (28, 28)
-        As the networks got it.
+        The input of the networks.
     strokes : Strokes or None
-        Its own, in pixels of the canvas; None of a picture.
+        The strokes of this digit in canvas units; None for a picture.
     """
 
     name: Hashable
@@ -178,7 +178,7 @@ class Singled:
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture and what it says."""
+    """A picture and its reading."""
 
     picture: Picture
     reading: Reading
@@ -193,19 +193,19 @@ class Saved:
 
 @dataclass(frozen=True)
 class Reloaded:
-    """Other weights are in use."""
+    """The other weights are in use."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Something went wrong with one request; the process goes on.
+    """One request failed; the process accepts others.
 
     Attributes
     ----------
     message : str
         One sentence for the status line.
     details : str
-        The traceback, for the log; empty where the sentence says it all.
+        The traceback for the log; empty for an expected error.
     """
 
     message: str
@@ -213,12 +213,20 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Hopeless:
-    """Nothing can be read at all: the weights are missing or damaged."""
+class FatalError:
+    """The process cannot read at all: the weights are missing or damaged."""
 
     message: str
 
 
 Reply = (
-    Ready | Answer | Explained | Singled | Opened | Saved | Reloaded | Failed | Hopeless
+    Ready
+    | Answer
+    | Explained
+    | Singled
+    | Opened
+    | Saved
+    | Reloaded
+    | Failed
+    | FatalError
 )

@@ -1,8 +1,4 @@
-"""What the network sees of one digit, in a panel that folds away.
-
-It knows how numbers become little pictures, and widgets for them. It does not know how
-an explanation is made, nor which digit is to be explained.
-"""
+"""The panel "What the network sees": one digit's explanation as small pictures."""
 
 import tkinter as tk
 from collections.abc import Callable, Sequence
@@ -18,14 +14,14 @@ from tinycnn.reading.explanation import Explanation, FeatureMaps, where_it_fires
 from tinycnn.window.session import Box
 from tinycnn.window.theme import Fonts, Theme
 
-WIDTH = 336  # units
-INNER = 300  # of them for pictures
-STEP = 66  # a step's picture
-HEAT = 124  # the occlusion map's side
-ROW = 17  # of a probability
+WIDTH = 336  # units, as all lengths here
+INNER = 300  # for pictures
+STEP = 66  # side of a preprocessing step's picture
+HEAT = 124  # side of the occlusion map
+ROW = 17  # height of a probability's row
 COLUMNS, MANY_COLUMNS = 8, 16  # maps a row
-SMALL = 4  # pixels a side: maps no larger than this stand closer
-NOTHING = "Draw a digit: here you will see what the network makes of it."
+SMALL = 4  # pixels a side: maps up to this size are packed closer
+NOTHING = "Draw a digit to see what the network makes of it."
 Pixels = NDArray[np.uint8]
 
 
@@ -37,9 +33,9 @@ class Panel(ttk.Frame):
     parent : tk.Misc
     fonts : Fonts
     pixel : float
-        Pixels of the screen a unit.
+        Screen pixels a unit.
     marked : function
-        Called with the boxes, in units of the drawing, where a chosen feature fires.
+        Called with the boxes, in drawing units, where the chosen feature is active.
     """
 
     def __init__(
@@ -55,8 +51,8 @@ class Panel(ttk.Frame):
         self._explanation: Explanation | None = None
         self._chosen: tuple[int, int] | None = None  # layer and feature
         self._photos: dict[tk.Misc, ImageTk.PhotoImage] = {}
-        self._waiting: list[Callable[[], None]] = []  # parts that are still to be drawn
-        self._later: str | None = None  # Tk's name for the next part's turn
+        self._waiting: list[Callable[[], None]] = []  # parts still to be drawn
+        self._later: str | None = None  # Tk's timer for the next part
         self.pack_propagate(False)
 
         head = ttk.Frame(self)
@@ -107,7 +103,7 @@ class Panel(ttk.Frame):
         return canvas
 
     def _section(self, title: str, content: Any) -> Any:
-        """Put a heading over a widget; a click on it folds the widget away."""
+        """Put a heading over a widget; a click on it hides or shows the widget."""
         heading = ttk.Button(self._inner, style="Fold.TButton", takefocus=False)
 
         def fold(*, away: bool) -> None:
@@ -135,10 +131,10 @@ class Panel(ttk.Frame):
     def _on_grown(self, _: object) -> None:
         self._scroller.configure(scrollregion=self._scroller.bbox("all"))
 
-    # --- what is shown -------------------------------------------------------------
+    # --- display -------------------------------------------------------------------
 
     def set_theme(self, theme: Theme) -> None:
-        """Take other colours."""
+        """Apply a theme."""
         self._theme = theme
         self._scroller.configure(background=theme.ground)
         for canvas in (self._bars, self._steps, self._heat, self._kernel, *self._maps):
@@ -146,7 +142,7 @@ class Panel(ttk.Frame):
         self.show(self._explanation, self._subject.cget("text"))
 
     def show(self, explanation: Explanation | None, subject: str = NOTHING) -> None:
-        """Show what the networks saw, or that there is nothing to be seen."""
+        """Show an explanation, or only the subject line."""
         self._explanation = explanation
         self._waiting.clear()
         self._subject.configure(text=subject)
@@ -157,7 +153,7 @@ class Panel(ttk.Frame):
         self._scroller.pack(fill="both", expand=True)
         self._show_bars(explanation)
         self._arrange_maps(explanation)
-        # All at once would keep the pen waiting.
+        # Drawing everything at once would block the pen.
         self._waiting += [
             partial(self._show_steps, explanation),
             partial(self._show_heat, explanation),
@@ -168,19 +164,19 @@ class Panel(ttk.Frame):
             self._later = self.after(1, self._show_next)
 
     def _show_next(self) -> None:
-        """Draw one part that waits; events have their turn before the next."""
+        """Draw the next part; pending events are handled in between."""
         if self._waiting:
             self._waiting.pop(0)()
         self._later = self.after(1, self._show_next) if self._waiting else None
 
     def destroy(self) -> None:
-        """Go away; what is not drawn yet is not drawn any more."""
+        """Destroy the panel and cancel pending drawing."""
         if self._later is not None:
             self.after_cancel(self._later)
         super().destroy()
 
     def set_subject(self, subject: str) -> None:
-        """Say of which digit this is."""
+        """Show which digit is explained."""
         self._subject.configure(text=subject)
 
     def _show_bars(self, explanation: Explanation) -> None:
@@ -246,22 +242,20 @@ class Panel(ttk.Frame):
         heat = _fitted(np.clip(fall / max(most, 0.05), 0, 1), side)[..., None]
         ink = _fitted(explanation.image, side)[..., None]
         paper, hot, cold = map(self._rgb, (theme.paper, theme.doubtful, theme.faint))
-        # Ink is grey where the answer does without it, and glows where it does not.
+        # Ink is grey where hiding it changes nothing, and coloured where it does.
         colours = paper + ink * (cold + heat * (hot - cold) - paper)
         colours += (1 - ink) * 0.35 * heat * (hot - paper)
         rgb = np.rint(np.clip(colours, 0, 255)).astype(np.uint8)
         self._show_pixels(canvas, [(rgb, 0, 0)])
         answer, share = explanation.top[0]
         text = (
-            f"A patch of ink is hidden, here and there. Where it glows, the {answer} "
+            f"A patch of ink is hidden, place by place. Where it glows, the {answer} "
             f"loses up to {100 * min(most, share):.0f} of its {100 * share:.0f} %."
         )
         if explanation.digit is None:
-            text = (
-                "This ink is refused: there is no answer that could rest on any of it."
-            )
+            text = "This ink is refused: there is no answer to explain."
         elif most < 0.05:
-            text = "No patch of ink matters much: hide any one, nothing changes."
+            text = "No single patch matters: hiding any one changes nothing."
         canvas.create_text(
             side + self._px(14),
             self._px(2),
@@ -290,12 +284,12 @@ class Panel(ttk.Frame):
             canvas.pack_forget()
         for canvas in self._maps[: len(counts)]:
             canvas.pack(anchor="w", pady=(0, self._px(8)))
-        # The kernel is shown right under the maps of its layer.
+        # The kernel is shown below the maps of its layer.
         below = self._chosen[0] if self._chosen is not None else -1
         self._kernel.pack(anchor="w", after=self._maps[: len(counts)][below])
 
     def _layers_of(self, explanation: Explanation) -> list[Callable[[], None]]:
-        """Return functions that show the maps of one layer each."""
+        """Return one function a layer that shows its maps."""
         return [
             partial(self._show_layer, self._maps[number], number, found)
             for number, found in enumerate(explanation.feature_maps)
@@ -334,9 +328,9 @@ class Panel(ttk.Frame):
         canvas.configure(height=top + round(-(-F // columns) * pitch))
 
     def _cells(self, found: FeatureMaps) -> tuple[int, float, int]:
-        """Return a map's side, how far it is to the next, and how many are in a row.
+        """Return a map's side, the distance to the next, and the maps a row.
 
-        A full row ends where the panel's other pictures end.
+        A full row is as wide as the panel's other pictures.
         """
         small = found.maps.shape[0] <= SMALL and found.maps.shape[2] >= MANY_COLUMNS
         columns = MANY_COLUMNS if small else COLUMNS
@@ -361,7 +355,7 @@ class Panel(ttk.Frame):
             self._show_kernel()
 
     def _show_kernel(self) -> None:
-        """Show the kernel of the chosen map, and say where it fires."""
+        """Show the kernel of the chosen map and where it is active."""
         canvas, theme = self._kernel, self._theme
         canvas.delete("all")
         self._mark()
@@ -369,7 +363,7 @@ class Panel(ttk.Frame):
             return
         maps = self._explanation.feature_maps
         if self._chosen is None:
-            text = "Click on a map: see its kernel, and where in your ink it fires."
+            text = "Click on a map to see its kernel and where in your ink it fires."
             pictures = []
             y = 0
         else:
@@ -393,12 +387,12 @@ class Panel(ttk.Frame):
             where = "It fires nowhere in this digit."
             if peaks:
                 where = (
-                    f"It fires most in the boxes on the sheet: {peaks[0].value:.2f}."
+                    f"It fires most in the boxes on the canvas: {peaks[0].value:.2f}."
                 )
             weights = f"kernel of {KH} × {KW}" if C == 1 else f"{C} kernels, one a map"
             text = (
                 f"Map {feature + 1} of convolution {layer + 1}, {weights}: "
-                f"blue weights ask for ink, orange ones for none. {where}"
+                f"blue weights respond to ink, orange ones to its absence. {where}"
             )
         self._show_pixels(canvas, pictures)
         canvas.create_text(
@@ -413,7 +407,7 @@ class Panel(ttk.Frame):
         canvas.configure(height=(canvas.bbox("all") or (0, 0, 0, 1))[3] + self._px(8))
 
     def _mark(self) -> None:
-        """Mark on the sheet where the chosen map fires."""
+        """Mark on the canvas where the chosen map is active."""
         boxes: list[Box] = []
         folded = not self.winfo_manager()
         if not folded and self._explanation is not None and self._chosen is not None:
@@ -426,7 +420,7 @@ class Panel(ttk.Frame):
     def _show_pixels(
         self, canvas: tk.Canvas, pictures: Sequence[tuple[Pixels, int, int]]
     ) -> None:
-        """Show pictures in one image of Tk's, below all else on the canvas."""
+        """Show pictures in one Tk image, below everything else on the canvas."""
         if not pictures:
             self._photos.pop(canvas, None)
             return
@@ -447,7 +441,7 @@ class Panel(ttk.Frame):
         return np.array(self.winfo_rgb(colour)) / 257
 
     def _ink(self, share: NDArray[np.float32]) -> Pixels:
-        """Return shares of ink, (H, W), in the colours of the paper."""
+        """Return ink values (H, W) in [0, 1] in the theme's colours."""
         paper, ink = self._rgb(self._theme.paper), self._rgb(self._theme.ink)
         mixed = paper + share[..., None] * (ink - paper)
         return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
@@ -464,7 +458,7 @@ class Panel(ttk.Frame):
 def _fitted(
     values: NDArray[np.float32], side: int, *, smooth: bool = True
 ) -> NDArray[np.float32]:
-    """Return an array scaled into a square, its longer side filling it."""
+    """Return an array scaled and padded to a square."""
     H, W = values.shape
     scale = side / max(H, W)
     shape = max(round(W * scale), 1), max(round(H * scale), 1)

@@ -1,10 +1,8 @@
-"""What is drawn, undone, read and corrected: the window without its widgets.
+"""The drawing, its history, reading and corrections: the window without its widgets.
 
-Everything is in units of the canvas, which are no screen's pixels: the size of a
-screen's dot, of the window and the theme cannot change what is read. A drawing is a
-tuple of strokes that never change, so a step back is simply the tuple of before.
-
-This file knows strokes, steps and readings. It knows no Tk, no process, no network.
+All lengths are in canvas units, which do not depend on the screen's density, the size
+of the window or the theme. A drawing is a tuple of immutable strokes, so undoing a step
+restores the previous tuple.
 """
 
 import math
@@ -28,17 +26,17 @@ from tinycnn.window.messages import Drawing, Picture
 Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
-NEAREST = 2.0  # units; a pointer that moved less says nothing new
-STEADY = 1.0  # units that a place may be moved to take the tremble of pixels out
-SPACING = 4.0  # units from point to point of a smooth line, at most
-MOST_STEPS = 200  # can be undone
-SAME = 0.7  # a box that overlaps this much with a corrected one is the same digit
+NEAREST = 2.0  # units; smaller movements of the pointer are ignored
+STEADY = 1.0  # units that smoothing may move a point
+SPACING = 4.0  # units between points of a smooth line, at most
+MOST_STEPS = 200  # of the history
+SAME = 0.7  # intersection over union from which two boxes are the same digit
 NEAR = 4.0  # units around a box that still belong to it
 
 
 @dataclass(frozen=True, eq=False)
 class Stroke:
-    """One stroke as it was drawn.
+    """One stroke.
 
     Attributes
     ----------
@@ -52,7 +50,7 @@ class Stroke:
 
     @cached_property
     def box(self) -> Box:
-        """The box of its ink."""
+        """The bounding box of its ink."""
         x0, y0 = self.points.min(axis=0).tolist()
         x1, y1 = self.points.max(axis=0).tolist()
         half = self.pen_width / 2
@@ -61,7 +59,7 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Correction:
-    """What a digit should have been read as."""
+    """The right label of a misread digit."""
 
     box: tuple[int, int, int, int]
     label: int
@@ -69,7 +67,7 @@ class Correction:
 
 @dataclass(frozen=True)
 class Drawn:
-    """All that a step can change."""
+    """The content of the canvas: everything that a step can change."""
 
     strokes: tuple[Stroke, ...] = ()
     picture: Picture | None = None
@@ -82,18 +80,18 @@ class Session:
     Parameters
     ----------
     size : (int, int)
-        Width and height of the canvas at first, in units.
+        Initial width and height of the canvas, in units.
 
     Attributes
     ----------
     size : (int, int)
-        It grows with the window and with what is opened, and never shrinks.
+        Grows with the window and with opened drawings; never shrinks.
     pen_width : float
-        Of the strokes to come.
+        Of the next stroke.
     revision : int
-        Counts every change of what is to be read.
+        Counts the changes of the ink.
     reading : Reading
-        The newest one, with its corrections.
+        The newest reading, with corrections applied.
     """
 
     def __init__(self, size: tuple[int, int] = (1, 1)) -> None:
@@ -101,41 +99,41 @@ class Session:
         self.pen_width = PEN_WIDTH
         self.revision = 0
         self.reading = Reading()
-        self._as_read = Reading()  # before corrections
-        self._read_revision = 0  # of the reading
-        self._oldest = 0  # a reading of before that shows ink that has gone
-        self._settled_at = 0  # the revision when the pen came down
+        self._as_read = Reading()  # before corrections are applied
+        self._read_revision = 0  # that `reading` is of
+        self._oldest = 0  # readings of earlier revisions show removed ink
+        self._settled_at = 0  # the revision at pen down
         self._steps = [Drawn()]
         self._at = 0
         self._pen: _Pen | None = None
         self._erased: Drawn | None = None  # while the eraser is down
 
-    # --- what there is -------------------------------------------------------------
+    # --- content -------------------------------------------------------------------
 
     @property
     def drawn(self) -> Drawn:
-        """What is on the canvas, but for a stroke whose pen is still down."""
+        """The content of the canvas without the stroke being drawn."""
         return self._erased or self._steps[self._at]
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to be read."""
+        """Whether there is nothing to read."""
         drawn = self.drawn
         return not drawn.strokes and drawn.picture is None and self._pen is None
 
     @property
     def is_settled(self) -> bool:
-        """Whether the reading is of what is on the canvas now."""
+        """Whether the reading is of the current ink."""
         return self._read_revision == self.revision
 
     @property
     def drawing(self) -> Drawing:
-        """What is to be read: the strokes, or the file of a picture."""
+        """The input of the reader: the strokes, or the file of a picture."""
         picture = self.drawn.picture
         return self.strokes() if picture is None else picture.path
 
     def strokes(self) -> Strokes:
-        """Return all strokes, that of a pen that is down included."""
+        """Return all strokes, including the one being drawn."""
         strokes = self.drawn.strokes
         if self._pen is not None:
             strokes = (*strokes, self._pen.stroke())
@@ -146,7 +144,7 @@ class Session:
         )
 
     def extent(self) -> tuple[float, float]:
-        """Return how far right and down the pen or a picture went."""
+        """Return the largest x and y of the strokes' points and the picture."""
         drawn = self.drawn
         corners = [(1.0, 1.0)]
         for stroke in drawn.strokes:
@@ -158,7 +156,7 @@ class Session:
         return max(x for x, _ in corners), max(y for _, y in corners)
 
     def grow(self, width: float, height: float) -> None:
-        """Make the canvas at least this large."""
+        """Enlarge the canvas to at least this size."""
         larger = (
             min(max(self.size[0], math.ceil(width)), LARGEST_SIDE),
             min(max(self.size[1], math.ceil(height)), LARGEST_SIDE),
@@ -171,7 +169,7 @@ class Session:
     def pen_down(self, x: float, y: float) -> bool:
         """Begin a stroke, or return False if there are too many.
 
-        A picture is put away; undoing the stroke brings it back.
+        The stroke replaces a picture; undoing it brings the picture back.
         """
         self.pen_up()
         self.eraser_up()
@@ -189,13 +187,13 @@ class Session:
         return True
 
     def pen_move(self, x: float, y: float) -> Points | None:
-        """Go on with the stroke.
+        """Continue the stroke.
 
         Returns
         -------
         float64 array (P, 2) or None
-            The piece of the smooth line that is certain now, from where the last one
-            ended; None if nothing is.
+            The new final piece of the smooth line, from the end of the last one; None
+            if there is none.
         """
         if self._pen is None:
             return None
@@ -223,32 +221,32 @@ class Session:
         return stroke
 
     def pen_cancel(self) -> Stroke | None:
-        """Take the pen away as if it had never been down; return what it had drawn."""
+        """Cancel and return the stroke, as if the pen had never been down."""
         if self._pen is None:
             return None
         stroke, self._pen = self._pen.stroke(), None
         self.revision += 1
-        if self._read_revision == self._settled_at:  # the reading is without the dot
+        if self._read_revision == self._settled_at:  # it is without the stroke
             self._read_revision = self.revision
         return stroke
 
     # --- the eraser ----------------------------------------------------------------
 
     def erase(self, x0: float, y0: float, x1: float, y1: float, reach: float) -> bool:
-        """Take away every stroke that the eraser touches on its way from 0 to 1.
+        """Remove every stroke that the eraser touches from (x0, y0) to (x1, y1).
 
-        All that goes until `eraser_up` is one step.
+        Everything removed before `eraser_up` is one step.
 
         Parameters
         ----------
         x0, y0, x1, y1 : float
         reach : float
-            Half the eraser's breadth.
+            The eraser's radius.
 
         Returns
         -------
         bool
-            Whether something went.
+            Whether a stroke was removed.
         """
         self.pen_up()
         drawn = self.drawn
@@ -266,7 +264,7 @@ class Session:
         return True
 
     def eraser_up(self) -> bool:
-        """Make one step of what was erased; return whether there was anything."""
+        """Make one step of the erasing; return whether anything was erased."""
         if self._erased is None:
             return False
         erased, self._erased = self._erased, None
@@ -276,7 +274,7 @@ class Session:
     # --- steps ---------------------------------------------------------------------
 
     def clear(self) -> bool:
-        """Take everything away; return whether there was anything."""
+        """Clear the canvas; return whether there was anything on it."""
         self.pen_up()
         self.eraser_up()
         if self.is_empty:
@@ -286,7 +284,7 @@ class Session:
         return True
 
     def put(self, strokes: Strokes) -> None:
-        """Show other strokes instead, as those of a file."""
+        """Replace the content with strokes, for example those of a file."""
         self.pen_up()
         self.eraser_up()
         self.grow(*strokes.size)
@@ -295,7 +293,7 @@ class Session:
         self._forget_all()
 
     def put_picture(self, picture: Picture, reading: Reading) -> None:
-        """Show a picture instead, which was read already."""
+        """Replace the content with a picture and its reading."""
         self.pen_up()
         self.eraser_up()
         self._add_step(Drawn(picture=picture))
@@ -309,17 +307,17 @@ class Session:
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a step to do again."""
+        """Whether there is a step to redo."""
         return self._at < len(self._steps) - 1
 
     def undo(self) -> str:
-        """Go a step back; return what it was: ink, a correction, or nothing ("")."""
+        """Undo a step; return its kind: "ink", "correction", or "" for none."""
         self.pen_up()
         self.eraser_up()
         return self._go(-1)
 
     def redo(self) -> str:
-        """Do again what was undone; return what it was, as `undo` does."""
+        """Redo a step; return its kind as `undo` does."""
         self.pen_up()
         self.eraser_up()
         return self._go(1)
@@ -346,15 +344,15 @@ class Session:
         del self._steps[:-MOST_STEPS]
         self._at = len(self._steps) - 1
 
-    # --- what was read -------------------------------------------------------------
+    # --- reading and corrections ---------------------------------------------------
 
     def answer(self, revision: int, reading: Reading) -> bool:
-        """Take a reading, unless a newer one is known or its ink has gone.
+        """Accept a reading, unless it is outdated or shows removed ink.
 
         Returns
         -------
         bool
-            Whether it was taken.
+            Whether it was accepted.
         """
         if revision < max(self._oldest, self._read_revision) or self.is_empty:
             return False
@@ -364,7 +362,7 @@ class Session:
         return True
 
     def digit_at(self, x: float, y: float) -> int | None:
-        """Return the number of the digit whose box is here; the smallest of several."""
+        """Return the index of the digit at a point, of several the smallest one's."""
         found = [
             ((x1 - x0) * (y1 - y0), number)
             for number, digit in enumerate(self.reading.digits)
@@ -374,7 +372,7 @@ class Session:
         return min(found)[1] if found else None
 
     def last_digit(self) -> int | None:
-        """Return the number of the digit that was drawn last; else the very last."""
+        """Return the index of the digit drawn last, else of the last in the reading."""
         digits = self.reading.digits
         for stroke in reversed(self.drawn.strokes):
             shares = [(_share(stroke, digit.box), -n) for n, digit in enumerate(digits)]
@@ -383,7 +381,7 @@ class Session:
         return len(digits) - 1 if digits else None
 
     def correct(self, index: int, label: int) -> None:
-        """Say what a digit should have been; a step that can be undone."""
+        """Correct the label of a digit, as a step of the history."""
         box = self.reading.digits[index].box
         others = tuple(c for c in self.drawn.corrections if _overlap(c.box, box) < SAME)
         corrected = (*others, Correction(box, label))
@@ -391,19 +389,19 @@ class Session:
         self._correct_all()
 
     def is_corrected(self, index: int) -> bool:
-        """Return whether a digit's label comes from a person."""
+        """Return whether a digit's label is a correction."""
         box = self.reading.digits[index].box
         return any(_overlap(c.box, box) >= SAME for c in self.drawn.corrections)
 
     def digit_of(self, correction: Correction) -> int | None:
-        """Return the number of the digit that a correction is about."""
+        """Return the index of the digit that a correction belongs to."""
         for number, digit in enumerate(self.reading.digits):
             if _overlap(correction.box, digit.box) >= SAME:
                 return number
         return None
 
     def _correct_all(self) -> None:
-        """Lay the corrections over what was read."""
+        """Apply the corrections to the reading."""
 
         def corrected(digit: Digit) -> Digit:
             for correction in self.drawn.corrections:
@@ -416,7 +414,7 @@ class Session:
         )
 
     def _forget(self, gone: Iterable[Stroke]) -> None:
-        """Forget the digits whose ink has changed, until there is a new reading."""
+        """Drop the digits of removed strokes until the next reading."""
         boxes = [stroke.box for stroke in gone]
         lines = (
             tuple(d for d in line if not any(_meet(d.box, box) for box in boxes))
@@ -431,79 +429,78 @@ class Session:
         self._correct_all()
 
     def _forget_all(self) -> None:
-        """Forget the reading: it is of something else."""
+        """Drop the whole reading."""
         self._as_read = Reading()
         self._forget([])
 
 
 class _Pen:
-    """A stroke in the making: where the pointer was, and a smooth line through it.
+    """A stroke being drawn: pointer positions, and a smooth line through them.
 
-    The line is a centripetal Catmull-Rom spline (Yuksel, Schaefer and Keyser 2011): it
-    goes through every place, without loops. A piece of it needs the place after the
-    next, so the line is one place behind the pointer. Before that, a place is moved a
-    little towards the middle of its neighbours: a pointer counts whole pixels, which
-    makes stairs of slow lines, and others on every screen.
+    The line is a centripetal Catmull-Rom spline (Yuksel, Schaefer and Keyser 2011),
+    which interpolates all positions without loops. A segment needs the position after
+    its end, so the line is one position behind the pointer. Positions are whole pixels,
+    which makes staircases of slow lines; each is first moved a little towards the
+    midpoint of its neighbours.
     """
 
     def __init__(self, width: float, start: Points, most: int) -> None:
         self.width = width
-        self.places = [start]
-        self.last = start  # of the pointer, though it may be too near for a place
+        self.positions = [start]
+        self.last = start  # position of the pointer, even where it moved too little
         self.line = [start[np.newaxis]]
-        self.room = most - 1  # points that there may still be
+        self.room = most - 1  # points that may still be added
 
-    def move(self, place: Points) -> Points | None:
-        self.last = place
-        if math.dist(place, self.places[-1]) < NEAREST or self.room < 200:
+    def move(self, position: Points) -> Points | None:
+        self.last = position
+        if math.dist(position, self.positions[-1]) < NEAREST or self.room < 200:
             return None
-        self._steady(place)
-        self.places.append(place)
-        return self._grown() if len(self.places) > 2 else np.empty((0, 2))
+        self._steady(position)
+        self.positions.append(position)
+        return self._grown() if len(self.positions) > 2 else np.empty((0, 2))
 
     def _steady(self, after: Points) -> None:
-        """Take the tremble out of the last place, now that the one after it is known.
+        """Smooth the last position, now that the one after it is known.
 
-        A corner is further off the middle of its neighbours than pixels tremble, and
-        stays.
+        It moves at most `STEADY`, so a corner stays.
         """
-        if len(self.places) > 1:
-            off = (self.places[-2] + after) / 2 - self.places[-1]
+        if len(self.positions) > 1:
+            off = (self.positions[-2] + after) / 2 - self.positions[-1]
             far = max(float(np.hypot(*off)) / 2, 1e-9)
-            moved = self.places[-1] + off / 2 * min(1.0, STEADY / far)
-            self.places[-1] = np.round(moved, 3)
+            moved = self.positions[-1] + off / 2 * min(1.0, STEADY / far)
+            self.positions[-1] = np.round(moved, 3)
 
     def tail(self) -> list[tuple[float, float]]:
-        """Return the way from the end of the line to the pointer."""
-        ends = [self.line[-1][-1], self.places[-1], self.last]
+        """Return the polyline from the end of the line to the pointer."""
+        ends = [self.line[-1][-1], self.positions[-1], self.last]
         return [(float(x), float(y)) for x, y in ends]
 
     def stroke(self) -> Stroke:
-        """Return the stroke as if the pen were lifted here."""
+        """Return the stroke up to the pointer."""
         points = np.concatenate([*self.line, np.array(self.tail()[1:])])
         different = np.any(points[1:] != points[:-1], axis=1)
         return Stroke(points[np.concatenate([[True], different])], self.width)
 
     def end(self) -> Stroke:
         """Smooth the line to its end."""
-        if self.last is not self.places[-1]:
-            if math.dist(self.last, self.places[-1]) > NEAREST / 2:
+        if self.last is not self.positions[-1]:
+            if math.dist(self.last, self.positions[-1]) > NEAREST / 2:
                 self._steady(self.last)
-                self.places.append(self.last)
-                if len(self.places) > 2:
+                self.positions.append(self.last)
+                if len(self.positions) > 2:
                     self._grown()
-            self.last = self.places[-1]
-        if len(self.places) > 1:
-            before = self.places[-2]
-            beyond = 2 * self.places[-1] - before
-            first = self.places[-3] if len(self.places) > 2 else 2 * before - beyond
-            self.line.append(_spline(first, before, self.places[-1], beyond))
+            self.last = self.positions[-1]
+        if len(self.positions) > 1:
+            *earlier, before, last = self.positions
+            beyond = 2 * last - before
+            first = earlier[-1] if earlier else 2 * before - beyond
+            self.line.append(_spline(first, before, last, beyond))
         return self.stroke()
 
     def _grown(self) -> Points:
-        """Smooth the line from the third last place to the second last."""
-        start, stop, after = self.places[-3:]
-        first = self.places[-4] if len(self.places) > 3 else 2 * start - stop
+        """Append the segment from the third last to the second last position."""
+        start, stop, after = self.positions[-3:]
+        first = self.positions[-4] if len(self.positions) > 3 else 2 * start - stop
         piece = _spline(first, start, stop, after)
         self.line.append(piece)
         self.room -= len(piece)
@@ -511,11 +508,11 @@ class _Pen:
 
 
 def _spline(p0: Points, p1: Points, p2: Points, p3: Points) -> Points:
-    """Return the curve from p1 (left out) to p2, a point every few units."""
-    # Between places as near as this a curve cannot be told from a line.
+    """Return the curve from p1 (excluded) to p2, its points about `SPACING` apart."""
+    # The maximum bounds the points of a very long segment.
     steps = min(math.ceil(math.dist(p1, p2) / SPACING), 100)
     t = (np.arange(1, steps + 1) / steps)[:, np.newaxis]
-    # Knots lie as far apart as the root of the distance; the ends may coincide.
+    # Knot distances are the roots of point distances, which may be 0 at the ends.
     a, b, c = (
         max(math.sqrt(math.dist(q, r)), 1e-3) for q, r in ((p0, p1), (p1, p2), (p2, p3))
     )
@@ -531,13 +528,13 @@ def _spline(p0: Points, p1: Points, p2: Points, p3: Points) -> Points:
 
 
 def _kept(points: Points) -> Points:
-    """Return points as a file can keep them."""
+    """Return points clipped and rounded as in a stroke file."""
     kept: Points = points.clip(-LARGEST_SIDE, LARGEST_SIDE).round(3)
     return kept
 
 
 def _touches(stroke: Stroke, way: Points, reach: float) -> bool:
-    """Return whether the eraser on its way comes near enough to a stroke's ink."""
+    """Return whether the eraser's path touches a stroke's ink."""
     near = reach + stroke.pen_width / 2
     low, high = way.min(axis=0) - near, way.max(axis=0) + near
     points = stroke.points
@@ -545,17 +542,17 @@ def _touches(stroke: Stroke, way: Points, reach: float) -> bool:
         return False
     length = math.dist(way[0], way[1])
     steps = max(math.ceil(length / max(reach, 1)), 1)
-    places = way[0] + np.linspace(0, 1, steps + 1)[:, None] * (way[1] - way[0])
+    samples = way[0] + np.linspace(0, 1, steps + 1)[:, None] * (way[1] - way[0])
     starts = points if len(points) == 1 else points[:-1]
     legs = points[1:] - points[:-1] if len(points) > 1 else np.zeros((1, 2))
-    off = places[:, None] - starts  # (places, legs, 2)
+    off = samples[:, None] - starts  # (samples, legs, 2)
     along = (off * legs).sum(-1) / np.maximum((legs**2).sum(-1), 1e-9)
     off -= np.clip(along, 0, 1)[..., None] * legs
     return bool(((off**2).sum(-1) <= near**2).any())
 
 
 def _share(stroke: Stroke, box: Box) -> float:
-    """Return which share of a stroke's points is in a box."""
+    """Return the share of a stroke's points inside a box."""
     low, high = np.array(box[:2]), np.array(box[2:])
     inside = (stroke.points >= low) & (stroke.points <= high)
     return float(inside.all(axis=1).mean())

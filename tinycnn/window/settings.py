@@ -1,7 +1,7 @@
-"""What the window remembers from one day to the next: size, theme, brush, panel.
+"""The window's saved settings: size, theme, brush, panel.
 
-It knows one small JSON file. A file that is missing is normal; a damaged one is worth a
-line in the log and nothing more, for nobody's drawing may depend on it.
+They are one small JSON file. A missing file means the defaults; a damaged one too, with
+a line in the log.
 """
 
 import json
@@ -16,23 +16,23 @@ from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import PEN_WIDTH
 
 THEMES = ("light", "dark")
-THINNEST, THICKEST = 4.0, 40.0  # units that the brush may be wide
+THINNEST, THICKEST = 4.0, 40.0  # brush widths, in units
 LARGEST_FILE = 10_000  # bytes
 LOG = logging.getLogger("tinycnn.window")
 
 
 @dataclass
 class Settings:
-    """What is remembered.
+    """The settings.
 
     Attributes
     ----------
     size : str
-        Of the window, as Tk writes it, ``"1000x700"``; empty is the default.
+        Of the window in Tk's notation, ``"1000x700"``; empty is the default.
     theme : str
         ``"light"`` or ``"dark"``.
     brush : float
-        Units of the canvas.
+        In canvas units.
     panel : bool
         Whether the panel is open.
     """
@@ -44,22 +44,22 @@ class Settings:
 
 
 def load_settings(path: Path) -> Settings:
-    """Read the settings; whatever is wrong in them is as it would be at first."""
+    """Read the settings; an invalid value is replaced by its default."""
     try:
         with path.open("rb") as file:
             found = json.loads(file.read(LARGEST_FILE))
         if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("not a JSON object")
     except FileNotFoundError:
         return Settings()
     except (OSError, ValueError, RecursionError) as error:
-        LOG.warning("the settings in %s are left out: %s", path, error)
+        LOG.warning("settings ignored: %s: %s", path, error)
         return Settings()
     settings = Settings()
     for field in fields(Settings):
         if field.name in found:
             value = found[field.name]
-            if _is_right(field.name, value):
+            if _is_valid(field.name, value):
                 setattr(settings, field.name, value)
             else:
                 LOG.warning("%s: %s cannot be %.40r", path, field.name, value)
@@ -67,15 +67,15 @@ def load_settings(path: Path) -> Settings:
 
 
 def save_settings(path: Path, settings: Settings) -> None:
-    """Write the settings; a folder that cannot be written to is worth a line only."""
+    """Write the settings; a failure is logged."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, [json.dumps(asdict(settings)).encode() + b"\n"])
     except OSError as error:
-        LOG.warning("the settings cannot be kept: %s", error)
+        LOG.warning("settings not saved: %s", error)
 
 
-def _is_right(name: str, value: Any) -> bool:
+def _is_valid(name: str, value: Any) -> bool:
     """Return whether a setting can have this value."""
     if name == "size":
         return isinstance(value, str) and bool(

@@ -1,10 +1,8 @@
-"""How the window looks: two palettes, and ttk dressed in them.
+"""Two colour themes for the window and its ttk widgets.
 
-Colours that mean something are from Okabe and Ito, whose every pair can be told apart
-by colour-blind eyes: blue is sure, vermilion or orange is not, grey is refused. None
-means anything alone; dashes and numbers say the same.
-
-This file knows colours and ttk styles. It knows no strokes and no readings.
+The colours of boxes are from the palette of Okabe and Ito, which is safe for colour
+blindness: blue is sure, vermilion or orange unsure, grey refused. Line style and
+numbers repeat the colour coding.
 """
 
 import tkinter as tk
@@ -20,15 +18,15 @@ class Theme:
     Attributes
     ----------
     ground, raised, line : str
-        Of the window; of its buttons; of the fine lines between parts.
+        Window background, buttons, separators.
     paper, ink : str
-    text, faint, asleep : str
-        What is to be read, what is only there if one looks for it, and what cannot be
-        used now.
+        Canvas background, strokes.
+    text, faint, disabled : str
+        Text, secondary text, disabled controls.
     sure, doubtful, refused : str
         Boxes.
     fires : str
-        Where a feature fires.
+        Regions where a feature is active.
     """
 
     ground: str
@@ -38,7 +36,7 @@ class Theme:
     ink: str
     text: str
     faint: str
-    asleep: str
+    disabled: str
     sure: str
     doubtful: str
     refused: str
@@ -54,7 +52,7 @@ THEMES = {
         ink="#15181d",
         text="#1b1f24",
         faint="#5d6673",
-        asleep="#a4acb7",
+        disabled="#a4acb7",
         sure="#0072b2",
         doubtful="#c44f00",
         refused="#6b7280",
@@ -68,7 +66,7 @@ THEMES = {
         ink="#f4f6f8",
         text="#eef1f4",
         faint="#9aa5b3",
-        asleep="#5c6672",
+        disabled="#5c6672",
         sure="#56b4e9",
         doubtful="#e69f00",
         refused="#9aa0a6",
@@ -79,7 +77,7 @@ THEMES = {
 
 @dataclass(frozen=True)
 class Fonts:
-    """The sizes of type; points, so that they grow with the screen's density."""
+    """The fonts; sizes in points, so that they scale with the screen's density."""
 
     small: tkfont.Font
     plain: tkfont.Font
@@ -90,7 +88,7 @@ class Fonts:
 
 
 def make_fonts(root: tk.Misc) -> Fonts:
-    """Return the fonts, in the family that this system uses for its windows."""
+    """Return the fonts, in the system's default family."""
     family = tkfont.nametofont("TkDefaultFont", root).actual("family")
 
     def font(size: int, weight: str = "normal") -> tkfont.Font:
@@ -106,8 +104,8 @@ def make_fonts(root: tk.Misc) -> Fonts:
     )
 
 
-def dress(root: tk.Misc, theme: Theme, fonts: Fonts, pixel: float) -> None:
-    """Give every ttk widget this theme.
+def apply_theme(root: tk.Misc, theme: Theme, fonts: Fonts, pixel: float) -> None:
+    """Apply a theme to every ttk widget.
 
     Parameters
     ----------
@@ -115,7 +113,7 @@ def dress(root: tk.Misc, theme: Theme, fonts: Fonts, pixel: float) -> None:
     theme : Theme
     fonts : Fonts
     pixel : float
-        Pixels of the screen a unit of the canvas.
+        Screen pixels per canvas unit.
     """
 
     def px(units: float) -> int:
@@ -151,9 +149,9 @@ def dress(root: tk.Misc, theme: Theme, fonts: Fonts, pixel: float) -> None:
         background=[
             ("disabled", theme.ground),
             ("active", theme.line),
-            ("alternate", theme.line),  # what it switches is on
+            ("alternate", theme.line),  # switched on
         ],
-        foreground=[("disabled", theme.asleep)],
+        foreground=[("disabled", theme.disabled)],
         bordercolor=[("focus", theme.sure), ("disabled", theme.ground)],
         lightcolor=[("active", theme.line), ("disabled", theme.ground)],
         darkcolor=[("active", theme.line), ("disabled", theme.ground)],
@@ -206,14 +204,14 @@ def dress(root: tk.Misc, theme: Theme, fonts: Fonts, pixel: float) -> None:
     root.winfo_toplevel().configure(background=theme.ground)
 
 
-def dress_menu(menu: tk.Menu, theme: Theme) -> None:
-    """Give a menu and those below it this theme, where the system lets us."""
+def apply_menu_theme(menu: tk.Menu, theme: Theme) -> None:
+    """Apply a theme to a menu and its submenus, where the system allows it."""
     menu.configure(
         background=theme.ground,
         foreground=theme.text,
         activebackground=theme.sure,
         activeforeground=theme.paper,
-        disabledforeground=theme.asleep,
+        disabledforeground=theme.disabled,
         selectcolor=theme.text,
         borderwidth=0,
         relief="flat",
@@ -221,4 +219,4 @@ def dress_menu(menu: tk.Menu, theme: Theme) -> None:
     )
     for below in menu.winfo_children():
         if isinstance(below, tk.Menu):
-            dress_menu(below, theme)
+            apply_menu_theme(below, theme)

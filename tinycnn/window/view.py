@@ -1,8 +1,7 @@
-"""The window: the sheet, what was read of it, a panel, a menu, and what they do.
+"""The window: canvas, status bar, panel and menu, and the actions behind them.
 
-It puts the widgets together and passes word between them, the session and the process
-that reads. It never waits for that process: `_look` asks every few milliseconds whether
-there is an answer. It knows no network and no way to read.
+`Window` connects the widgets, the session and the reading process. It never blocks on
+that process: `_look` polls for replies every few milliseconds.
 """
 
 import contextlib
@@ -22,21 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageTk
 
-from tinycnn.data.idx import DataError
 from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import StrokesError, draw, load_strokes, save_strokes
-from tinycnn.reading import finetuned as learnt
-from tinycnn.reading.corrections import Corrections
-from tinycnn.window.canvas import SURE, Sheet
+from tinycnn.reading import finetuned
+from tinycnn.reading.corrections import Corrections, DataError
+from tinycnn.window.canvas import SURE, DrawingCanvas
+from tinycnn.window.correction_sync import CorrectionSync
+from tinycnn.window.finetuning import FineTuning
 from tinycnn.window.help import KEY, SHOWN, Shortcut, show_help, with_control
-from tinycnn.window.lessons import Lesson
 from tinycnn.window.messages import (
     Annotate,
     Answer,
     Explain,
     Explained,
     Failed,
-    Hopeless,
+    FatalError,
     Open,
     Opened,
     Paste,
@@ -48,9 +47,8 @@ from tinycnn.window.messages import (
     Saved,
     Single,
     Singled,
-    learnt_weights,
+    finetuned_weights,
 )
-from tinycnn.window.notebook import Notebook
 from tinycnn.window.panel import NOTHING, Panel
 from tinycnn.window.session import Drawn, Session
 from tinycnn.window.settings import (
@@ -59,15 +57,15 @@ from tinycnn.window.settings import (
     Settings,
     save_settings,
 )
-from tinycnn.window.strip import Strip
-from tinycnn.window.theme import THEMES, dress, dress_menu, make_fonts
+from tinycnn.window.statusbar import StatusBar
+from tinycnn.window.theme import THEMES, apply_menu_theme, apply_theme, make_fonts
 from tinycnn.window.worker import Worker
 
 LOG = logging.getLogger("tinycnn.window")
-SOON, LATER = 1, 30  # milliseconds to the next look, with and without an answer due
-WHILE_DRAWING = 120  # milliseconds between readings of a stroke that grows
-BEFORE_EXPLAINING = 120  # milliseconds of rest
-PATIENCE = 4.0  # seconds of warming up until it is explained
+SOON, LATER = 1, 30  # milliseconds to the next poll, with and without a reply due
+WHILE_DRAWING = 120  # milliseconds between readings of a growing stroke
+BEFORE_EXPLAINING = 120  # milliseconds without changes
+PATIENCE = 4.0  # seconds of warming up before the status line says why
 DEFAULT_SIZE = (1000, 680)  # units
 SMALLEST_SIZE = (640, 440)
 FILES = (
@@ -77,7 +75,7 @@ FILES = (
 
 
 class Window:
-    """The whole window.
+    """The main window.
 
     Parameters
     ----------
@@ -87,18 +85,18 @@ class Window:
     worker : Worker
         Not started yet.
     corrections : Corrections
-        Where corrections are kept.
+        The folder that keeps corrections.
     log : Path or None
-        Where a process that learns prints to.
-    may_learn : bool
-        Whether what was learnt is used; not if the weights were named.
+        Receives the output of the fine-tuning process.
+    may_reload : bool
+        Whether to read with fine-tuned weights; False if ``--weights`` was given.
 
     Attributes
     ----------
     session : Session
-    sheet : Sheet
+    canvas : DrawingCanvas
     problem : str
-        Why the window had to close by itself; empty if it did not.
+        Why the window closed by itself; empty if it did not.
     """
 
     def __init__(
@@ -110,13 +108,13 @@ class Window:
         corrections: Corrections,
         *,
         log: Path | None = None,
-        may_learn: bool = True,
+        may_reload: bool = True,
     ) -> None:
         self.root, self.settings, self._settings_file = root, settings, settings_file
         self.worker = worker
-        self._notebook = Notebook(corrections)
-        self._log, self._may_learn = log, may_learn
-        self._lesson: Lesson | None = None
+        self._sync = CorrectionSync(corrections)
+        self._log, self._may_reload = log, may_reload
+        self._finetuning: FineTuning | None = None
         self.session = Session()
         self.problem = ""
         self._pixel = root.winfo_fpixels("1p") * 0.75  # a unit is a 96th of an inch
@@ -125,9 +123,9 @@ class Window:
         self._explain_later: str | None = None
         self._look_later: str | None = None
         self._explained: tuple[int, int] | None = None  # revision and digit
-        self._chosen: int | None = None  # of the digit to be corrected
-        self._under: int | None = None  # of the digit under the pointer
-        # Of what was pasted: undoing a step may bring any of it back.
+        self._chosen: int | None = None  # index of the digit to be corrected
+        self._under: int | None = None  # index of the digit under the pointer
+        # Keeps every pasted picture: undoing a step may bring it back.
         self._pasted: tempfile.TemporaryDirectory[str] | None = None
         self._closed = self._stopped = False
         root.report_callback_exception = self._on_exception
@@ -152,7 +150,7 @@ class Window:
         root.rowconfigure(1, weight=1)
         tools = self._build_tools()
         tools.grid(row=0, column=0, columnspan=3, sticky="ew")
-        self.sheet = Sheet(
+        self.canvas = DrawingCanvas(
             root,
             self.session,
             self._fonts,
@@ -160,21 +158,23 @@ class Window:
             inked=self._on_ink,
             picked=self._on_pick,
             hovered=self._on_hover,
-            refused=lambda: self.say("The sheet is full: clear it to go on (Delete)."),
+            refused=lambda: self.say("The canvas is full; clear it (Delete)."),
         )
-        self.sheet.grid(row=1, column=0, sticky="nsew")
+        self.canvas.grid(row=1, column=0, sticky="nsew")
         self.session.pen_width = self.settings.brush
         self._divider = ttk.Frame(root, style="Line.TFrame", width=1)
-        self.panel = Panel(root, self._fonts, self._pixel, self.sheet.mark)
-        self.strip = Strip(root, self._fonts, self._pixel, self.copy, self._show_status)
-        self.strip.grid(row=2, column=0, columnspan=3, sticky="ew")
+        self.panel = Panel(root, self._fonts, self._pixel, self.canvas.mark)
+        self.statusbar = StatusBar(
+            root, self._fonts, self._pixel, self.copy, self._show_status
+        )
+        self.statusbar.grid(row=2, column=0, columnspan=3, sticky="ew")
         self._build_menu()
         root.update_idletasks()
         wide, high = map(self._px, SMALLEST_SIZE)
         root.minsize(max(wide, tools.winfo_reqwidth()), high)
 
     def _first_size(self) -> str:
-        """Return the size of the last time, if the screen has room for it."""
+        """Return the remembered size, limited to the screen."""
         wide, high = map(self._px, DEFAULT_SIZE)
         if self.settings.size:
             wide, high = map(int, self.settings.size.split("x"))
@@ -216,12 +216,12 @@ class Window:
         return frame
 
     def _make_shortcuts(self) -> dict[str, Shortcut]:
-        """Return what can be done with the keyboard, by names for the menu."""
+        """Return the keyboard shortcuts by the names that the menu uses."""
         undo, redo = (f"<{KEY}-z>",), (f"<{KEY}-Z>", f"<{KEY}-Shift-z>", f"<{KEY}-y>")
         return {
             "undo": Shortcut(f"{SHOWN}Z", undo, "Undo", self.undo),
             "redo": Shortcut(f"{SHOWN}Shift+Z", redo, "Redo", self.redo),
-            "clear": Shortcut("Delete", ("<Delete>",), "Clear the sheet", self.clear),
+            "clear": Shortcut("Delete", ("<Delete>",), "Clear the canvas", self.clear),
             "copy": with_control("C", "Copy the number", self.copy),
             "open": with_control("O", "Open a picture or a drawing", self.open_file),
             "paste": with_control("V", "Paste a picture", self.paste),
@@ -265,7 +265,7 @@ class Window:
             ("Learn from my corrections", self.learn),
             ("Stop learning", self.stop_learning),
             None,
-            ("Undo what was learnt last", self.unlearn),
+            ("Undo the last learning", self.unlearn),
         )
         menu("Help", "help")
         self.root.configure(menu=bar)
@@ -290,8 +290,8 @@ class Window:
     # --- life ----------------------------------------------------------------------
 
     def run(self, picture: Path | None = None) -> None:
-        """Show the window, then start to read, until the window is closed."""
-        self.root.update()  # it can be drawn in from here on
+        """Show the window, start the reading process, return when it is closed."""
+        self.root.update()  # drawing is possible from here on
         self.worker.start()
         if picture is not None:
             self.open_path(picture)
@@ -299,7 +299,7 @@ class Window:
         self.root.mainloop()
 
     def close(self) -> None:
-        """End everything; nothing is left running."""
+        """Close the window and end its processes."""
         if self._closed:
             return
         self._closed = True
@@ -310,24 +310,24 @@ class Window:
         ):
             if later is not None:
                 self.root.after_cancel(later)
-        self.strip.forget()
+        self.statusbar.forget()
         self.settings.brush = round(self.session.pen_width, 1)
         if self.root.winfo_viewable():
             self.settings.size = self.root.geometry().partition("+")[0]
         self.worker.close()
-        if self._lesson is not None:
-            self._lesson.close()
+        if self._finetuning is not None:
+            self._finetuning.close()
         if self._pasted is not None:
             self._pasted.cleanup()
         save_settings(self._settings_file, self.settings)
         self.root.destroy()
 
     def stop(self) -> None:
-        """Close the window soon; a signal may ask for it amid anything else."""
+        """Close the window at the next poll; safe in a signal handler."""
         self._stopped = True
 
     def _look(self) -> None:
-        """See what the reading process says, and look again soon, whatever happens."""
+        """Handle the replies of the processes and schedule the next poll."""
         if self._stopped:
             self.close()
             return
@@ -336,8 +336,8 @@ class Window:
                 self._on_reply(reply)
                 if self._closed:
                     return
-            if self._lesson is not None:
-                self._on_lesson(self._lesson)
+            if self._finetuning is not None:
+                self._on_finetuning(self._finetuning)
             self._show_status()
         finally:
             if not self._closed:
@@ -345,7 +345,7 @@ class Window:
                 self._look_later = self.root.after(SOON if due else LATER, self._look)
 
     def _look_now(self) -> None:
-        """Look again soon: a question was asked."""
+        """Poll soon: a request was sent."""
         if self._look_later is not None:
             self.root.after_cancel(self._look_later)
         self._look_later = self.root.after(SOON, self._look)
@@ -356,12 +356,12 @@ class Window:
         error: BaseException,
         trace: TracebackType | None,
     ) -> None:
-        """Say and log what went wrong in a callback; go on."""
+        """Show and log an exception of a callback; the window stays open."""
         LOG.error("".join(traceback.format_exception(kind, error, trace)))
         with contextlib.suppress(tk.TclError):
             self.say(f"This went wrong: {error or kind.__name__} (see the log)")
 
-    # --- what the process says -----------------------------------------------------
+    # --- replies of the reading process --------------------------------------------
 
     def _on_reply(self, reply: Reply) -> None:
         match reply:
@@ -378,10 +378,10 @@ class Window:
                     self.panel.show(explanation, self._subject(index))
             case Opened(picture, reading):
                 self.session.put_picture(picture, reading)
-                self.sheet.show_ink()
+                self.canvas.show_ink()
                 self._show_reading()
                 self._show_tools()
-                self.say(f"{picture.path.name} is open; drawing puts it away.")
+                self.say(f"{picture.path.name} is open; drawing replaces it.")
             case Singled():
                 self._keep(reply)
             case Reloaded():
@@ -393,7 +393,7 @@ class Window:
                 if details:
                     LOG.error(details)
                 self.say(message)
-            case Hopeless(message):
+            case FatalError(message):
                 self.problem = message
                 self.close()
 
@@ -408,13 +408,13 @@ class Window:
 
     def _show_reading(self) -> None:
         self._choose(None, show=False)
-        self.sheet.show_reading()
+        self.canvas.show_reading()
         self._show_number()
         self._show_status()
         self._explain_soon()
 
     def _show_number(self) -> None:
-        self.strip.show(self.session.reading, self._mine())
+        self.statusbar.show(self.session.reading, self._mine())
 
     def _mine(self) -> list[Any]:
         digits = self.session.reading.digits
@@ -423,7 +423,7 @@ class Window:
     # --- explanations --------------------------------------------------------------
 
     def _explain_soon(self) -> None:
-        """Ask what the network sees as soon as the pen rests."""
+        """Ask for an explanation once the pen has rested."""
         if self._explain_later is not None:
             self.root.after_cancel(self._explain_later)
             self._explain_later = None
@@ -445,7 +445,7 @@ class Window:
                 self.panel.set_subject(self._subject(index))
 
     def _subject_index(self) -> int | None:
-        """Return the digit to be explained: chosen, pointed at, or drawn last."""
+        """Return the index of the digit to explain: chosen, hovered or drawn last."""
         for number in (self._chosen, self._under):
             if number is not None and number < len(self.session.reading.digits):
                 return number
@@ -462,17 +462,17 @@ class Window:
             f"{which}, {'refused' if digit.digit is None else f'read as {digit.label}'}"
         )
 
-    # --- what people do ------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------
 
     def _on_ink(self, done: bool) -> None:
         self._choose(None, show=False)
-        if self.strip.is_to_stay():
-            self.strip.forget()  # it stays until the next stroke
+        if self.statusbar.is_to_stay():
+            self.statusbar.forget()  # shown until the next stroke
         if done:
             self._show_tools()
             self._ask_reading()
         elif self._read_later is None:
-            # A stroke that grows is read now and then, also when the pen rests.
+            # A growing stroke is read at intervals, also while the pen rests.
             self._read_later = self.root.after(WHILE_DRAWING, self._read_meanwhile)
 
     def _read_meanwhile(self) -> None:
@@ -492,7 +492,7 @@ class Window:
         if number == self._chosen:
             return
         self._chosen = number
-        self.sheet.choose(number, show=show)
+        self.canvas.choose(number, show=show)
         self._show_status()
         if number is not None:
             self._explain_soon()
@@ -504,7 +504,7 @@ class Window:
             self.correct(self._chosen, int(event.char))
 
     def correct(self, index: int, label: int) -> None:
-        """Say what a digit should have been."""
+        """Record what a digit should have been read as."""
         if not self.session.is_settled:
             self.say("Wait until it is read.")
             return
@@ -515,10 +515,10 @@ class Window:
         self._show_tools()
 
     def _note(self, before: Drawn) -> None:
-        """Keep new corrections, and forget those that were taken back."""
+        """Keep new corrections and drop undone ones."""
         after = self.session.drawn.corrections
         try:
-            new = self._notebook.follow(before.corrections, after)
+            new = self._sync.follow(before.corrections, after)
         except (DataError, OSError) as error:
             self.say(str(error))
             return
@@ -532,10 +532,10 @@ class Window:
                 self._look_now()
 
     def _keep(self, singled: Singled) -> None:
-        """Keep a correction whose ink has come."""
+        """Keep a correction whose ink has arrived."""
         try:
-            kept = self._notebook.keep(singled)
-            count = len(self._notebook.corrections)
+            kept = self._sync.keep(singled)
+            count = len(self._sync.corrections)
         except (DataError, OSError) as error:
             self.say(str(error))
             return
@@ -548,7 +548,7 @@ class Window:
         self._show_dot()
 
     def _show_dot(self) -> None:
-        """Show how thick the pen is, beside its slider."""
+        """Show the pen's width beside its slider."""
         side = self._px(THICKEST)
         pen = self.session.pen_width * self._pixel
         share = draw([np.full((1, 2), side / 2)], [pen], (side, side))[..., None]
@@ -563,12 +563,12 @@ class Window:
         self._dot.configure(image=str(self._dot_photo))
 
     def undo(self) -> None:
-        """Go a step back."""
+        """Undo a step."""
         before = self.session.drawn
         self._step(self.session.undo(), before)
 
     def redo(self) -> None:
-        """Do a step again."""
+        """Redo a step."""
         before = self.session.drawn
         self._step(self.session.redo(), before)
 
@@ -581,26 +581,26 @@ class Window:
             self._show_all()
 
     def clear(self) -> None:
-        """Take everything away."""
+        """Clear the canvas."""
         if self.session.clear():
             self._show_all()
 
     def _show_all(self) -> None:
-        """Show and read what is on the sheet now."""
-        self.sheet.show_ink()
+        """Show and read the canvas as it is now."""
+        self.canvas.show_ink()
         self._show_reading()
         self._show_tools()
         self._ask_reading()
 
     def copy(self) -> None:
         """Copy the selected part of the number, or all of it."""
-        text = self.strip.selected() or self.session.reading.text
+        text = self.statusbar.selected() or self.session.reading.text
         if text:
             self.root.clipboard_clear()
             self.root.clipboard_append(text)
             self.say(f"Copied {' / '.join(text.splitlines())}")
         else:
-            self.say("There is no number to be copied yet.")
+            self.say("There is no number to copy yet.")
 
     def open_file(self) -> None:
         """Ask for a picture or a drawing and open it."""
@@ -618,7 +618,7 @@ class Window:
         try:
             self.session.put(load_strokes(path))
         except StrokesError as error:
-            # A whole path leaves no room for the reason.
+            # The full path leaves no room for the reason.
             self.say(str(error).replace(str(path), path.name))
             return
         self._show_all()
@@ -632,7 +632,7 @@ class Window:
         self._look_now()
 
     def save(self) -> None:
-        """Save the drawing: the strokes as JSON, or what they look like as PNG."""
+        """Save the drawing: the strokes as JSON, or their picture as PNG."""
         name = filedialog.asksaveasfilename(
             parent=self.root,
             defaultextension=".png",
@@ -643,10 +643,10 @@ class Window:
             self.save_path(Path(name))
 
     def save_path(self, path: Path) -> None:
-        """Save the drawing to a file, whose name says in which form."""
+        """Save the drawing; the file's suffix selects the format."""
         strokes = self.session.strokes()
         if not strokes.points:
-            self.say("There are no strokes to be saved; draw something first.")
+            self.say("There are no strokes to save; draw something first.")
             return
         try:
             if path.suffix.lower() == ".json":
@@ -654,12 +654,12 @@ class Window:
             else:
                 write_atomically(path, [_png(1 - strokes.draw())])
         except OSError as error:
-            self.say(f"This cannot be saved ({error}); choose another folder.")
+            self.say(f"Cannot save ({error}); choose another folder.")
         else:
             self.say(f"Saved as {path.name}.")
 
     def save_annotated(self) -> None:
-        """Save what is on the sheet with its boxes."""
+        """Ask for a file and save the picture with its boxes."""
         name = filedialog.asksaveasfilename(
             parent=self.root,
             defaultextension=".png",
@@ -670,87 +670,87 @@ class Window:
             self.annotate(Path(name))
 
     def annotate(self, path: Path) -> None:
-        """Save what is on the sheet with its boxes to a file."""
+        """Save the picture with its boxes."""
         if self.session.is_empty:
-            self.say("There is nothing to be saved; draw something first.")
+            self.say("There is nothing to save; draw something first.")
             return
         request = Annotate(self.session.drawing, self.session.reading, path.absolute())
         self.worker.ask(request)
         self._look_now()
 
-    # --- learning ------------------------------------------------------------------
+    # --- fine-tuning ---------------------------------------------------------------
 
     def learn(self) -> None:
-        """Teach the networks all corrections, in a process of its own."""
-        if self._lesson is not None:
-            self.say("It is learning already.")
+        """Fine-tune the networks on all corrections, in a process of its own."""
+        if self._finetuning is not None:
+            self.say("Learning is already under way.")
             return
         try:
-            count = len(self._notebook.corrections)
+            count = len(self._sync.corrections)
         except DataError as error:
             self.say(str(error))
             return
         if count == 0:
-            self.say("Correct something first: click its box and press a digit.")
+            self.say("Correct a digit first: click its box and press the right key.")
             return
-        self._lesson = Lesson(self._notebook.corrections.folder, self._log)
-        self.strip.show_progress(0)
+        self._finetuning = FineTuning(self._sync.corrections.folder, self._log)
+        self.statusbar.show_progress(0)
         self.say("Learning from your corrections. You can go on drawing.")
 
     def stop_learning(self) -> None:
-        """Stop it; nothing has changed then."""
-        if self._lesson is None:
-            self.say("It is not learning.")
+        """Stop the fine-tuning; the weights stay as they are."""
+        if self._finetuning is None:
+            self.say("No learning is under way.")
             return
-        self._lesson.close()
-        self._lesson = None
-        self.strip.show_progress(None)
-        self.say("Learning was stopped; nothing has changed.")
+        self._finetuning.close()
+        self._finetuning = None
+        self.statusbar.show_progress(None)
+        self.say("Learning stopped; nothing has changed.")
 
-    def _on_lesson(self, lesson: Lesson) -> None:
-        for said in lesson.poll():
-            if isinstance(said, float):
-                self.strip.show_progress(said)
+    def _on_finetuning(self, finetuning: FineTuning) -> None:
+        for reply in finetuning.poll():
+            if isinstance(reply, float):
+                self.statusbar.show_progress(reply)
                 continue
-            lesson.close()
-            self._lesson = None
-            self.strip.show_progress(None)
-            if isinstance(said, Failed):
-                self._on_reply(said)
+            finetuning.close()
+            self._finetuning = None
+            self.statusbar.show_progress(None)
+            if isinstance(reply, Failed):
+                self._on_reply(reply)
             else:
                 self._reload()
-                self.say(said.sentence, stays=True)
+                self.say(reply.sentence, stays=True)
 
     def unlearn(self) -> None:
-        """Go back to what was learnt before, at last to the weights that ship."""
+        """Go back to the fine-tuned weights before, or to the shipped ones."""
         try:
-            undone = learnt.undo()
+            undone = finetuned.undo()
         except OSError as error:
-            self.say(f"This cannot be undone ({error}).")
+            self.say(f"Cannot undo ({error}); check the folder's permissions.")
             return
         if undone:
             self._reload()
-            self.say("What was learnt last is undone; your corrections are kept.")
+            self.say("The last learning is undone; your corrections are kept.")
         else:
-            self.say("Nothing was learnt.")
+            self.say("Nothing has been learned.")
 
     def _reload(self) -> None:
-        """Read with what is learnt now."""
-        if self._may_learn:
-            self.worker.ask(Reload(learnt_weights(learnt.latest())))
+        """Read with the weights now in use."""
+        if self._may_reload:
+            self.worker.ask(Reload(finetuned_weights(finetuned.latest())))
             self._look_now()
 
-    # --- how it looks --------------------------------------------------------------
+    # --- appearance ----------------------------------------------------------------
 
     def toggle_panel(self) -> None:
-        """Unfold the panel, or fold it away."""
+        """Show or hide the panel."""
         shown = bool(self.panel.winfo_manager())
         self.settings.panel = not shown
         self._see.state(["!alternate" if shown else "alternate"])
         if shown:
             self.panel.grid_forget()
             self._divider.grid_forget()
-            self.sheet.mark(())
+            self.canvas.mark(())
         else:
             self._divider.grid(row=1, column=1, sticky="ns")
             self.panel.grid(row=1, column=2, sticky="ns")
@@ -758,19 +758,19 @@ class Window:
             self._explain_soon()
 
     def toggle_theme(self) -> None:
-        """Go from light to dark, or back."""
+        """Switch between light and dark."""
         self.set_theme("dark" if self.settings.theme == "light" else "light")
 
     def set_theme(self, name: str) -> None:
-        """Take a theme."""
+        """Apply a theme."""
         self.settings.theme = name
         theme = THEMES[name]
-        dress(self.root, theme, self._fonts, self._pixel)
-        dress_menu(self._menu, theme)
-        self.strip.set_theme(theme)
+        apply_theme(self.root, theme, self._fonts, self._pixel)
+        apply_menu_theme(self._menu, theme)
+        self.statusbar.set_theme(theme)
         self._show_dot()
         self.panel.set_theme(theme)
-        self.sheet.set_theme(theme)
+        self.canvas.set_theme(theme)
         self._show_number()
         self._show_tools()
 
@@ -785,18 +785,18 @@ class Window:
                 button.configure(state=state)
 
     def say(self, message: str, *, stays: bool = False) -> None:
-        """Show a message in the status line: for a while, or until the next stroke."""
-        self.strip.say(message, stays=stays)
+        """Show a message in the status line, for a while or until the next stroke."""
+        self.statusbar.say(message, stays=stays)
         self._show_status()
 
     def _show_status(self) -> None:
-        self.strip.show_status(self._status_text())
+        self.statusbar.show_status(self._status_text())
 
     def _status_text(self) -> str:
-        if self.strip.message:
-            return self.strip.message
+        if self.statusbar.message:
+            return self.statusbar.message
         if self._chosen is not None:
-            return "Press the right digit, 0 to 9. Escape leaves it as it is."
+            return "Press the right digit, 0 to 9. Escape cancels."
         if not self.worker.is_ready:
             if time.monotonic() - self._began < PATIENCE or self.worker.starts > 1:
                 return "Warming up. You can draw already."
@@ -821,7 +821,7 @@ class Window:
         return f"{', '.join(parts)}.  {hint}".strip()
 
     def show_help(self) -> None:
-        """List what can be done, in a window of its own."""
+        """List all actions in a window of its own."""
         theme = THEMES[self.settings.theme]
         show_help(self.root, self._shortcuts.values(), theme, self._pixel)
 

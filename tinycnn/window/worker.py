@@ -1,11 +1,8 @@
-"""The process that reads, and how the window talks to it without ever waiting.
+"""The reading process, and the window's non-blocking connection to it.
 
-`Worker` is the window's side. It keeps one question at a time with the process and the
-others to itself, so that the newest drawing is read next and older ones never are. A
-process that dies is started again with the question it had. `serve` is the other side.
-
-This file knows processes and messages. It knows no widgets, and loads nothing that
-compiles: only the process itself does.
+`Worker` is the window's side. It sends one request at a time and queues the others, so
+that the newest drawing is read next and outdated ones never are. A process that dies is
+restarted with its request. `serve` is the process; only it loads compiled code.
 """
 
 import contextlib
@@ -35,7 +32,7 @@ from tinycnn.window.messages import (
     Explain,
     Explained,
     Failed,
-    Hopeless,
+    FatalError,
     Open,
     Opened,
     Paste,
@@ -55,25 +52,25 @@ from tinycnn.window.messages import (
 if TYPE_CHECKING:
     from tinycnn.ink.ink import Ink
 
-FIRST_PAUSE = 0.25  # seconds before it is started again, if it never was ready
+FIRST_PAUSE = 0.25  # seconds before a restart, if the process never was ready
 LONGEST_PAUSE = 8.0  # seconds; the pause doubles each time
-PATIENCE = 0.5  # seconds that a killed process has to be gone
-SHOWN = 1600  # pixels a side: a picture is shown no larger
+PATIENCE = 0.5  # seconds to wait for a killed process
+SHOWN = 1600  # pixels a side of a picture that is shown, at most
 LOG = logging.getLogger("tinycnn.window")
 
 
 class Worker:
-    """The window's side of the process that reads.
+    """The window's side of the reading process.
 
-    No method waits for the process, but for `close`, at most half a second.
+    Only `close` waits for the process, at most half a second.
 
     Parameters
     ----------
     weights : Weights
     fallback : bool
-        Whether the weights that ship are taken where these are damaged.
+        Whether to use the shipped weights if these are damaged.
     log : Path or None
-        Where what the process prints goes to; None is nowhere.
+        Receives the output of the process; None discards it.
     """
 
     def __init__(
@@ -88,8 +85,8 @@ class Worker:
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._waiting: list[Request] = []
-        self._asked: Request | None = None
-        self._tried: Request | None = None  # the process died over it
+        self._sent: Request | None = None
+        self._failed: Request | None = None  # during which the process died
         self._deaths = 0  # in a row, before it was ready
         self._start_at = math.inf  # on the monotonic clock
         self.is_ready = False
@@ -97,16 +94,16 @@ class Worker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether an answer is due any moment."""
-        return self._asked is not None
+        """Whether a reply is due."""
+        return self._sent is not None
 
     @property
     def pid(self) -> int | None:
-        """The process's number, if there is one."""
+        """The process ID, or None."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Start the process; it is ready when `poll` says so."""
+        """Start the process; `poll` returns `Ready` when it accepts requests."""
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -124,7 +121,7 @@ class Worker:
         self.starts += 1
 
     def ask(self, request: Request) -> None:
-        """Ask something; readings and explanations that still wait are replaced."""
+        """Send or queue a request; it replaces a queued `Read` or `Explain`."""
         if isinstance(request, Read | Explain):
             kind = type(request)
             self._waiting = [r for r in self._waiting if type(r) is not kind]
@@ -132,38 +129,38 @@ class Worker:
         self._send()
 
     def forget(self) -> None:
-        """Drop the readings and explanations that still wait."""
+        """Drop the queued readings and explanations."""
         self._waiting = [r for r in self._waiting if not isinstance(r, Read | Explain)]
 
     def poll(self) -> list[Reply]:
-        """Return what the process has said since the last call."""
+        """Return the replies since the last call."""
         if time.monotonic() >= self._start_at:
             self.start()
-        said: list[Reply] = []
+        replies: list[Reply] = []
         while self._connection is not None:
             try:
                 if not self._connection.poll():
                     break
                 reply: Reply = self._connection.recv()
             except (EOFError, OSError):
-                said.append(self._mourn())
+                replies.append(self._restart())
                 break
             if isinstance(reply, Ready):
                 self.is_ready = True
                 self._deaths = 0
-            elif isinstance(reply, Hopeless):
+            elif isinstance(reply, FatalError):
                 self.close()
             else:
-                if isinstance(reply, Reloaded) and isinstance(self._asked, Reload):
-                    weights = self._asked.weights
+                if isinstance(reply, Reloaded) and isinstance(self._sent, Reload):
+                    weights = self._sent.weights
                     self._start_with = weights, weights != SHIPPED
-                self._asked = None
-            said.append(reply)
+                self._sent = None
+            replies.append(reply)
             self._send()
-        return said
+        return replies
 
     def close(self) -> None:
-        """End the process, whatever it does; at once, and for good."""
+        """End the process at once, without a restart."""
         process, connection = self._process, self._connection
         self._process = self._connection = None
         self._start_at = math.inf
@@ -177,26 +174,26 @@ class Worker:
                 process.close()
 
     def _send(self) -> None:
-        """Send the next question, if the process waits for one.
+        """Send the next request if the process is idle.
 
-        It does, so even a large question goes through the pipe at once.
+        An idle process reads from the pipe, so that sending never blocks.
         """
-        if not (self.is_ready and self._asked is None and self._waiting):
+        if not (self.is_ready and self._sent is None and self._waiting):
             return
-        # A reading never waits for an explanation; all else goes in order.
+        # Readings overtake all other requests, which are sent in order.
         number = next(
             (n for n, r in enumerate(self._waiting) if isinstance(r, Read)), 0
         )
-        self._asked = self._waiting.pop(number)
+        self._sent = self._waiting.pop(number)
         assert self._connection is not None
-        # If the process has just died, the next poll finds out.
+        # If the process has just died, the next poll notices.
         with contextlib.suppress(OSError):
-            self._connection.send(self._asked)
+            self._connection.send(self._sent)
 
-    def _mourn(self) -> Failed:
-        """Have a new process in the place of a dead one, with the same question.
+    def _restart(self) -> Failed:
+        """Schedule a new process for a dead one, with the same request.
 
-        A question that two died over is not asked again.
+        A request during which two processes died is dropped.
         """
         self._deaths = 0 if self.is_ready else self._deaths + 1
         pause = 0.0
@@ -208,22 +205,22 @@ class Worker:
             LOG.error("the reading process died: %s", process)
         self.close()
         self._start_at = time.monotonic() + pause
-        asked, self._asked = self._asked, None
-        if asked is not None and asked is self._tried:
-            return Failed("This cannot be read: the reader stopped twice over it.")
-        if asked is not None:
-            self._tried = asked
-            replaced = isinstance(asked, Read | Explain) and any(
-                type(request) is type(asked) for request in self._waiting
+        sent, self._sent = self._sent, None
+        if sent is not None and sent is self._failed:
+            return Failed("This cannot be read: the reader stopped twice.")
+        if sent is not None:
+            self._failed = sent
+            replaced = isinstance(sent, Read | Explain) and any(
+                type(request) is type(sent) for request in self._waiting
             )
             if not replaced:
-                self._waiting.insert(0, asked)
-        return Failed("The reader stopped; it is started again.")
+                self._waiting.insert(0, sent)
+        return Failed("The reader stopped and is being restarted.")
 
 
 @contextlib.contextmanager
 def no_interrupts() -> Iterator[None]:
-    """Start a process that Ctrl-C does not reach: whoever closes the window ends it."""
+    """Start a process that ignores Ctrl-C: the window ends it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -240,20 +237,21 @@ def no_interrupts() -> Iterator[None]:
 def serve(
     connection: Connection, weights: Weights, fallback: bool, log: Path | None
 ) -> None:
-    """Answer questions until the window is gone.
+    """Answer requests until the window is gone.
 
     Parameters
     ----------
     connection : Connection
-        Where requests come from and replies go to.
+        Delivers requests and takes replies.
     weights, fallback, log
-        As `Worker` has them.
+        See `Worker`.
     """
-    settle_in(log)
+    redirect_output(log)
+    exit_with_parent()
     try:
         answerer, note = _answerer(weights, fallback)
-    except _HopelessError as error:
-        connection.send(Hopeless(str(error)))
+    except _WeightsError as error:
+        connection.send(FatalError(str(error)))
         return
     with contextlib.suppress(EOFError, OSError):
         connection.send(Ready(note))
@@ -261,9 +259,8 @@ def serve(
             connection.send(answerer.answer(connection.recv()))
 
 
-def settle_in(log: Path | None) -> None:
-    """Print to the log, and end when the window's process does, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def redirect_output(log: Path | None) -> None:
+    """Append this process's stdout and stderr to the log; None discards them."""
     target: str | Path = os.devnull if log is None else log
     try:
         file = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -271,6 +268,11 @@ def settle_in(log: Path | None) -> None:
         file = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(file, number)
+
+
+def exit_with_parent() -> None:
+    """Ignore Ctrl-C, and end this process as soon as its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None
 
@@ -281,12 +283,12 @@ def settle_in(log: Path | None) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class _HopelessError(Exception):
-    """Nothing can be read; the message is one sentence."""
+class _WeightsError(Exception):
+    """The weights cannot be used; the message is one sentence."""
 
 
 def _answerer(weights: Weights, fallback: bool) -> tuple["_Answerer", str]:
-    """Return what answers, everything compiled, and a note for the window."""
+    """Return the answerer, its kernels compiled, and a note for the window."""
     from tinycnn.nn.weights import TensorFileError
     from tinycnn.threads import use_threads
 
@@ -295,17 +297,17 @@ def _answerer(weights: Weights, fallback: bool) -> tuple["_Answerer", str]:
         return _Answerer(weights), ""
     except (TensorFileError, OSError, ArithmeticError) as error:
         if not fallback:
-            raise _HopelessError(_with_remedy(error, weights)) from error
+            raise _WeightsError(_with_remedy(error, weights)) from error
         traceback.print_exc()
     try:
-        note = "What was learnt cannot be read; the weights that come along are used."
+        note = "The learned weights cannot be read; the shipped ones are used."
         return _Answerer(SHIPPED), note
     except (TensorFileError, OSError, ArithmeticError) as error:
-        raise _HopelessError(_with_remedy(error, SHIPPED)) from error
+        raise _WeightsError(_with_remedy(error, SHIPPED)) from error
 
 
 def _with_remedy(error: Exception, weights: Weights) -> str:
-    """Return what is wrong with weights, and what can be done about it."""
+    """Return the reason and the remedy of unusable weights."""
     remedy = "name other weights, or leave --weights out"
     if weights == SHIPPED:
         remedy = "install tinycnn again"
@@ -313,12 +315,12 @@ def _with_remedy(error: Exception, weights: Weights) -> str:
 
 
 class _Answerer:
-    """Answers one question after the other."""
+    """Answer requests with one reader."""
 
     def __init__(self, weights: Weights) -> None:
         self._load(weights)
-        self._ink: tuple[Path, Ink] | None = None  # of the picture asked about last
-        self._parts: tuple[int, Any] | None = None  # of the drawing asked about last
+        self._ink: tuple[Path, Ink] | None = None  # of the latest picture
+        self._parts: tuple[int, Any] | None = None  # of the latest drawing
 
     def _load(self, weights: Weights) -> None:
         from tinycnn.reading.reader import Reader
@@ -327,7 +329,7 @@ class _Answerer:
         self.reader.read_strokes(_sample())  # compiles what reading needs
 
     def answer(self, request: Request) -> Reply:
-        """Return the answer; whatever goes wrong is said and goes no further."""
+        """Return the reply; every error becomes a `Failed`."""
         from tinycnn.ink.picture import PictureError
         from tinycnn.nn.weights import TensorFileError
 
@@ -335,12 +337,12 @@ class _Answerer:
             return self._answer(request)
         except (PictureError, TensorFileError, OSError) as error:
             text = " ".join(str(error).split())
-            if isinstance(request, Open):  # a whole path leaves no room for the reason
+            if isinstance(request, Open):  # the full path leaves no room for the reason
                 text = text.replace(str(request.path), request.path.name)
             return Failed(text)
         except MemoryError:
-            return Failed("There is not enough memory for this; make it smaller.")
-        except Exception as error:  # noqa: BLE001 - the window says it and goes on
+            return Failed("Not enough memory; make the picture smaller.")
+        except Exception as error:  # noqa: BLE001 - shown; the process goes on
             return Failed(
                 f"This went wrong: {' '.join(str(error).split()) or type(error)}",
                 traceback.format_exc(),
@@ -415,7 +417,7 @@ class _Answerer:
 
 
 def _sample() -> Strokes:
-    """Return a number that makes the reader do all that it can do."""
+    """Return strokes whose reading compiles every kernel."""
     one = np.array([[40.0, 20], [40, 80]])
     crossed = np.array([[70.0, 20], [130, 80], [70, 80], [130, 20]])
     return Strokes((one, crossed), (10.0, 10.0), (200, 100))
@@ -424,7 +426,7 @@ def _sample() -> Strokes:
 def _pasted(folder: Path) -> Path:
     """Write the picture in the clipboard to a new file of a folder; return its path.
 
-    What was pasted before keeps its file: undoing a step may bring it back.
+    Earlier pictures keep their files: undoing a step may bring one back.
     """
     import io
 

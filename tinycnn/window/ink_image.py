@@ -1,10 +1,7 @@
-"""The ink that the window shows: strokes become soft-edged pixels of this screen.
+"""The ink on the screen: strokes as an antialiased image.
 
-Tk draws lines with jagged edges, so the window shows an image of its own. It is kept up
-to date piece by piece: only what changed is drawn again. Nothing is ever read from it;
-what is read are the strokes.
-
-This file knows strokes and pixels. It knows no Tk and no colours.
+Tk draws jagged lines, so the window shows an image instead, of which only changed areas
+are redrawn. The image is for display only; the reader gets the strokes.
 """
 
 import math
@@ -16,19 +13,19 @@ from PIL import Image, ImageChops
 from tinycnn.ink.strokes import FINENESS, draw_finely
 from tinycnn.window.session import Points, Stroke
 
-MANY = 4  # areas that change at once are composed as one
-Area = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the screen, half open
+MANY = 4  # more changed areas than this are composed as one
+Area = tuple[int, int, int, int]  # x0, y0, x1, y1 in screen pixels, half open
 
 
-class Paper:
+class InkImage:
     """An image of strokes.
 
     Attributes
     ----------
     size : (int, int)
-        Width and height, in pixels of the screen.
+        Width and height in screen pixels.
     zoom : float
-        Pixels of the screen a unit of the canvas.
+        Screen pixels per canvas unit.
     """
 
     def __init__(self) -> None:
@@ -38,10 +35,10 @@ class Paper:
         self._shown: dict[Stroke, tuple[Area, Image.Image]] = {}
 
     def resize(self, size: tuple[int, int], zoom: float) -> bool:
-        """Take another size or zoom; return whether all must be put on the screen anew.
+        """Change size and zoom; return whether the whole image must be redrawn.
 
-        With the same zoom it only grows. With another one it is empty: `show` what is
-        to be seen.
+        With the same zoom the image only grows. A new zoom empties it until the next
+        `show`.
         """
         if zoom == self.zoom:
             larger = max(size[0], self.size[0]), max(size[1], self.size[1])
@@ -52,13 +49,13 @@ class Paper:
         return True
 
     def show(self, strokes: Iterable[Stroke]) -> list[Area]:
-        """Show these strokes and no others; return the areas that changed."""
+        """Show exactly these strokes; return the changed areas."""
         wanted = dict.fromkeys(strokes)
         changed = [self._shown.pop(s)[0] for s in [*self._shown] if s not in wanted]
         for stroke in wanted:
             if stroke not in self._shown:
                 self._shown[stroke] = self._drawn(stroke.points, stroke.pen_width)
-                # The pieces that were shown while it was drawn may lie beside it.
+                # Covers the pieces shown while drawing, which may lie beside it.
                 changed.append(self._shown[stroke][0])
         if len(changed) > MANY:
             x0, y0, x1, y1 = zip(*changed, strict=True)
@@ -68,16 +65,19 @@ class Paper:
         return [area for area in map(self._inside, changed) if area is not None]
 
     def add_piece(self, points: Points, pen_width: float) -> Area | None:
-        """Show a piece of a stroke that is being drawn; return the area that changed.
+        """Show a piece of a stroke being drawn, until the next `show`.
 
-        It stays until `show` gets the whole stroke.
+        Returns
+        -------
+        Area or None
+            What changed.
         """
         area, image = self._drawn(points, pen_width)
         self._lay(area, image)
         return self._inside(area)
 
     def remove_pieces(self, points: Points, pen_width: float) -> Area | None:
-        """Take away the pieces of a stroke that comes to nothing."""
+        """Remove the pieces of a cancelled stroke."""
         area, _ = self._drawn(points, pen_width)
         self._compose(area)
         return self._inside(area)
@@ -87,11 +87,11 @@ class Paper:
         return self._ink.crop(area)
 
     def inked(self) -> Area | None:
-        """Return the smallest area that holds all ink; None if there is none."""
+        """Return the bounding box of the ink, None without ink."""
         return self._ink.getbbox()
 
     def _grow(self, width: int, height: int) -> bool:
-        """Show also what was cut at the edges so far; return whether there was any."""
+        """Enlarge the image and redraw clipped strokes; return whether any was."""
         right, low = self.size
         self.size = width, height
         self._ink = self._ink.crop((0, 0, width, height))
@@ -106,26 +106,26 @@ class Paper:
         return bool(cut)
 
     def _drawn(self, points: Points, pen_width: float) -> tuple[Area, Image.Image]:
-        """Return the ink of one line, and where it lies."""
+        """Return the area and the ink of one line."""
         pen = pen_width * self.zoom
-        places = points * self.zoom
-        x0, y0 = np.floor(places.min(axis=0) - pen / 2 - 1).astype(int).tolist()
-        x1, y1 = np.ceil(places.max(axis=0) + pen / 2 + 1).astype(int).tolist()
-        # Far off the canvas nothing is seen.
+        scaled = points * self.zoom
+        x0, y0 = np.floor(scaled.min(axis=0) - pen / 2 - 1).astype(int).tolist()
+        x1, y1 = np.ceil(scaled.max(axis=0) + pen / 2 + 1).astype(int).tolist()
+        # Ink far off the canvas is not drawn.
         x0, y0 = max(x0, -math.ceil(pen)), max(y0, -math.ceil(pen))
         x1 = max(min(x1, self.size[0]), x0 + 1)
         y1 = max(min(y1, self.size[1]), y0 + 1)
         size = x1 - x0, y1 - y0
-        fine = draw_finely([places - (x0, y0)], [pen], size, FINENESS)
+        fine = draw_finely([scaled - (x0, y0)], [pen], size, FINENESS)
         return (x0, y0, x1, y1), fine.reduce(FINENESS)
 
     def _lay(self, area: Area, image: Image.Image) -> None:
-        """Lay ink over what is there; where both are, the stronger counts."""
+        """Combine new ink with the old by the maximum."""
         both = ImageChops.lighter(self._ink.crop(area), image)
         self._ink.paste(both, area[:2])
 
     def _compose(self, area: Area) -> None:
-        """Show in an area what the strokes leave there."""
+        """Recompute an area from the strokes."""
         page = Image.new("L", (area[2] - area[0], area[3] - area[1]))
         for (x0, y0, x1, y1), image in self._shown.values():
             left, top = max(x0, area[0]), max(y0, area[1])
@@ -142,7 +142,7 @@ class Paper:
         self._ink.paste(page, area[:2])
 
     def _inside(self, area: Area) -> Area | None:
-        """Return what of an area is on the paper."""
+        """Return the part of an area inside the image, None if there is none."""
         x0, y0 = max(area[0], 0), max(area[1], 0)
         x1, y1 = min(area[2], self.size[0]), min(area[3], self.size[1])
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None

@@ -1,8 +1,4 @@
-"""The strip below the sheet: the number in large type, a line of status, a bar.
-
-It knows how a reading looks as text. It does not know where readings come from, nor
-what else there is to be said.
-"""
+"""The bar below the canvas: the number read, a status line, a progress bar."""
 
 import tkinter as tk
 from collections.abc import Callable, Collection
@@ -13,32 +9,32 @@ from tinycnn.window.canvas import SURE
 from tinycnn.window.theme import Fonts, Theme
 
 LARGE_LINES, LARGE_DIGITS = 2, 24  # in the largest type; more are shown smaller
-MOST_LINES = 4  # are seen at once
+MOST_LINES = 4  # visible at once
 SHORTLY = 6000  # milliseconds that a message is shown
 
 
-class Strip(ttk.Frame):
-    """The strip.
+class StatusBar(ttk.Frame):
+    """The status bar.
 
     Parameters
     ----------
     parent : tk.Misc
     fonts : Fonts
     pixel : float
-        Pixels of the screen a unit.
+        Screen pixels a unit.
     copy : function
-        What the button does.
-    unsaid : function
-        Called when a message was shown long enough.
+        The action of the Copy button.
+    expired : function
+        Called when a message has been shown long enough.
 
     Attributes
     ----------
     number : tk.Text
-        What was read; it can be selected and not edited.
+        The number read; selectable, not editable.
     status : ttk.Label
     progress : ttk.Progressbar
     message : str
-        What is being said; empty if nothing is.
+        The current message, or empty.
     """
 
     def __init__(
@@ -47,13 +43,13 @@ class Strip(ttk.Frame):
         fonts: Fonts,
         pixel: float,
         copy: Callable[[], None],
-        unsaid: Callable[[], None],
+        expired: Callable[[], None],
     ) -> None:
         super().__init__(parent)
-        self._fonts, self._unsaid = fonts, unsaid
+        self._fonts, self._expired = fonts, expired
         self.message = ""
         self._later: str | None = None
-        self._status_shown = "", 0  # the whole text, and the room it had
+        self._status_shown = "", 0  # the full text, and the width for it
 
         def px(units: float) -> int:
             return max(round(units * pixel), 1)
@@ -75,7 +71,7 @@ class Strip(ttk.Frame):
             font=fonts.number,
         )
         self.number.pack(side="left", fill="x", expand=True)
-        # Where text that cannot be edited has no focus, it cannot be selected either.
+        # Disabled text can be selected only while it has the focus.
         self.number.bind("<Button-1>", lambda _: self.number.focus_set(), add=True)
         line = ttk.Frame(self)
         line.pack(fill="x", padx=px(16), pady=(0, px(8)))
@@ -84,7 +80,7 @@ class Strip(ttk.Frame):
         self.status.pack(side="left", fill="x", expand=True)
 
     def set_theme(self, theme: Theme) -> None:
-        """Take other colours."""
+        """Apply a theme."""
         self.number.configure(
             background=theme.ground,
             foreground=theme.text,
@@ -96,7 +92,7 @@ class Strip(ttk.Frame):
         self.number.tag_configure("refused", foreground=theme.refused)
 
     def show(self, reading: Reading, corrected: Collection[Digit]) -> None:
-        """Show a number, line by line; what is unsure in its colour."""
+        """Show a reading line by line, unsure and refused digits in their colours."""
         lines, number = reading.lines, self.number
         large = len(lines) <= LARGE_LINES
         large = large and all(len(line) <= LARGE_DIGITS for line in lines)
@@ -117,23 +113,23 @@ class Strip(ttk.Frame):
         self._copy.configure(state="normal" if lines else "disabled")
 
     def selected(self) -> str:
-        """Return what is selected of the number."""
+        """Return the selected part of the number."""
         ranges = self.number.tag_ranges("sel")
         return self.number.get(ranges[0], ranges[1]) if ranges else ""
 
     def say(self, message: str, *, stays: bool = False) -> None:
-        """Say something for a while, or until something else is said."""
+        """Show a message for a while, or until the next one."""
         self.forget()
         self.message = message
         if not stays:
             self._later = self.after(SHORTLY, self._forget_later)
 
     def is_to_stay(self) -> bool:
-        """Return whether what is being said was to stay."""
+        """Return whether the current message has no time limit."""
         return bool(self.message) and self._later is None
 
     def forget(self) -> None:
-        """Say nothing any more."""
+        """Drop the current message."""
         if self._later is not None:
             self.after_cancel(self._later)
             self._later = None
@@ -142,20 +138,20 @@ class Strip(ttk.Frame):
     def _forget_later(self) -> None:
         self._later = None
         self.forget()
-        self._unsaid()
+        self._expired()
 
     def show_status(self, text: str) -> None:
-        """Show a line of status; of what has no room, the middle is left out."""
+        """Show a status line; the middle of a long one is elided."""
         shown = text, self.status.winfo_width()
         if shown != self._status_shown:
             self._status_shown = shown
             measure = self._fonts.plain.measure
-            # Around its text, a label has some pixels of its own.
+            # A label is a few pixels wider than its text.
             border = self.status.winfo_reqwidth() - measure(self.status.cget("text"))
             self.status.configure(text=elided(text, shown[1] - border, measure))
 
     def show_progress(self, share: float | None) -> None:
-        """Show how much of some work is done; None hides the bar."""
+        """Show the share of work done, 0 to 1; None hides the bar."""
         if share is None:
             self.progress.pack_forget()
             return
@@ -165,15 +161,15 @@ class Strip(ttk.Frame):
 
 
 def elided(text: str, room: int, measure: Callable[[str], int]) -> str:
-    """Return a line without its middle, if it is too long.
+    """Return a line, its middle elided if it is too long.
 
     Parameters
     ----------
     text : str
     room : int
-        For the line, in pixels.
+        Width for the line, in pixels.
     measure : function
-        Returns how long a text is, in pixels.
+        Returns the width of a text in pixels.
     """
     if measure(text) <= room:
         return text

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tinycnn.window.lessons import Lesson, Outcome
+from tinycnn.window.finetuning import FineTuning, Outcome
 from tinycnn.window.messages import Failed
 
 FIGURES = {
@@ -28,7 +28,7 @@ def test_an_outcome_says_before_and_after():
 
 
 def test_a_lesson_without_corrections_says_so(tmp_path):
-    lesson = Lesson(tmp_path, None)
+    lesson = FineTuning(tmp_path, None)
     end = time.monotonic() + 60
     said = []
     while not said and time.monotonic() < end:
@@ -42,7 +42,7 @@ def test_a_lesson_without_corrections_says_so(tmp_path):
 
 @pytest.mark.parametrize("wait", [0.0, 0.7])
 def test_a_lesson_can_be_stopped_at_once(tmp_path, wait):
-    lesson = Lesson(tmp_path, None)
+    lesson = FineTuning(tmp_path, None)
     time.sleep(wait)
     begin = time.monotonic()
     lesson.close()
@@ -51,7 +51,7 @@ def test_a_lesson_can_be_stopped_at_once(tmp_path, wait):
 
 
 def test_a_lesson_that_dies_says_so(tmp_path):
-    lesson = Lesson(tmp_path, None)
+    lesson = FineTuning(tmp_path, None)
     lesson._process.kill()
     lesson._process.join()
     (failed,) = lesson.poll()

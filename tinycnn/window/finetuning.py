@@ -1,8 +1,7 @@
-"""Learning from corrections, in a process of its own, as the window sees it.
+"""Fine-tuning on the corrections, in a process of its own.
 
-`Lesson` is the window's side; `study` is the process. What is learned is what
-``python -m tinycnn.train --extra`` learns, and is kept in the same place. This file
-knows processes and shares of work done; it knows no widgets, and loads no network.
+`FineTuning` is the window's side, `serve_finetuning` the process. It does what
+``python -m tinycnn.finetune`` does and keeps the result in the same folder.
 """
 
 import contextlib
@@ -15,17 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from tinycnn.window.messages import Failed
-from tinycnn.window.worker import PATIENCE, no_interrupts, settle_in
+from tinycnn.window.worker import (
+    PATIENCE,
+    exit_with_parent,
+    no_interrupts,
+    redirect_output,
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a lesson.
+    """The result of a fine-tuning.
 
     Attributes
     ----------
     figures : dict
-        As `tinycnn.finetune.Learnt` has them.
+        See `tinycnn.finetune.FineTuned`.
     """
 
     figures: dict[str, Any]
@@ -36,21 +40,21 @@ class Outcome:
         f = self.figures
         data = {"mnist": "MNIST's", "sample": "the sample's"}.get(f["data"], "the")
         return (
-            f"Learnt: {f['right_after']} of {f['corrections']} corrections are right "
+            f"Learned: {f['right_after']} of {f['corrections']} corrections are right "
             f"now, {f['right_before']} before. Errors in {data} {f['test_images']:,} "
             f"test images: {f['test_errors_after']}, {f['test_errors_before']} before."
         )
 
 
-class Lesson:
-    """One lesson that is under way.
+class FineTuning:
+    """A fine-tuning under way.
 
     Parameters
     ----------
     corrections : Path
         The folder of the corrections.
     log : Path or None
-        Where what the process prints goes to.
+        Receives the output of the process.
     """
 
     def __init__(self, corrections: Path, log: Path | None) -> None:
@@ -58,48 +62,48 @@ class Lesson:
         ours, theirs = context.Pipe(duplex=False)
         self._connection: Connection = ours
         self._process: BaseProcess = context.Process(
-            target=study, args=(theirs, corrections, log), daemon=True
+            target=serve_finetuning, args=(theirs, corrections, log), daemon=True
         )
         with no_interrupts():
             self._process.start()
         theirs.close()
 
     def poll(self) -> list[float | Outcome | Failed]:
-        """Return what the process has said: shares of its work, at last what came.
-
-        After an outcome or a failure there is nothing more.
-        """
-        said: list[float | Outcome | Failed] = []
+        """Return new messages: shares of the work, at last the outcome or a failure."""
+        replies: list[float | Outcome | Failed] = []
         try:
             while self._connection.poll():
-                said.append(self._connection.recv())
+                replies.append(self._connection.recv())
         except (EOFError, OSError):
-            if not said or isinstance(said[-1], float):
-                said.append(Failed("Learning stopped; nothing was changed."))
-        return said
+            if not replies or isinstance(replies[-1], float):
+                replies.append(Failed("Learning stopped; nothing has changed."))
+        return replies
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process at once."""
         self._connection.close()
         self._process.kill()
         self._process.join(PATIENCE)
 
 
-def study(connection: Connection, corrections: Path, log: Path | None) -> None:
-    """Learn, and tell how far it is.
+def serve_finetuning(
+    connection: Connection, corrections: Path, log: Path | None
+) -> None:
+    """Fine-tune and report the progress.
 
     Parameters
     ----------
     connection : Connection
-        Where shares from 0 to 1 go to, and at last an `Outcome` or a `Failed`.
+        Receives shares from 0 to 1, at last an `Outcome` or a `Failed`.
     corrections, log
-        As `Lesson` has them.
+        See `FineTuning`.
     """
-    settle_in(log)
+    redirect_output(log)
+    exit_with_parent()
     from tinycnn.data import DataError
-    from tinycnn.finetune import Learnt, learn, present_digits
+    from tinycnn.finetune import FineTuned, finetune, local_mnist
     from tinycnn.nn.weights import TensorFileError
-    from tinycnn.reading import finetuned as learnt
+    from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
     from tinycnn.threads import available_cores, use_threads
     from tinycnn.training.fit import DivergedError
@@ -108,9 +112,9 @@ def study(connection: Connection, corrections: Path, log: Path | None) -> None:
     with contextlib.suppress(BrokenPipeError):
         try:
             images, labels = Corrections(corrections).read()
-            for item in learn(images, labels, present_digits()):
-                if isinstance(item, Learnt):
-                    learnt.keep(item.save)
+            for item in finetune(images, labels, local_mnist()):
+                if isinstance(item, FineTuned):
+                    finetuned.keep(item.save)
                     connection.send(Outcome(item.figures))
                 else:
                     connection.send(float(item))
@@ -118,7 +122,7 @@ def study(connection: Connection, corrections: Path, log: Path | None) -> None:
             connection.send(Failed(str(error)))
         except BrokenPipeError:
             raise
-        except Exception as error:  # noqa: BLE001 - the window says it and goes on
+        except Exception as error:  # noqa: BLE001 - shown; the window stays open
             connection.send(
-                Failed(f"Learning went wrong ({error}).", traceback.format_exc())
+                Failed(f"Learning failed ({error}).", traceback.format_exc())
             )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinycnn.ink.strokes import draw
-from tinycnn.window.paper import Paper
+from tinycnn.window.ink_image import InkImage
 from tinycnn.window.session import Stroke
 
 
@@ -31,14 +31,14 @@ def drawn(size, zoom, *strokes):
 
 @pytest.mark.parametrize("zoom", [0.75, 1.0, 1.5])
 def test_it_shows_what_strokes_are(zoom):
-    paper = Paper()
+    paper = InkImage()
     paper.resize((120, 90), zoom)
     paper.show([ONE, TWO])
     assert np.array_equal(shown(paper), drawn((120, 90), zoom, ONE, TWO))
 
 
 def test_a_stroke_that_goes_leaves_the_others_whole():
-    paper = Paper()
+    paper = InkImage()
     paper.resize((80, 60), 1.0)
     paper.show([ONE, TWO])
     areas = paper.show([TWO])
@@ -49,7 +49,7 @@ def test_a_stroke_that_goes_leaves_the_others_whole():
 
 
 def test_pieces_shown_while_drawing_are_replaced_by_the_stroke():
-    paper = Paper()
+    paper = InkImage()
     paper.resize((80, 60), 1.0)
     paper.add_piece(ONE.points, ONE.pen_width)
     assert paper.inked() is not None
@@ -58,7 +58,7 @@ def test_pieces_shown_while_drawing_are_replaced_by_the_stroke():
 
 
 def test_pieces_of_nothing_can_be_removed():
-    paper = Paper()
+    paper = InkImage()
     paper.resize((80, 60), 1.0)
     paper.show([TWO])
     paper.add_piece(ONE.points, ONE.pen_width)
@@ -67,7 +67,7 @@ def test_pieces_of_nothing_can_be_removed():
 
 
 def test_ink_beyond_the_edge_appears_when_the_paper_grows():
-    paper = Paper()
+    paper = InkImage()
     paper.resize((40, 30), 1.0)
     paper.show([ONE, TWO])
     paper.resize((80, 60), 1.0)
@@ -75,7 +75,7 @@ def test_ink_beyond_the_edge_appears_when_the_paper_grows():
 
 
 def test_another_zoom_draws_everything_again():
-    paper = Paper()
+    paper = InkImage()
     paper.resize((80, 60), 1.0)
     paper.show([ONE])
     assert paper.resize((80, 60), 0.5)
@@ -85,7 +85,7 @@ def test_another_zoom_draws_everything_again():
 
 @pytest.mark.parametrize("where", [(-500, -500), (5000, 20), (20, -3000)])
 def test_ink_far_off_the_paper_costs_nothing(where):
-    paper = Paper()
+    paper = InkImage()
     paper.resize((80, 60), 1.0)
     far = stroke(where, (where[0] + 10, where[1] + 10))
     for area in paper.show([far]):

@@ -1,9 +1,7 @@
-"""Which corrections of this sitting are kept in the user's folder.
+"""Keep the user's folder in step with the corrections of this session.
 
-A correction is shown at once, but to be kept it needs the digit's own ink, which the
-process that reads sends a little later; meanwhile the correction may be undone or
-replaced. This file keeps the two in step. It knows corrections and their folder, and no
-widgets.
+A correction is shown at once, but saving it needs the ink of the digit, which the
+reading process sends a little later; meanwhile it may be undone or replaced.
 """
 
 from collections.abc import Sequence
@@ -13,10 +11,10 @@ from tinycnn.window.messages import Singled
 from tinycnn.window.session import Correction
 
 
-class Notebook:
-    """Keeps what is corrected, and forgets what is taken back.
+class CorrectionSync:
+    """Save new corrections and remove undone ones.
 
-    Every method may raise what `Corrections` raises: `DataError` or `OSError`.
+    Every method may raise the errors of `Corrections`: `DataError` or `OSError`.
 
     Parameters
     ----------
@@ -25,23 +23,23 @@ class Notebook:
 
     def __init__(self, corrections: Corrections) -> None:
         self.corrections = corrections
-        self._kept: list[tuple[Correction, Singled]] = []  # of this sitting
+        self._kept: list[tuple[Correction, Singled]] = []  # in this session
         self._expected: list[Correction] = []
 
     def follow(
         self, before: Sequence[Correction], after: Sequence[Correction]
     ) -> list[Correction]:
-        """Forget what was taken back.
+        """Remove undone corrections.
 
         Parameters
         ----------
         before, after : sequence of Correction
-            What was corrected, before and after a correction, its undoing or redoing.
+            All corrections before and after a step.
 
         Returns
         -------
         list of Correction
-            The new ones; `keep` each once its ink is there.
+            The new ones; `keep` each once its ink has arrived.
         """
         for correction in before:
             if correction not in after:
@@ -51,9 +49,9 @@ class Notebook:
         return new
 
     def keep(self, singled: Singled) -> bool:
-        """Keep the correction that the ink is named after; return whether it is kept.
+        """Save the correction that the ink belongs to; return whether it was saved.
 
-        It is not if it was taken back meanwhile.
+        A correction that has been undone in the meantime is not saved.
         """
         correction = singled.name
         if not isinstance(correction, Correction) or correction not in self._expected:
@@ -70,7 +68,7 @@ class Notebook:
         numbers = [n for n, (kept, _) in enumerate(self._kept) if kept == correction]
         if not numbers:
             return
-        # The folder gives up its latest only, so those after it go and come back.
+        # Only the latest can be removed, so the later ones are removed and re-added.
         later = self._kept[numbers[-1] + 1 :]
         for _ in range(len(later) + 1):
             self._kept.pop()

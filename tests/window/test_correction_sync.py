@@ -5,7 +5,7 @@ import pytest
 
 from tinycnn.reading.corrections import Corrections
 from tinycnn.window.messages import Singled
-from tinycnn.window.notebook import Notebook
+from tinycnn.window.correction_sync import CorrectionSync
 from tinycnn.window.session import Correction
 
 A, B, C = (Correction((k, 0, k + 9, 9), k) for k in (1, 2, 3))
@@ -14,7 +14,7 @@ A4 = Correction(A.box, 4)
 
 @pytest.fixture
 def notebook(tmp_path):
-    return Notebook(Corrections(tmp_path))
+    return CorrectionSync(Corrections(tmp_path))
 
 
 def keep(notebook, correction):
@@ -67,7 +67,7 @@ def test_a_second_thought_replaces_the_first_and_leaves_those_between(notebook):
 def test_what_an_earlier_sitting_kept_is_left_alone(notebook, tmp_path):
     notebook.follow((), (C,))
     keep(notebook, C)
-    later = Notebook(Corrections(tmp_path))
+    later = CorrectionSync(Corrections(tmp_path))
     later.follow((), (A,))
     keep(later, A)
     later.follow((A,), ())
