@@ -1,10 +1,11 @@
-"""The program as it is started: one sentence if it cannot, else a clean end."""
+"""The command: one sentence if it cannot start, else a clean end."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from tinycnn.ink.strokes import Strokes, save_strokes
 from tinycnn.window.theme import THEMES
 
 DRAW = Path(__file__).parents[1] / "apps" / "draw.py"
+LIGHT = THEMES["light"]
+ONE = Strokes((np.array([[150.0, 50], [150, 250]]),), (14.0,), (300, 300))
 NO_TKINTER = """
 import runpy, sys
 sys.modules["tkinter"] = None
@@ -24,112 +27,92 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def environment(home, display=None):
+def start(home, *argv, display=None, code=None):
     variables = {n: v for n, v in os.environ.items() if n != "DISPLAY"}
     for name in ("CONFIG", "STATE", "DATA"):
         variables[f"XDG_{name}_HOME"] = str(home)
-    return variables | ({"DISPLAY": display} if display else {})
-
-
-def started(home, *argv, display=None, code=None):
-    program = [sys.executable, *(("-c", code) if code else ()), str(DRAW), *argv]
     return subprocess.Popen(
-        program,
+        [sys.executable, *(("-c", code) if code else ()), str(DRAW), *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(home, display),
+        env=variables | ({"DISPLAY": display} if display else {}),
     )
 
 
-def sentence(process):
-    out, err = process.communicate(timeout=60)
-    assert out == ""
-    (line,) = err.splitlines()
-    assert "Traceback" not in line
-    return line
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="DISPLAY is X's")
-def test_without_a_display_one_sentence_says_so(tmp_path):
-    process = started(tmp_path)
-    assert "no display" in sentence(process)
-    assert process.returncode == 1
-    process = started(tmp_path, display=":4321")
-    assert ":4321" in sentence(process)
-    assert process.returncode == 1
-
-
-def test_without_tkinter_the_remedy_is_named(tmp_path):
-    process = started(tmp_path, display=":4321", code=NO_TKINTER)
-    line = sentence(process)
-    assert "tkinter" in line
-    assert "install" in line or "python-tk" in line
-    assert process.returncode == 1
-
-
-def test_help_needs_no_display(tmp_path):
-    process = started(tmp_path, "--help")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "--weights" in out
-    assert err == ""
-
-
-@pytest.mark.parametrize("argv", [["missing.png"], ["--weights", "missing"]])
-def test_a_file_that_is_missing_is_wrong_usage(tmp_path, argv):
-    process = started(tmp_path, *argv)
-    assert "missing" in sentence(process)
-    assert process.returncode == 2
-
-
-def test_damaged_weights_end_it_with_one_sentence(display, tmp_path):
-    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
-    weights = str(tmp_path / "bad.safetensors")
-    process = started(tmp_path, "--weights", weights, display=display)
-    assert "bad.safetensors" in sentence(process)
-    assert process.returncode == 1
-
-
-@pytest.mark.parametrize("name", ["one.json", "one.png"])
-def test_a_file_on_the_command_line_is_opened_and_read(display, tmp_path, name):
-    one = Strokes((np.array([[150.0, 50], [150, 250]]),), (14.0,), (300, 300))
-    if name == "one.json":
-        save_strokes(tmp_path / name, one)
-    else:
-        grey = np.rint(255 * (1 - one.draw())).astype(np.uint8)
-        Image.fromarray(grey).save(tmp_path / name)
+@contextmanager
+def window(display, home, *argv):
+    """Start the window; yield its process, a hand, and a wait for a colour."""
     hand = Hand(display)
-    process = started(tmp_path, str(tmp_path / name), display=display)
-    light = THEMES["light"]
-    boxes = [tuple(bytes.fromhex(c[1:])) for c in (light.sure, light.doubtful)]
-    end = time.monotonic() + 60
-    try:
-        while not any(hand.sees(box, (0, 0, 1440, 900)) for box in boxes):
-            assert process.poll() is None
-            assert time.monotonic() < end, "no box"
+    process = start(home, *argv, display=display)
+
+    def wait(*colours, area=(0, 0, 1440, 900)):
+        end = time.monotonic() + 60
+        seen = [tuple(bytes.fromhex(colour[1:])) for colour in colours]
+        while not any(hand.sees(colour, area) for colour in seen):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, f"none of {colours}"
             time.sleep(0.02)
-        process.terminate()
-        out, err = process.communicate(timeout=10)
+
+    try:
+        yield process, hand, wait
     finally:
         process.kill()
         process.communicate()
         hand.close()
-    assert (out, err, process.returncode) == ("", "", 143)
+
+
+def test_wrong_usage_and_missing_parts_are_one_sentence_each(tmp_path):
+    nowhere = {"display": ":4321"}
+    cases = [
+        ([], {}, 1, "no display"),
+        ([], nowhere, 1, ":4321"),
+        ([], nowhere | {"code": NO_TKINTER}, 1, "tkinter; "),
+        (["missing.png"], {}, 2, "missing.png"),
+        (["--weights", "missing"], {}, 2, "missing"),
+    ]
+    if sys.platform != "linux":  # the others have no DISPLAY
+        del cases[:2]
+    for argv, options, code, words in cases:
+        process = start(tmp_path, *argv, **options)
+        out, err = process.communicate(timeout=60)
+        assert (out, process.returncode) == ("", code), words
+        (line,) = err.splitlines()
+        assert words in line
+        assert "Traceback" not in line
+
+
+def test_damaged_weights_end_it_with_one_sentence(display, tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    process = start(
+        tmp_path, "--weights", str(tmp_path / "bad.safetensors"), display=display
+    )
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 1)
+    (line,) = err.splitlines()
+    assert "bad.safetensors" in line
+
+
+@pytest.mark.parametrize("name", ["one.json", "one.png"])
+def test_a_file_on_the_command_line_is_opened_and_read(display, tmp_path, name):
+    if name == "one.json":
+        save_strokes(tmp_path / name, ONE)
+    else:
+        grey = np.rint(255 * (1 - ONE.draw())).astype(np.uint8)
+        Image.fromarray(grey).save(tmp_path / name)
+    with window(display, tmp_path, str(tmp_path / name)) as (process, _, wait):
+        wait(LIGHT.sure, LIGHT.doubtful)  # a box
+        process.terminate()
+        assert process.communicate(timeout=10) == ("", "")
+    assert process.returncode == 143
 
 
 @pytest.mark.parametrize(
     ("how", "code"), [("key", 0), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, code):
-    hand = Hand(display)
-    process = started(tmp_path, display=display)
-    config = tmp_path / "tinycnn" / "window.json"
-    try:
-        paper = tuple(bytes.fromhex(THEMES["light"].paper[1:]))
-        while not hand.sees(paper, (0, 0, 1440, 900)):
-            assert process.poll() is None
-            time.sleep(0.02)
+    with window(display, tmp_path) as (process, hand, wait):
+        wait(LIGHT.paper)
         time.sleep(0.3)  # the reading process is busy with its imports
         begin = time.monotonic()
         if how == "key":
@@ -137,14 +120,10 @@ def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, c
             hand.key("q", "Control_L")
         else:
             process.send_signal(how)
-        out, err = process.communicate(timeout=10)
+        assert process.communicate(timeout=10) == ("", "")
         assert time.monotonic() - begin < 2
-    finally:
-        process.kill()
-        process.communicate()
-        hand.close()
-    assert (out, err, process.returncode) == ("", "", code)
-    assert config.exists()
+    assert process.returncode == code
+    assert (tmp_path / "tinycnn" / "window.json").exists()
     assert (tmp_path / "tinycnn" / "log" / "window.log").read_text() == ""
 
 
@@ -153,21 +132,10 @@ def test_it_ends_quietly_while_its_panel_is_half_drawn(display, tmp_path):
     settings = tmp_path / "tinycnn" / "window.json"
     settings.parent.mkdir()
     settings.write_text('{"panel": true, "size": "1200x800", "theme": "light"}')
-    one = Strokes((np.array([[150.0, 50], [150, 250]]),), (14.0,), (300, 300))
-    save_strokes(tmp_path / "one.json", one)
-    hand = Hand(display)
-    process = started(tmp_path, str(tmp_path / "one.json"), display=display)
-    bar = tuple(bytes.fromhex(THEMES["light"].sure[1:]))
-    end = time.monotonic() + 60
-    try:
+    save_strokes(tmp_path / "one.json", ONE)
+    with window(display, tmp_path, str(tmp_path / "one.json")) as (process, hand, wait):
         hand.move(300, 300)
-        while not hand.sees(bar, (900, 0, 1200, 800)):
-            assert process.poll() is None
-            assert time.monotonic() < end, "no bar"
+        wait(LIGHT.sure, area=(900, 0, 1200, 800))  # a bar
         hand.key("q", "Control_L")
-        out, err = process.communicate(timeout=10)
-    finally:
-        process.kill()
-        process.communicate()
-        hand.close()
-    assert (out, err, process.returncode) == ("", "", 0)
+        assert process.communicate(timeout=10) == ("", "")
+    assert process.returncode == 0

@@ -77,67 +77,37 @@ def has_weights_of(network, path):
     return all(np.array_equal(one, another) for one, another in pairs)
 
 
-@pytest.fixture(scope="module")
-def of_ones():
-    return run(SOME, 10, FLAGGED, 1)
-
-
-@pytest.fixture(scope="module")
-def of_zeros():
-    """Return the result for zeros that the shipped weights refuse."""
-    return run(SOME, 10, OPEN, 0)
-
-
-# --- learning ----------------------------------------------------------------------
-
-
-def test_misread_corrections_are_read_by_training_the_first_network_alone(of_ones):
-    _, result = of_ones
-    assert result.figures["corrections"] == 4
-    assert result.figures["right_before"] < 2
-    assert result.figures["right_after"] == 4
-    assert has_weights_of(result.judge, models.JUDGE)
-    assert not has_weights_of(result.model, models.SHIPPED)
-
-
-def test_refused_corrections_are_read_by_training_the_judge(of_zeros):
-    _, result = of_zeros
-    assert result.figures["right_before"] == 0
-    assert result.figures["right_after"] == 4
-    assert not has_weights_of(result.judge, models.JUDGE)
-
-
-@pytest.mark.parametrize("which", ["of_ones", "of_zeros"])
-def test_other_handwriting_is_still_read_and_shares_rise(which, request):
-    shares, result = request.getfixturevalue(which)
-    figures = result.figures
-    assert figures["test_images"] == len(SOME.test_labels)
-    assert figures["data"] == "sample"
-    assert figures["test_errors_after"] <= figures["test_errors_before"] + 2
+@pytest.mark.parametrize(
+    ("images", "label", "most_before", "judge_is_trained"),
+    [(FLAGGED, 1, 1, False), (OPEN, 0, 0, True)],
+    ids=["misread", "refused"],
+)
+def test_corrections_are_learned_and_other_handwriting_is_still_read(
+    tmp_path, images, label, most_before, judge_is_trained
+):
+    shares, result = run(SOME, 10, images, label)
     assert shares == sorted(shares)
     assert 0 <= shares[0] < 0.2
     assert 0.8 < shares[-1] <= 1
     assert len(shares) > 12
+    assert not has_weights_of(result.model, models.SHIPPED)
+    assert has_weights_of(result.judge, models.JUDGE) != judge_is_trained
 
-
-def test_the_figures_are_those_of_the_files_and_before_is_what_ships(
-    of_zeros, tmp_path
-):
-    result = of_zeros[1]
+    figures = result.figures
+    assert figures["right_before"] <= most_before
+    assert figures["corrections"] == figures["right_after"] == 4
+    assert figures["test_errors_after"] <= figures["test_errors_before"] + 2
     result.save(tmp_path)
-    reader = Reader(tmp_path / "weights.safetensors", tmp_path / "judge.safetensors")
-    names, is_digit = reader.opinions(OPEN / np.float32(255))
-    confidence = names.max(axis=1) * is_digit
-    right = (names.argmax(axis=1) == 0) & (confidence >= reader.threshold)
-    assert right.sum() == result.figures["right_after"]
-    for when, by in (("after", reader), ("before", Reader(models.SHIPPED))):
-        named = by.probabilities(SOME.test_images / np.float32(255)).argmax(axis=1)
+    new = Reader(tmp_path / "weights.safetensors", tmp_path / "judge.safetensors")
+    for when, reader in (("before", Reader(models.SHIPPED)), ("after", new)):
+        names, is_digit = reader.opinions(images / np.float32(255))
+        confidence = names.max(axis=1) * is_digit
+        right = (names.argmax(axis=1) == label) & (confidence >= reader.threshold)
+        assert right.sum() == figures[f"right_{when}"], when
+        named = reader.probabilities(SOME.test_images / np.float32(255)).argmax(axis=1)
         errors = (named != SOME.test_labels).sum()
-        assert result.figures[f"test_errors_{when}"] == errors, when
+        assert errors == figures[f"test_errors_{when}"], when
 
-
-def test_the_files_hold_what_a_reader_needs_and_no_path(of_zeros, tmp_path):
-    of_zeros[1].save(tmp_path)
     for name, shipped in (("weights", models.SHIPPED), ("judge", models.JUDGE)):
         path = tmp_path / f"{name}.safetensors"
         facts, before = read_metadata(path), read_metadata(shipped)
@@ -311,20 +281,19 @@ def instead(monkeypatch, *events):
 
 
 class Result(FineTuned):
-    """A result whose files are text."""
+    """A result whose file is text; a signal during its saving comes too late."""
 
     def __init__(self, error=None):
-        names = ("corrections", "right_before", "right_after", "test_images")
-        names += ("test_errors_before", "test_errors_after")
-        figures = dict(zip(names, (3, 1, 2, 10_000, 44, 45), strict=True))
-        super().__init__(None, None, {}, figures | {"data": "mnist"})
-        object.__setattr__(self, "error", error)
+        figures = {"corrections": 3, "right_before": 1, "right_after": 2}
+        figures |= {"test_images": 10_000, "data": "mnist"}
+        figures |= {"test_errors_before": 44, "test_errors_after": 45}
+        super().__init__(None, None, {"error": error}, figures)
 
     def save(self, folder):
         (folder / "weights.safetensors").write_text("new")
-        signal.raise_signal(signal.SIGTERM)  # comes too late to stop anything
-        if self.error:
-            raise self.error
+        signal.raise_signal(signal.SIGTERM)
+        if self.facts["error"]:
+            raise self.facts["error"]
 
 
 def test_without_a_folder_for_the_result_the_window_reads_with_it(
@@ -339,15 +308,11 @@ def test_without_a_folder_for_the_result_the_window_reads_with_it(
     assert "errors in the 10,000 test images of MNIST: 45 (44 before)" in out
 
 
-def interrupted(signum):
-    return lambda: signal.raise_signal(signum)
-
-
 @pytest.mark.parametrize(
     ("event", "code", "message"),
     [
-        (interrupted(signal.SIGINT), 130, "nothing was changed"),
-        (interrupted(signal.SIGTERM), 143, "nothing was changed"),
+        (lambda: signal.raise_signal(signal.SIGINT), 130, "nothing was changed"),
+        (lambda: signal.raise_signal(signal.SIGTERM), 143, "nothing was changed"),
         (DivergedError("the loss is nan"), 3, "the loss is nan"),
         (Result(OSError(errno.ENOSPC, "No space left on device")), 1, "No space left"),
     ],
@@ -358,12 +323,17 @@ def test_what_fails_or_is_stopped_leaves_the_version_of_before(
     finetuned.keep(lambda empty: (empty / "weights.safetensors").write_text("old"))
     instead(monkeypatch, 0.5, event, 0.6)
     assert exit_code(folder) == code
+    assert message in sentence(capsys)
+    assert [path.name for path in versions.iterdir()] == ["1"]
+    assert (versions / "1" / "weights.safetensors").read_text() == "old"
+
+
+def sentence(capsys):
+    """Return the only line of stderr; nothing is on stdout."""
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
-    assert message in line
-    assert [path.name for path in versions.iterdir()] == ["1"]
-    assert (versions / "1" / "weights.safetensors").read_text() == "old"
+    return line
 
 
 def test_a_folder_without_corrections_is_refused_in_one_sentence(
@@ -379,9 +349,6 @@ def test_a_folder_without_corrections_is_refused_in_one_sentence(
         else:
             images.write_bytes(trouble)
         assert exit_code(folder) == 1
-        out, err = capsys.readouterr()
-        assert out == ""
-        (line,) = err.splitlines()
-        assert line.startswith(f"error: {folder}")
+        assert sentence(capsys).startswith(f"error: {folder}")
     assert not versions.exists()
     assert exit_code(folder / "missing") == 2

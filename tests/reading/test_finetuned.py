@@ -1,17 +1,14 @@
-"""The laws of `finetuned`: a version is there whole or not at all, and can go."""
-
-import subprocess
-import sys
+"""Kept versions: created completely or not at all, and undone one by one."""
 
 import pytest
 
-from tinycnn.reading import finetuned as learnt
+from tinycnn.reading import finetuned
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
+def versions(tmp_path, monkeypatch):
     """Keep versions here; return their folder."""
-    monkeypatch.setattr(learnt, "user_data_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(finetuned, "user_data_path", lambda name: tmp_path / name)
     return tmp_path / "tinycnn" / "learnt"
 
 
@@ -21,80 +18,54 @@ def writing(text):
 
 
 def in_use():
-    """Return what the version in use says."""
-    version = learnt.latest()
+    """Return the content of the version in use."""
+    version = finetuned.latest()
     return version and (version / "weights").read_text()
 
 
-def test_where_nothing_was_learned_there_is_nothing_to_undo(place):
-    assert learnt.latest() is None
-    assert not learnt.undo()
-    assert not place.exists()
-
-
-def test_the_version_that_was_kept_last_is_in_use():
-    for text in "abc":
-        version = learnt.keep(writing(text))
-        assert version == learnt.latest()
-        assert in_use() == text
-
-
-def test_learning_is_undone_step_by_step():
-    for text in "abc":
-        learnt.keep(writing(text))
-    assert learnt.undo()
-    assert in_use() == "b"
-    learnt.keep(writing("d"))
-    assert in_use() == "d"
-    assert learnt.undo()
-    assert in_use() == "b"
-    assert learnt.undo()
+def test_the_last_version_is_in_use_and_is_undone_step_by_step(versions):
     assert in_use() is None
-    assert not learnt.undo()
+    assert not finetuned.undo()
+    assert not versions.exists()
+    for text in "abc":
+        assert finetuned.keep(writing(text)) == finetuned.latest()
+        assert in_use() == text
+    assert finetuned.undo()
+    assert in_use() == "b"
+    finetuned.keep(writing("d"))
+    assert in_use() == "d"
+    for before in ("b", None):
+        assert finetuned.undo()
+        assert in_use() == before
+    assert not finetuned.undo()
 
 
-def test_the_tenth_version_comes_after_the_ninth(place):
+def test_the_tenth_version_comes_after_the_ninth(versions):
     for text in "abcdefghijk":
-        learnt.keep(writing(text))
+        finetuned.keep(writing(text))
     assert in_use() == "k"
-    assert len(list(place.iterdir())) == learnt.KEPT
+    assert len(list(versions.iterdir())) == finetuned.KEPT
 
 
-def test_a_write_that_fails_changes_nothing(place):
-    learnt.keep(writing("a"))
+def test_a_write_that_fails_changes_nothing(versions):
+    finetuned.keep(writing("a"))
 
     def half(folder):
         writing("half")(folder)
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="full"):
-        learnt.keep(half)
+        finetuned.keep(half)
     assert in_use() == "a"
-    assert len(list(place.iterdir())) == 1
+    assert len(list(versions.iterdir())) == 1
 
 
-@pytest.mark.parametrize("name", ["12ab.tmp", "notes", "-1", "٣"])
-def test_what_is_no_version_is_left_alone(place, name):
-    learnt.keep(writing("a"))
-    (place / name).mkdir()
+def test_other_files_in_the_folder_are_left_alone(versions):
+    others = ("12ab.tmp", "notes", "-1", "٣")
+    finetuned.keep(writing("a"))
+    for name in others:
+        (versions / name).mkdir()
     assert in_use() == "a"
-    assert learnt.undo()
-    assert learnt.latest() is None
-    assert (place / name).is_dir()
-
-
-def test_a_folder_that_cannot_be_made_is_an_error_of_the_system(place):
-    place.parent.mkdir()
-    place.write_text("a file")
-    with pytest.raises(OSError, match="learnt"):
-        learnt.keep(writing("a"))
-
-
-def test_looking_loads_nothing_heavy():
-    code = (
-        "import sys, tinycnn.reading.finetuned\n"
-        "assert not {'numpy', 'numba', 'scipy', 'tkinter'} & set(sys.modules)"
-    )
-    command = [sys.executable, "-c", code]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.stderr == ""
+    assert finetuned.undo()
+    assert finetuned.latest() is None
+    assert {path.name for path in versions.iterdir()} == set(others)
