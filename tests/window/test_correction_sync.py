@@ -1,11 +1,11 @@
-"""Corrections of this sitting and their folder stay in step."""
+"""The corrections of a session and their folder stay in step."""
 
 import numpy as np
 import pytest
 
 from tinycnn.reading.corrections import Corrections
-from tinycnn.window.messages import Singled
 from tinycnn.window.correction_sync import CorrectionSync
+from tinycnn.window.messages import Singled
 from tinycnn.window.session import Correction
 
 A, B, C = (Correction((k, 0, k + 9, 9), k) for k in (1, 2, 3))
@@ -13,60 +13,55 @@ A4 = Correction(A.box, 4)
 
 
 @pytest.fixture
-def notebook(tmp_path):
+def sync(tmp_path):
     return CorrectionSync(Corrections(tmp_path))
 
 
-def keep(notebook, correction):
+def keep(sync, correction):
     image = np.full((28, 28), correction.label / 10, np.float32)
-    return notebook.keep(Singled(correction, image, None))
+    return sync.keep(Singled(correction, image, None))
 
 
-def labels(notebook):
-    if len(notebook.corrections) == 0:
+def labels(sync):
+    if len(sync.corrections) == 0:
         return []
-    images, found = notebook.corrections.read()
+    images, found = sync.corrections.read()
     assert [round(float(i.max()) / 25.5) for i in images] == found.tolist()
     return found.tolist()
 
 
-def test_what_is_corrected_is_kept_with_its_ink(notebook):
-    assert notebook.follow((), (A,)) == [A]
-    assert keep(notebook, A)
-    assert labels(notebook) == [1]
+def test_a_correction_is_saved_with_its_ink_and_removed_if_undone(sync):
+    assert sync.follow((), (A,)) == [A]
+    assert keep(sync, A)
+    assert labels(sync) == [1]
+    assert sync.follow((A,), ()) == []
+    assert labels(sync) == []
 
 
-def test_what_is_taken_back_is_forgotten(notebook):
-    notebook.follow((), (A,))
-    keep(notebook, A)
-    assert notebook.follow((A,), ()) == []
-    assert labels(notebook) == []
+def test_a_correction_undone_before_its_ink_arrives_is_never_saved(sync):
+    sync.follow((), (A,))
+    sync.follow((A,), ())
+    assert not keep(sync, A)
+    assert labels(sync) == []
 
 
-def test_what_is_taken_back_before_its_ink_comes_is_never_kept(notebook):
-    notebook.follow((), (A,))
-    notebook.follow((A,), ())
-    assert not keep(notebook, A)
-    assert labels(notebook) == []
+def test_a_second_correction_replaces_the_first_and_leaves_those_between(sync):
+    sync.follow((), (A,))
+    keep(sync, A)
+    sync.follow((A,), (A, B))
+    keep(sync, B)
+    assert sync.follow((A, B), (B, A4)) == [A4]
+    assert labels(sync) == [2]
+    keep(sync, A4)
+    assert labels(sync) == [2, 4]
+    assert sync.follow((B, A4), (A, B)) == [A]
+    keep(sync, A)
+    assert labels(sync) == [2, 1]
 
 
-def test_a_second_thought_replaces_the_first_and_leaves_those_between(notebook):
-    notebook.follow((), (A,))
-    keep(notebook, A)
-    notebook.follow((A,), (A, B))
-    keep(notebook, B)
-    assert notebook.follow((A, B), (B, A4)) == [A4]
-    assert labels(notebook) == [2]
-    keep(notebook, A4)
-    assert labels(notebook) == [2, 4]
-    assert notebook.follow((B, A4), (A, B)) == [A]
-    keep(notebook, A)
-    assert labels(notebook) == [2, 1]
-
-
-def test_what_an_earlier_sitting_kept_is_left_alone(notebook, tmp_path):
-    notebook.follow((), (C,))
-    keep(notebook, C)
+def test_corrections_of_earlier_sessions_are_left_alone(sync, tmp_path):
+    sync.follow((), (C,))
+    keep(sync, C)
     later = CorrectionSync(Corrections(tmp_path))
     later.follow((), (A,))
     keep(later, A)

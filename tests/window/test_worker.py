@@ -1,7 +1,7 @@
-"""The process that reads: the newest drawing wins, and no death is the end.
+"""The reading process: the newest drawing is read first, and a crash is survived.
 
-Most laws are held on the window's side alone, with a pipe whose other end is the test;
-the others start a real process, which takes a second or two.
+Most tests need the window's side only, with a pipe whose other end is the test; the
+others start a real process, which takes a second or two.
 """
 
 import os
@@ -56,28 +56,21 @@ def pair():
 
 
 def received(connection):
-    """Return all that has come through a pipe."""
+    """Return everything that has arrived through a pipe."""
     found = []
     while connection.poll():
         found.append(connection.recv())
     return found
 
 
-def test_only_one_question_is_with_the_process(pair):
-    worker, theirs = pair
-    worker.ask(Read(1, ONE))
-    worker.ask(Read(2, ONE))
-    assert [r.revision for r in received(theirs)] == [1]
-
-
-def test_of_the_drawings_that_wait_only_the_newest_is_read(pair):
+def test_one_request_is_sent_at_a_time_then_only_the_newest_drawing(pair):
     worker, theirs = pair
     for revision in range(1, 6):
         worker.ask(Read(revision, ONE))
+    assert [r.revision for r in received(theirs)] == [1]
     theirs.send(Answer(1, Reading()))
     assert [reply.revision for reply in worker.poll()] == [1]
-    received_now = received(theirs)
-    assert [r.revision for r in received_now] == [1, 5]
+    assert [r.revision for r in received(theirs)] == [5]
 
 
 def test_a_drawing_is_read_before_anything_is_explained(pair):
@@ -142,43 +135,35 @@ def deaths(monkeypatch):
     worker.close()
 
 
-def test_a_process_that_dies_is_started_again_with_its_question(deaths):
+def test_a_dead_process_is_restarted_with_its_request_but_not_a_third_time(deaths):
     worker, die = deaths
     worker.ask(Read(1, ONE))
-    asked, replies = die(ready=True)
-    assert len(asked) == 1
-    assert [type(reply) for reply in replies] == [Failed]
-    worker.poll()
-    assert worker.starts == 2
-    asked, _ = die(ready=True)
-    assert [r.revision for r in asked] == [1]
-
-
-def test_a_question_that_two_processes_died_over_is_given_up(deaths):
-    worker, die = deaths
-    worker.ask(Read(1, ONE))
-    die(ready=True)
-    worker.poll()
-    _, (reply,) = die(ready=True)
-    assert "twice" in reply.message
-    worker.poll()
+    for starts, words in ((2, "restarted"), (3, "twice")):
+        asked, (reply,) = die(ready=True)
+        assert [r.revision for r in asked] == [1]
+        assert isinstance(reply, Failed)
+        assert words in reply.message
+        worker.poll()
+        assert worker.starts == starts
     asked, _ = die(ready=True)
     assert asked == []
 
 
-def test_a_dead_process_is_not_asked_again_what_is_out_of_date(deaths):
+def test_an_outdated_request_is_not_repeated_after_a_crash(deaths):
     worker, die = deaths
     worker.ask(Read(1, ONE))
     worker.is_ready = True
     worker._send()
-    worker.ask(Read(2, ONE))  # the first is with the process, this one waits
+    worker.ask(Read(2, ONE))  # the first is being answered, this one waits
     die(ready=False)
     worker.poll()
     asked, _ = die(ready=True)
     assert [r.revision for r in asked] == [2]
 
 
-def test_a_process_that_never_starts_is_tried_less_and_less_often(deaths, monkeypatch):
+def test_a_process_that_never_starts_is_retried_less_and_less_often(
+    deaths, monkeypatch
+):
     worker, die = deaths
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
@@ -219,23 +204,23 @@ def real():
     worker.close()
 
 
-def test_it_reads(real):
-    real.ask(Read(7, ONE))
-    answer = wait_for(real, Answer)
-    assert answer.revision == 7
+def reads_a_one(worker, revision):
+    worker.ask(Read(revision, ONE))
+    answer = wait_for(worker, Answer)
+    assert answer.revision == revision
     assert answer.reading.text == "1"
+    return answer.reading.digits[0]
 
 
 def test_it_explains_what_it_read(real):
+    digit = reads_a_one(real, 8)
     real.ask(Explain(8, ONE, 0))
     explained = wait_for(real, Explained)
     assert explained.explanation.digit == 1
-    real.ask(Read(8, ONE))
-    (digit,) = wait_for(real, Answer).reading.digits
     assert explained.explanation.top == digit.top
 
 
-def test_it_gives_a_digits_own_ink(real):
+def test_it_returns_the_ink_of_one_digit(real):
     both = Strokes((*ONE.points, ONE.points[0] + [100, 0]), (10.0, 10.0), (300, 100))
     real.ask(Single(9, both, 1, 7))
     single = wait_for(real, Singled)
@@ -260,77 +245,59 @@ def test_it_opens_a_picture_and_writes_a_copy_with_boxes(real, tmp_path):
             assert image.mode == "RGB"
 
 
-def test_each_pasted_picture_keeps_its_own_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: Image.new("L", (9, 9), 10))
-    first = _pasted(tmp_path)
-    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: Image.new("L", (9, 9), 20))
-    second = _pasted(tmp_path)
-    for path, grey in ((first, 10), (second, 20)):
+def test_the_clipboard_gives_a_new_file_a_copied_file_or_a_sentence(
+    monkeypatch, tmp_path
+):
+    def pasted(found):
+        monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: found)
+        return _pasted(tmp_path)
+
+    for nothing in (None, []):
+        with pytest.raises(PictureError, match="no picture in the clipboard"):
+            pasted(nothing)
+    assert list(tmp_path.iterdir()) == []
+    assert pasted(["a/one.png"]) == Path("a/one.png")
+    files = {grey: pasted(Image.new("L", (9, 9), grey)) for grey in (10, 20)}
+    for grey, path in files.items():
         with Image.open(path) as image:
             assert image.getpixel((0, 0)) == grey
 
 
-@pytest.mark.parametrize("found", [None, []])
-def test_an_empty_clipboard_is_said(monkeypatch, tmp_path, found):
-    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: found)
-    with pytest.raises(PictureError, match="no picture in the clipboard"):
-        _pasted(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_file_that_was_copied_is_opened_where_it_is(monkeypatch, tmp_path):
-    monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: ["a/one.png"])
-    assert _pasted(tmp_path) == Path("a/one.png")
-
-
-def test_what_goes_wrong_is_one_sentence_and_it_goes_on(real, tmp_path):
+def test_an_error_is_one_sentence_and_other_requests_are_answered(real, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     real.ask(Open(tmp_path / "bad.png"))
     assert "bad.png" in wait_for(real, Failed).message
     real.ask(Explain(10, ONE, 5))  # there is no sixth digit
-    failed = wait_for(real, Failed)
-    assert "IndexError" in failed.details
-    real.ask(Read(11, ONE))
-    assert wait_for(real, Answer).reading.text == "1"
-
-
-def test_it_takes_other_weights(real, tmp_path):
+    assert "IndexError" in wait_for(real, Failed).details
     real.ask(Reload(Weights(models.SHIPPED, models.JUDGE)))
     wait_for(real, Reloaded)
     (tmp_path / "bad").write_bytes(b"no weights")
     real.ask(Reload(Weights(tmp_path / "bad")))
     assert "bad" in wait_for(real, Failed).message
-    real.ask(Read(12, ONE))
-    assert wait_for(real, Answer).reading.text == "1"
+    reads_a_one(real, 12)
 
 
-def test_a_killed_process_comes_back_and_reads_on(real):
+def test_a_killed_process_is_replaced_and_reads_on(real):
     for revision in range(20, 22):
         os.kill(real.pid, signal.SIGKILL)
-        real.ask(Read(revision, ONE))
-        assert wait_for(real, Answer).revision == revision
+        reads_a_one(real, revision)
 
 
-def test_damaged_weights_are_hopeless_and_said(tmp_path):
+@pytest.mark.parametrize("fallback", [False, True])
+def test_damaged_weights_are_a_fatal_error_unless_there_is_a_fallback(
+    tmp_path, fallback
+):
     (tmp_path / "bad").write_bytes(b"no weights")
-    worker = Worker(Weights(tmp_path / "bad"))
+    worker = Worker(Weights(tmp_path / "bad"), fallback=fallback)
     worker.start()
     try:
-        message = wait_for(worker, FatalError).message
-        assert "bad" in message
-        assert "leave --weights out" in message
-    finally:
-        worker.close()
-
-
-def test_damaged_learnt_weights_fall_back_on_those_that_ship(tmp_path):
-    (tmp_path / "bad").write_bytes(b"no weights")
-    worker = Worker(Weights(tmp_path / "bad"), fallback=True)
-    worker.start()
-    try:
-        assert wait_for(worker, Ready).note
-        worker.ask(Read(1, ONE))
-        assert wait_for(worker, Answer).reading.text == "1"
+        if fallback:
+            assert "shipped" in wait_for(worker, Ready).note
+            reads_a_one(worker, 1)
+        else:
+            message = wait_for(worker, FatalError).message
+            assert "bad" in message
+            assert "leave --weights out" in message
     finally:
         worker.close()
 
