@@ -73,39 +73,21 @@ def test_one_request_is_sent_at_a_time_then_only_the_newest_drawing(pair):
     assert [r.revision for r in received(theirs)] == [5]
 
 
-def test_a_drawing_is_read_before_anything_is_explained(pair):
-    worker, theirs = pair
-    worker.ask(Open(Path("one.png")))
-    worker.ask(Explain(1, ONE, 0))
-    worker.ask(Explain(2, ONE, 0))
-    worker.ask(Read(3, ONE))
-    theirs.send(Failed("no"))
-    worker.poll()
-    theirs.send(Answer(3, Reading()))
-    worker.poll()
-    asked = received(theirs)
-    assert [type(r) for r in asked] == [Open, Read, Explain]
-    assert asked[-1].revision == 2
-
-
-def test_corrections_and_files_are_never_dropped(pair):
-    worker, theirs = pair
-    for revision in range(3):
-        worker.ask(Single(revision, ONE, 0, 7))
-    for _ in range(3):
-        theirs.send(Failed("no"))
-        worker.poll()
-    assert [r.revision for r in received(theirs)] == [0, 1, 2]
-
-
-def test_nothing_is_sent_before_the_process_is_ready(pair):
+def test_a_drawing_is_read_first_and_corrections_and_files_are_never_dropped(pair):
     worker, theirs = pair
     worker.is_ready = False
-    worker.ask(Read(1, ONE))
+    explain = [Explain(revision, ONE, 0) for revision in (1, 2)]
+    single = [Single(revision, ONE, 0, 7) for revision in (1, 2)]
+    for request in (Open(Path("one.png")), *explain, *single, Read(3, ONE)):
+        worker.ask(request)
     assert received(theirs) == []
     theirs.send(Ready())
-    worker.poll()
-    assert len(received(theirs)) == 1
+    for _ in range(5):
+        worker.poll()
+        theirs.send(Failed("no"))
+    asked = received(theirs)
+    assert [type(r) for r in asked] == [Read, Open, Explain, Single, Single]
+    assert [r.revision for r in asked[2:]] == [2, 1, 2]
 
 
 @pytest.fixture
