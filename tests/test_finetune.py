@@ -20,7 +20,7 @@ from tinycnn.data import DataError, load_mnist, mnist, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.finetune import FineTuned, finetune, local_mnist, main
 from tinycnn.ink.normalize import normalize_strokes
-from tinycnn.nn.weights import read_metadata
+from tinycnn.nn.weights import read_facts
 from tinycnn.reading import finetuned
 from tinycnn.reading.reader import Reader
 from tinycnn.training.fit import DivergedError
@@ -110,14 +110,14 @@ def test_corrections_are_learned_and_other_handwriting_is_still_read(
 
     for name, shipped in (("weights", models.SHIPPED), ("judge", models.JUDGE)):
         path = tmp_path / f"{name}.safetensors"
-        facts, before = read_metadata(path), read_metadata(shipped)
-        assert facts["architecture"] == before["architecture"]
+        facts, before = read_facts(path), read_facts(shipped)
+        assert facts["network"] == before["network"]
         assert facts["began_with"] == before["checksum"]
-        assert facts["corrections"] == "4"
-        assert 0.1 < float(facts["temperature"]) < 5
+        assert facts["corrections"] == 4
+        assert 0.1 < facts["temperature"] < 5
         assert "seconds" not in facts
         assert str(tmp_path).encode() not in path.read_bytes()
-    assert 0 < float(facts["threshold"]) < 1
+    assert 0 < facts["threshold"] < 1
 
 
 def test_the_same_corrections_give_the_same_bytes_and_shipped_files_stay(tmp_path):
@@ -264,7 +264,7 @@ def test_the_command_prints_one_line_of_json(folder, tmp_path, monkeypatch, caps
         "weights": str(out / "weights.safetensors"),
         "judge": str(out / "judge.safetensors"),
     }
-    assert models.load(figures["judge"])[1]["corrections"] == "3"
+    assert models.load(figures["judge"])[1]["corrections"] == 3
     assert finetuned.latest() is None
 
 

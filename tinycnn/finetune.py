@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tinycnn.data import Digits
     from tinycnn.nn import Sequential
     from tinycnn.nn.layers import Array
+    from tinycnn.nn.weights import Facts
     from tinycnn.reading.practice import Example
     from tinycnn.training.fit import Trainer
     from tinycnn.training.recipes import Recipe
@@ -63,8 +64,8 @@ class FineTuned:
     Attributes
     ----------
     model, judge : Sequential
-    facts : dict of str to (dict of str to str)
-        The metadata of both files, by the file's stem.
+    facts : dict of str to dict
+        The facts of both files, by the file's stem.
     figures : dict
         ``corrections``, their number; ``right_before`` and ``right_after``, how many
         of them are named right and not refused; ``test_images``, and of them
@@ -74,7 +75,7 @@ class FineTuned:
 
     model: Sequential
     judge: Sequential
-    facts: dict[str, dict[str, str]]
+    facts: dict[str, Facts]
     figures: dict[str, Any]
 
     def save(self, folder: Path) -> None:
@@ -135,7 +136,7 @@ def finetune(
         If there are no corrections.
     DivergedError
         If a loss is not finite.
-    TensorFileError, OSError
+    WeightsError, OSError
         If the shipped weights cannot be read.
     """
     import numpy as np
@@ -277,10 +278,10 @@ class _Candidate:
         ratio = self._best_threshold() / self.threshold_before
         reader.threshold = min(max(round(reader.threshold * ratio, 5), 1e-5), 0.5)
 
-    def facts(self, seed: int, corrections: int) -> dict[str, dict[str, str]]:
-        """Return the metadata of both weights files."""
+    def facts(self, seed: int, corrections: int) -> dict[str, Facts]:
+        """Return the facts of both weights files."""
         from tinycnn import models
-        from tinycnn.nn.weights import read_metadata
+        from tinycnn.nn.weights import read_facts
 
         reader = self.reader
         files = {
@@ -295,13 +296,13 @@ class _Candidate:
         }
         facts = {}
         for name, (path, own) in files.items():
-            shipped = read_metadata(path)
-            facts[name] = {
-                "architecture": shipped["architecture"],
+            shipped = read_facts(path)
+            kept = {fact: shipped[fact] for fact in ("network", "classes", "views")}
+            facts[name] = kept | {
                 "began_with": shipped["checksum"],
-                "seed": str(seed),
-                "corrections": str(corrections),
-                **{key: str(value) for key, value in own.items()},
+                "seed": seed,
+                "corrections": corrections,
+                **own,
             }
         return facts
 
@@ -325,9 +326,10 @@ class _Candidate:
 
     def _logits(self) -> tuple[Array, Array]:
         """Return the logits of both networks for the held-out digits."""
+        from tinycnn.fast import fuse
         from tinycnn.training.fit import logits_of
 
-        model, judge = self.reader.model, self.reader.judge
+        model, judge = fuse(self.reader.model), fuse(self.reader.judge)
         return logits_of(model, self.images), logits_of(judge, self.images)
 
 
@@ -346,13 +348,15 @@ def _trainer(
     """
     import numpy as np
 
-    from tinycnn.nn.weights import load_weights, read_metadata
+    from tinycnn import fast, models
     from tinycnn.training.fit import Trainer
 
     images, labels = corrections
+    model, facts = models.load(start)
     gentle = replace(
         recipe,
-        architecture=read_metadata(start)["architecture"],
+        network=facts["network"],
+        views=1,
         epochs=1,
         learning_rate=3e-4,
         schedule="cosine",
@@ -361,16 +365,17 @@ def _trainer(
     )
     count = max(len(replay) // (CORRECTIONS_SHARE - 1), len(labels))
     repeated = np.arange(count) % len(labels)
-    trainer = Trainer(
+    return Trainer(
         gentle,
         seed,
+        model,
+        fast.Adam(model.parameters()),
         np.concatenate([replay, images[repeated]]),
         np.concatenate([replay_labels, labels[repeated]]),
         images,
         labels,
+        prepare=fast.fuse,
     )
-    load_weights(start, trainer.model)
-    return trainer
 
 
 def _train(trainer: Trainer, first: float, last: float) -> Iterator[float]:
@@ -474,7 +479,7 @@ def _finetune_and_save(arguments: argparse.Namespace) -> tuple[FineTuned, Path]:
     from tqdm import tqdm
 
     from tinycnn.data import DataError
-    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.nn.weights import WeightsError
     from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
     from tinycnn.threads import use_threads
@@ -502,7 +507,7 @@ def _finetune_and_save(arguments: argparse.Namespace) -> tuple[FineTuned, Path]:
             return result, arguments.out
     except DivergedError as error:
         fail(error, code=3)
-    except (DataError, TensorFileError, OSError) as error:
+    except (DataError, WeightsError, OSError) as error:
         fail(error)
 
 

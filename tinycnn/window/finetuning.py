@@ -102,7 +102,7 @@ def serve_finetuning(
     exit_with_parent()
     from tinycnn.data import DataError
     from tinycnn.finetune import FineTuned, finetune, local_mnist
-    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.nn.weights import WeightsError
     from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
     from tinycnn.threads import available_cores, use_threads
@@ -118,7 +118,7 @@ def serve_finetuning(
                     connection.send(Outcome(item.figures))
                 else:
                     connection.send(float(item))
-        except (DataError, DivergedError, TensorFileError) as error:
+        except (DataError, DivergedError, WeightsError) as error:
             connection.send(Failed(str(error)))
         except BrokenPipeError:
             raise

@@ -250,7 +250,7 @@ def serve(
     exit_with_parent()
     try:
         answerer, note = _answerer(weights, fallback)
-    except _WeightsError as error:
+    except _UnusableWeightsError as error:
         connection.send(FatalError(str(error)))
         return
     with contextlib.suppress(EOFError, OSError):
@@ -283,27 +283,27 @@ def exit_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class _WeightsError(Exception):
+class _UnusableWeightsError(Exception):
     """The weights cannot be used; the message is one sentence."""
 
 
 def _answerer(weights: Weights, fallback: bool) -> tuple["_Answerer", str]:
     """Return the answerer, its kernels compiled, and a note for the window."""
-    from tinycnn.nn.weights import TensorFileError
+    from tinycnn.nn.weights import WeightsError
     from tinycnn.threads import use_threads
 
     use_threads()
     try:
         return _Answerer(weights), ""
-    except (TensorFileError, OSError, ArithmeticError) as error:
+    except (WeightsError, OSError, ArithmeticError) as error:
         if not fallback:
-            raise _WeightsError(_with_remedy(error, weights)) from error
+            raise _UnusableWeightsError(_with_remedy(error, weights)) from error
         traceback.print_exc()
     try:
         note = "The learned weights cannot be read; the shipped ones are used."
         return _Answerer(SHIPPED), note
-    except (TensorFileError, OSError, ArithmeticError) as error:
-        raise _WeightsError(_with_remedy(error, SHIPPED)) from error
+    except (WeightsError, OSError, ArithmeticError) as error:
+        raise _UnusableWeightsError(_with_remedy(error, SHIPPED)) from error
 
 
 def _with_remedy(error: Exception, weights: Weights) -> str:
@@ -331,11 +331,11 @@ class _Answerer:
     def answer(self, request: Request) -> Reply:
         """Return the reply; every error becomes a `Failed`."""
         from tinycnn.ink.picture import PictureError
-        from tinycnn.nn.weights import TensorFileError
+        from tinycnn.nn.weights import WeightsError
 
         try:
             return self._answer(request)
-        except (PictureError, TensorFileError, OSError) as error:
+        except (PictureError, WeightsError, OSError) as error:
             text = " ".join(str(error).split())
             if isinstance(request, Open):  # the full path leaves no room for the reason
                 text = text.replace(str(request.path), request.path.name)
