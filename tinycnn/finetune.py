@@ -483,7 +483,6 @@ def _finetune_and_save(arguments: argparse.Namespace) -> tuple[FineTuned, Path]:
     from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
     from tinycnn.threads import use_threads
-    from tinycnn.training.fit import DivergedError
 
     use_threads(arguments.threads)
     try:
@@ -505,7 +504,7 @@ def _finetune_and_save(arguments: argparse.Namespace) -> tuple[FineTuned, Path]:
                 return result, finetuned.keep(result.save)
             result.save(arguments.out)
             return result, arguments.out
-    except DivergedError as error:
+    except ArithmeticError as error:  # `DivergedError`, or logits are not finite
         fail(error, code=3)
     except (DataError, WeightsError, OSError) as error:
         fail(error)

@@ -274,7 +274,7 @@ def test_damaged_weights_are_a_fatal_error_unless_there_is_a_fallback(
     worker.start()
     try:
         if fallback:
-            assert "shipped" in wait_for(worker, Ready).note
+            assert "learn again" in wait_for(worker, Ready).note
             reads_a_one(worker, 1)
         else:
             message = wait_for(worker, FatalError).message

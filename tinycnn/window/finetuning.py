@@ -106,7 +106,6 @@ def serve_finetuning(
     from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
     from tinycnn.threads import available_cores, use_threads
-    from tinycnn.training.fit import DivergedError
 
     use_threads(max(available_cores() - 1, 1))  # one is left to the window
     with contextlib.suppress(BrokenPipeError):
@@ -118,7 +117,7 @@ def serve_finetuning(
                     connection.send(Outcome(item.figures))
                 else:
                     connection.send(float(item))
-        except (DataError, DivergedError, WeightsError) as error:
+        except (DataError, ArithmeticError, WeightsError) as error:
             connection.send(Failed(str(error)))
         except BrokenPipeError:
             raise

@@ -295,14 +295,14 @@ def _answerer(weights: Weights, fallback: bool) -> tuple["_Answerer", str]:
     use_threads()
     try:
         return _Answerer(weights), ""
-    except (WeightsError, OSError, ArithmeticError) as error:
+    except (WeightsError, OSError) as error:
         if not fallback:
             raise _UnusableWeightsError(_with_remedy(error, weights)) from error
         traceback.print_exc()
     try:
-        note = "The learned weights cannot be read; the shipped ones are used."
+        note = "The learned weights cannot be read: learn again, or undo the learning."
         return _Answerer(SHIPPED), note
-    except (WeightsError, OSError, ArithmeticError) as error:
+    except (WeightsError, OSError) as error:
         raise _UnusableWeightsError(_with_remedy(error, SHIPPED)) from error
 
 
