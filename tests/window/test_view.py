@@ -5,7 +5,6 @@ One window and one reading process serve all tests; each begins with an empty ca
 
 import json
 import os
-import signal
 import time
 import tkinter as tk
 from types import SimpleNamespace
@@ -92,14 +91,11 @@ def pilot(one_pilot):
     return one_pilot
 
 
-def test_an_empty_canvas_invites_and_shows_no_reading(pilot):
+def test_an_empty_canvas_invites_and_drawn_digits_are_shown_line_by_line(pilot):
     assert pilot.number() == ""
     assert pilot.canvas.itemcget("invitation", "state") == "normal"
     assert pilot.canvas.find_withtag("reading") == ()
     assert "Ready" in pilot.status()
-
-
-def test_drawn_digits_are_read_boxed_and_shown_line_by_line(pilot):
     pilot.draw(SEVEN)
     pilot.draw(ONE, x=160)
     pilot.draw(ONE, y=250)
@@ -414,15 +410,14 @@ def test_learning_shows_its_progress_and_its_outcome(pilot, finetuning):
     assert "Nothing has been learned" in pilot.status()
 
 
-def test_learning_can_be_stopped(pilot, finetuning):
-    pilot.window.stop_learning()
-    assert finetuning.closed
-    assert "nothing has changed" in pilot.status()
-
-
-def test_learning_that_fails_says_so(pilot, finetuning):
-    finetuning.replies = [Failed("There is no room on the disk.")]
-    pilot.until(lambda: "no room" in pilot.status())
+@pytest.mark.parametrize("how", ["stops", "fails"])
+def test_learning_that_stops_or_fails_says_so(pilot, finetuning, how):
+    if how == "stops":
+        pilot.window.stop_learning()
+        assert "nothing has changed" in pilot.status()
+    else:
+        finetuning.replies = [Failed("There is no room on the disk.")]
+        pilot.until(lambda: "no room" in pilot.status())
 
 
 def test_the_theme_changes_and_the_reading_stays(pilot):
@@ -448,13 +443,6 @@ def test_a_small_window_shows_all_of_a_large_drawing(pilot):
     pilot.root.geometry("900x650")
     pilot.until(lambda: pilot.canvas.winfo_width() == 900)
     assert pilot.canvas.zoom == pilot.window._pixel
-
-
-def test_a_killed_reader_is_replaced_and_reading_goes_on(pilot):
-    os.kill(pilot.worker.pid, signal.SIGKILL)
-    pilot.draw(SEVEN)
-    pilot.until(lambda: pilot.worker.is_ready and pilot.session.is_settled)
-    assert pilot.number() == "7"
 
 
 def test_an_exception_is_shown_and_logged_and_reading_goes_on(

@@ -44,119 +44,99 @@ from tinycnn.window.worker import Worker, _pasted
 ONE = Strokes((np.array([[50.0, 20], [50, 80]]),), (10.0,), (100, 100))
 
 
+class FakeProcess(Worker):
+    """A worker whose processes are pipes; the test holds their other end."""
+
+    def start(self):
+        self._connection, self.theirs = Pipe()
+        self._start_at = float("inf")
+        self.starts += 1
+
+    def received(self):
+        """Return the requests that have been sent to the process."""
+        found = []
+        while self.theirs.poll():
+            found.append(self.theirs.recv())
+        return found
+
+    def tell(self, reply):
+        self.theirs.send(reply)
+        return self.poll()
+
+    def die(self):
+        """End the process; return its requests and the replies to the window."""
+        requests = self.received()
+        self.theirs.close()
+        return requests, self.poll()
+
+
 @pytest.fixture
-def pair():
-    """Return a worker that is ready, and the other end of its pipe."""
-    worker = Worker()
-    worker._connection, theirs = Pipe()
-    worker.is_ready = True
-    yield worker, theirs
-    theirs.close()
+def fake():
+    worker = FakeProcess()
+    worker.start()
+    yield worker
+    worker.theirs.close()
     worker.close()
 
 
-def received(connection):
-    """Return everything that has arrived through a pipe."""
-    found = []
-    while connection.poll():
-        found.append(connection.recv())
-    return found
-
-
-def test_one_request_is_sent_at_a_time_then_only_the_newest_drawing(pair):
-    worker, theirs = pair
+def test_one_request_is_sent_at_a_time_then_only_the_newest_drawing(fake):
+    fake.tell(Ready())
     for revision in range(1, 6):
-        worker.ask(Read(revision, ONE))
-    assert [r.revision for r in received(theirs)] == [1]
-    theirs.send(Answer(1, Reading()))
-    assert [reply.revision for reply in worker.poll()] == [1]
-    assert [r.revision for r in received(theirs)] == [5]
+        fake.ask(Read(revision, ONE))
+    assert [r.revision for r in fake.received()] == [1]
+    assert [reply.revision for reply in fake.tell(Answer(1, Reading()))] == [1]
+    assert [r.revision for r in fake.received()] == [5]
 
 
-def test_a_drawing_is_read_first_and_corrections_and_files_are_never_dropped(pair):
-    worker, theirs = pair
-    worker.is_ready = False
+def test_a_drawing_is_read_first_and_corrections_and_files_are_never_dropped(fake):
     explain = [Explain(revision, ONE, 0) for revision in (1, 2)]
     single = [Single(revision, ONE, 0, 7) for revision in (1, 2)]
     for request in (Open(Path("one.png")), *explain, *single, Read(3, ONE)):
-        worker.ask(request)
-    assert received(theirs) == []
-    theirs.send(Ready())
-    for _ in range(5):
-        worker.poll()
-        theirs.send(Failed("no"))
-    asked = received(theirs)
-    assert [type(r) for r in asked] == [Read, Open, Explain, Single, Single]
-    assert [r.revision for r in asked[2:]] == [2, 1, 2]
+        fake.ask(request)
+    assert fake.received() == []
+    for reply in (Ready(), *[Failed("no")] * 5):
+        fake.tell(reply)
+    requests = fake.received()
+    assert [type(r) for r in requests] == [Read, Open, Explain, Single, Single]
+    assert [r.revision for r in requests[2:]] == [2, 1, 2]
 
 
-@pytest.fixture
-def deaths(monkeypatch):
-    """Return a worker whose processes are pipes, and a way to make one die."""
-    ends = []
-
-    def start(self):
-        self._connection, theirs = Pipe()
-        self._start_at = float("inf")
-        self.starts += 1
-        ends.append(theirs)
-
-    monkeypatch.setattr(Worker, "start", start)
-    worker = Worker()
-    worker.start()
-
-    def die(*, ready):
-        if ready:
-            ends[-1].send(Ready())
-            worker.poll()
-        asked = received(ends[-1])
-        ends[-1].close()
-        return asked, worker.poll()
-
-    yield worker, die
-    worker.close()
-
-
-def test_a_dead_process_is_restarted_with_its_request_but_not_a_third_time(deaths):
-    worker, die = deaths
-    worker.ask(Read(1, ONE))
+def test_a_dead_process_is_restarted_with_its_request_but_not_a_third_time(fake):
+    fake.ask(Read(1, ONE))
     for starts, words in ((2, "restarted"), (3, "twice")):
-        asked, (reply,) = die(ready=True)
-        assert [r.revision for r in asked] == [1]
+        fake.tell(Ready())
+        requests, (reply,) = fake.die()
+        assert [r.revision for r in requests] == [1]
         assert isinstance(reply, Failed)
         assert words in reply.message
-        worker.poll()
-        assert worker.starts == starts
-    asked, _ = die(ready=True)
-    assert asked == []
+        fake.poll()
+        assert fake.starts == starts
+    fake.tell(Ready())
+    assert fake.received() == []
 
 
-def test_an_outdated_request_is_not_repeated_after_a_crash(deaths):
-    worker, die = deaths
-    worker.ask(Read(1, ONE))
-    worker.is_ready = True
-    worker._send()
-    worker.ask(Read(2, ONE))  # the first is being answered, this one waits
-    die(ready=False)
-    worker.poll()
-    asked, _ = die(ready=True)
-    assert [r.revision for r in asked] == [2]
+def test_an_outdated_request_is_not_repeated_after_a_crash(fake):
+    fake.tell(Ready())
+    fake.ask(Read(1, ONE))
+    fake.ask(Read(2, ONE))  # the first is being answered, this one waits
+    requests, _ = fake.die()
+    assert [r.revision for r in requests] == [1]
+    fake.poll()
+    fake.tell(Ready())
+    assert [r.revision for r in fake.received()] == [2]
 
 
-def test_a_process_that_never_starts_is_retried_less_and_less_often(
-    deaths, monkeypatch
-):
-    worker, die = deaths
+def test_a_process_that_never_starts_is_retried_less_and_less_often(fake, monkeypatch):
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr("tinycnn.window.worker.time", clock)
     starts = []
     for _ in range(600):
-        before = worker.starts
-        if worker._connection is not None:
-            die(ready=False)
-        worker.poll()
-        starts += [now[0]] * (worker.starts - before)
+        before = fake.starts
+        if fake._connection is not None:
+            fake.die()
+        fake.poll()
+        starts += [now[0]] * (fake.starts - before)
         now[0] += 0.1
     pauses = np.diff(starts)
     assert 5 < len(starts) < 20
