@@ -308,29 +308,22 @@ class _Candidate:
 
     def _names(self, images: Images) -> tuple[NDArray[np.int64], Array]:
         """Return the digit that the reader names for each image, and its confidence."""
-        import numpy as np
-
-        names, confidence = [], []
-        for start in range(0, len(images), 1000):  # bounds the memory of float32
-            ink = images[start : start + 1000].astype(np.float32) / 255
-            shares, is_digit = self.reader.opinions(ink)
-            names.append(shares.argmax(axis=1))
-            confidence.append(shares.max(axis=1) * is_digit)
-        return np.concatenate(names), np.concatenate(confidence)
+        shares, is_digit = self.reader.opinions(images.astype("float32") / 255)
+        return shares.argmax(axis=1), shares.max(axis=1) * is_digit
 
     def _best_threshold(self) -> float:
         """Return the best threshold for the held-out digits."""
-        from tinycnn.training.metrics import fit_threshold
+        from tinycnn.reading.reader import fit_threshold
 
         return fit_threshold(self._names(self.images)[1])
 
     def _logits(self) -> tuple[Array, Array]:
         """Return the logits of both networks for the held-out digits."""
         from tinycnn.fast import fuse
-        from tinycnn.training.fit import logits_of
+        from tinycnn.models import predict
 
         model, judge = fuse(self.reader.model), fuse(self.reader.judge)
-        return logits_of(model, self.images), logits_of(judge, self.images)
+        return predict(model, self.images), predict(judge, self.images)
 
 
 def _trainer(
