@@ -216,9 +216,11 @@ class _Candidate:
 
     def __init__(self, images: Images, labels: Labels) -> None:
         from tinycnn import models
+        from tinycnn.fast import fuse
         from tinycnn.reading.reader import Reader
 
         self.reader = Reader(models.SHIPPED)
+        self._runners = fuse(self.reader.model), fuse(self.reader.judge)
         self.images, self.labels = images, labels
         self.logits_before = self._logits()
         self.threshold_before = self._best_threshold()
@@ -319,10 +321,9 @@ class _Candidate:
 
     def _logits(self) -> tuple[Array, Array]:
         """Return the logits of both networks for the held-out digits."""
-        from tinycnn.fast import fuse
         from tinycnn.models import predict
 
-        model, judge = fuse(self.reader.model), fuse(self.reader.judge)
+        model, judge = self._runners
         return predict(model, self.images), predict(judge, self.images)
 
 
