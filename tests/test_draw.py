@@ -46,10 +46,10 @@ def window(display, home, *argv):
     hand = Hand(display)
     process = start(home, *argv, display=display)
 
-    def wait(*colours, area=(0, 0, 1440, 900)):
+    def wait(*colours):
         end = time.monotonic() + 60
         seen = [tuple(bytes.fromhex(colour[1:])) for colour in colours]
-        while not any(hand.sees(colour, area) for colour in seen):
+        while not any(hand.sees(colour, (0, 0, 1440, 900)) for colour in seen):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < end, f"none of {colours}"
             time.sleep(0.02)
@@ -125,17 +125,3 @@ def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, c
     assert process.returncode == code
     assert (tmp_path / "tinycnn" / "window.json").exists()
     assert (tmp_path / "tinycnn" / "log" / "window.log").read_text() == ""
-
-
-def test_it_ends_quietly_while_its_panel_is_half_drawn(display, tmp_path):
-    """The bars come first, the maps last, and events have their turn between."""
-    settings = tmp_path / "tinycnn" / "window.json"
-    settings.parent.mkdir()
-    settings.write_text('{"panel": true, "size": "1200x800", "theme": "light"}')
-    save_strokes(tmp_path / "one.json", ONE)
-    with window(display, tmp_path, str(tmp_path / "one.json")) as (process, hand, wait):
-        hand.move(300, 300)
-        wait(LIGHT.sure, area=(900, 0, 1200, 800))  # a bar
-        hand.key("q", "Control_L")
-        assert process.communicate(timeout=10) == ("", "")
-    assert process.returncode == 0

@@ -227,7 +227,7 @@ def test_an_endless_stroke_can_be_saved_and_opened(tmp_path):
     assert len(load_strokes(tmp_path / "long.json").points) == 1
 
 
-def test_a_reading_settles_and_an_older_one_never_replaces_it():
+def test_a_newer_reading_is_never_replaced_but_an_older_one_may_be_shown_first():
     session = Session()
     draw(session, *line())
     old = session.revision
@@ -238,15 +238,10 @@ def test_a_reading_settles_and_an_older_one_never_replaces_it():
     assert session.is_settled
     assert not session.answer(old, reading(digit(7, (0, 0, 9, 9))))
     assert session.reading.digits == new
-
-
-def test_while_ink_is_added_an_older_reading_is_accepted():
-    session = Session()
-    draw(session, *line())
     old = session.revision
     session.pen_down(0, 0)
     session.pen_move(50, 50)
-    assert session.answer(old, reading(digit(1, (10, 10, 60, 60))))
+    assert session.answer(old, reading(*new[:1]))  # better than none meanwhile
     assert not session.is_settled
 
 
@@ -274,16 +269,6 @@ def test_an_empty_canvas_has_no_reading():
     assert session.reading.text == ""
     assert session.is_settled
     assert not read(session, digit(1, (0, 0, 9, 9)))
-
-
-def test_erasing_one_digit_leaves_the_boxes_of_the_others():
-    session = Session()
-    draw(session, *line(0, 0, 50, 50))
-    draw(session, *line(200, 0, 250, 50))
-    far = digit(2, (193, 0, 257, 57))
-    read(session, digit(1, (0, 0, 57, 57)), far)
-    session.erase(25, 25, 25, 25, 5)
-    assert session.reading.digits == (far,)
 
 
 def test_the_digit_under_a_point_is_the_smallest_one_there():
@@ -343,9 +328,13 @@ def test_a_correction_stays_until_the_next_one_or_until_its_ink_changes():
     assert session.reading.text == "82"
 
 
-def test_an_erased_digit_takes_its_correction_along():
+def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
     session = corrected()
+    draw(session, *line(200, 0, 250, 50))
+    far = digit(2, (193, 0, 257, 57))
+    read(session, digit(1, (3, 3, 67, 67)), far)
     session.erase(30, 30, 35, 35, 5)
+    assert session.reading.digits == (far,)
     session.eraser_up()
     draw(session, *line())
     read(session, digit(1, (3, 3, 67, 67)))

@@ -14,7 +14,7 @@ def heard(caplog):
     caplog.set_level(logging.WARNING)
 
 
-def test_what_was_saved_is_loaded_and_a_missing_file_means_the_defaults(
+def test_settings_are_saved_and_loaded_or_the_defaults_and_failures_stop_nothing(
     tmp_path, caplog
 ):
     path = tmp_path / "a" / "window.json"
@@ -23,6 +23,8 @@ def test_what_was_saved_is_loaded_and_a_missing_file_means_the_defaults(
     save_settings(path, settings)
     assert load_settings(path) == settings
     assert caplog.text == ""
+    save_settings(path / "below a file", Settings())
+    assert "not saved" in caplog.text
 
 
 def test_a_damaged_file_is_left_out_and_logged(tmp_path, caplog):
@@ -61,9 +63,3 @@ def test_a_wrong_value_costs_only_itself_and_an_unknown_name_nothing(tmp_path, c
             for other, expected in right.items():
                 assert getattr(loaded, other) == expected, (name, value, other)
             assert name in caplog.text
-
-
-def test_settings_that_cannot_be_saved_stop_nothing(tmp_path, caplog):
-    (tmp_path / "file").write_text("")
-    save_settings(tmp_path / "file" / "window.json", Settings())
-    assert "not saved" in caplog.text

@@ -251,7 +251,11 @@ def test_saved_drawings_are_read_and_opened_as_they_were_drawn(pilot, monkeypatc
     assert pilot.read() == text
 
 
-def test_an_empty_canvas_is_not_saved(pilot):
+def test_an_empty_canvas_is_not_saved_and_what_cannot_be_opened_is_reported(pilot):
+    pilot.window.open_path(pilot.folder / "missing.json")
+    assert "missing.json" in pilot.status()
+    pilot.window.open_path(pilot.folder / "missing.png")
+    pilot.until(lambda: "missing.png: cannot" in pilot.status())
     for name in ("empty.json", "empty.png"):
         for save in (pilot.window.save_path, pilot.window.annotate):
             save(pilot.folder / name)
@@ -300,13 +304,6 @@ def test_undo_brings_the_first_of_two_pasted_pictures_back(pilot, monkeypatch):
     pilot.key("z", "Control_L")
     assert pilot.session.drawing == first
     assert first.exists()
-
-
-def test_what_cannot_be_opened_is_reported(pilot):
-    pilot.window.open_path(pilot.folder / "missing.json")
-    assert "missing.json" in pilot.status()
-    pilot.window.open_path(pilot.folder / "missing.png")
-    pilot.until(lambda: "missing.png: cannot" in pilot.status())
 
 
 def test_the_panel_shows_the_digit_drawn_last_or_pointed_at(pilot):

@@ -298,12 +298,3 @@ def test_no_process_is_left_when_the_window_is_killed(tmp_path):
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.01)
     assert not is_alive(pid)
-
-
-def test_closing_takes_no_time_even_while_it_starts():
-    worker = Worker()
-    worker.start()
-    begin = time.monotonic()
-    worker.close()
-    assert time.monotonic() - begin < 0.5
-    assert worker.pid is None
