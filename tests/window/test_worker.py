@@ -1,8 +1,4 @@
-"""The reading process: the newest drawing is read first, and a crash is survived.
-
-Most tests need the window's side only, with a pipe whose other end is the test; the
-others start a real process, which takes a second or two.
-"""
+"""The reading process: the newest drawing is read first, and a crash is survived."""
 
 import os
 import signal
