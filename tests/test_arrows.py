@@ -40,7 +40,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "threads nn ink reading",
     "window.finetuning": "window.messages window.worker | "
     "threads nn data training finetune reading.finetuned reading.corrections",
-    "window": "window.messages window.worker window.finetuning ink.strokes data.idx "
+    "window": "window.messages window.worker window.finetuning ink.strokes "
     "reading.result reading.explanation reading.finetuned reading.corrections",
     "draw": "_cli | window.messages window.worker window "
     "reading.finetuned reading.corrections",
