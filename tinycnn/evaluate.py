@@ -22,17 +22,9 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure weights on labelled digits and print the figures.
+    """Run the command with ``argv``, or the process's arguments; return 0.
 
-    Parameters
-    ----------
-    argv : list of str or None
-        The arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        0. Errors end by `SystemExit`.
+    Failures leave by `SystemExit`.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)

@@ -269,17 +269,7 @@ def _compare(
 
 
 def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
-    """Return every built-in layer with a small input whose sizes all differ.
-
-    Parameters
-    ----------
-    seed : int
-        Of the weights and inputs.
-
-    Returns
-    -------
-    list of (Layer, float64 array)
-    """
+    """Return every built-in layer with a small float64 input whose sizes all differ."""
     import numpy as np
 
     from tinycnn import nn
@@ -321,17 +311,9 @@ def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check the named layers, or all built-in ones.
+    """Run the command with ``argv``, or the process's arguments.
 
-    Parameters
-    ----------
-    argv : list of str or None
-        The arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        0 if every gradient is right, 1 if one is not.
+    Returns 0 if every gradient is right, 1 if one is not.
     """
     parser = Parser(
         "tinycnn.gradcheck",
@@ -341,25 +323,14 @@ def main(argv: list[str] | None = None) -> int:
     example = converter(
         "a Python file that exists, a colon and the name of a function in it",
         lambda text: text.rpartition(":"),
-        lambda parts: (
-            parts[0].endswith(".py")
-            and parts[2].isidentifier()
-            and Path(parts[0]).is_file()
-        ),
+        lambda parts: parts[2].isidentifier() and Path(parts[0]).is_file(),
     )
+    about = "NAME() in FILE.py returns (layer, x); README.md has an example"
     parser.add_argument(
-        "examples",
-        nargs="*",
-        type=example,
-        metavar="FILE.py:NAME",
-        help="NAME() in FILE.py returns (layer, x); README.md has an example",
+        "examples", nargs="*", type=example, metavar="FILE.py:NAME", help=about
     )
-    parser.add_argument(
-        "--seed",
-        type=integer(0, 2**32 - 1),
-        default=0,
-        help="of the random upstream gradient (default: 0)",
-    )
+    about = "of the random upstream gradient (default: 0)"
+    parser.add_argument("--seed", type=integer(0, 2**32 - 1), default=0, help=about)
     arguments = parser.parse_args(argv)
     cases = [(file, *_example(file, name)) for file, _, name in arguments.examples]
     cases = cases or [("", *pair) for pair in examples(arguments.seed)]

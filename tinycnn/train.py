@@ -41,18 +41,10 @@ MOST = 1_000_000_000
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train a network from start to end, or continue a run.
+    """Run the command with ``argv``, or the process's arguments; return the exit code.
 
-    Parameters
-    ----------
-    argv : list of str or None
-        The arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        The exit code: 0, or 130 or 143 if a signal stopped the run. Other failures
-        (1, 2, or 3 if training diverged) leave by `SystemExit`.
+    It is 0, or 130 or 143 if a signal stopped the run. Other failures (1, 2, or 3 if
+    training diverged) leave by `SystemExit`.
     """
     began = time.perf_counter()
     arguments = _parser().parse_args(argv)

@@ -119,8 +119,7 @@ def split_validation(images: UInt8, labels: UInt8) -> tuple[UInt8, UInt8, UInt8,
 
     Returns
     -------
-    train_images, train_labels, val_images, val_labels : NDArray[np.uint8]
-        Views of the first N - N // 12 and of the last N // 12.
+    train_images, train_labels, val_images, val_labels : views of the arguments
 
     Raises
     ------

@@ -62,10 +62,8 @@ def train_step(
 
     Returns
     -------
-    loss : float
-        Before the step.
-    logits : float32 array (N, 10)
-        Before the step.
+    loss, logits : float, float32 array (N, 10)
+        Both of before the step.
     """
     logits = model.forward(images, training=True)
     loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
