@@ -173,6 +173,7 @@ def test_a_large_jpeg_is_scaled_down_while_it_is_decoded(tmp_path):
     ink = load_picture(path)
     assert (ink.size, ink.scale) == ((2400, 3600), 2.0)
     assert ink.values.shape == (1800, 1200)
+    assert files.decode(path)[0].size == (1800, 1200)
     expected = np.rot90(values[::2, ::2]) / 255
     assert np.abs(load_grey(path) - expected).max() < 0.1
 

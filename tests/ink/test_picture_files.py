@@ -87,12 +87,13 @@ COSTLY = {
     "run lengths": (rle_bmp(1_500, 1_500), "2,000,000"),
     "profiles": (
         png(9, 9, bytes(90), chunk(b"iCCP", MEGABYTE) * 1_000),
-        "too many pieces",
+        "metadata",
     ),
-    "text": (png(9, 9, bytes(90), chunk(b"iTXt", bytes(2**24))), "too much text"),
-    "chunks": (png(9, 9, bytes(90), chunk(b"aaAa", b"") * 150_000), "too many pieces"),
-    "comments": (jpeg_with(0xFE, b"", 90_000), "too many pieces"),
-    "blocks": (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\1x\0" * 90_000, "too many pieces"),
+    "text": (png(9, 9, bytes(90), chunk(b"iTXt", bytes(2**24))), "metadata"),
+    "chunks": (png(9, 9, bytes(90), chunk(b"aaAa", b"") * 150_000), "metadata"),
+    "comments": (jpeg_with(0xFE, b"", 90_000), "metadata"),
+    "blocks": (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe\1x\0" * 90_000, "metadata"),
+    "EXIF": (jpeg_with(0xE1, b"Exif\0\0" + bytes(65_000), 150), "metadata"),
     "scans": (scans(500, 3_000), "scans"),
 }
 
@@ -104,7 +105,7 @@ def test_what_takes_too_much_time_or_memory_is_never_decoded(tmp_path, monkeypat
     for name, (content, says) in COSTLY.items():
         path = tmp_path / name
         path.write_bytes(content)
-        assert says in refusal(path), name
+        assert says in refusal(path).removeprefix(str(path)), name
 
 
 def test_pillows_warnings_stay_inside_and_its_limit_as_it_was(tmp_path):

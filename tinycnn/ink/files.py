@@ -8,11 +8,11 @@ the size of file and picture, the pieces and bytes of metadata, the scans of a J
 import contextlib
 import io
 import math
-import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -28,14 +28,11 @@ MAX_PIXELS_WEBP = 12_000_000  # Pillow holds 16 bytes for each
 MAX_PIXELS_RLE = 2_000_000  # of a run-length coded BMP, which Pillow unpacks in Python
 MAX_SCANNED = 500_000_000  # pixels of a JPEG times its scans
 MAX_READS = 200_000  # of some microseconds each
-MAX_METADATA = 8 * 2**20  # bytes of a PNG's texts; as str they are four times as large
-
-BLOCK = 2**16  # bytes; only metadata is read in larger pieces
+MAX_METADATA = 8 * 2**20  # bytes; Pillow copies them several times
+BLOCK = 2**16  # bytes; behind the header, only texts are read in larger pieces
 PACKED = (b"iCCP", b"zTXt", b"iTXt")  # chunks of a PNG that unpack to a megabyte
 READS_PACKED = 2_000  # that take as long as unpacking one
-EXIF = b"Exif\0\0"
-# Segments of a JPEG for whose every entry Pillow would copy up to all of it.
-DIRECTORIES = (EXIF, b"MPF\0", b"Photoshop 3.0\0")
+ORIENTATION = 0x0112  # in EXIF
 
 _warnings_lock = threading.Lock()  # `warnings.catch_warnings` is not thread-safe
 
@@ -45,31 +42,35 @@ class PictureError(ValueError):
 
 
 class _LimitedFile(io.BytesIO):
-    """A file in memory that limits what Pillow reads, and hides JPEG directories.
+    """A file in memory that limits what Pillow reads.
 
-    Pillow reads headers in Python: millions of tiny pieces take minutes.
+    Pillow reads metadata in Python: millions of tiny pieces take minutes.
     """
 
-    reads_left, metadata_left, exif = MAX_READS, MAX_METADATA, b""
+    reads_left, metadata_left = MAX_READS, MAX_METADATA
+    largest_block = 0  # of pixels; everything larger is metadata
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
         self.reads_left -= READS_PACKED if data[4:] in PACKED else 1
-        self.metadata_left -= len(data) if (size or 0) > BLOCK else 0
+        self.metadata_left -= len(data) if (size or 0) > self.largest_block else 0
         if min(self.reads_left, self.metadata_left) < 0:
-            raise OSError("it has too many pieces or too much text")
-        if not data.startswith(DIRECTORIES):
-            return data
-        self.exif = self.exif or (data if data.startswith(EXIF) else b"")
-        return bytes(len(data))
+            raise OSError("it has too much metadata")
+        # Hide the directory of further pictures, so that MPO opens as a plain JPEG.
+        return bytes(len(data)) if data.startswith(b"MPF\0") else data
 
 
 @contextlib.contextmanager
 def refusing(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a `PictureError` that begins with a name."""
+    """Turn what a decoder raises into a `PictureError` that begins with a name.
+
+    Warnings are suppressed: of many pixels, which are counted here, and of broken EXIF.
+    """
     shown = name if name and name.isprintable() else repr(name)
     try:
-        yield
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except (UnreadableError, PictureError) as error:
         raise PictureError(f"{shown}: {error}") from error.__cause__
     except UnidentifiedImageError as error:
@@ -87,7 +88,7 @@ def refusing(name: str) -> Iterator[None]:
         ) from error
 
 
-def decode(path: str | Path) -> tuple[Image.Image, tuple[int, int], int]:
+def decode(path: str | Path) -> tuple[Image.Image, tuple[int, int], Any]:
     """Decode a picture file; to be called inside `refusing`, which names the file.
 
     Parameters
@@ -102,7 +103,7 @@ def decode(path: str | Path) -> tuple[Image.Image, tuple[int, int], int]:
     size : (int, int)
         Width and height before that, in pixels.
     turn : int
-        The EXIF orientation; see `orientation`.
+        The EXIF orientation.
 
     Raises
     ------
@@ -117,17 +118,15 @@ def decode(path: str | Path) -> tuple[Image.Image, tuple[int, int], int]:
     if content[8:12] == b"WEBP":  # the decoder allocates the canvas when it is made
         check_size(_webp_size(content), MAX_PIXELS_WEBP)
     file = _LimitedFile(content)
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of many pixels, which are counted below
-        image = Image.open(file, formats=FORMATS)
+    image = Image.open(file, formats=FORMATS)
     size, n = image.size, shrinkage(image.size)
     check_size(size, _most_pixels(image, content, file.tell()))
+    file.largest_block = BLOCK
     if image.format == "JPEG" and n > 1:
         image.draft(None, (max(1, size[0] // n), max(1, size[1] // n)))
-    exif = file.exif or image.info.get("exif", b"")
     del content, file  # Pillow lets go of the file once it is decoded
     image.load()
-    return image, size, orientation(exif)
+    return image, size, orientation(image)
 
 
 def check_size(size: tuple[int, int], most: int = MAX_PIXELS) -> None:
@@ -147,20 +146,10 @@ def shrinkage(size: tuple[int, int]) -> int:
     return math.ceil(math.sqrt(size[0] * size[1] / WORKING_PIXELS))
 
 
-def orientation(exif: bytes) -> int:
-    """Return the orientation in EXIF data, 1 where there is none; may be any number.
-
-    Pillow would copy all that the entries point to, which may be gigabytes.
-    """
-    tiff = exif.removeprefix(EXIF)
-    order = "<" if tiff.startswith(b"II") else ">"
-    with contextlib.suppress(struct.error):
-        (start,) = struct.unpack_from(f"{order}4xI", tiff)
-        (count,) = struct.unpack_from(f"{order}H", tiff, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
-            if (tag, kind) == (0x0112, 3):  # a short
-                return int(value)
+def orientation(image: Image.Image) -> Any:
+    """Return the EXIF orientation of a decoded image; 1, upright, if there is none."""
+    with contextlib.suppress(Exception):  # broken EXIF may raise anything
+        return image.getexif().get(ORIENTATION, 1)
     return 1
 
 

@@ -136,10 +136,9 @@ def _from_memory(picture: ArrayLike | Image.Image) -> _Picture:
     if isinstance(picture, Image.Image):
         with refusing(name):
             check_size(picture.size)
-            turn = orientation(picture.info.get("exif", b""))
             picture.load()
             image = _image(np.asarray(picture)) if picture.mode == "F" else picture
-            return _as_seen(image, image.size, turn)
+            return _as_seen(image, image.size, orientation(picture))
     array = np.asarray(picture)
     with refusing(name):
         image = _image(array)
@@ -203,7 +202,7 @@ def _white(dtype: np.dtype[Any], most: Any) -> float:
 # --- from an image to grey ---------------------------------------------------------
 
 
-def _as_seen(image: Image.Image, size: tuple[int, int], turn: int) -> _Picture:
+def _as_seen(image: Image.Image, size: tuple[int, int], turn: Any) -> _Picture:
     """Lay an image on paper, scale it down, and turn it upright.
 
     `size` is that of the original, of which `image` may be a scaled-down JPEG.
