@@ -169,13 +169,15 @@ def test_a_large_jpeg_is_scaled_down_while_it_is_decoded(tmp_path):
     values = np.full((2400, 3600), 240, np.uint8)
     values[600:1200, 900:1800] = 20
     path = tmp_path / "photo.jpg"
-    Image.fromarray(values).save(path, exif=exif(8))
-    ink = load_picture(path)
-    assert (ink.size, ink.scale) == ((2400, 3600), 2.0)
-    assert ink.values.shape == (1800, 1200)
-    assert files.decode(path)[0].size == (1800, 1200)
     expected = np.rot90(values[::2, ::2]) / 255
-    assert np.abs(load_grey(path) - expected).max() < 0.1
+    preview = {"save_all": True, "append_images": [Image.new("L", (9, 9))]}
+    for kind, options in [("JPEG", {}), ("MPO", preview)]:
+        Image.fromarray(values).save(path, kind, exif=exif(8), **options)
+        assert files.decode(path)[0].size == (1800, 1200)
+        ink = load_picture(path)
+        assert (ink.size, ink.scale) == ((2400, 3600), 2.0)
+        assert ink.values.shape == (1800, 1200)
+        assert np.abs(load_grey(path) - expected).max() < 0.1
 
 
 # --- colour ------------------------------------------------------------------------
