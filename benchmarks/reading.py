@@ -97,7 +97,7 @@ def uncentred(box: NDArray[np.float32]) -> NDArray[np.float32]:
 def ungrouped(page: segment.Page, line: segment.Line) -> Iterator[segment.Candidate]:
     """Yield the candidates that are of one component of the ink, or one stroke."""
     for candidate in CANDIDATES(page, line):
-        if candidate.wholes == 1:
+        if candidate.components == 1:
             yield candidate
 
 

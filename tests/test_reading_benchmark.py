@@ -459,9 +459,9 @@ def test_without_grouping_no_candidate_has_two_components():
     ink[5:35, 5:8] = ink[5:35, 10:13] = 1
     page = segment.PicturePage(ink)
     (line,) = segment.lines(page)
-    assert {c.wholes for c in segment.candidates(page, line)} == {1, 2}
+    assert {c.components for c in segment.candidates(page, line)} == {1, 2}
     with reading.ABLATIONS["no grouping"]():
-        assert {c.wholes for c in segment.candidates(page, line)} == {1}
+        assert {c.components for c in segment.candidates(page, line)} == {1}
 
 
 @pytest.mark.parametrize("name", reading.ABLATIONS)

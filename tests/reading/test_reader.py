@@ -581,7 +581,7 @@ def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
 
 def test_neither_a_group_of_components_nor_a_rule_settles_a_digit():
     page, line = of_a_component(NO, NO, (7, 0.9))
-    several = replace(line[2].candidate, wholes=2)
+    several = replace(line[2].candidate, components=2)
     assert tidied(page, [*line[:2], line[2]._replace(candidate=several)])[-1] == 7
     page, (rule, digit) = of_a_component(NO, (5, 0.9))
     long = replace(rule.candidate, box=(0, 0, 90, 5))

@@ -89,7 +89,7 @@ def test_ink_that_meets_at_a_corner_is_one_component_and_apart_it_is_two():
     page = PicturePage(bars(*boxes))
     assert pieces_of(page) == boxes
     assert sorted(piece.area for piece in page.pieces.values()) == [60, 60]
-    assert {piece.whole for piece in page.pieces.values()} == set(page.pieces)
+    assert {piece.component for piece in page.pieces.values()} == set(page.pieces)
 
 
 def test_a_soft_edge_belongs_to_the_ink_beside_it():
@@ -159,7 +159,7 @@ def test_a_cut_neither_loses_nor_invents_ink(ink):
         assert piece.area == len(x) > 0
         assert piece.box == (x.min(), y.min(), x.max() + 1, y.max() + 1)
     for number, (component, image) in before.items():
-        parts = [n for n, piece in page.pieces.items() if piece.whole == number]
+        parts = [n for n, piece in page.pieces.items() if piece.component == number]
         assert sum(page.pieces[n].area for n in parts) == component.area
         np.testing.assert_array_equal(page.image(parts), image)
     np.testing.assert_array_equal(ink, given_ink)  # no argument is edited
@@ -188,7 +188,7 @@ def test_a_thin_bridge_between_two_blobs_is_cut(monkeypatch):
     parts = sorted(page.pieces.values(), key=lambda piece: piece.part)
     assert [part.part for part in parts] == list(range(len(parts)))
     assert [part.box for part in parts] == pieces_of(page)
-    assert {part.whole for part in parts} == {number}
+    assert {part.component for part in parts} == {number}
 
 
 def test_the_bond_across_a_bridge_is_that_of_the_ink_it_crosses():
@@ -214,7 +214,7 @@ def test_only_what_is_named_is_cut_and_no_stroke_and_nothing_as_narrow_as_a_1():
     assert page.cut([first])
     assert (85, 10, 145, 50) in pieces_of(page)
     assert not page.cut([])
-    parts = [n for n, piece in page.pieces.items() if piece.whole == first]
+    parts = [n for n, piece in page.pieces.items() if piece.component == first]
     assert page.bond(parts[0], parts[-1], 40) == segment.APART  # no neighbours
 
     one = PicturePage(bars((10, 10, 16, 50)))
@@ -304,7 +304,7 @@ def test_candidates_are_runs_of_a_line_in_order_and_every_piece_is_one(ink):
             assert 0 < c.stop - c.start <= segment.MOST_PIECES
             assert c.box[:2] == tuple(np.min(boxes, axis=0)[:2])
             assert c.box[2:] == tuple(np.max(boxes, axis=0)[2:])
-            assert c.wholes == len({page.pieces[n].whole for n in c.pieces})
+            assert c.components == len({page.pieces[n].component for n in c.pieces})
 
 
 def test_no_candidate_is_wider_than_a_digit_or_has_more_pieces(monkeypatch):

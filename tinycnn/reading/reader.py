@@ -386,7 +386,7 @@ class Reader:
             joined = replace(
                 first,
                 pieces=tuple(sorted(bundle)),
-                wholes=len(bundle),
+                components=len(bundle),
                 box=segment.around([page.pieces[n].box for n in bundle]),
             )
             together = self._found(joined, (scores[first.pieces][0], 0.0), ink)
@@ -553,13 +553,13 @@ def _tidied(
     for found in chain.from_iterable(lines):
         for piece in (page.pieces[number] for number in found.candidate.pieces):
             area = -piece.area if found.digit.digit is None else piece.area
-            balance[piece.whole] = balance.get(piece.whole, 0.0) + area
+            balance[piece.component] = balance.get(piece.component, 0.0) + area
 
     def settled(found: Found) -> Found:
         digit = found.digit
-        if found.candidate.wholes > 1:
+        if found.candidate.components > 1:
             return found  # grouped, not cut
-        around = balance[page.pieces[found.candidate.pieces[0]].whole]
+        around = balance[page.pieces[found.candidate.pieces[0]].component]
         if around < 0:
             return found._replace(digit=replace(digit, digit=None))
         if around > 0 and digit.confidence > LENIENT * threshold:
@@ -584,7 +584,7 @@ def _is_nothing(found: Found, ink: Ink) -> bool:
     Such ink, unless it is a digit, is not worth a question mark.
     """
     x0, y0, x1, y1 = found.candidate.box
-    if ink.strokes is not None and found.candidate.wholes > 1:
+    if ink.strokes is not None and found.candidate.components > 1:
         return False  # strokes scored together
     H, W = ink.values.shape
     cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)

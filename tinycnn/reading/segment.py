@@ -63,7 +63,7 @@ class Piece:
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     area : float
         Pixels of ink.
-    whole : int
+    component : int
         Number of the component or stroke that it is, or is a part of.
     part : int
         Index of the part, from the left.
@@ -71,7 +71,7 @@ class Piece:
 
     box: Box
     area: float
-    whole: int
+    component: int
     part: int = 0
 
     @property
@@ -119,7 +119,7 @@ class Candidate:
         Indices of the run in its line, half open.
     pieces : tuple of int
         The numbers of the pieces.
-    wholes : int
+    components : int
         The number of components or strokes that they are parts of.
     largest, lowest : float
         The longest side of the largest piece and the height of the lowest, in pixels.
@@ -132,7 +132,7 @@ class Candidate:
     start: int
     stop: int
     pieces: tuple[int, ...]
-    wholes: int
+    components: int
     largest: float
     lowest: float
     box: Box
@@ -166,7 +166,7 @@ class PicturePage:
         count = len(pieces)
         if count > MOST_COMPONENTS:
             pieces.sort(key=lambda piece: -piece.longest)
-        self.pieces = {piece.whole: piece for piece in pieces[:MOST_COMPONENTS]}
+        self.pieces = {piece.component: piece for piece in pieces[:MOST_COMPONENTS]}
         # Assign the soft edge to the ink beside it.
         for _ in range(EDGE):
             inside = owner[window]
@@ -200,12 +200,12 @@ class PicturePage:
         before = self._next
         typical = _typical_height(list(self.pieces.values()))
         for number in pieces:
-            whole = self.pieces[number]
-            x0, y0, x1, y1 = map(int, _widened(whole.box))
+            piece = self.pieces[number]
+            x0, y0, x1, y1 = map(int, _widened(piece.box))
             owner, values = self.owner[y0:y1, x0:x1], self.values[y0:y1, x0:x1]
             mine = owner == number
             values = np.where(mine, values, np.float32(0))
-            cuts = _cuts(values, min(typical, whole.height))
+            cuts = _cuts(values, min(typical, piece.height))
             if not cuts:
                 continue
             del self.pieces[number]
@@ -222,7 +222,7 @@ class PicturePage:
                 top, bottom = y0 + int(y.min()), y0 + int(y.max()) + 1
                 box = left, top, right, bottom
                 owner[inside] = self._next
-                self.pieces[self._next] = Piece(box, len(x), whole.whole, part)
+                self.pieces[self._next] = Piece(box, len(x), piece.component, part)
                 self._crossed[self._next] = cuts[cut - 1][1] if part else 0.0
                 self._next += 1
         return self._next > before
@@ -244,7 +244,7 @@ class PicturePage:
             Of the line, in pixels.
         """
         a, b = self.pieces[i], self.pieces[j]
-        if a.whole == b.whole:
+        if a.component == b.component:
             neighbours = abs(a.part - b.part) == 1
             return CROSSED * self._crossed[max(i, j)] if neighbours else APART
         return _bond(lambda: self._gap(i, j), a, b, height)
@@ -573,40 +573,40 @@ def lines(page: Page) -> list[Line]:
     """
     parts: dict[int, list[int]] = {}
     for number, piece in page.pieces.items():
-        parts.setdefault(piece.whole, []).append(number)
+        parts.setdefault(piece.component, []).append(number)
     if not parts:
         return []
-    wholes = {}
+    components = {}
     for n, numbers in parts.items():
         pieces = [page.pieces[number] for number in numbers]
         box = around([piece.box for piece in pieces])
-        wholes[n] = Piece(box, sum(piece.area for piece in pieces), n)
-    ordered = sorted(wholes.values(), key=lambda whole: whole.box[0])
+        components[n] = Piece(box, sum(piece.area for piece in pieces), n)
+    ordered = sorted(components.values(), key=lambda piece: piece.box[0])
     least = TALL * _typical_height(ordered)
     tall: list[list[Piece]] = []
-    for whole in ordered:
-        if whole.height >= least:
+    for component in ordered:
+        if component.height >= least:
             beside = [
-                max(_beside(page, whole, w, ordered) for w in line[-2:])
+                max(_beside(page, component, w, ordered) for w in line[-2:])
                 for line in tall
             ]
             if beside and max(beside) > SAME_LINE:
-                tall[beside.index(max(beside))].append(whole)
+                tall[beside.index(max(beside))].append(component)
             else:
-                tall.append([whole])
+                tall.append([component])
     tall.sort(key=lambda line: np.mean([w.box[1] + w.box[3] for w in line]))
     rows = [list(line) for line in tall]
-    for whole in wholes.values():
-        if whole.height < least:
-            near = [min(_distance(whole.box, w.box) for w in line) for line in tall]
-            rows[near.index(min(near))].append(whole)
+    for component in components.values():
+        if component.height < least:
+            near = [min(_distance(component.box, w.box) for w in line) for line in tall]
+            rows[near.index(min(near))].append(component)
     return [_line(page, row, parts) for row in rows]
 
 
-def _line(page: Page, wholes: list[Piece], parts: dict[int, list[int]]) -> Line:
+def _line(page: Page, components: list[Piece], parts: dict[int, list[int]]) -> Line:
     """Return the line of some components: their pieces in order, and the bonds."""
-    height = _typical_height(wholes)
-    numbers = [number for whole in wholes for number in parts[whole.whole]]
+    height = _typical_height(components)
+    numbers = [number for piece in components for number in parts[piece.component]]
     numbers.sort(key=lambda number: page.pieces[number].middle)
     bonds = []
     for k in range(1, len(numbers)):
@@ -636,15 +636,17 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
         for stop in range(start + 1, min(start + MOST_PIECES, count) + 1):
             numbers = line.pieces[start:stop]
             box = around([page.pieces[n].box for n in numbers])
-            wholes = len({page.pieces[n].whole for n in numbers})
+            components = len({page.pieces[n].component for n in numbers})
             width, height = box[2] - box[0], max(box[3] - box[1], line.height)
             apart = stop > start + 1 and line.bonds[stop - 2] < UNLIKELY
-            if apart or (wholes > 1 and width > WIDEST * height):
+            if apart or (components > 1 and width > WIDEST * height):
                 break
             largest = max(page.pieces[n].longest for n in numbers)
             lowest = min(page.pieces[n].height for n in numbers)
             comma = stop == start + 1 and _is_comma(page, line, start)
-            yield Candidate(start, stop, numbers, wholes, largest, lowest, box, comma)
+            yield Candidate(
+                start, stop, numbers, components, largest, lowest, box, comma
+            )
 
 
 def _is_comma(page: Page, line: Line, k: int) -> bool:
@@ -653,9 +655,9 @@ def _is_comma(page: Page, line: Line, k: int) -> bool:
     Its component is low and hangs from the middle of its neighbours or lower; a small
     digit in that position is broader and stands on the line.
     """
-    own = page.pieces[line.pieces[k]].whole
+    own = page.pieces[line.pieces[k]].component
     pieces = [page.pieces[number] for number in line.pieces]
-    x0, y0, x1, y1 = around([piece.box for piece in pieces if piece.whole == own])
+    x0, y0, x1, y1 = around([piece.box for piece in pieces if piece.component == own])
     if y1 - y0 >= 0.5 * line.height:
         return False
     beside = []
@@ -688,11 +690,11 @@ def _widened(box: Box) -> Box:
     return max(x0 - EDGE, 0), max(y0 - EDGE, 0), x1 + EDGE, y1 + EDGE
 
 
-def _beside(page: Page, a: Piece, b: Piece, wholes: Sequence[Piece]) -> float:
+def _beside(page: Page, a: Piece, b: Piece, components: Sequence[Piece]) -> float:
     """Return the vertical overlap as a share of the lower one's height.
 
     It is 0.5 for two that are one above the other and nearly touch: a digit broken in
-    two. So it is for strokes that meet where the others (of all ``wholes``) are about
+    two. So it is for strokes that meet where the others (of all `components`) are about
     as tall as both together: the rings of an 8, the bar of a 5.
     """
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
@@ -707,9 +709,9 @@ def _beside(page: Page, a: Piece, b: Piece, wholes: Sequence[Piece]) -> float:
         and across > narrow / 2
     ):
         both = a.height + b.height - shared
-        others = [whole for whole in wholes if whole not in (a, b)]
+        others = [component for component in components if component not in (a, b)]
         if not others or both <= ONE_DIGIT * _typical_height(others):
-            return 0.5 if page.meet(a.whole, b.whole, MEETING, both) else 0.0
+            return 0.5 if page.meet(a.component, b.component, MEETING, both) else 0.0
     return shared / least
 
 
