@@ -1,10 +1,8 @@
-"""The laws of the loops: each against NumPy's own windows, or against its own meaning.
+"""The kernels of convolution and pooling against NumPy's own windows.
 
-Only float64 and small arrays, so that the file can also be run without compiling
-(``NUMBA_DISABLE_JIT=1``) and with every index looked at (``NUMBA_BOUNDSCHECK=1``).
+Only float64 and small arrays, so that the file also runs without compiling
+(``NUMBA_DISABLE_JIT=1``) and with every index checked (``NUMBA_BOUNDSCHECK=1``).
 """
-
-import math
 
 import numpy as np
 import pytest
@@ -130,61 +128,3 @@ def test_not_a_number_wins_every_maximum(place):
     y, winner = max_pool(x.reshape(1, 3, 3, 1), g)
     assert np.isnan(y.item())
     assert winner.item() == place
-
-
-def lowbias32(number, key):
-    """Return the hash in Python's own integers."""
-    h = number * 0x9E3779B9 % 2**32 ^ key
-    h = (h ^ h >> 16) * 0x7FEB352D % 2**32
-    h = (h ^ h >> 15) * 0x846CA68B % 2**32
-    return h ^ h >> 16
-
-
-@pytest.mark.parametrize("key", [0, 1, 0x80000000, 0xFFFFFFFF])
-def test_hashed_bits_are_those_of_whole_number_arithmetic(key):
-    bits = kernels.hashed_bits(np.uint32(key), 300)
-    assert bits.dtype == np.uint32
-    assert bits.tolist() == [lowbias32(number, key) for number in range(300)]
-
-
-@pytest.mark.parametrize("number", [0, 1, 12345, 0x7FFFFFFF, 0xFFFFFFFF])
-@pytest.mark.parametrize("key", [0, 77, 0xFFFFFFFF])
-def test_a_number_is_hashed_by_itself(key, number):
-    found = kernels.hashed(np.uint32(key), np.uint32(number))
-    assert found == lowbias32(number, key)
-
-
-def test_hashed_bits_do_not_depend_on_how_many_are_asked_for():
-    short, long = (kernels.hashed_bits(np.uint32(7), count) for count in (5, 50))
-    np.testing.assert_array_equal(short, long[:5])
-
-
-@pytest.mark.parametrize("key", [0, 12345])
-def test_hashed_bits_fall_evenly_into_bins(key):
-    count, bins = 16384, 64
-    bits = kernels.hashed_bits(np.uint32(key), count)
-    for shift in (0, 13, 26):  # the low, the middle and the high bits
-        found = np.bincount((bits >> np.uint32(shift)) % bins, minlength=bins)
-        chi_square = ((found - count / bins) ** 2).sum() / (count / bins)
-        # Six standard deviations round the mean; too even would be wrong as well.
-        assert abs(chi_square - (bins - 1)) < 6 * math.sqrt(2 * (bins - 1))
-
-
-def test_two_keys_agree_in_half_of_the_bits():
-    first, second = (kernels.hashed_bits(np.uint32(key), 2048) for key in (1, 2))
-    differing = np.unpackbits((first ^ second).view(np.uint8)).mean()
-    assert abs(differing - 0.5) < 0.01
-
-
-@pytest.mark.parametrize("decay", [1.0, 0.9])
-def test_adam_is_its_lines_in_numpy(decay):
-    grad, m, value = np.random.default_rng(4).standard_normal((3, 41))
-    v = np.random.default_rng(5).random(41)
-    wanted_m = m + 0.1 * (grad - m)
-    wanted_v = v + 0.01 * (grad**2 - v)
-    wanted = decay * value - 0.3 * wanted_m / (np.sqrt(1.7 * wanted_v) + 1e-8)
-    before = grad.copy()
-    kernels.adam(grad, 0.1, 0.01, 0.3, 1.7, 1e-8, decay, m, v, value)
-    for ours, theirs in [(m, wanted_m), (v, wanted_v), (value, wanted)]:
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(grad, before)
