@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import scipy.special
 
-from tinycnn._gradcheck_core import CrossEntropy, check_gradients
 from tinycnn.nn import softmax, softmax_cross_entropy
 
 N, K = 5, 7
@@ -29,10 +28,7 @@ def test_the_loss_is_the_mean_cross_entropy_with_the_target(smoothing):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_gradient_is_the_derivative(smoothing):
-    for check in check_gradients(CrossEntropy(LABELS, smoothing), LOGITS):
-        assert check.max_relative_error <= 1e-6, check.message
-        assert check.kinks == 0
-    # And by differences written here, through SciPy and not through our forward.
+    # By differences of the loss as SciPy computes it.
     _, dlogits = softmax_cross_entropy(LOGITS, LABELS, smoothing)
     for n, k in np.ndindex(N, K):
         sides = []
@@ -47,12 +43,7 @@ def test_the_gradient_is_the_derivative(smoothing):
         assert dlogits[n, k] == pytest.approx(slope, abs=1e-9)
 
 
-def test_the_gradient_of_every_image_sums_to_zero():
-    _, dlogits = softmax_cross_entropy(LOGITS, LABELS, 0.2)
-    np.testing.assert_allclose(dlogits.sum(axis=1), 0, atol=1e-15)
-
-
-def test_a_network_that_knows_nothing_loses_the_logarithm_of_the_classes():
+def test_equal_logits_lose_the_logarithm_of_the_classes():
     loss, _ = softmax_cross_entropy(np.zeros((N, K)), LABELS)
     assert loss == pytest.approx(math.log(K), rel=1e-12)
 
@@ -67,6 +58,7 @@ def test_the_gradient_keeps_the_dtype_and_the_arguments_their_values(dtype):
     assert loss == pytest.approx(softmax_cross_entropy(LOGITS, LABELS, 0.1)[0], 1e-6)
     assert softmax(logits).dtype == dtype
     assert (logits.tobytes(), labels.tobytes()) == before
+    assert not np.shares_memory(dlogits, logits)
 
 
 @pytest.mark.parametrize("size", [1e3, 1e30])
@@ -101,7 +93,10 @@ def test_softmax_is_that_of_scipy_along_the_last_axis():
         (LOGITS, LABELS.reshape(5, 1), 0.0, r"\(5, 7\) and \(5, 1\)"),
         (LOGITS[0], LABELS, 0.0, r"not \(7,\) and \(5,\)"),
         (LOGITS[:0], LABELS[:0], 0.0, r"not \(0, 7\) and \(0,\)"),
-        (LOGITS, LABELS.astype(float), 0.0, "integers, not float64"),
+        (LOGITS.astype(int), LABELS, 0.0, "not int64 and int64"),
+        (LOGITS.tolist(), LABELS, 0.0, r"not list and \(5,\)"),
+        (LOGITS, LABELS.tolist(), 0.0, r"\(5, 7\) and list"),
+        (LOGITS, LABELS.astype(float), 0.0, "not float64 and float64"),
         (LOGITS, LABELS + 1, 0.0, r"0 \.\. 6, not in 1 \.\. 7"),
         (LOGITS, LABELS - 1, 0.0, r"0 \.\. 6, not in -1 \.\. 5"),
         (LOGITS, LABELS, 1.0, r"\[0, 1\), not 1.0"),
@@ -109,6 +104,6 @@ def test_softmax_is_that_of_scipy_along_the_last_axis():
         (LOGITS, LABELS, math.nan, "not nan"),
     ],
 )
-def test_what_is_no_loss_is_refused_with_the_numbers(logits, labels, smoothing, said):
+def test_wrong_arguments_are_refused_with_the_numbers(logits, labels, smoothing, said):
     with pytest.raises(ValueError, match=said):
         softmax_cross_entropy(logits, labels, smoothing)

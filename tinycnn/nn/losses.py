@@ -50,16 +50,20 @@ def softmax_cross_entropy(
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a label is no class.
+        If shapes or dtypes do not fit, or a label is no class.
     """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or labels.size == 0:
+    shapes = [getattr(a, "shape", type(a).__name__) for a in (logits, labels)]
+    if len(shapes[0]) != 2 or shapes[1] != shapes[0][:1] or shapes[1] == (0,):
         raise ValueError(
             "softmax_cross_entropy needs logits (N, K) and labels (N,) with N at least "
-            f"1, not {logits.shape} and {labels.shape}"
+            f"1, not {shapes[0]} and {shapes[1]}"
+        )
+    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        raise ValueError(
+            "logits must be floats and labels integers, not "
+            f"{logits.dtype} and {labels.dtype}"
         )
     N, K = logits.shape
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be integers, not {labels.dtype}")
     if labels.min() < 0 or labels.max() >= K:
         raise ValueError(
             f"labels must lie in 0 .. {K - 1}, not in {labels.min()} .. {labels.max()}"

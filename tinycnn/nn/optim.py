@@ -75,7 +75,7 @@ class Optimizer:
 
 def _kind(array: Array) -> str:
     """Return the dtype and the shape of an array."""
-    return f"{array.dtype} {array.shape}"
+    return f"{getattr(array, 'dtype', type(array).__name__)} {np.shape(array)}"
 
 
 class SGD(Optimizer):
