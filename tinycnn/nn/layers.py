@@ -46,8 +46,8 @@ class Parameter:
         is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
         if not (is_array and isinstance(name, str)):
             raise ValueError(
-                "Parameter needs a float array, then its name, as in "
-                f'Parameter(np.zeros(3), "bias"), not {value!r:.40} and {name!r:.40}'
+                'Parameter needs a float array, then its name, as in Parameter(x, "bias"), '
+                f"not {_kind(value)} and {type(name).__name__}"
             )
         self.value, self.name = value, name
         self.grad: Array | None = None
@@ -172,8 +172,8 @@ class Layer:
                 )
 
     def _remember(self, y: Array, *values: Any) -> None:
-        """Keep what backward needs, beside the layer's settings and the shape of y."""
-        self._memory = repr(self), y.shape, *values
+        """Keep what backward needs, beside the layer's settings and the kind of y."""
+        self._memory = repr(self), _kind(y), *values
 
     def _recall(self, dy: Array) -> tuple[Any, ...]:
         """Return the values that forward remembered.
@@ -181,21 +181,21 @@ class Layer:
         Raises
         ------
         ValueError
-            If there was no forward, ``dy`` has not the shape of ``y``, or the settings
-            or the shapes of the parameters have changed since forward.
+            If there was no forward, ``dy`` has not the shape and dtype of ``y``, or the
+            settings or the shapes of the parameters have changed since forward.
         """
         name = type(self).__name__
         if self._memory is None:
             raise ValueError(f"{name}.backward needs a forward first")
-        settings, y_shape, *values = self._memory
+        settings, kind, *values = self._memory
         if repr(self) != settings:
             raise ValueError(
                 f"{name} has changed between forward and backward, from {settings} to "
                 f"{self}; run forward again"
             )
-        if dy.shape != y_shape:
+        if _kind(dy) != kind:
             raise ValueError(
-                f"{name}.backward needs dy of the shape of y, {y_shape}, not {dy.shape}"
+                f"{name}.backward needs dy like y, {kind}, not {_kind(dy)}"
             )
         return tuple(values)
 
@@ -625,6 +625,11 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
     if len(pair) != 2:
         raise ValueError(f"{name} must be an integer or a pair, not {value!r}")
     return _integer(name, pair[0], least), _integer(name, pair[1], least)
+
+
+def _kind(array: Array) -> str:
+    """Return the dtype and the shape, of anything."""
+    return f"{getattr(array, 'dtype', type(array).__name__)} {np.shape(array)}"
 
 
 def _check(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:

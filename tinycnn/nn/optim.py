@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinycnn.nn.layers import Array, Parameter
+from tinycnn.nn.layers import Array, Parameter, _kind
 
 Schedule = Callable[[int], float]
 
@@ -71,11 +71,6 @@ class Optimizer:
     def _update(self, number: int, value: Array, grad: Array) -> None:
         """Change one parameter's ``value`` in place."""
         raise NotImplementedError
-
-
-def _kind(array: Array) -> str:
-    """Return the dtype and the shape of an array."""
-    return f"{getattr(array, 'dtype', type(array).__name__)} {np.shape(array)}"
 
 
 class SGD(Optimizer):

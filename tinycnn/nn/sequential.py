@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tinycnn.nn.layers import Array, Dropout, Layer, Parameter
+from tinycnn.nn.layers import Array, Dropout, Layer, Parameter, _kind
 
 
 class Sequential(Layer):
@@ -53,6 +53,7 @@ class Sequential(Layer):
         """Map the input of the first layer to the output of the last."""
         for place, layer in enumerate(self.layers):
             with _named(place, layer):
+                _check_input(x)
                 y = layer.forward(x, training)
                 _check_output(x, y)
             x = y
@@ -62,8 +63,9 @@ class Sequential(Layer):
         """Map the gradient of the output to that of the input."""
         for place, layer in reversed(list(enumerate(self.layers))):
             with _named(place, layer):
-                dy = layer.backward(dy)
-                _check_gradients(layer, dy)
+                dx = layer.backward(dy)
+                _check_gradients(layer, dy, dx)
+            dy = dx
         return dy
 
     def seed_dropout(self, seed: int, step: int = 0) -> None:
@@ -123,24 +125,33 @@ def _check_layer(place: int, layer: Layer) -> None:
         ) from None
 
 
+def _check_input(x: Array) -> None:
+    """Refuse what is no batch."""
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+        raise ValueError(f"the input must be float32 or float64, not {_kind(x)}")
+    if x.size == 0:
+        raise ValueError(f"the input is empty: its shape is {x.shape}")
+
+
 def _check_output(x: Array, y: Array) -> None:
     """Refuse an output that is no array, or of another dtype than the input."""
     if not isinstance(y, np.ndarray):
-        raise ValueError(f"forward returned {y!r:.40}, which is no array")
+        raise ValueError(f"forward returned {type(y).__name__}, which is no array")
     if y.dtype != x.dtype:
         raise ValueError(f"forward was given {x.dtype} and returned {y.dtype}")
 
 
-def _check_gradients(layer: Layer, dx: Array) -> None:
+def _check_gradients(layer: Layer, dy: Array, dx: Array) -> None:
     """Refuse gradients that do not have the shape and the dtype they should have."""
     if not isinstance(dx, np.ndarray):
-        raise ValueError(f"backward returned {dx!r:.40}, which is no array")
+        raise ValueError(f"backward returned {type(dx).__name__}, which is no array")
+    if dx.dtype != dy.dtype:
+        raise ValueError(f"backward was given {dy.dtype} and returned {dx.dtype}")
     for parameter in layer.parameters():
-        value, grad = parameter.value, parameter.grad
-        if not isinstance(grad, np.ndarray):
+        if parameter.grad is None:
             raise ValueError(f"backward assigned no gradient to {parameter}")
-        if grad.shape != value.shape or grad.dtype != value.dtype:
+        if _kind(parameter.grad) != _kind(parameter.value):
             raise ValueError(
-                f"backward assigned {grad.dtype} {grad.shape} to {parameter}; the "
+                f"backward assigned {_kind(parameter.grad)} to {parameter}; the "
                 "gradient must have the shape and the dtype of the parameter"
             )
