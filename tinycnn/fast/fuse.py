@@ -27,7 +27,12 @@ from tinycnn.nn.layers import (
     MaxPool2D,
     ReLU,
 )
-from tinycnn.nn.sequential import Sequential
+from tinycnn.nn.sequential import (
+    Sequential,
+    _check_gradients,
+    _check_output,
+    _named,
+)
 
 # The largest difference that rounding may make, as a share of the largest number.
 AGREEMENT = 1e-3
@@ -68,14 +73,15 @@ class Runner:
 
     Float32 goes through the fused steps, if they agree with the layers on the first
     images of the first batch. If they differ, because a layer was edited, a warning
-    says so and the layers run as they are written. Float64 always runs through the
-    layers.
+    says so and the layers run as they are written. They always do so for float64, for a
+    subclass of `Sequential`, which may do anything with its layers, and with
+    ``NUMBA_DISABLE_JIT=1``, because interpreted Python has no addresses.
 
     Attributes
     ----------
     model : Sequential
-    steps : list
-        Of layers and of what stands in for them.
+    steps : dict of int to step
+        Layers and what stands in for them, by the place of the (first) layer.
     """
 
     def __init__(self, model: Sequential, input_gradient: bool) -> None:
@@ -83,8 +89,9 @@ class Runner:
         self._input_gradient = input_gradient
         self._parameters = model.parameters()
         self._checked: set[bool] = set()  # training, or inference, or both
-        self._differs = False
-        self._ran: list[Any] | None = None
+        jit = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+        self._agrees = jit and type(model) is Sequential
+        self._fused: bool | None = None  # whether the last forward was
         # The steps keep their workspace from batch to batch.
         self._lock = threading.Lock()
 
@@ -95,16 +102,29 @@ class Runner:
         ----------
         x : float array (N, ...)
         training : bool
+
+        Raises
+        ------
+        ValueError
+            As ``model.forward`` does.
         """
         with self._lock:
             values = [x, *(parameter.value for parameter in self._parameters)]
-            fused = all(value.dtype == np.float32 for value in values)
-            if fused and training not in self._checked:
+            fused = all(getattr(one, "dtype", None) == np.float32 for one in values)
+            if fused and self._agrees and training not in self._checked:
                 self._compare(x, training)
-            self._ran = self.steps if fused and not self._differs else [self.model]
-            for step in self._ran:
-                x = step.forward(x, training)
-        return x
+            self._fused = fused and self._agrees
+            if not self._fused:
+                return self.model.forward(x, training)
+            y = x
+            try:
+                for step in self.steps.values():
+                    y, before = step.forward(y, training), y
+                    _check_output(before, y)
+            except ValueError:
+                self.model.forward(x, training)  # names the layer with the mistake
+                raise
+        return y
 
     def backward(self, dy: Array) -> Array | None:
         """Assign the gradients of the parameters, as ``model.backward`` does.
@@ -117,23 +137,30 @@ class Runner:
         Raises
         ------
         ValueError
-            If there was no forward, or ``dy`` has not the shape of its result.
+            If there was no forward, or as ``model.backward`` does.
         """
-        if self._ran is None:
+        if self._fused is None:
             raise ValueError("backward needs a forward first")
-        first, *rest = self._ran
-        for step in reversed(rest):
-            dy = step.backward(dy)
-        if self._input_gradient:
-            return first.backward(dy)
-        getattr(first, "backward_parameters", first.backward)(dy)
-        return None
+        if not self._fused:
+            dx = self.model.backward(dy)
+            return dx if self._input_gradient else None
+        for place, step in reversed(self.steps.items()):
+            layer = self.model.layers[place]
+            with _named(place, layer):
+                if place > 0 or self._input_gradient:
+                    dx = step.backward(dy)
+                else:
+                    getattr(step, "backward_parameters", step.backward)(dy)
+                    dx = dy  # not needed
+                _check_gradients(layer, dy, dx)
+            dy = dx
+        return dy if self._input_gradient else None
 
     def _compare(self, x: Array, training: bool) -> None:
         """Compare steps and layers on a few images."""
+        self._agrees = agree(self.model, x[:8], training)
         self._checked |= {training, False}
-        if not self._differs and not agree(self.model, x[:8], training):
-            self._differs = True
+        if not self._agrees:
             warnings.warn(
                 "the fused steps do not compute what the layers compute (was a layer "
                 "edited?), so every layer runs as it is written",
@@ -141,34 +168,26 @@ class Runner:
             )
 
 
-def make_steps(model: Sequential) -> list[Any]:
-    """Return the steps that do the work of a network, in float32.
-
-    With ``NUMBA_DISABLE_JIT=1`` every layer stays itself: interpreted Python has no
-    addresses.
-    """
-    if type(model) is not Sequential:  # a subclass may do anything with its layers
-        return [model]
+def make_steps(model: Sequential) -> dict[int, Any]:
+    """Return the steps that do the work of a network, in float32, by place."""
     rest: list[Any] = list(model.layers)
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return rest
-    steps: list[Any] = []
+    steps: dict[int, Any] = {}
     while rest:
-        first = rest.pop(0)
+        place, first = len(model.layers) - len(rest), rest.pop(0)
         if type(first) is Conv2D and _next_is(ReLU, rest):
             del rest[0]
             small = _next_is(MaxPool2D, rest) and _fits_a_byte(rest[0])
             pool = rest.pop(0) if small else None
             dropout = rest.pop(0) if _next_is(Dropout, rest) else None
-            steps.append(FusedConvolution(first, pool, dropout))
+            steps[place] = FusedConvolution(first, pool, dropout)
         elif type(first) is BatchNorm2D:
-            steps.append(FusedBatchNorm(first))
+            steps[place] = FusedBatchNorm(first)
         elif type(first) is Dense and first.weight.value.shape[1] >= LARGE:
-            steps.append(FusedDense(first))
+            steps[place] = FusedDense(first)
         elif type(first) is Flatten and steps:
-            steps.append(FusedFlatten())
+            steps[place] = FusedFlatten()
         else:
-            steps.append(first)
+            steps[place] = first
     return steps
 
 
@@ -213,7 +232,7 @@ def _computed(
     for array in model.state().values():
         if array.ndim == 1:
             array += rng.uniform(0.1, 0.2, array.shape).astype(array.dtype)
-    steps = make_steps(model) if fused else [model]
+    steps = list(make_steps(model).values()) if fused else [model]
 
     def forward(training: bool) -> Array:
         y = x

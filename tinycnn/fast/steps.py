@@ -11,9 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinycnn.fast import convolution, dense, normalization, winograd
-from tinycnn.fast.vectors import COLUMNS, LANES
+from tinycnn.fast.vectors import COLUMNS, DEAD, LANES
 from tinycnn.fast.winograd import LINE
-from tinycnn.nn.layers import Array, BatchNorm2D, Conv2D, Dense, Dropout, MaxPool2D
+from tinycnn.nn.layers import (
+    Array,
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Dropout,
+    MaxPool2D,
+    _kind,
+)
 
 # Rows of patches are transformed, of as many images as it takes, until there are so
 # many; then they are multiplied, and the weights come to the processor once for all.
@@ -54,15 +62,15 @@ class Step:
         Raises
         ------
         ValueError
-            If there was no forward, ``dy`` has not the shape of ``y``, or the
+            If there was no forward, ``dy`` has not the shape and dtype of ``y``, or the
             parameters have other shapes than in forward.
         """
         if self._memory is None:
             raise ValueError("backward needs a forward first")
         y_shape, shapes_before, *values = self._memory
-        if dy.shape != y_shape:
+        if _kind(dy) != f"float32 {y_shape}":
             raise ValueError(
-                f"backward needs dy of the shape of y, {y_shape}, not {dy.shape}"
+                f"backward needs dy like y, float32 {y_shape}, not {_kind(dy)}"
             )
         if shapes != shapes_before:
             raise ValueError(
@@ -131,18 +139,16 @@ class FusedConvolution(Step):
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
         layout = self._layout_for(x)
         N, F = len(x), self.conv.weight.value.shape[-1]
-        x = np.ascontiguousarray(x)
+        x = np.ascontiguousarray(x, np.float32)
         y = np.empty((N, *layout.size, F), np.float32)
         winner = np.empty(y.shape, np.uint8)
         # Without dropout the mask is not used, but an address must be given.
         mask, drops, scale = winner, np.uint32(0), np.float32(1)
         if self.dropout is not None and training:
             survives, factor = self.dropout.next_mask(y.shape)
-            mask, drops, scale = (
-                survives.view(np.uint8),
-                np.uint32(1),
-                np.float32(factor),
-            )
+            survives = np.ascontiguousarray(np.broadcast_to(survives, y.shape), bool)
+            mask, drops = survives.view(np.uint8), np.uint32(1)
+            scale = np.float32(factor)
 
         blocks = min(convolution.BLOCKS, N)
         convolution.forward(
@@ -166,7 +172,8 @@ class FusedConvolution(Step):
         convolution.backward(
             len(images), np.ascontiguousarray(dy, np.float32), winner, x,
             *layout.margins, *layout.stride, *layout.window, scale,
-            np.ascontiguousarray(filters), images, dimages, dweights, dbiases, dx,
+            np.ascontiguousarray(filters, np.float32), images, dimages, dweights,
+            dbiases, dx,
         )  # fmt: skip
         grad = dweights.sum(axis=0).transpose(1, 2, 0)
         self._assign(grad.reshape(KH, KW, C, F), dbiases)
@@ -230,6 +237,10 @@ class FusedConvolution(Step):
         window = (1, 1, 1, 1)
         if pool is not None:
             window = *_pair(pool.kernel_size), *_pair(pool.stride)
+            if window[0] * window[1] > DEAD:  # the number of a cell fits into a byte
+                raise ValueError(
+                    f"the window of {pool} has grown beyond {DEAD} cells; fuse again"
+                )
         _, H, W, _ = x.shape
         KH, KW, _, _ = conv.weight.value.shape
         top, bottom, left, right = conv.margins(H, W)
@@ -359,7 +370,9 @@ class FusedBatchNorm(Step):
         C = len(norm.weight.value)
         if x.shape[3:] != (C,) or len(x) == 0:
             return norm.forward(x)  # refuses it
-        _check_lengths(C, norm.bias.value, norm.running_mean, norm.running_var)
+        _check_lengths(
+            C, norm.weight.value, norm.bias.value, norm.running_mean, norm.running_var
+        )
         rows = np.ascontiguousarray(x, np.float32).reshape(-1, C)
         mean, var = norm.running_mean, norm.running_var
         if training:
