@@ -46,8 +46,8 @@ class Parameter:
         is_array = isinstance(value, np.ndarray) and value.dtype.kind == "f"
         if not (is_array and isinstance(name, str)):
             raise ValueError(
-                'Parameter needs a float array, then its name, as in Parameter(x, "bias"), '
-                f"not {_kind(value)} and {type(name).__name__}"
+                "Parameter needs a float array, then its name, as in "
+                f'Parameter(x, "bias"), not {_kind(value)} and {type(name).__name__}'
             )
         self.value, self.name = value, name
         self.grad: Array | None = None
