@@ -74,21 +74,12 @@ def apart(shape: tuple[int, ...], seed: int = 0):
     return np.random.default_rng(seed).permutation(values).reshape(shape)
 
 
-def convolution(g: Geometry, *, bias: bool = True, seed: int = 1) -> nn.Conv2D:
+def convolution(g: Geometry) -> nn.Conv2D:
     """Return a float64 convolution with a bias that is not zero."""
-    rng = np.random.default_rng(seed)
-    layer = nn.Conv2D(
-        g.C,
-        g.F,
-        (g.KH, g.KW),
-        stride=(g.SH, g.SW),
-        padding=g.padding,
-        bias=bias,
-        rng=rng,
-        dtype=np.float64,
-    )
-    if bias:
-        layer.bias.value[:] = rng.standard_normal(g.F)
+    rng, kernel, stride = np.random.default_rng(1), (g.KH, g.KW), (g.SH, g.SW)
+    layer = nn.Conv2D(g.C, g.F, kernel, stride=stride, padding=g.padding, rng=rng)
+    layer.cast(np.float64)
+    layer.bias.value[:] = rng.standard_normal(g.F)
     return layer
 
 
@@ -97,9 +88,9 @@ def pooling(g: Geometry) -> nn.MaxPool2D:
     return nn.MaxPool2D((g.KH, g.KW), stride=(g.SH, g.SW))
 
 
-def batch_norm(channels: int, seed: int = 1) -> nn.BatchNorm2D:
+def batch_norm(channels: int) -> nn.BatchNorm2D:
     """Return a float64 batch norm whose every array says something."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     layer = nn.BatchNorm2D(channels)
     layer.cast(np.float64)
     layer.weight.value[:] = rng.standard_normal(channels)
@@ -109,12 +100,12 @@ def batch_norm(channels: int, seed: int = 1) -> nn.BatchNorm2D:
     return layer
 
 
-def dense(in_features: int, out_features: int, *, bias: bool = True) -> nn.Dense:
+def dense(in_features: int, out_features: int) -> nn.Dense:
     """Return a float64 dense layer with a bias that is not zero."""
     rng = np.random.default_rng(1)
-    layer = nn.Dense(in_features, out_features, bias=bias, rng=rng, dtype=np.float64)
-    if bias:
-        layer.bias.value[:] = rng.standard_normal(out_features)
+    layer = nn.Dense(in_features, out_features, rng=rng)
+    layer.cast(np.float64)
+    layer.bias.value[:] = rng.standard_normal(out_features)
     return layer
 
 
@@ -145,12 +136,8 @@ _AFFINE = ("x", "weight", "bias")
 
 LAYERS: dict[str, Checked] = {
     "Conv2D": Checked(lambda: (convolution(_SMALL), images(_SMALL)), _AFFINE),
-    "Conv2D same, no bias": Checked(
-        lambda: (
-            convolution(_SMALL._replace(padding="same"), bias=False),
-            images(_SMALL),
-        ),
-        _AFFINE,
+    "Conv2D same": Checked(
+        lambda: (convolution(_SMALL._replace(padding="same")), images(_SMALL)), _AFFINE
     ),
     "MaxPool2D": Checked(lambda: (nn.MaxPool2D(2), apart((2, 5, 6, 3))), ()),
     "MaxPool2D overlapping": Checked(
@@ -164,6 +151,5 @@ LAYERS: dict[str, Checked] = {
     "Dropout": Checked(lambda: (nn.Dropout(0.4), _IMAGES.copy()), ("x",)),
     "BatchNorm2D": Checked(lambda: (batch_norm(2), _IMAGES.copy()), ("weight", "bias")),
     "Dense": Checked(lambda: (dense(5, 3), _ROWS.copy()), _AFFINE),
-    "Dense, no bias": Checked(lambda: (dense(5, 3, bias=False), _ROWS.copy()), _AFFINE),
     "Sequential": Checked(lambda: (network(), apart((2, 7, 6, 1)) / 10), ()),
 }

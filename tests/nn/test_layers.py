@@ -255,7 +255,6 @@ def test_weights_begin_with_he_variance_and_biases_at_zero(name):
 
 def test_parameters_come_in_order_with_their_names():
     assert [p.name for p in dense(3, 2).parameters()] == ["weight", "bias"]
-    assert [p.name for p in dense(3, 2, bias=False).parameters()] == ["weight"]
     names = ["weight", "bias", "running_mean", "running_var"]
     assert list(batch_norm(2).state()) == names
 
@@ -304,11 +303,6 @@ def test_a_convolution_is_the_correlation_of_scipy(g):
     layer, x = convolution(g), images(g)
     y = layer.forward(x)
     np.testing.assert_allclose(y, correlated(x, layer, g), rtol=1e-12)
-    without = convolution(g, bias=False)
-    assert without.bias is None
-    np.testing.assert_allclose(without.forward(x), y - layer.bias.value, atol=1e-12)
-    dy = upstream(y)
-    np.testing.assert_array_equal(without.backward(dy), layer.backward(dy))
 
 
 @every_convolution

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinycnn import fast
-from tinycnn.nn import SGD, Adam, Parameter, constant, cosine, one_cycle
+from tinycnn.nn import SGD, Adam, Parameter, cosine, one_cycle
 
 RATES = [0.1, 0.05, 0.2, 0.01, 0.03]  # a schedule that changes at every step
 every_optimizer = pytest.mark.parametrize("kind", [SGD, Adam, fast.Adam])
@@ -238,11 +238,6 @@ def test_a_setting_out_of_its_range_is_refused(build, said):
 
 def rises(values):
     return (np.diff(values) > 0).all()
-
-
-def test_a_constant_schedule_never_changes():
-    schedule = constant(0.3)
-    assert {schedule(step) for step in range(5)} == {0.3}
 
 
 def test_a_cosine_falls_from_the_rate_through_its_half_to_zero():

@@ -1,0 +1,148 @@
+"""What the laws of the steps are tried on: a step beside the layers it stands in for.
+
+Images, weights and gradients are small whole numbers: their sums are exact in float32
+in any order, so a step must give the bits of its layers, and ties are everywhere.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinycnn import nn
+from tinycnn.fast.fuse import make_steps
+from tinycnn.fast.steps import FusedDense
+
+
+class Pair(NamedTuple):
+    """A step, the layers whose parameters it works on, and a copy of these layers."""
+
+    step: Any
+    layer: nn.Layer
+    plain: nn.Layer
+
+    def compute(self, x, training=True, dy=None):
+        """Return what the step computes: y, dx and the gradients of the parameters."""
+        return computed(self.step, self.layer, x, training, dy)
+
+    def compute_plain(self, x, training=True, dy=None):
+        """Return what the layers compute."""
+        return computed(self.plain, self.plain, x, training, dy)
+
+    def hold_together(self, x, dy=None):
+        """Assert the same bits: twice in training, with another mask, and once not."""
+        for training in (True, True, False):
+            found, wanted = (
+                compute(x, training, dy)
+                for compute in (self.compute, self.compute_plain)
+            )
+            assert_same(found, wanted)
+
+
+def computed(step, layer, x, training, dy):
+    y = step.forward(x, training)
+    dy = whole_numbers(y.shape, seed=2) if dy is None else dy
+    return [y, step.backward(dy), *(p.grad for p in layer.parameters())]
+
+
+def assert_same(found, wanted):
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == np.float32
+
+
+def whole_numbers(shape, seed=0, zeros=0.15):
+    """Return whole numbers from -3 to 3, of which so many are zero."""
+    rng = np.random.default_rng(seed)
+    values = rng.choice([-3, -2, -1, 1, 2, 3], shape)
+    return (values * (rng.random(shape) >= zeros)).astype(np.float32)
+
+
+def pair_of(layers, seed=3):
+    """Return a pair of a step and the layers that become it."""
+    layer = nn.Sequential(layers, seed)
+    for number, parameter in enumerate(layer.parameters()):
+        parameter.value[:] = whole_numbers(parameter.value.shape, number)
+    (step,) = make_steps(layer).values()
+    assert step not in layers
+    return Pair(step, layer, copy.deepcopy(layer))
+
+
+class Case(NamedTuple):
+    """Sizes of a convolution, with what follows it."""
+
+    N: int
+    C: int
+    F: int
+    size: tuple[int, int]  # rows and columns of the map before pooling
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: int | tuple[int, int] | str = 0
+    pool: tuple | None = None  # window and stride
+    rate: float = 0
+    spare: int = 0  # as many of the last rows and columns may meet no kernel
+
+    def image(self):
+        """Return H and W."""
+        found = []
+        for i, out in enumerate(self.size):
+            K, S = self.kernel[i], self.stride[i]
+            spare = min(self.spare, S - 1)
+            if self.padding == "same":
+                found.append(out * S - spare)
+            else:
+                P = self.padding[i] if isinstance(self.padding, tuple) else self.padding
+                found.append((out - 1) * S + K + spare - 2 * P)
+        return tuple(found)
+
+    def images(self):
+        """Return images of whole numbers."""
+        return whole_numbers((self.N, *self.image(), self.C))
+
+    def pair(self):
+        """Return the fused convolution and its layers."""
+        conv = nn.Conv2D(
+            self.C, self.F, self.kernel, stride=self.stride, padding=self.padding,
+            rng=np.random.default_rng(1),
+        )  # fmt: skip
+        pooling = [nn.MaxPool2D(self.pool[0], stride=self.pool[1])] if self.pool else []
+        dropout = [nn.Dropout(self.rate)] if self.rate else []
+        return pair_of([conv, nn.ReLU(), *pooling, *dropout])
+
+
+def dense_pair(D, U):
+    """Return a dense step and its layer; of few outputs too, which `fuse` leaves."""
+    dense = nn.Dense(D, U, rng=np.random.default_rng(0))
+    for number, parameter in enumerate(dense.parameters()):
+        parameter.value[:] = whole_numbers(parameter.value.shape, number, 0.1)
+    return Pair(FusedDense(dense), dense, copy.deepcopy(dense))
+
+
+def norm_pair(C):
+    """Return the step of a batch norm and its layer."""
+    pair = pair_of([nn.BatchNorm2D(C, momentum=0.3)])
+    for layer in (pair.layer, pair.plain):
+        layer.layers[0].running_mean[:] = whole_numbers(C, 4)
+        layer.layers[0].running_var[:] = np.linspace(0.5, 2, C)
+    return pair
+
+
+# A convolution with everything that a step can do.
+USUAL = Case(5, 3, 17, (7, 8), (3, 5), (1, 2), 1, (3, 2), rate=0.5)
+WINOGRAD = Case(17, 8, 17, (8, 8), padding="same", pool=(2, 2), rate=0.5)
+# The first layer of a network of digits: gradients go from pixels with ink.
+INK = Case(17, 1, 33, (8, 10), (5, 5), padding=2, pool=(2, 2), rate=0.5)
+
+# Each step with an input for it.
+STEPS = {
+    "convolution": (USUAL.pair, USUAL.images()),
+    "convolution without pooling": (
+        USUAL._replace(pool=None, rate=0).pair,
+        USUAL.images(),
+    ),
+    "convolution of ink": (INK.pair, INK.images()),
+    "Winograd": (WINOGRAD.pair, WINOGRAD.images()),
+    "dense": (lambda: dense_pair(130, 70), whole_numbers((9, 130), zeros=0.5)),
+    "dense of one image": (lambda: dense_pair(65, 64), whole_numbers((1, 65))),
+    "batch norm": (lambda: norm_pair(3), whole_numbers((4, 5, 6, 3))),
+}

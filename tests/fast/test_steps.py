@@ -1,0 +1,108 @@
+"""The laws that every fused step keeps; see also tests/nn/test_mistakes."""
+
+import numpy as np
+import pytest
+from pairs import STEPS, assert_same, whole_numbers
+
+every_step = pytest.mark.parametrize("name", STEPS)
+both_ways = pytest.mark.parametrize("training", [True, False])
+
+
+def make(name):
+    make_pair, x = STEPS[name]
+    return make_pair(), x.copy()
+
+
+@every_step
+@both_ways
+def test_nothing_edits_its_argument_and_what_is_returned_is_the_callers(name, training):
+    pair, x = make(name)
+    wanted = pair.compute(x, training)
+    pair, x = make(name)
+    parameters = [parameter.value.copy() for parameter in pair.layer.parameters()]
+    y = pair.step.forward(x, training)
+    assert not np.shares_memory(y, x)
+    y[...] = np.nan  # must not reach the gradients
+    dy = whole_numbers(y.shape, seed=2)
+    dy_before = dy.copy()
+    dx = pair.step.backward(dy)
+    grads = [parameter.grad for parameter in pair.layer.parameters()]
+    assert_same([dx, *grads], wanted[1:])
+    assert_same([x, dy], [STEPS[name][1], dy_before])
+    assert_same([p.value for p in pair.layer.parameters()], parameters)
+    for array in (dx, *grads):
+        assert not np.shares_memory(array, x)
+        assert not np.shares_memory(array, dy)
+    dx[...] = np.nan
+    # Gradients are assigned, not added, and into arrays of their own.
+    assert_same([pair.step.backward(dy)], wanted[1:2])
+    for before, parameter in zip(grads, pair.layer.parameters(), strict=True):
+        assert parameter.grad is not before
+        np.testing.assert_array_equal(parameter.grad, before)
+
+
+def every_other(array):
+    wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
+    wide[..., ::2] = array
+    return wide[..., ::2]
+
+
+def backwards(array):
+    return array[..., ::-1].copy()[..., ::-1]
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+@every_step
+@pytest.mark.parametrize(
+    "lay_out", [np.asfortranarray, backwards, every_other, read_only]
+)
+def test_the_layout_of_arguments_and_parameters_does_not_matter(name, lay_out):
+    pair, x = make(name)
+    wanted = pair.compute(x)
+    dy = lay_out(whole_numbers(wanted[0].shape, seed=2))
+    for of_parameters in (False, True):
+        pair, x = make(name)
+        if of_parameters:
+            for parameter in pair.layer.parameters():
+                parameter.value = lay_out(parameter.value)
+        assert_same(pair.compute(lay_out(x), True, dy), wanted)
+
+
+@every_step
+def test_backward_needs_a_forward_and_a_dy_like_y(name):
+    pair, x = make(name)
+    methods = [pair.step.backward]
+    if hasattr(pair.step, "backward_parameters"):
+        methods.append(pair.step.backward_parameters)
+    for method in methods:
+        with pytest.raises(ValueError, match="needs a forward first"):
+            method(x)
+    y = pair.step.forward(x)
+    for method in methods:
+        for dy in (
+            y[..., None],
+            y[..., :1],
+            y[1:],
+            y.astype(np.float64),
+            y.tolist(),
+            None,
+        ):
+            with pytest.raises(ValueError, match="backward needs dy like y, float32"):
+                method(dy)
+        method(y)
+
+
+@every_step
+def test_wrong_images_are_refused_by_the_layer_also_later(name):
+    pair, x = make(name)
+    wrong = [x[:0], x[..., 0], x[..., None], np.concatenate([x, x], axis=-1)]
+    for _ in range(2):
+        for other in wrong:
+            with pytest.raises(ValueError, match=r"(Conv2D|Dense|BatchNorm2D) needs x"):
+                pair.step.forward(other)
+        pair.step.forward(x)
