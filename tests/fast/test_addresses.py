@@ -1,10 +1,9 @@
-"""The law of addresses: nobody touches a number that is in no array.
+"""The law of addresses: no kernel touches a number that is in no array.
 
-The kernels go by addresses and check nothing, so three things watch over them: pages
-that must not be touched around all arrays that a step makes, a run as plain Python with
-twins that ask for every address whose array it is, and a run in which every index is
-held against its array. A rim round the operands of each micro-kernel is in
-`test_vectors`.
+The kernels go by addresses and check nothing, so three things watch them: pages that
+must not be touched around all arrays that a step makes, a run as plain Python with
+twins that look up whose array an address is in, and a run in which every index is held
+against its array. A rim round the operands of each micro-kernel is in `test_vectors`.
 """
 
 import ctypes
@@ -19,21 +18,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import test_dense
-from test_convolution import Case, compute, hold_together, images, make_models
+from pairs import Case, assert_same
 
+from tinycnn import nn
 from tinycnn.fast import convolution, dense, steps, winograd
 from tinycnn.fast.compiled import shared
+from tinycnn.fast.fuse import make_steps
 from tinycnn.fast.vectors import COLUMNS, DEAD, LANES
-from tinycnn.nn import (
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    MaxPool2D,
-    ReLU,
-    Sequential,
-    kernels,
-)
 
 # What touches the first and the last numbers of every array.
 TIGHT = [
@@ -60,13 +51,12 @@ DENSE = [(1, 1, 64), (1, 64, 97), (8, 65, 64), (9, 97, 193), (3, 200, 80)]
 def run_all():
     """Take every step, over arrays of every kind of size."""
     for case in TIGHT:
-        hold_together(case)
+        case.pair().hold_together(case.images())
     for case in WINOGRAD:
-        compute(make_models(case)[0], images(case), True)
+        case.pair().compute(case.images())
     for case in INK:
-        fused, _ = make_models(case)
-        y = fused.forward(np.ones((case.N, *case.image(), case.C), np.float32))
-        fused.backward_parameters(np.ones_like(y))
+        step, x = case.pair().step, np.ones_like(case.images())
+        step.backward_parameters(step.forward(x))
     for N, D, U in DENSE:
         test_dense.hold_together(N, D, U)
 
@@ -198,12 +188,11 @@ class Twins:
         return transform
 
     def pool_channels(
-        self, x, row, column, KHP, KWP, bias, key, dropped, at, scale, y, winner, F
+        self, x, row, column, KHP, KWP, bias, mask, drops, scale, y, winner, F
     ):
         window = [self.at(x + i * row + j * column, F) for i, j in np.ndindex(KHP, KWP)]
         best = np.max(window, axis=0) + self.at(bias, F)
-        bits = kernels.hashed_bits(key, at + F)[at:]
-        closed = (best <= 0) | (bits < dropped)
+        closed = (best <= 0) | (self.at(mask, F, np.uint8) < drops)
         self.at(y, F)[:] = np.where(closed, 0, best * scale)
         won = np.argmax(window, axis=0)
         self.at(winner, F, np.uint8)[:] = np.where(closed, DEAD, won)
@@ -265,38 +254,40 @@ def interpreted(monkeypatch):
                 monkeypatch.setattr(module, name, interpret(value))
 
 
-@pytest.mark.usefixtures("interpreted")
+interpretedly = pytest.mark.usefixtures("interpreted")
+
+
+@interpretedly
 @pytest.mark.parametrize("case", TIGHT)
 def test_as_plain_python_a_convolution_stays_inside_its_arrays(case):
-    hold_together(case._replace(N=min(case.N, 2)))
+    case = case._replace(N=min(case.N, 2))
+    case.pair().hold_together(case.images())
 
 
-@pytest.mark.usefixtures("interpreted")
+@interpretedly
 @pytest.mark.parametrize("case", WINOGRAD)
 def test_so_does_winograd(case):
     case = case._replace(N=min(case.N, 2))
-    models = make_models(case)
-    found = [compute(model, images(case), True)[0] for model in models]
-    np.testing.assert_allclose(*found, atol=1e-3)
+    pair, x = case.pair(), case.images()
+    np.testing.assert_allclose(pair.step.forward(x), pair.plain.forward(x), atol=1e-3)
 
 
-@pytest.mark.usefixtures("interpreted")
+@interpretedly
 @pytest.mark.parametrize("case", INK)
 def test_so_does_a_convolution_of_ink(case):
     case = case._replace(N=min(case.N, 2))
-    grads = []
-    for model in make_models(case):
-        y = model.forward(np.ones((case.N, *case.image(), case.C), np.float32))
-        model.backward_parameters(np.ones_like(y))
-        grads.append([p.grad for p in model.parameters()])
-    for ours, theirs in zip(*grads, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    pair, x = case.pair(), np.ones_like(case.images())
+    dy = pair.step.forward(x)
+    pair.step.backward_parameters(dy)
+    pair.compute_plain(x, False, dy)
+    grads = [[p.grad for p in layer.parameters()] for layer in (pair.layer, pair.plain)]
+    assert_same(*grads)
 
 
-@pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize(("N", "D", "U"), DENSE)
-def test_so_does_a_dense_layer(N, D, U):
-    test_dense.hold_together(N, D, U)
+@interpretedly
+def test_so_does_a_dense_layer():
+    for N, D, U in DENSE:
+        test_dense.hold_together(N, D, U)
 
 
 # --- indices --------------------------------------------------------------------------
@@ -311,11 +302,16 @@ def step_beyond(block, blocks, x):  # noqa: ARG001
 def train_a_step():
     """Take a training step of a small network, then step beyond an array."""
     rng = np.random.default_rng(0)
-    layers = [Conv2D(1, 9, 3, padding="same", rng=rng), ReLU(), MaxPool2D(2)]
-    layers += [Dropout(0.5), Flatten(), Dense(81, 9, rng=rng)]
-    model = Sequential(layers)
+    layers = [nn.Conv2D(1, 9, 3, padding="same", rng=rng), nn.ReLU(), nn.MaxPool2D(2)]
+    layers += [nn.Dropout(0.5), nn.Flatten(), nn.Dense(81, 9, rng=rng)]
+    first, *rest = make_steps(nn.Sequential(layers)).values()
     x = rng.integers(0, 2, (9, 6, 6, 1)).astype(np.float32)
-    model.backward_parameters(model.forward(x, training=True))
+    dy = first.forward(x, training=True)
+    for step in rest:
+        dy = step.forward(dy, training=True)
+    for step in reversed(rest):
+        dy = step.backward(dy)
+    first.backward_parameters(dy)
     try:
         step_beyond(2, np.zeros(3))
     except SystemError as error:
