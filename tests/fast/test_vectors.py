@@ -1,9 +1,10 @@
-"""The laws of the micro-kernels: each against a twin of a few lines in NumPy.
+"""The micro-kernels, each against a twin of a few lines in NumPy.
 
 They go by addresses and check nothing. Here a rim of NaN lies around all their
 operands: what is read beyond them spoils the result, what is written there is seen.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba import njit
+from pairs import WINOGRAD
 
 from tinycnn.fast.vectors import (
     COLUMNS,
@@ -22,14 +24,6 @@ from tinycnn.fast.vectors import (
     make_transform,
     multiply,
     pool_channels,
-)
-from tinycnn.nn import (
-    Conv2D,
-    Dropout,
-    MaxPool2D,
-    ReLU,
-    Sequential,
-    kernels,
 )
 
 RIM = 8  # numbers on both sides of a buffer
@@ -137,7 +131,7 @@ def test_a_transform_is_the_matrix_on_both_sides(name):
 # --- make_pool, through pool_channels -----------------------------------------------
 
 
-def pool(x, bias, key, threshold, number, scale):
+def pool(x, bias, mask, drops, scale):
     """Return what is left of a window (KHP, KWP, F), and who won."""
     cells, F = x.reshape(-1, x.shape[-1]), x.shape[-1]
     won = cells.argmax(axis=0)
@@ -145,8 +139,7 @@ def pool(x, bias, key, threshold, number, scale):
     # Of several that are no numbers, the last one wins.
     won = np.where(nan.any(axis=0), len(cells) - 1 - nan[::-1].argmax(axis=0), won)
     best = cells[won, np.arange(F)] + bias
-    bits = [kernels.hashed(key, np.uint32((number + f) % 2**32)) for f in range(F)]
-    closed = (best <= 0) | (np.array(bits) < threshold) & ~np.isnan(best)
+    closed = (best <= 0) | (drops & (mask == 0) & ~np.isnan(best))
     return np.where(closed, 0, scale * best), np.where(closed, DEAD, won)
 
 
@@ -177,48 +170,46 @@ def zeros(x, bias, rng):
 
 
 @pytest.mark.parametrize("edit", [ordinary, ties, not_numbers, infinities, zeros])
-@pytest.mark.parametrize("F", [2, 7, 8, 19])  # vectors of 8 channels, and the rest
-@pytest.mark.parametrize("threshold", [0, 2**31, 2**32 - 1])
-def test_pooling_keeps_the_largest_of_a_window(threshold, F, edit):
-    rng = np.random.default_rng([F, threshold])
-    key = np.uint32(rng.integers(2**32))
-    scale = np.float32(1.7 if threshold else 1)
-    for KHP, KWP in [(1, 1), (2, 2), (1, 3), (3, 3), (15, 17)]:
-        number = int(rng.integers(2**20))
-        if (KHP, KWP) == (2, 2):
-            number = 2**32 - 3  # the count goes on from 0
-        i, j, f = np.ogrid[:KHP, :KWP, :F]
-        x = Buffer((i * (KWP + 1) + j) * (F + 3) + f, rng)
-        bias, y = (Buffer(np.arange(F), rng) for _ in range(2))
-        window, offsets = x.values(), bias.values()
-        edit(window, offsets, rng)
-        x.fill(window)
-        bias.fill(offsets)
-        winner = np.full(F + 2 * RIM, 77, np.uint8)
-        row, column = 4 * (KWP + 1) * (F + 3), 4 * (F + 3)
-        pool_channels(
-            *(x.address, row, column, KHP, KWP, bias.address),
-            *(key, np.uint32(threshold), number, scale),
-            *(y.address, winner.ctypes.data + RIM, F),
-        )
-        wanted, won = pool(window, offsets, key, threshold, number, scale)
-        np.testing.assert_array_equal(y.values(), wanted)
-        assert not np.signbit(y.values()[y.values() == 0]).any()
-        np.testing.assert_array_equal(winner[RIM:-RIM], won)
-        assert (winner[:RIM] == 77).all()
-        assert (winner[-RIM:] == 77).all()
-        y.assert_rim()
-        x.assert_unedited()
-        bias.assert_unedited()
+@pytest.mark.parametrize("drops", [False, True])
+def test_pooling_keeps_the_largest_of_a_window(drops, edit):
+    scale = np.float32(1.7 if drops else 1)
+    for F in (2, 7, 8, 19):  # vectors of 8 channels, and the rest
+        for KHP, KWP in [(1, 1), (2, 2), (1, 3), (3, 3), (15, 17)]:
+            rng = np.random.default_rng([F, KHP])
+            i, j, f = np.ogrid[:KHP, :KWP, :F]
+            x = Buffer((i * (KWP + 1) + j) * (F + 3) + f, rng)
+            bias, y = (Buffer(np.arange(F), rng) for _ in range(2))
+            window, offsets = x.values(), bias.values()
+            edit(window, offsets, rng)
+            x.fill(window)
+            bias.fill(offsets)
+            # Around the mask are ones, which must not be read as part of it.
+            mask = np.ones(F + 2 * RIM, np.uint8)
+            mask[RIM:-RIM] = rng.integers(0, 2, F)
+            winner = np.full(F + 2 * RIM, 77, np.uint8)
+            row, column = 4 * (KWP + 1) * (F + 3), 4 * (F + 3)
+            pool_channels(
+                *(x.address, row, column, KHP, KWP, bias.address),
+                *(mask.ctypes.data + RIM, np.uint32(drops), scale),
+                *(y.address, winner.ctypes.data + RIM, F),
+            )
+            wanted, won = pool(window, offsets, mask[RIM:-RIM], drops, scale)
+            np.testing.assert_array_equal(y.values(), wanted)
+            assert not np.signbit(y.values()[y.values() == 0]).any()
+            np.testing.assert_array_equal(winner[RIM:-RIM], won)
+            assert (winner[:RIM] == 77).all()
+            assert (winner[-RIM:] == 77).all()
+            y.assert_rim()
+            x.assert_unedited()
+            bias.assert_unedited()
 
 
 # --- make_weighted_sum, through add_weighted_rows -----------------------------------
 
 
-@pytest.mark.parametrize("length", range(1, 101))
-def test_a_weighted_sum_of_rows_is_added(length):
-    rng = np.random.default_rng(length)
-    for count in (0, 1, 5):
+def test_a_weighted_sum_of_rows_is_added():
+    for length, count in itertools.product(range(1, 101), (0, 1, 5)):
+        rng = np.random.default_rng([length, count])
         stride = length + 5
         rows = Buffer(np.arange(7)[:, None] * stride + np.arange(length), rng)
         shares, y = Buffer(np.arange(count), rng), Buffer(np.arange(length), rng)
@@ -249,28 +240,20 @@ def test_a_sum_keeps_the_order_of_its_rows():
 # --- other processors ---------------------------------------------------------------
 
 
-def make_models():
-    """Return a step with each kind of vector, and the layers it stands in for."""
-    pair = []
-    for fuse in (True, False):
-        conv = Conv2D(8, 17, 3, padding=1, rng=np.random.default_rng(2))  # Winograd
-        layers = [conv, ReLU(), MaxPool2D(2), Dropout(0.5)]
-        pair.append(Sequential(layers, 3, fuse=fuse))
-    return pair
-
-
-def compute(model):
-    """Return output and all gradients."""
+def compute(pair):
+    """Return what a step with each kind of vector gives, and what its layers give."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((5, 12, 12, 8)).astype(np.float32)
-    y = model.forward(x, training=True)
-    dy = np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
-    return [y, model.backward(dy), *(p.grad for p in model.parameters())]
+    x = rng.standard_normal(WINOGRAD.images().shape).astype(np.float32)
+    for p, q in zip(pair.layer.parameters(), pair.plain.parameters(), strict=True):
+        p.value[...] = q.value[...] = rng.standard_normal(p.value.shape)
+    dy = rng.standard_normal(pair.step.forward(x).shape).astype(np.float32)
+    return pair.compute(x, True, dy), pair.compute_plain(x, True, dy)
 
 
 def print_results():
-    """Print what is computed."""
-    print(json.dumps([array.tolist() for array in compute(make_models()[0])]))
+    """Print what the step gives."""
+    ours, _ = compute(WINOGRAD.pair())
+    print(json.dumps([array.tolist() for array in ours]))
 
 
 def test_a_processor_with_neither_avx_nor_fma_computes_the_same(tmp_path):
@@ -278,19 +261,17 @@ def test_a_processor_with_neither_avx_nor_fma_computes_the_same(tmp_path):
 
     Within 1e-5 of the largest number.
     """
+    generic = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     done = subprocess.run(
         [sys.executable, "-c", "import test_vectors as t; t.print_results()"],
         cwd=Path(__file__).parent,
-        env=os.environ
-        | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-        | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        env=os.environ | generic | {"NUMBA_CACHE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    fused, plain = make_models()
-    assert len(fused.plan) == 1
-    for ours, theirs in zip(json.loads(done.stdout), compute(plain), strict=True):
+    _, wanted = compute(WINOGRAD.pair())
+    for ours, theirs in zip(json.loads(done.stdout), wanted, strict=True):
         rounding = np.abs(np.array(ours) - theirs).max()
         assert rounding <= 1e-5 * np.abs(theirs).max()
