@@ -5,6 +5,10 @@ in any order, so a step must give the bits of its layers, and ties are everywher
 """
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,3 +150,23 @@ STEPS = {
     "dense of one image": (lambda: dense_pair(65, 64), whole_numbers((1, 65))),
     "batch norm": (lambda: norm_pair(3), whole_numbers((4, 5, 6, 3))),
 }
+
+
+def python(code, folder=Path(__file__).parent, **settings):
+    """Run code in a process of its own; a setting of None is taken away."""
+    env = os.environ | settings
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        env={name: value for name, value in env.items() if value is not None},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def output(code, folder=Path(__file__).parent, **settings):
+    """Return what code prints, a list of words."""
+    done = python(code, folder, **settings)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()

@@ -50,29 +50,6 @@ def test_many_steps_are_those_of_the_plain_adam(dtype, most, weight_decay):
             assert error <= most * np.abs(array).max(), (name, step)
 
 
-@pytest.mark.parametrize(("dtype", "most"), [(np.float32, 5e-7), (np.float64, 1e-15)])
-def test_the_compiled_step_is_the_formula_in_longer_numbers(dtype, most):
-    """As a share of the largest value; measured 7e-8 a step and 9e-17."""
-    optimizer = fast.Adam(parameters(dtype), weight_decay=0.3)
-    values = [p.value.astype(np.longdouble) for p in optimizer.parameters]
-    moments = [[np.zeros_like(value), np.zeros_like(value)] for value in values]
-    for t, rate in enumerate(RATES, start=1):
-        optimizer.learning_rate = rate
-        give_gradients(optimizer, t)
-        for number, parameter in enumerate(optimizer.parameters):
-            grad, (m, v) = parameter.grad.astype(np.longdouble), moments[number]
-            m[...] = 0.9 * m + (1 - 0.9) * grad
-            v[...] = 0.999 * v + (1 - 0.999) * grad**2
-            m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
-            if grad.ndim >= 2:
-                values[number] -= rate * 0.3 * values[number]
-            values[number] -= rate * m_hat / (np.sqrt(v_hat) + 1e-8)
-        optimizer.step()
-        for parameter, value in zip(optimizer.parameters, values, strict=True):
-            error = np.abs(parameter.value - value).max() / np.abs(value).max()
-            assert error <= most * t
-
-
 def backwards(array):
     return array[::-1].copy()[::-1]
 

@@ -8,22 +8,17 @@ against its array. A rim round the operands of each micro-kernel is in `test_vec
 
 import ctypes
 import mmap
-import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import test_dense
-from pairs import Case, assert_same
+from pairs import STEPS, Case, assert_same, python
 
-from tinycnn import nn
 from tinycnn.fast import convolution, dense, steps, winograd
 from tinycnn.fast.compiled import shared
-from tinycnn.fast.fuse import make_steps
 from tinycnn.fast.vectors import COLUMNS, DEAD, LANES
 
 # What touches the first and the last numbers of every array.
@@ -117,16 +112,9 @@ def step_over_a_fence(at_end):
     print(ctypes.c_float.from_address(next_to_it).value)
 
 
-def python(statement, **settings):
+def run(statement, **settings):
     """Run a statement of this file in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", f"import test_addresses as t; t.{statement}"],
-        cwd=Path(__file__).parent,
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return python(f"import test_addresses as t; t.{statement}", **settings)
 
 
 on_linux = pytest.mark.skipif(
@@ -136,14 +124,14 @@ on_linux = pytest.mark.skipif(
 
 @on_linux
 def test_the_kernels_stay_inside_their_arrays():
-    done = python("run_between_fences()")
+    done = run("run_between_fences()")
     assert done.returncode == 0, done.stderr
 
 
 @on_linux
 @pytest.mark.parametrize("at_end", [True, False])
 def test_a_fence_is_a_fence(at_end):
-    assert python(f"step_over_a_fence({at_end})").returncode == -signal.SIGSEGV
+    assert run(f"step_over_a_fence({at_end})").returncode == -signal.SIGSEGV
 
 
 # --- twins ----------------------------------------------------------------------------
@@ -299,19 +287,12 @@ def step_beyond(block, blocks, x):  # noqa: ARG001
     x[x.size + block] = 0
 
 
-def train_a_step():
-    """Take a training step of a small network, then step beyond an array."""
-    rng = np.random.default_rng(0)
-    layers = [nn.Conv2D(1, 9, 3, padding="same", rng=rng), nn.ReLU(), nn.MaxPool2D(2)]
-    layers += [nn.Dropout(0.5), nn.Flatten(), nn.Dense(81, 9, rng=rng)]
-    first, *rest = make_steps(nn.Sequential(layers)).values()
-    x = rng.integers(0, 2, (9, 6, 6, 1)).astype(np.float32)
-    dy = first.forward(x, training=True)
-    for step in rest:
-        dy = step.forward(dy, training=True)
-    for step in reversed(rest):
-        dy = step.backward(dy)
-    first.backward_parameters(dy)
+def take_every_step():
+    """Compute with every step, then step beyond an array."""
+    for make_pair, x in STEPS.values():
+        make_pair().compute(x)
+    ink = INK[0].pair().step
+    ink.backward_parameters(ink.forward(INK[0].images()))
     try:
         step_beyond(2, np.zeros(3))
     except SystemError as error:
@@ -319,11 +300,8 @@ def train_a_step():
 
 
 def test_no_index_is_out_of_bounds(tmp_path):
-    """With one thread: what is raised on another is lost, see `test_compiled`.
-
-    The other kernels' indices NumPy has looked at above, where it takes no compiling.
-    """
+    """With one thread: what is raised on another is lost, see `test_compiled`."""
     settings = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_NUM_THREADS": "1"}
-    done = python("train_a_step()", NUMBA_CACHE_DIR=str(tmp_path), **settings)
+    done = run("take_every_step()", NUMBA_CACHE_DIR=str(tmp_path), **settings)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["IndexError"]  # so the indices are looked at

@@ -6,14 +6,13 @@ With a cache or without one, never by outdated code, on any number of threads.
 import math
 import os
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 import pytest
 from numba import config, njit
+from pairs import output
 
 from tinycnn.fast import compiled as module
 from tinycnn.fast import convolution, dense, normalization, vectors, winograd
@@ -60,12 +59,6 @@ def test_not_a_number_and_the_order_of_a_sum_keep_their_meaning():
 
 
 @shared
-def count_in(block, blocks, numbers, step):
-    numbers[block] += step
-    numbers[blocks] += blocks  # read and written by all: for one thread only
-
-
-@shared
 def fill(block, blocks, numbers, value):
     for i in range(
         numbers.size * block // blocks, numbers.size * (block + 1) // blocks
@@ -94,13 +87,6 @@ def test_every_block_is_done_exactly_once():
         for times in (1, 2):
             fill(blocks, numbers, 1)
             np.testing.assert_array_equal(numbers, times * np.arange(1, blocks + 1))
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_a_block_is_told_how_many_there_are():
-    numbers = np.zeros(6)
-    count_in(5, numbers, 3)
-    assert numbers.tolist() == [3, 3, 3, 3, 3, 25]
 
 
 def test_arguments_of_another_kind_get_code_of_their_own():
@@ -193,31 +179,22 @@ def folder(tmp_path):
     return package
 
 
-def python(folder, program, **settings):
-    """Run a program with that package; a setting of None is taken away."""
-    env = os.environ | {"PYTHONPATH": str(folder.parent)} | settings
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=folder,
-        env={name: value for name, value in env.items() if value is not None},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [int(word) for word in done.stdout.split()]
+def ask(program, folder, **settings):
+    """Return the numbers that a program prints with that package."""
+    settings = {"PYTHONPATH": str(folder.parent), **settings}
+    return [int(word) for word in output(program, folder, **settings)]
 
 
 @pytest.mark.parametrize("chosen", [True, False])
 def test_an_edit_to_what_a_kernel_calls_in_another_file_is_seen(folder, chosen):
     cache = folder.parent / "cache" if chosen else None
     settings = {"NUMBA_CACHE_DIR": str(cache) if chosen else None}
-    assert python(folder, ASK, **settings) == [41, 0]
-    assert python(folder, ASK, **settings) == [41, 1]  # from the disk
+    assert ask(ASK, folder, **settings) == [41, 0]
+    assert ask(ASK, folder, **settings) == [41, 1]  # from the disk
     kept = cache.rglob("*.nbc") if chosen else folder.rglob("*.nbc")
     assert any(kept)
     (folder / "fast" / "callee.py").write_text(CALLEE.replace("2 * x", "3 * x"))
-    assert python(folder, ASK, **settings) == [61, 0]
+    assert ask(ASK, folder, **settings) == [61, 0]
 
 
 def test_only_kernels_in_fast_call_kernels_of_another_file():
@@ -241,9 +218,9 @@ def test_only_kernels_in_fast_call_kernels_of_another_file():
 def test_two_first_runs_at_once_both_compute_and_leave_sound_code(folder):
     chosen = {"NUMBA_CACHE_DIR": str(folder.parent / "cache")}
     with ThreadPoolExecutor(2) as both:
-        found = list(both.map(lambda _: python(folder, ASK_SHARED, **chosen), range(2)))
+        found = list(both.map(lambda _: ask(ASK_SHARED, folder, **chosen), range(2)))
     assert found == [[0, 2, 4, 6, 8]] * 2
-    assert python(folder, ASK_SHARED, **chosen) == found[0]
+    assert ask(ASK_SHARED, folder, **chosen) == found[0]
 
 
 def test_an_install_that_cannot_be_written_and_no_home_still_compute(folder):
@@ -252,9 +229,9 @@ def test_an_install_that_cannot_be_written_and_no_home_still_compute(folder):
         (path / "__pycache__").touch()
     nowhere = {"NUMBA_CACHE_DIR": None, "HOME": os.devnull, "XDG_CACHE_HOME": None}
     both = f"{ASK}{ASK_SHARED}"
-    assert python(folder, both, **nowhere) == [41, 0, 0, 2, 4, 6, 8]
+    assert ask(both, folder, **nowhere) == [41, 0, 0, 2, 4, 6, 8]
     assert not list(folder.parent.rglob("*.nb?"))
 
 
 def test_interpreted_python_does_the_blocks_one_after_the_other(folder):
-    assert python(folder, ASK_SHARED, NUMBA_DISABLE_JIT="1") == [0, 2, 4, 6, 8]
+    assert ask(ASK_SHARED, folder, NUMBA_DISABLE_JIT="1") == [0, 2, 4, 6, 8]

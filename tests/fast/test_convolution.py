@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as draw
-from pairs import INK, USUAL, Case, assert_same, pair_of, whole_numbers
+from pairs import INK, USUAL, Case, assert_same, whole_numbers
 
 from tinycnn import nn
 from tinycnn.fast import convolution, steps
@@ -74,17 +74,6 @@ EDGES = {
 @pytest.mark.parametrize("name", EDGES)
 def test_so_it_does_at_the_edges(name):
     EDGES[name].pair().hold_together(EDGES[name].images())
-
-
-def test_a_tie_goes_to_the_first_cell_and_the_last_cell_can_win():
-    conv = nn.Conv2D(1, 1, 1, rng=np.random.default_rng(0))
-    step = pair_of([conv, nn.ReLU(), nn.MaxPool2D((15, 17))]).step
-    conv.weight.value[:], conv.bias.value[:] = 1, 0
-    x = np.ones((2, 15, 17, 1), np.float32)
-    x[1, -1, -1] = 2
-    y = step.forward(x)
-    dx = step.backward(np.full_like(y, 7))
-    np.testing.assert_array_equal(np.argwhere(dx[..., 0]), [[0, 0, 0], [1, 14, 16]])
 
 
 @directly
@@ -163,9 +152,12 @@ def rounding(case, training=True):
     y = pair.step.forward(x, training)
     pair.layer.seed_dropout(3)
     dy = np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
-    found = pair.compute(x, training, dy)
+    pair.step.backward_parameters(dy)
+    alone = [parameter.grad for parameter in pair.layer.parameters()]
+    found = [*pair.compute(x, training, dy), *alone]
     exact = [array.astype(np.float64) for array in (x, dy)]
     wanted = pair.compute_plain(exact[0], training, exact[1])
+    wanted += wanted[2:]
     np.testing.assert_array_equal(found[0] != 0, wanted[0] != 0)
     largest = np.abs(pair.plain.layers[0].forward(exact[0])).max()
     sizes = [largest, *(np.abs(array).max() for array in wanted[1:])]
@@ -177,12 +169,13 @@ def rounding(case, training=True):
 
 @directly
 @pytest.mark.parametrize("training", [True, False])
-def test_the_rounding_is_two_millionths_of_the_largest_pre_activation(training):
+@pytest.mark.parametrize("case", [ROUNDED, INK])
+def test_the_rounding_is_two_millionths_of_the_largest_pre_activation(case, training):
     """Measured: 1.3e-6 with dropout, which doubles, 0.7e-6 without.
 
     The gradients: 4e-7 of their own largest.
     """
-    assert max(rounding(ROUNDED, training)) <= 2e-6
+    assert max(rounding(case, training)) <= 2e-6
 
 
 WINOGRAD = {
@@ -250,19 +243,3 @@ def test_the_gradients_of_the_parameters_alone_are_those_of_backward(name, monke
             assert pair.step.backward_parameters(dy) is None
             assert_same([p.grad for p in pair.layer.parameters()], wanted)
     assert len(calls) == (6 if name in OF_INK else 0)
-
-
-def test_the_gradients_of_ink_round_by_a_millionth():
-    """Against float64, as a share of their own largest; measured 4e-7."""
-    case = Case(40, 1, 32, (24, 24), (5, 5), pool=(2, 2), rate=0.5)
-    pair, rng = case.pair(), np.random.default_rng(0)
-    x = np.maximum(rng.standard_normal((40, *case.image(), 1)), 0).astype(np.float32)
-    for p, q in zip(pair.layer.parameters(), pair.plain.parameters(), strict=True):
-        p.value = rng.standard_normal(p.value.shape).astype(np.float32)
-        q.value = p.value.astype(np.float64)
-    y = pair.step.forward(x, True)
-    dy = np.cos(np.arange(y.size, dtype=np.float32)).reshape(y.shape)
-    pair.step.backward_parameters(dy)
-    pair.compute_plain(x.astype(np.float64), True, dy.astype(np.float64))
-    for p, q in zip(pair.layer.parameters(), pair.plain.parameters(), strict=True):
-        assert np.abs(p.grad - q.grad).max() <= 1e-6 * np.abs(q.grad).max()
