@@ -1,9 +1,9 @@
-"""The law of addresses: no kernel touches a number that is in no array.
+"""No kernel touches a number that is in no array.
 
-The kernels go by addresses and check nothing, so three things watch them: pages that
-must not be touched around all arrays that a step makes, a run as plain Python with
-twins that look up whose array an address is in, and a run in which every index is held
-against its array. A rim round the operands of each micro-kernel is in `test_vectors`.
+The kernels go by addresses and check nothing. Here pages that must not be touched lie
+around all arrays that a step makes; and the kernels run as plain Python, in which NumPy
+checks the indices, with twins of the micro-kernels that look up whose array an address
+is in. A rim round the operands of each micro-kernel is in `test_vectors`.
 """
 
 import ctypes
@@ -15,10 +15,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import test_dense
-from pairs import STEPS, Case, assert_same, python
+from pairs import Case, assert_same, norm_pair, python, whole_numbers
 
-from tinycnn.fast import convolution, dense, steps, winograd
-from tinycnn.fast.compiled import shared
+from tinycnn.fast import convolution, dense, normalization, steps, winograd
 from tinycnn.fast.vectors import COLUMNS, DEAD, LANES
 
 # What touches the first and the last numbers of every array.
@@ -112,9 +111,9 @@ def step_over_a_fence(at_end):
     print(ctypes.c_float.from_address(next_to_it).value)
 
 
-def run(statement, **settings):
+def run(statement):
     """Run a statement of this file in a process of its own."""
-    return python(f"import test_addresses as t; t.{statement}", **settings)
+    return python(f"import test_addresses as t; t.{statement}")
 
 
 on_linux = pytest.mark.skipif(
@@ -231,7 +230,7 @@ def interpreted(monkeypatch):
         "_from_6": twins.transform(winograd.output_matrix(3)),
         "_from_8": twins.transform(winograd.output_matrix(5)),
     }
-    for module in (convolution, dense, winograd):
+    for module in (convolution, dense, normalization, winograd):
         for name, value in list(vars(module).items()):
             of_the_module = getattr(value, "__module__", None) == module.__name__
             if name in replaced and (module is not winograd or name != "np"):
@@ -242,66 +241,31 @@ def interpreted(monkeypatch):
                 monkeypatch.setattr(module, name, interpret(value))
 
 
-interpretedly = pytest.mark.usefixtures("interpreted")
-
-
-@interpretedly
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("case", TIGHT)
 def test_as_plain_python_a_convolution_stays_inside_its_arrays(case):
     case = case._replace(N=min(case.N, 2))
     case.pair().hold_together(case.images())
 
 
-@interpretedly
-@pytest.mark.parametrize("case", WINOGRAD)
-def test_so_does_winograd(case):
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("case", WINOGRAD + INK)
+def test_so_do_winograd_and_a_convolution_of_ink(case):
     case = case._replace(N=min(case.N, 2))
-    pair, x = case.pair(), case.images()
-    np.testing.assert_allclose(pair.step.forward(x), pair.plain.forward(x), atol=1e-3)
+    pair, x = case.pair(), np.abs(case.images())
+    y, _, *wanted = pair.compute_plain(x, False)
+    np.testing.assert_allclose(pair.step.forward(x), y, atol=1e-3)
+    if case in INK:
+        pair.step.backward_parameters(whole_numbers(y.shape, seed=2))
+        assert_same([p.grad for p in pair.layer.parameters()], wanted)
 
 
-@interpretedly
-@pytest.mark.parametrize("case", INK)
-def test_so_does_a_convolution_of_ink(case):
-    case = case._replace(N=min(case.N, 2))
-    pair, x = case.pair(), np.ones_like(case.images())
-    dy = pair.step.forward(x)
-    pair.step.backward_parameters(dy)
-    pair.compute_plain(x, False, dy)
-    grads = [[p.grad for p in layer.parameters()] for layer in (pair.layer, pair.plain)]
-    assert_same(*grads)
-
-
-@interpretedly
-def test_so_does_a_dense_layer():
+@pytest.mark.usefixtures("interpreted")
+def test_so_do_a_dense_layer_and_batch_norm():
     for N, D, U in DENSE:
         test_dense.hold_together(N, D, U)
-
-
-# --- indices --------------------------------------------------------------------------
-
-
-@shared
-def step_beyond(block, blocks, x):  # noqa: ARG001
-    """Write next to an array."""
-    x[x.size + block] = 0
-
-
-def take_every_step():
-    """Compute with every step, then step beyond an array."""
-    for make_pair, x in STEPS.values():
-        make_pair().compute(x)
-    ink = INK[0].pair().step
-    ink.backward_parameters(ink.forward(INK[0].images()))
-    try:
-        step_beyond(2, np.zeros(3))
-    except SystemError as error:
-        print(type(error.__cause__).__name__)
-
-
-def test_no_index_is_out_of_bounds(tmp_path):
-    """With one thread: what is raised on another is lost, see `test_compiled`."""
-    settings = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_NUM_THREADS": "1"}
-    done = run("take_every_step()", NUMBA_CACHE_DIR=str(tmp_path), **settings)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["IndexError"]  # so the indices are looked at
+    for C in (1, 3, 17):
+        pair, x = norm_pair(C), whole_numbers((2, 3, 4, C))
+        wanted = pair.compute_plain(x)
+        for ours, theirs in zip(pair.compute(x), wanted, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
