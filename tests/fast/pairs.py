@@ -36,11 +36,13 @@ class Pair(NamedTuple):
     def hold_together(self, x, dy=None):
         """Assert the same bits: twice in training, with another mask, and once not."""
         for training in (True, True, False):
-            found, wanted = (
-                compute(x, training, dy)
-                for compute in (self.compute, self.compute_plain)
-            )
+            found = self.compute(x, training, dy)
+            wanted = self.compute_plain(x, training, dy)
             assert_same(found, wanted)
+            if hasattr(self.step, "backward_parameters"):
+                dy = whole_numbers(found[0].shape, seed=2) if dy is None else dy
+                assert self.step.backward_parameters(dy) is None
+                assert_same([p.grad for p in self.layer.parameters()], wanted[2:])
 
 
 def computed(step, layer, x, training, dy):
@@ -99,9 +101,9 @@ class Case(NamedTuple):
                 found.append((out - 1) * S + K + spare - 2 * P)
         return tuple(found)
 
-    def images(self):
+    def images(self, zeros=0.15):
         """Return images of whole numbers."""
-        return whole_numbers((self.N, *self.image(), self.C))
+        return whole_numbers((self.N, *self.image(), self.C), zeros=zeros)
 
     def pair(self):
         """Return the fused convolution and its layers."""
@@ -136,6 +138,25 @@ USUAL = Case(5, 3, 17, (7, 8), (3, 5), (1, 2), 1, (3, 2), rate=0.5)
 WINOGRAD = Case(17, 8, 17, (8, 8), padding="same", pool=(2, 2), rate=0.5)
 # The first layer of a network of digits: gradients go from pixels with ink.
 INK = Case(17, 1, 33, (8, 10), (5, 5), padding=2, pool=(2, 2), rate=0.5)
+
+
+def backwards(array):
+    return array[..., ::-1].copy()[..., ::-1]
+
+
+def every_other(array):
+    wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
+    wide[..., ::2] = array
+    return wide[..., ::2]
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+LAYOUTS = [np.asfortranarray, backwards, every_other, read_only]
 
 # Each step with an input for it.
 STEPS = {

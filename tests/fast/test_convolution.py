@@ -35,7 +35,7 @@ cases = draw.builds(
     # Tiles are 6 columns wide: fewer, exactly one, one and a rest, two, two and a rest.
     size=draw.tuples(draw.integers(3, 7), one_of(3, 5, 6, 7, 12, 13)),
     kernel=one_of((1, 1), (3, 3), (7, 5), (2, 4), (5, 1)),
-    stride=one_of((1, 1), (2, 2), (3, 1), (1, 3), (2, 3)),
+    stride=one_of((1, 1), (1, 1), (2, 2), (3, 1), (1, 3), (2, 3)),
     padding=one_of(0, 1, (0, 2), "same"),
     pool=one_of(None, (2, 2), (3, 2), (3, 1), ((3, 2), (3, 2)), (2, 3)),
     rate=one_of(0, 0.5),
@@ -51,9 +51,9 @@ cases = draw.builds(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(cases)
-def test_one_step_of_drawn_sizes_gives_the_bits_of_its_layers(case):
-    case.pair().hold_together(case.images())
+@given(cases, one_of(0.15, 0.9, 1))
+def test_one_step_of_drawn_sizes_gives_the_bits_of_its_layers(case, zeros):
+    case.pair().hold_together(case.images(zeros))
 
 
 EDGES = {
@@ -62,6 +62,10 @@ EDGES = {
     "one place for the window": Case(2, 3, 17, (3, 2), pool=((3, 2), (3, 2))),
     "more padding than kernel": Case(2, 2, 3, (9, 9), (2, 2), padding=3, pool=(2, 2)),
     "gaps between the windows": Case(2, 2, 5, (8, 8), pool=(2, 3), rate=0.5),
+    "pooling of one pixel in four": Case(2, 2, 5, (8, 8), pool=(1, 2)),
+    "a digit": INK,
+    "seven channels": Case(2, 7, 96, (4, 5), (2, 3), padding=(0, 2)),
+    "eight channels": Case(2, 8, 16, (4, 5), pool=(2, 2), rate=0.5),
     "more images than blocks": Case(33, 1, 3, (4, 6), pool=(2, 2), rate=0.5),
     # The cell with the number 254 is the last that can win beside DEAD.
     "255 cells in a window": Case(2, 1, 16, (15, 17), (1, 1), pool=((15, 17), 1)),
@@ -74,6 +78,21 @@ EDGES = {
 @pytest.mark.parametrize("name", EDGES)
 def test_so_it_does_at_the_edges(name):
     EDGES[name].pair().hold_together(EDGES[name].images())
+
+
+@directly
+def test_the_gradients_of_a_first_layer_go_from_pixels_with_ink(monkeypatch):
+    calls, ink = [], convolution.backward_of_ink
+
+    def noted(*arguments):
+        calls.append(arguments)
+        ink(*arguments)
+
+    monkeypatch.setattr(convolution, "backward_of_ink", noted)
+    for case, count in [(INK, 3), (USUAL, 0), (EDGES["eight channels"], 0)]:
+        calls.clear()
+        case.pair().hold_together(case.images())
+        assert len(calls) == count
 
 
 @directly
@@ -178,68 +197,36 @@ def test_the_rounding_is_two_millionths_of_the_largest_pre_activation(case, trai
     assert max(rounding(case, training)) <= 2e-6
 
 
-WINOGRAD = {
-    "5×5, pooled and dropped": (ROUNDED, 8),
-    "5×5": (ROUNDED._replace(pool=None, rate=0, size=(11, 7)), 8),
-    "3×3, pooled and dropped": (ROUNDED._replace(kernel=(3, 3)), 6),
-    "3×3, padding": (Case(2, 24, 48, (13, 15), padding=2, pool=(2, 2)), 6),
-    "3×3, windows overlap": (Case(17, 8, 16, (8, 12), pool=(3, 2)), 6),
-}
+WINOGRAD = [
+    ROUNDED,
+    ROUNDED._replace(pool=None, rate=0, size=(11, 7)),
+    ROUNDED._replace(kernel=(3, 3)),
+    Case(2, 24, 48, (13, 15), padding=2, pool=(2, 2)),
+    Case(17, 8, 16, (8, 12), pool=(3, 2)),  # windows overlap; more images than blocks
+    Case(3, 128, 64, (14, 14), padding=1),
+    Case(3, 8, 16, (3, 4), padding="same"),  # smaller than a patch
+    Case(3, 8, 17, (7, 6)),
+    Case(3, 8, 33, (12, 15), padding=(2, 3)),
+    Case(1, 24, 31, (8, 7), padding="same"),
+    Case(3, 8, 16, (41, 5), padding="same"),  # more rows than a band
+    Case(3, 8, 16, (8, 117), padding="same"),  # wider than a band
+    Case(3, 128, 64, (14, 14), (5, 5), padding="same"),
+    Case(3, 8, 16, (2, 3), (5, 5), padding="same"),
+    Case(3, 8, 17, (5, 4), (5, 5)),  # a row more than a patch
+    Case(3, 8, 20, (7, 7), (5, 5), padding=(1, 2)),
+    Case(33, 8, 16, (6, 6), (5, 5), padding="same"),
+]
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", WINOGRAD)
-def test_with_winograd_it_is_fifteen_millionths(name, training):
-    """Of 5e-5 that are allowed; measured 5.4e-6 with dropout, which doubles.
+def test_with_winograd_it_is_fifteen_millionths(monkeypatch):
+    """Of 5e-5 that are allowed; measured 8.4e-6 at most, where the largest is small.
 
     The gradients do not depend on it; measured 9e-7 of their own largest.
     """
-    case, patch = WINOGRAD[name]
-    assert steps.patch_side(case.pair().step.conv, *case.size) == patch
-    error, *of_gradients = rounding(case, training)
-    assert error <= 1.5e-5
-    assert max(of_gradients) <= 2e-6
-
-
-# --- the gradients of the parameters alone --------------------------------------------
-
-OF_INK = {
-    "a digit": Case(5, 1, 17, (8, 9), padding="same"),
-    "no padding": Case(3, 1, 16, (5, 7)),
-    "pooling": INK,
-    "dropout": Case(5, 1, 8, (6, 6), pool=(2, 2), rate=0.5),
-    "windows overlap": Case(4, 1, 5, (7, 8), (3, 2), pool=((3, 2), (1, 2))),
-    "gaps between the windows": Case(2, 2, 5, (8, 8), pool=(2, 3), rate=0.5),
-    "pooling of one pixel in four": Case(2, 2, 5, (8, 8), pool=(1, 2)),
-    "three channels": Case(5, 3, 17, (7, 8), (3, 5), (1, 1), 1, (3, 2), rate=0.5),
-    "seven channels": Case(2, 7, 96, (4, 5), (2, 3), padding=(0, 2)),
-    "one pixel": Case(1, 1, 1, (1, 1), (1, 1)),
-    "more padding than kernel": Case(2, 2, 3, (9, 9), (2, 2), padding=3, pool=(2, 2)),
-    "more images than blocks": Case(33, 1, 3, (4, 6), pool=(2, 2), rate=0.5),
-}
-# These go the way of `backward`.
-NOT_OF_INK = {
-    "eight channels": Case(2, 8, 16, (4, 5), pool=(2, 2), rate=0.5),
-    "a stride": Case(3, 1, 16, (5, 6), (3, 3), (1, 2)),
-}
-
-
-@directly
-@pytest.mark.parametrize("name", OF_INK | NOT_OF_INK)
-def test_the_gradients_of_the_parameters_alone_are_those_of_backward(name, monkeypatch):
-    case, calls = (OF_INK | NOT_OF_INK)[name], []
-    ink = convolution.backward_of_ink
-
-    def noted(*arguments):
-        calls.append(arguments)
-        ink(*arguments)
-
-    monkeypatch.setattr(convolution, "backward_of_ink", noted)
-    for x in (case.images(), np.maximum(case.images(), 2) - 2, 0 * case.images()):
-        for training in (True, False):
-            pair = case.pair()
-            _, _, *wanted = pair.compute_plain(x, training)
-            dy = whole_numbers(pair.step.forward(x, training).shape, seed=2)
-            assert pair.step.backward_parameters(dy) is None
-            assert_same([p.grad for p in pair.layer.parameters()], wanted)
-    assert len(calls) == (6 if name in OF_INK else 0)
+    for case in WINOGRAD:
+        # Also where it would not pay: hanging patches must be right, however many.
+        patch = case.kernel[0] + 3
+        monkeypatch.setattr(steps, "patch_side", lambda *_, patch=patch: patch)
+        error, *of_gradients = rounding(case, training=True)
+        assert error <= 1.5e-5, case
+        assert max(of_gradients) <= 2e-6, case

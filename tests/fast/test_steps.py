@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pairs import STEPS, assert_same, whole_numbers
+from pairs import LAYOUTS, STEPS, assert_same, whole_numbers
 
 every_step = pytest.mark.parametrize("name", STEPS)
 both_ways = pytest.mark.parametrize("training", [True, False])
@@ -41,26 +41,8 @@ def test_nothing_edits_its_argument_and_what_is_returned_is_the_callers(name, tr
         np.testing.assert_array_equal(parameter.grad, before)
 
 
-def every_other(array):
-    wide = np.full((*array.shape[:-1], 2 * array.shape[-1]), np.nan, array.dtype)
-    wide[..., ::2] = array
-    return wide[..., ::2]
-
-
-def backwards(array):
-    return array[..., ::-1].copy()[..., ::-1]
-
-
-def read_only(array):
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
 @every_step
-@pytest.mark.parametrize(
-    "lay_out", [np.asfortranarray, backwards, every_other, read_only]
-)
+@pytest.mark.parametrize("lay_out", LAYOUTS)
 def test_the_layout_of_arguments_and_parameters_does_not_matter(name, lay_out):
     pair, x = make(name)
     wanted = pair.compute(x)
