@@ -38,14 +38,11 @@ COMMON = {
     "3×3 same": Geometry(2, 6, 5, 2, 3, 3, 3, 1, 1, "same"),
     "5×5 same": Geometry(2, 6, 7, 1, 2, 5, 5, 1, 1, "same"),
     "4×4 same, stride 2": Geometry(2, 7, 6, 2, 3, 4, 4, 2, 2, "same"),
-    "3×3 padding 1, stride 2": Geometry(2, 7, 6, 2, 3, 3, 3, 2, 2, 1),
     "2×2 stride 2": Geometry(2, 6, 8, 3, 2, 2, 2, 2, 2),
     "3×3 stride 1": Geometry(2, 5, 6, 2, 3, 3, 3, 1, 1),
     "3×3 stride 2": Geometry(2, 7, 9, 2, 3, 3, 3, 2, 2),
-    "a remainder is dropped": Geometry(2, 7, 8, 2, 3, 2, 3, 2, 3),
     "1×1": Geometry(2, 4, 3, 3, 2, 1, 1, 1, 1),
     "kernel as big as the image": Geometry(3, 4, 5, 2, 3, 4, 5, 1, 1),
-    "one image": Geometry(1, 5, 4, 2, 3, 2, 3, 1, 1),
 }
 
 CONVOLUTIONS = DIFFERENT | COMMON

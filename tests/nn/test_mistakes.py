@@ -61,22 +61,7 @@ def refused(parts, action, *arguments):
 # --- when a network is made -------------------------------------------------------
 
 
-def test_a_layer_stands_in_one_place():
-    relu, one = nn.ReLU(), dense()
-    cases = [
-        ([relu, dense(), relu], "layer 2 (ReLU)", "layer 0 (ReLU)"),
-        ([one, nn.Sequential([one])], "layer 1 (Sequential)", "layer 0 (Dense)"),
-        (
-            [nn.Sequential([relu]), nn.Sequential([relu])],
-            "layer 1 (Sequential)",
-            "ReLU() stands in layer 0 (Sequential)",
-        ),
-    ]
-    for layers, *parts in cases:
-        refused(parts, nn.Sequential, layers)
-
-
-def test_a_parameter_stands_in_one_place():
+def test_a_layer_and_a_parameter_stand_in_one_place():
     class Twice(Mine):
         def __init__(self):
             super().__init__()
@@ -87,15 +72,19 @@ def test_a_parameter_stands_in_one_place():
             super().__init__()
             self.inner = inner
 
-    one, tied = dense(), dense()
+    relu, one, tied = nn.ReLU(), dense(), dense()
     tied.weight = one.weight
     shared = "Parameter(weight, (3, 3), float32) stands in layer 0 (Dense)"
+    inner = [nn.Sequential([relu]), nn.Sequential([relu])]
     cases = [
-        ([one, nn.ReLU(), tied], "layer 2 (Dense)", shared),
+        ([relu, dense(), relu], "layer 2 (ReLU)", "layer 0 (ReLU)"),
+        ([one, nn.Sequential([one])], "layer 1 (Sequential)", "layer 0 (Dense)"),
+        (inner, "layer 1 (Sequential)", "ReLU() stands in layer 0 (Sequential)"),
+        ([Around(one), relu, one], "layer 2 (Dense)", "layer 0 (Around)"),
+        ([one, relu, tied], "layer 2 (Dense)", shared),
         ([one, nn.Sequential([tied])], "layer 1 (Sequential)", shared),
         ([one, Around(tied)], "layer 1 (Around)", shared),
-        ([Around(one), nn.ReLU(), one], "layer 2 (Dense)", "layer 0 (Around)"),
-        ([dense(), Twice()], "layer 1 (Twice)", "'scale'"),
+        ([relu, Twice()], "layer 1 (Twice)", "'scale'"),
     ]
     for layers, *parts in cases:
         refused(parts, nn.Sequential, layers)
@@ -163,9 +152,7 @@ def test_no_layer_or_parameter_is_made_of_wrong_arguments():
 
     cases = [
         (lambda: conv(0, 1, 1), "in_channels", "not 0"),
-        (lambda: conv(1, -2, 1), "out_channels", "not -2"),
         (lambda: conv(1, True, 3), "out_channels", "not True"),
-        (lambda: conv(1, 1, 0), "kernel_size", "not 0"),
         (lambda: conv(1, 1, (3, 0)), "kernel_size", "not 0"),
         (lambda: conv(1, 1, (3, 3, 3)), "kernel_size", "(3, 3, 3)"),
         (lambda: conv(1, 1, 2.5), "kernel_size", "not 2.5"),
@@ -185,7 +172,6 @@ def test_no_layer_or_parameter_is_made_of_wrong_arguments():
         (lambda: nn.BatchNorm2D(3, momentum=1.5), "momentum", "not 1.5"),
         (lambda: nn.BatchNorm2D(3, momentum=-0.5), "momentum", "not -0.5"),
         (lambda: nn.Parameter("weight", X), "Parameter", "then its name", "not str"),
-        (lambda: nn.Parameter(X, 3), "Parameter", "then its name"),
         (lambda: nn.Parameter(X.astype(int), "weight"), "Parameter", "not int64"),
         (lambda: nn.Parameter([0.0, 0.5], "weight"), "Parameter", "not list (2,)"),
     ]
