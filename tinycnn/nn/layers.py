@@ -178,11 +178,8 @@ class Layer:
     def _recall(self, dy: Array) -> tuple[Any, ...]:
         """Return the values that forward remembered.
 
-        Raises
-        ------
-        ValueError
-            If there was no forward, ``dy`` has not the shape and dtype of ``y``, or the
-            settings or the shapes of the parameters have changed since forward.
+        Refuses a ``dy`` that has not the shape and dtype of ``y``, and settings or
+        shapes of parameters that have changed since forward.
         """
         name = type(self).__name__
         if self._memory is None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinycnn.nn.layers import Array, Parameter, _kind
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[int], float]  # from the step, from 0, to the learning rate
 
 
 class Optimizer:
@@ -212,10 +212,6 @@ def one_cycle(learning_rate: float, steps: int, warm_up: float = 0.3) -> Schedul
         Of the whole run.
     warm_up : float
         In (0, 1).
-
-    Returns
-    -------
-    schedule : function from step (int, from 0) to learning rate (float)
     """
     rise = max(1, round(warm_up * steps))
     fall = cosine(learning_rate, max(1, steps - rise))
