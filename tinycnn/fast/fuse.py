@@ -38,6 +38,9 @@ from tinycnn.nn.sequential import (
 AGREEMENT = 1e-3
 # With so many outputs or more, a dense layer is more than one product of BLAS.
 LARGE = 64
+# One thread at a time: the steps keep their workspace from batch to batch, and Numba's
+# simplest threading layer aborts the process when two threads run parallel kernels.
+_LOCK = threading.Lock()
 
 
 def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
@@ -92,8 +95,6 @@ class Runner:
         jit = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
         self._agrees = jit and type(model) is Sequential
         self._fused: bool | None = None  # whether the last forward was
-        # The steps keep their workspace from batch to batch.
-        self._lock = threading.Lock()
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return what ``model.forward`` returns, within rounding.
@@ -108,7 +109,7 @@ class Runner:
         ValueError
             As ``model.forward`` does.
         """
-        with self._lock:
+        with _LOCK:
             values = [x, *(parameter.value for parameter in self._parameters)]
             fused = all(getattr(one, "dtype", None) == np.float32 for one in values)
             if fused and self._agrees and training not in self._checked:

@@ -8,7 +8,6 @@ divide a line into candidates, the likeliest.
 
 import contextlib
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
@@ -41,8 +40,6 @@ LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 MOST_REMEMBERED = 5_000  # candidates, of a hundred bytes each
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
-# Numba's simplest threading layer aborts the process when two threads run kernels.
-_LOCK = threading.Lock()
 Floats = NDArray[np.floating[Any]]
 Score = tuple[Floats, float]  # probabilities of the digits, and of a digit at all
 Scores = dict[tuple[int, ...], Score]  # of candidates, by their pieces
@@ -425,7 +422,7 @@ def _seen(strokes: Strokes) -> Strokes:
 
 def _logits(runner: Runner, path: Path, images: Floats) -> Floats:
     """Return logits (N, K) of images (N, 28, 28), from one view to save time."""
-    with _LOCK, contextlib.suppress(ArithmeticError):
+    with contextlib.suppress(ArithmeticError):
         logits = models.predict(runner, images)
         if np.abs(logits).max() < LARGEST_LOGIT:
             return logits
