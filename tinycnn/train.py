@@ -113,6 +113,8 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
         run.save_weights(test)
     except DivergedError as error:
         fail(f"{error}; the last good checkpoint is in {folder.path}", code=3)
+    except ArithmeticError as error:  # of a checkpoint that was edited
+        fail(f"{error}: the best weights in {folder.path} overflow; start a new run")
     except OSError as error:
         fail(f"{error}; when that is mended, {stop.remedy}")
     except ValueError as error:  # layers that do not fit
@@ -235,6 +237,8 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     if arguments.resume is not None:
         folder = RunFolder(arguments.resume)
         facts = folder.facts()
+        if not isinstance(facts.get("data_folder"), str | None):
+            raise RunError(another_version(folder.path))
     place = arguments.data or facts.get("data_folder")
     digits = load_mnist(place, report=_say)
     images, labels, val_images, val_labels = split_validation(
@@ -342,13 +346,14 @@ def _old_settings(
     from tinycnn.training.checkpoint import RunError, another_version
 
     try:
-        with contextlib.redirect_stderr(io.StringIO()):
+        output = io.StringIO()
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             old = _parser().parse_args(facts["flags"])
         possible = _flags(_new_settings(old, 0)) == facts["flags"]
         possible = possible and 0 <= facts["seconds"] < MOST
     except (AttributeError, KeyError, TypeError, SystemExit):
         possible = False
-    if not possible or not isinstance(facts.get("data_folder"), str | None):
+    if not possible:
         raise RunError(another_version(arguments.resume))
     changed = [flag for flag in _flags(arguments) if flag not in facts["flags"]]
     if checksum != facts.get("data_checksum"):

@@ -12,6 +12,7 @@ Each file is replaced in one step, so that a run which was killed at any moment 
 read.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -61,8 +62,6 @@ class RunFolder:
             raise RunError(
                 f"another process trains in {path}; wait for it, or stop it first"
             ) from None
-        for leftover in path.glob("*.tmp"):  # of a process that was killed
-            leftover.unlink(missing_ok=True)
 
     @classmethod
     def create(
@@ -116,6 +115,7 @@ class RunFolder:
         try:
             return read_facts(self._checkpoint)
         except FileNotFoundError:
+            self.close()
             raise RunError(
                 f"{self.path} holds no run that can be continued (no checkpoint); name "
                 "the folder that training printed when it began, or start a new run"
@@ -144,7 +144,8 @@ class RunFolder:
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one.
 
-        Lines of ``metrics.jsonl`` that are younger than the checkpoint are cut off.
+        Lines of ``metrics.jsonl`` that are younger than the checkpoint are cut off, and
+        temporary files of a process that was killed are removed.
 
         Raises
         ------
@@ -164,6 +165,8 @@ class RunFolder:
         if self._metrics.exists():
             lines = self._metrics.read_bytes().splitlines(keepends=True)
             write_atomically(self._metrics, lines[: trainer.progress.epoch])
+        for leftover in self.path.glob("*.[0-9]*-*.tmp"):
+            leftover.unlink(missing_ok=True)
 
     def append(self, result: Epoch, seconds: float) -> None:
         """Add the line of an epoch to ``metrics.jsonl``."""
@@ -173,8 +176,10 @@ class RunFolder:
 
     def close(self) -> None:
         """Let another process train in this folder."""
+        # In this order: once released, the file may be the lock of another process.
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            Path(self._lock.lock_file).unlink()
         self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
 def another_version(folder: Path) -> str:

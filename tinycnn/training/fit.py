@@ -240,6 +240,8 @@ class Trainer:
             and 0 <= progress.best_epoch <= progress.epoch <= epochs
             and 0 <= progress.batch <= self.batches
             and 0 <= progress.correct <= progress.images == images
+            and progress.loss_sum >= 0
+            and 0 <= progress.best_accuracy <= 1
         )
         if not possible:
             raise ValueError(f"no run of {epochs} epochs comes to {progress}")
