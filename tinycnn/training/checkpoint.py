@@ -158,6 +158,8 @@ class RunFolder:
         try:
             trainer.progress = Progress(**facts["progress"])
             trainer.check_progress()
+            if asdict(trainer.progress) != facts["progress"]:
+                raise ValueError("a number is missing")
         except (KeyError, TypeError, ValueError):
             raise RunError(another_version(self.path)) from None
         trainer.optimizer.steps = trainer.steps
