@@ -1,10 +1,11 @@
-"""The laws of the named networks: what goes in, what comes out, how many weights."""
+"""The laws of the named networks, of predicting with them and of loading them."""
 
 import numpy as np
 import pytest
 
 from tinycnn import models
-from tinycnn.gradcheck import check_gradients
+from tinycnn.fast import fuse
+from tinycnn.models import as_input, predict
 from tinycnn.nn import (
     BatchNorm2D,
     Conv2D,
@@ -14,20 +15,22 @@ from tinycnn.nn import (
     ReLU,
     Sequential,
 )
-from tinycnn.nn.weights import TensorFileError, save_tensors, save_weights
+from tinycnn.nn.weights import WeightsError, save_arrays, save_weights
 
 every_network = pytest.mark.parametrize("name", models.NETWORKS)
-CLASSES = {name: 11 if name == "judge" else 10 for name in models.NETWORKS}
+
+
+# --- the networks ------------------------------------------------------------------
 
 
 @every_network
 def test_a_network_turns_images_into_a_logit_a_class(name):
     model = models.build(name)
     assert isinstance(model, Sequential)
-    x = np.random.default_rng(0).random((2, *models.INPUT_SHAPE), np.float32)
+    x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
     for training in (True, False):
         logits = model.forward(x, training)
-        assert logits.shape == (2, CLASSES[name])
+        assert logits.shape == (2, 11 if name == "judge" else 10)
         assert logits.dtype == np.float32
         assert np.isfinite(logits).all()
     model.backward(np.ones_like(logits))
@@ -40,21 +43,17 @@ def test_a_network_turns_images_into_a_logit_a_class(name):
 def test_a_seed_is_a_network_and_another_seed_another(name):
     first, again, other = (models.build(name, seed) for seed in (1, 1, 2))
     for key, array in first.state().items():
+        assert array.dtype == np.float32
         np.testing.assert_array_equal(again.state()[key], array)
-    weights = [key for key, a in first.state().items() if a.ndim > 1]
-    assert weights
-    for key in weights:
-        assert not np.array_equal(first.state()[key], other.state()[key])
-    seeds = {layer.seed for layer in other.layers if isinstance(layer, Dropout)}
-    assert seeds <= {2}  # some networks have no dropout
-
-
-@every_network
-def test_every_array_is_float32_and_no_two_parameters_are_one(name):
-    model = models.build(name)
-    assert {array.dtype for array in model.state().values()} == {np.dtype(np.float32)}
-    parameters = model.parameters()
-    assert len({id(p.value) for p in parameters}) == len(parameters)
+        assert array.ndim < 2 or not np.array_equal(array, other.state()[key]), key
+    dropouts = [
+        [layer for layer in model.layers if isinstance(layer, Dropout)]
+        for model in (first, again, other)
+    ]
+    for one, same, another in zip(*dropouts, strict=True):
+        mask = one.next_mask((1000,))[0].tolist()
+        assert mask == same.next_mask((1000,))[0].tolist()
+        assert mask != another.next_mask((1000,))[0].tolist()
 
 
 def test_the_classic_network_is_the_one_of_the_tutorials():
@@ -66,17 +65,10 @@ def test_the_classic_network_is_the_one_of_the_tutorials():
     ]
     shapes = [p.value.shape for p in model.parameters() if p.value.ndim > 1]
     assert shapes == [(3, 3, 1, 32), (3, 3, 32, 64), (9216, 256), (256, 10)]
-    assert [layer.rate for layer in model.layers if isinstance(layer, Dropout)] == [
-        0.25,
-        0.5,
-    ]
+    rates = [layer.rate for layer in model.layers if isinstance(layer, Dropout)]
+    assert rates == [0.25, 0.5]
     # 320 + 18,496 + 2,359,552 + 2,570
     assert sum(p.value.size for p in model.parameters()) == 2_380_938
-
-
-def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'clasic'; there are .*classic"):
-        models.build("clasic")
 
 
 def test_the_judge_is_the_default_network_with_one_class_more():
@@ -92,115 +84,148 @@ def test_the_tiny_network_has_fewer_than_10_000_weights():
     assert sum(p.value.size for p in models.build("tiny").parameters()) < 10_000
 
 
-# --- five views --------------------------------------------------------------------
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'clasic'; there are .*classic"):
+        models.build("clasic")
 
 
-def few_images(dtype=np.float32):
-    return np.random.default_rng(1).random((3, 6, 6, 1)).astype(dtype)
+# --- predicting --------------------------------------------------------------------
 
 
-def five_views():
+def small_network():
+    """Return a network of images 6×7."""
     rng = np.random.default_rng(0)
     layers = [Conv2D(1, 2, 3, rng=rng), ReLU(), BatchNorm2D(2), Flatten()]
-    return models.FiveViews([*layers, Dense(4 * 4 * 2, 10, rng=rng)])
+    return Sequential([*layers, Dense(4 * 5 * 2, 10, rng=rng)])
 
 
-def test_five_views_answer_with_the_mean_of_five_places():
-    model, x = five_views(), few_images()
-    once = Sequential(model.layers)
-    answers = []
-    for down, right in [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]:
-        moved = np.zeros_like(x)
-        for h in range(6):
-            for w in range(6):
-                if 0 <= h - down < 6 and 0 <= w - right < 6:
-                    moved[:, h, w] = x[:, h - down, w - right]
-        answers.append(once.forward(moved))
-    assert model.forward(x) == pytest.approx(np.mean(answers, axis=0), abs=1e-6)
-    assert np.abs(answers[0] - model.forward(x)).max() > 0.01
+def few_images(count=3):
+    return np.random.default_rng(1).integers(0, 256, (count, 6, 7)).astype(np.uint8)
 
 
-def test_training_looks_once():
-    model, x = five_views(), few_images()
-    once = Sequential(model.layers)
-    assert np.array_equal(model.forward(x, training=True), once.forward(x, True))
-    dy = np.cos(np.arange(30, dtype=np.float32)).reshape(3, 10)
-    assert np.array_equal(model.backward(dy), once.backward(dy))
+def test_ink_is_grey_over_255_and_floats_stay_as_they_are():
+    grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    ink = as_input(grey)
+    assert ink.shape == (1, 16, 16, 1)
+    assert ink.ravel().tolist() == [np.float32(value / 255) for value in range(256)]
+    for dtype in (np.float32, np.float64):
+        again = as_input((grey / 255).astype(dtype))
+        assert ink.dtype == again.dtype == np.float32
+        assert np.array_equal(again, ink)
 
 
-def test_the_gradient_goes_through_all_five_views():
-    model = five_views()
-    model.cast(np.float64)
+def test_the_logits_of_one_view_are_those_of_the_network():
+    model, images = small_network(), few_images()
+    logits = predict(model, images)
+    assert logits.dtype == np.float32
+    assert np.array_equal(logits, model.forward(as_input(images)))
+    assert np.array_equal(logits, predict(model, images / np.float32(255)))
+
+
+def test_five_views_are_the_mean_over_the_image_and_its_four_neighbours():
+    model, images = small_network(), few_images()
+    around = np.pad(as_input(images), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifts = ((0, 0), (1, 1), (-1, 1), (1, 2), (-1, 2))  # a step along an axis
+    moved = [np.roll(around, step, axis)[:, 1:-1, 1:-1] for step, axis in shifts]
+    expected = np.mean([model.forward(x) for x in moved], axis=0)
+    assert predict(model, images, views=5) == pytest.approx(expected, abs=1e-6)
+    assert np.abs(expected - predict(model, images)).max() > 0.01
+
+
+@pytest.mark.parametrize("views", [1, 5])
+def test_images_come_in_batches_and_none_is_lost(views):
+    """The network is scripted: its logit is the grey value in the middle."""
+    images = np.zeros((601, 3, 3), np.uint8)
+    images[:, 1, 1] = np.arange(601) % 251
+    sizes = []
+
+    class Middle:
+        def forward(self, x, training=False):
+            assert not training
+            sizes.append(len(x))
+            return x[:, 1, 1]
+
+    logits = predict(Middle(), images, views)
+    assert sizes == [250] * 2 * views + [101] * views
+    expected = as_input(images)[:, 1, 1] / np.float32(views)
+    np.testing.assert_allclose(logits, expected, rtol=1e-6)
+
+
+def test_predicting_changes_nothing():
+    model, images = small_network(), few_images()
+    before = {name: array.copy() for name, array in model.state().items()}
+    copy = images.copy()
+    predict(model, images, views=5)
+    assert np.array_equal(images, copy)
+    for name, array in model.state().items():
+        assert np.array_equal(array, before[name]), name
+
+
+def test_a_fused_runner_predicts_the_same_within_rounding():
+    model = models.build("default")
+    images = np.random.default_rng(0).random((9, 28, 28), np.float32)
+    plain = predict(model, images, views=5)
+    assert predict(fuse(model), images, views=5) == pytest.approx(plain, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
+def test_logits_that_are_not_finite_are_an_error(value):
+    model = small_network()
     for array in model.state().values():
-        array += 0.1  # where no unit of ReLU is at its corner
-    checks = check_gradients(model, few_images(np.float64))
-    assert checks
-    assert all(check.ok for check in checks)
+        array[...] = value
+    with pytest.raises(ArithmeticError, match="not finite"):
+        predict(model, few_images())
 
 
-def test_the_parameters_alone_get_the_same_gradients_from_five_views():
-    model, twin = five_views(), five_views()
-    for one in (model, twin):
-        one.fuse = False
-    dy = np.cos(np.arange(30, dtype=np.float32)).reshape(3, 10)
-    model.forward(few_images())
-    model.backward(dy)
-    twin.forward(few_images())
-    twin.backward_parameters(dy)
-    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
-        np.testing.assert_array_equal(ours.grad, theirs.grad)
-
-
-def test_the_networks_that_look_five_times_do():
-    kinds = {name: type(models.build(name)) for name in models.NETWORKS}
-    for name in models.LOOKS_FIVE_TIMES:
-        assert kinds.pop(name) is models.FiveViews
-    assert set(kinds.values()) == {Sequential}
-
-
-def test_they_look_once_for_somebody_in_a_hurry(tmp_path):
-    saved = models.build("default", seed=3)
-    path = tmp_path / "weights.safetensors"
-    save_weights(path, saved, {"architecture": "default"})
-    once, _ = models.load(path, once=True)
-    x = np.random.default_rng(0).random((2, *models.INPUT_SHAPE), np.float32)
-    np.testing.assert_array_equal(once.predict(x), Sequential.forward(saved, x))
-    assert np.abs(once.predict(x) - saved.predict(x)).max() > 1e-3
+def test_one_logit_in_any_batch_that_is_not_finite_is_an_error():
+    images = few_images(600).astype(np.float32) / 255
+    images[3, 2, 2] = np.inf  # not in the last batch
+    with pytest.raises(ArithmeticError, match="not finite"):
+        predict(small_network(), images)
 
 
 # --- loading -----------------------------------------------------------------------
 
 
 @every_network
-def test_what_was_saved_is_loaded_with_its_metadata(name, tmp_path):
+def test_what_was_saved_is_loaded_with_its_facts(name, tmp_path):
     saved = models.build(name, seed=3)
     path = tmp_path / "weights.safetensors"
-    save_weights(path, saved, {"architecture": name, "temperature": "0.5"})
-    loaded, metadata = models.load(path)
-    assert metadata["architecture"] == name
-    assert metadata["temperature"] == "0.5"
-    for key, array in saved.state().items():
-        np.testing.assert_array_equal(loaded.state()[key], array)
+    save_weights(path, saved, {"network": name, "temperature": 0.5})
+    for place in (path, str(path)):
+        loaded, facts = models.load(place)
+        assert facts | {"network": name, "temperature": 0.5} == facts
+        for key, array in saved.state().items():
+            np.testing.assert_array_equal(loaded.state()[key], array)
 
 
-def test_a_path_may_be_text(tmp_path):
+def test_a_file_of_a_run_under_way_has_the_temperature_1(tmp_path):
     path = tmp_path / "weights.safetensors"
-    save_weights(path, models.build("default"), {"architecture": "default"})
-    assert models.load(str(path))[1] == models.load(path)[1]
+    save_weights(path, models.build("tiny"), {"network": "tiny"})
+    assert models.load(path)[1]["temperature"] == 1
 
 
-@pytest.mark.parametrize("metadata", [{}, {"architecture": "lenet"}])
-def test_a_file_of_no_known_network_is_named(metadata, tmp_path):
-    path = tmp_path / "foreign.safetensors"
-    save_tensors(path, models.build("default").state(), metadata)
-    with pytest.raises(TensorFileError, match=r"foreign.*no network named.*train"):
-        models.load(path)
+def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
+    path, tiny = tmp_path / "liar.safetensors", models.build("tiny")
+    unknown = "no network named.*train"
+    for facts, reason in [
+        ({}, unknown),
+        *[({"network": name}, unknown) for name in ("lenet", 3, ["tiny"], None)],
+        *[
+            ({"network": "tiny", "temperature": temperature}, "its temperature is")
+            for temperature in (0.0, 1e-320, 1e39, -1.0, "0.5", None, True, [1.0])
+        ],
+        ({"network": "best"}, "in the model"),
+    ]:
+        save_arrays(path, tiny.state(), facts)
+        with pytest.raises(WeightsError, match=f"liar.safetensors.*{reason}"):
+            models.load(path)
 
 
 def test_a_judge_that_says_it_is_a_default_is_refused(tmp_path):
     path = tmp_path / "liar.safetensors"
-    save_weights(path, models.build("judge"), {"architecture": "default"})
-    with pytest.raises(TensorFileError, match=r"liar\.safetensors"):
+    save_weights(path, models.build("judge"), {"network": "default"})
+    with pytest.raises(WeightsError, match=r"liar\.safetensors"):
         models.load(path)
 
 
@@ -209,8 +234,6 @@ def test_a_file_that_is_gone_is_an_error_of_the_system(tmp_path):
         models.load(tmp_path / "gone.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("path", "architecture"), [(models.SHIPPED, "best"), (models.JUDGE, "judge")]
-)
-def test_the_networks_that_ship_can_be_loaded(path, architecture):
-    assert models.load(path)[1]["architecture"] == architecture
+def test_the_networks_that_ship_can_be_loaded():
+    assert models.load(models.SHIPPED)[1]["network"] == "best"
+    assert models.load(models.JUDGE)[1]["network"] == "judge"
