@@ -52,9 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
     stop = Stop()
-    with stop.listening():
+    with stop.listening(), contextlib.ExitStack() as closing:
         try:
-            return _train(arguments, stop, began)
+            return _train(arguments, stop, began, closing)
         except (Stopped, ImportError):
             # A library that is being imported may make an ImportError of Stopped.
             if stop.signum is None:
@@ -92,12 +92,17 @@ def _parser() -> Parser:
     return parser
 
 
-def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
+def _train(
+    arguments: argparse.Namespace,
+    stop: "Stop",
+    began: float,
+    closing: contextlib.ExitStack,
+) -> int:
     """Prepare a run, loop over it, and report the result."""
     from tinycnn.training.fit import DivergedError
 
     try:
-        run = _prepare(arguments, began)
+        run = _prepare(arguments, began, closing)
     except (ValueError, OSError) as error:  # data, run folder, or layers are refused
         fail(error)
     trainer, folder, digits = run.trainer, run.folder, run.digits
@@ -119,8 +124,6 @@ def _train(arguments: argparse.Namespace, stop: "Stop", began: float) -> int:
         fail(f"{error}; when that is mended, {stop.remedy}")
     except ValueError as error:  # layers that do not fit
         fail(error)
-    finally:
-        folder.close()
 
     result = run.figures(test) | {
         "seconds": round(run.seconds(), 2),
@@ -220,7 +223,9 @@ class Run:
         save_weights(self.folder.weights, self.trainer.averaged, facts)
 
 
-def _prepare(arguments: argparse.Namespace, began: float) -> Run:
+def _prepare(
+    arguments: argparse.Namespace, began: float, closing: contextlib.ExitStack
+) -> Run:
     """Load the data and begin a new run, or continue one."""
     import numpy as np
 
@@ -236,6 +241,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
     facts: dict[str, Any] = {}
     if arguments.resume is not None:
         folder = RunFolder(arguments.resume)
+        closing.callback(folder.close)
         facts = folder.facts()
         if not isinstance(facts.get("data_folder"), str | None):
             raise RunError(another_version(folder.path))
@@ -293,6 +299,7 @@ def _prepare(arguments: argparse.Namespace, began: float) -> Run:
         about = facts | {"data": digits.source, "threads": threads}
         try:
             folder = RunFolder.create(arguments.out, settings.preset, about)
+            closing.callback(folder.close)
         except OSError as error:
             fail(f"the run has no place ({error}); name another with --out DIR")
     run = Run(trainer, folder, settings, facts, digits, written, began)

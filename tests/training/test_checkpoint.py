@@ -188,9 +188,11 @@ def test_a_folder_without_a_checkpoint_is_named_and_left_alone(saved):
     (saved.path / "checkpoint.safetensors").unlink()
     (saved.path / "mine.1-2.tmp").write_text("mine")
     before = {path.name: path.read_bytes() for path in saved.path.iterdir()}
+    folder = RunFolder(saved.path)
     with pytest.raises(RunError, match=r"no checkpoint.*start a new run") as error:
-        RunFolder(saved.path).facts()
+        folder.facts()
     assert str(saved.path) in str(error.value)
+    folder.close()
     assert {path.name: path.read_bytes() for path in saved.path.iterdir()} == before
 
 

@@ -115,7 +115,6 @@ class RunFolder:
         try:
             return read_facts(self._checkpoint)
         except FileNotFoundError:
-            self.close()
             raise RunError(
                 f"{self.path} holds no run that can be continued (no checkpoint); name "
                 "the folder that training printed when it began, or start a new run"
