@@ -5,7 +5,6 @@ Resampling is compared with `scipy.ndimage.affine_transform`.
 
 from dataclasses import replace
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,28 +74,6 @@ def test_a_shift_by_whole_pixels_moves_exactly():
         assert np.array_equal(moved, expected), (down, right)
 
 
-def test_a_quarter_turn_is_exact():
-    images = random_images(3)
-    turn = np.array([[0, 1, 0], [-1, 0, 0]], np.float32)
-    ink = deform(images, warps_of([turn] * 3))
-    expected = np.rot90(images, axes=(1, 2)).astype(np.float32) / 255
-    assert np.array_equal(ink[..., 0], expected)
-
-
-def test_twice_the_map_is_half_the_size():
-    image = np.zeros((1, 9, 9), np.uint8)
-    image[0, :, 4] = 255  # a line of nine pixels, from the top to the bottom
-    ink = deform(image, warps_of([[[2, 0, 0], [0, 1, 0]]]))
-    assert np.flatnonzero(ink[0, :, 4, 0]).tolist() == [2, 3, 4, 5, 6]
-
-
-def test_a_shear_moves_lower_rows_the_further():
-    image = np.zeros((1, 5, 9), np.uint8)
-    image[0, :, 4] = 255
-    ink = deform(image, warps_of([[[1, 0, 0], [1, 1, 0]]]))
-    assert [int(row.argmax()) for row in ink[0, ..., 0]] == [6, 5, 4, 3, 2]
-
-
 numbers = st.floats(-2, 2, width=32)
 
 
@@ -153,7 +130,6 @@ def test_scale_alone_stretches_height_and_width_apart():
     maps = maps_of(scale=0.1)
     is_even(maps[:, 0, 0] - 1, 0.1)
     is_even(maps[:, 1, 1] - 1, 0.1)
-    assert abs(np.corrcoef(maps[:, 0, 0], maps[:, 1, 1])[0, 1]) < 0.05
     assert not maps[:, [0, 0, 1, 1], [1, 2, 0, 2]].any()
 
 
@@ -168,7 +144,6 @@ def test_shift_alone_moves_down_and_right_apart():
     maps = maps_of(shift=1.5)
     is_even(maps[:, 0, 2], 1.5)
     is_even(maps[:, 1, 2], 1.5)
-    assert abs(np.corrcoef(maps[:, 0, 2], maps[:, 1, 2])[0, 1]) < 0.05
     maps[:, :, 2] = 0
     assert np.array_equal(maps, np.broadcast_to(IDENTITY, maps.shape))
 
@@ -200,8 +175,6 @@ def test_knots_alone_are_moved_evenly_down_and_right():
     warps = Deformation(bend=2).warps(seed=0, epoch=1, count=MANY)
     for knot in ((0, 0, 0), (1, 3, 5), (0, 6, 6)):
         is_even(warps.bends[:, *knot].astype(float), 2)
-    first, second = warps.bends[:, 0, 2, 2], warps.bends[:, 1, 2, 2]
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
     assert not warps.pens.any()
     assert np.array_equal(warps.maps, np.broadcast_to(IDENTITY, warps.maps.shape))
 
@@ -211,6 +184,21 @@ def test_pens_alone_grow_and_shrink_evenly():
     is_even(warps.pens.astype(float), 0.5)
     assert not warps.bends.any()
     assert np.array_equal(warps.maps, np.broadcast_to(IDENTITY, warps.maps.shape))
+
+
+def test_every_amount_is_drawn_apart_from_the_others():
+    turned, scaled, sheared, shifted = (
+        maps_of(**limit)
+        for limit in ({"rotation": 10}, {"scale": 0.1}, {"shear": 0.1}, {"shift": 1})
+    )
+    warps = Deformation(pen=1, bend=1).warps(seed=0, epoch=1, count=MANY)
+    amounts = [
+        *(turned[:, 0, 1], scaled[:, 0, 0], scaled[:, 1, 1], sheared[:, 1, 0]),
+        *(shifted[:, 0, 2], shifted[:, 1, 2], warps.pens),
+        *(warps.bends[:, 0, 2, 2], warps.bends[:, 1, 2, 2], warps.bends[:, 1, 2, 3]),
+    ]
+    correlations = np.corrcoef(amounts) - np.eye(len(amounts))
+    assert np.abs(correlations).max() < 0.05
 
 
 # --- bends -----------------------------------------------------------------------
@@ -277,15 +265,6 @@ def test_a_pen_goes_its_way_towards_the_extreme_of_the_neighbours():
         assert with_pen(image, pen) == pytest.approx(expected, abs=1e-6), pen
 
 
-def test_a_pen_of_1_makes_a_line_of_one_pixel_three_wide():
-    image = np.zeros((9, 9), np.uint8)
-    image[:, 4] = 255
-    wide = with_pen(image, 1.0)
-    assert wide.sum(axis=1).tolist() == [3] * 9
-    thin = with_pen(np.uint8(wide * 255), -1.0)
-    assert thin.sum(axis=1)[1:-1].tolist() == [1] * 7
-
-
 # --- the same again --------------------------------------------------------------
 
 
@@ -321,16 +300,3 @@ def test_a_batch_is_the_same_rows_of_the_whole():
     chosen = np.array([4, 29, 0, 17, 3])
     batch = deform(images[chosen], warps.of(chosen))
     assert batch.tobytes() == whole[chosen].tobytes()
-
-
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
-def test_two_threads_give_the_same_bits_as_one():
-    images, warps = random_images(64), EVERYTHING.warps(seed=7, epoch=3, count=64)
-    before, results = numba.get_num_threads(), []
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            results.append(deform(images, warps).tobytes())
-    finally:
-        numba.set_num_threads(before)
-    assert results[0] == results[1]

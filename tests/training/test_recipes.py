@@ -1,11 +1,8 @@
 """The laws of `tinycnn.training.recipes`: every preset can be trained as it stands."""
 
-from dataclasses import replace
-
 import pytest
-from small_run import new_trainer, random_digits
 
-from tinycnn import models, train
+from tinycnn import train
 from tinycnn.training.recipes import PRESETS
 
 
@@ -15,21 +12,11 @@ def test_the_command_offers_exactly_the_presets():
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_a_preset_is_trained_for_its_epochs(preset):
-    recipe = replace(PRESETS[preset], epochs=2, batch_size=4)
-    digits = random_digits(6)
-    trainer = new_trainer(
-        recipe, model=models.build(recipe.network), train=digits, val=digits
-    )
-    assert [type(item) for item in trainer.run()] == [int, int, dict] * 2
-
-
-@pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_the_numbers_of_a_preset_are_usable(preset):
     recipe = PRESETS[preset]
     assert min(recipe.epochs, recipe.epochs_of_few, recipe.batch_size) >= 1
     assert 0 < recipe.learning_rate < 1
-    assert recipe.schedule in {"constant", "cosine", "one_cycle"}
+    assert recipe.schedule in {"cosine", "one_cycle"}
     assert recipe.weight_decay >= 0
     assert 0 <= recipe.label_smoothing < 1
     assert 0 <= recipe.average_decay < 1
