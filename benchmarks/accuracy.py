@@ -6,29 +6,25 @@ Every run is the command ``python -m tinycnn.train --preset NAME --seed S``, not
 else, in a process of its own. It learns from MNIST's first 55,000 training images and
 keeps the epoch that is best on the last 5,000; on these alone every recipe was chosen.
 The test images are read once, at the end of a finished run, and no choice looks at
-them. Nothing is left out: a seed that came out badly counts like any other.
+them. No seed is left out.
 
 FOLDER keeps the runs and ``runs.jsonl``, a line for every finished run. The same
-command again goes on where it was stopped: finished runs stay as they are, and one that
-was interrupted is resumed. To start anew, or when a recipe was changed, name another
-folder. At the end there is a
-table on stdout of all that FOLDER holds:
+command again continues where it was stopped: finished runs stay, an interrupted one is
+resumed. After a change of a recipe, name another folder. At the end there is a table of
+all that FOLDER holds on stdout:
 
 * mean, standard deviation (of the sample: divided by the number of seeds less one),
   least and greatest of the test accuracies, in %; and the mean on validation;
 * *seconds* is the mean wall time of the whole command, an interrupted one's sittings
-  added up. Whoever wants them without the first compilation trains once before;
+  added up. To leave the first compilation out, train once before;
 * *at 175 GFLOP/s* is what they would come to if a product of two float32 matrices ran
   at that pace, which is the whole of the two cores of a Zen 3 server processor. The
   product is timed, with all threads, right before and right after the run; a run that
   was interrupted, in its last sitting.
 
-MNIST's test images are taken as they are. About fifteen of their labels are wrong in
-the eyes of people who were asked (Northcutt, Athalye and Mueller 2021, table 1), and
-some more could be either of two digits. A network that is right about digits loses
-about 0.15 points to them; above 99.8 % a figure says little.
-
-This file knows commands and their results. It does not know how anything is learned.
+MNIST's test images are taken as they are. About fifteen of their labels are wrong
+according to human annotators (Northcutt, Athalye and Mueller 2021, table 1): a network
+that is right about digits loses about 0.15 points to them.
 """
 
 import argparse
@@ -38,25 +34,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinycnn._cli import (
-    Parser,
-    existing_folder,
-    fail,
-    one_of,
-    possible_folder,
-    run_command,
-    whole,
-)
+from benchmarks.tables import markdown
+from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.files import write_atomically
-from tinycnn.nn.weights import read_metadata, read_tensors
+from tinycnn.nn.weights import read_arrays
 from tinycnn.train import PRESETS
-from tinycnn.training.recipes import PRESETS as RECIPES
 
 SEEDS = {"best": 3}  # of the others, 5
 PACE = 175.0  # GFLOP/s
@@ -75,7 +62,6 @@ def main(argv: list[str] | None = None) -> int:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         done = read_record(record)
         for preset in arguments.preset or PRESETS:
-            check_recipe(preset, done)
             for seed in range(arguments.seeds or SEEDS.get(preset, 5)):
                 if (preset, seed) not in {(run["preset"], run["seed"]) for run in done}:
                     run = one_run(arguments.folder, preset, seed, arguments.data)
@@ -89,58 +75,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        "benchmarks.accuracy",
-        "Train the presets with several seeds and tell how good they get.",
-        json=False,
-    )
-    add = parser.add_argument
-    add("folder", type=possible_folder, metavar="FOLDER", help="keeps all runs")
-    add(
-        "--preset",
-        nargs="+",
-        type=one_of(*PRESETS),
-        metavar="NAME",
-        help=f"of {', '.join(PRESETS)} (default: all)",
-    )
-    add(
-        "--seeds",
-        type=whole(1, 100),
-        metavar="N",
-        help="seeds 0 to N - 1 (default: 5; of best, 3)",
-    )
-    add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
-    return parser
-
-
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """Return the finished runs.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged.
-    """
-    if not path.exists():
-        return []
-    try:
-        runs = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        table(runs)
-        if not all("recipe" in run for run in runs):
-            raise KeyError
-    except (ValueError, TypeError, KeyError):
-        raise ValueError(f"{path} is damaged; name another folder") from None
-    return runs
-
-
-def check_recipe(preset: str, runs: Sequence[dict[str, Any]]) -> None:
-    """Raise ValueError if runs of a preset were made by another recipe than today's."""
-    for run in runs:
-        if run["preset"] == preset and run["recipe"] != asdict(RECIPES[preset]):
-            raise ValueError(
-                f"the runs of {preset} are of another recipe; name another FOLDER"
-            )
+    """Return the finished runs; a damaged line is a ValueError."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
 
 
 def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str, Any]:
@@ -149,8 +87,8 @@ def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str
     Returns
     -------
     dict
-        The last line of ``tinycnn.train --json``, with ``recipe``, ``best_epoch``,
-        ``parameters`` and ``gflops`` (of the two products, the mean).
+        The last line of ``tinycnn.train --json``, with ``best_epoch``, ``parameters``
+        and ``gflops`` (of the two products, the mean).
 
     Raises
     ------
@@ -181,19 +119,13 @@ def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str
         )
     # A path would tie the record to this machine.
     del result["weights"]
-    weights = run / "weights.safetensors"
+    arrays, facts = read_arrays(run / "weights.safetensors")
+    learned = [a.size for name, a in arrays.items() if "running" not in name]
     return result | {
-        "recipe": asdict(RECIPES[preset]),
-        "best_epoch": int(read_metadata(weights)["best_epoch"]),
-        "parameters": _parameters(weights),
+        "best_epoch": facts["best_epoch"],
+        "parameters": sum(learned),
         "gflops": round((before + gflops()) / 2, 1),
     }
-
-
-def _parameters(weights: Path) -> int:
-    """Return how many numbers of a weights file were learned."""
-    arrays, _ = read_tensors(weights)
-    return sum(a.size for name, a in arrays.items() if "running" not in name)
 
 
 def gflops() -> float:
@@ -210,12 +142,11 @@ def gflops() -> float:
 
 def table(runs: Sequence[dict[str, Any]]) -> str:
     """Return the runs as a table, a line a preset, in the order of the presets."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    for preset in PRESETS:
-        of_preset = [run for run in runs if run["preset"] == preset]
-        if of_preset:
-            lines.append(f"| {' | '.join(_cells(preset, of_preset))} |")
-    return "\n".join(lines)
+    found = {name: [run for run in runs if run["preset"] == name] for name in PRESETS}
+    rows = [
+        _cells(preset, of_preset) for preset, of_preset in found.items() if of_preset
+    ]
+    return markdown(COLUMNS, rows)
 
 
 def _cells(preset: str, runs: Sequence[dict[str, Any]]) -> list[str]:
@@ -235,6 +166,18 @@ def _cells(preset: str, runs: Sequence[dict[str, Any]]) -> list[str]:
         f"{statistics.mean(run['seconds'] for run in runs):.0f}",
         f"{statistics.mean(scaled):.0f}",
     ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Train the presets with several seeds and tell how good they get."
+    parser = Parser("benchmarks.accuracy", about, json=False)
+    add, every = parser.add_argument, list(PRESETS)
+    add("folder", type=Path, metavar="FOLDER", help="keeps all runs")
+    add("--preset", nargs="+", choices=every, metavar="NAME", help="default: all")
+    seeds = "seeds 0 to N - 1; default: 5, of best 3"
+    add("--seeds", type=int, metavar="N", help=seeds)
+    add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
+    return parser
 
 
 if __name__ == "__main__":

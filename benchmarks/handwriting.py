@@ -1,21 +1,18 @@
-"""Draw the picture of the README that shows handwriting made by code.
+"""Draw the README's picture of handwriting made by code.
 
 ``python -m benchmarks.handwriting FILE.png [--seed N]``
 
 Ten columns of digits, one for each, as `tinycnn.glyphs.writer` writes them, and
 below them letters and signs of `tinycnn.glyphs.signs`.
-
-This file knows how pictures are laid out, and nothing of pens.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinycnn._cli import Parser, fail, run_command, whole
+from tinycnn._cli import Parser, fail, run_command
 from tinycnn.glyphs.signs import signs
 from tinycnn.glyphs.writer import written
 
@@ -26,7 +23,12 @@ SCALE = 2  # pixels of the picture a pixel of an image
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the picture."""
-    arguments = _parser().parse_args(argv)
+    about = "Draw digits and signs written by code."
+    parser = Parser("benchmarks.handwriting", about, json=False)
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="the picture, a PNG or another")
+    add("--seed", type=int, default=0, metavar="N", help="of the handwriting")
+    arguments = parser.parse_args(argv)
     images, labels = written(arguments.seed, 0, DIGITS * COLUMNS)
     in_order = images[np.argsort(labels, kind="stable")]
     # Two columns of each digit.
@@ -48,16 +50,6 @@ def _rows(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay images (R, K, H, W) side by side, and the rows below each other."""
     R, K, H, W = images.shape
     return images.swapaxes(1, 2).reshape(R * H, K * W)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        "benchmarks.handwriting", "Draw digits and signs written by code.", json=False
-    )
-    add = parser.add_argument
-    add("file", type=Path, metavar="FILE", help="the picture, a PNG or another")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, metavar="N", help="of the hands")
-    return parser
 
 
 if __name__ == "__main__":

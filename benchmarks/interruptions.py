@@ -3,24 +3,20 @@
 ``python -m benchmarks.interruptions [--stops 10] [--seed 0] [--data DIR]``
 
 1. A short run of the ``default`` preset, which has dropout and augmentation, is made
-   without a stop: the reference.
-2. The same settings with one thread and with two, twice each.
-3. As many runs as ``--stops`` says are stopped with SIGTERM at a random moment after
-   the first checkpoint and continued with the command that they printed.
-4. As many are killed with SIGKILL, which no program can catch, and continued with
-   ``--resume``. Every other one saves a checkpoint every 0.2 seconds instead of every
-   minute, so that kills also fall within an epoch and into saving.
+   without a stop, on one thread and on two.
+2. As many runs as ``--stops`` says are stopped with SIGTERM at a random moment after
+   the first checkpoint and continued with the command that they printed; every other
+   one runs on one thread, the rest on two.
+3. As many are killed with SIGKILL, which no program can catch, and continued with
+   ``--resume``. They save a checkpoint every 0.2 seconds instead of every minute, so
+   that kills also fall within an epoch and into saving.
 
 Every third run is stopped a second time after it was continued. Each must end with the
-SHA-256 of the reference's weights.safetensors and with the figures of its
-metrics.jsonl. Exit 1 on any difference.
-
-Without ``--data``, or with no network, the bundled sample is used. This file knows
-processes, signals and the files of a run. It does not know how any of them is made.
-POSIX only.
+SHA-256 of the first run's weights.safetensors, with the figures of its metrics.jsonl,
+and with no other file left in its folder. Exit 1 on any difference. Without ``--data``
+the bundled sample is used. POSIX only.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -31,10 +27,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-LIMIT, EPOCHS = 2000, 4
+from tinycnn._cli import Parser, existing_folder, fail, run_command
+
+SETTINGS = ["--limit", "2000", "--epochs", "4", "--seed", "1"]
 TRAIN = ["-m", "tinycnn.train"]
 OFTEN = """
 from tinycnn import train
@@ -45,11 +44,11 @@ TRAIN_SAVING_OFTEN = ["-c", OFTEN]
 
 
 class SurpriseError(Exception):
-    """A run did something else than it should."""
+    """A run ended in another way than it should."""
 
 
-class Process:
-    """A training command at work on a run's folder."""
+class Run:
+    """A process of the training command, at work on a folder."""
 
     def __init__(self, program: list[str], arguments: list[str], folder: Path) -> None:
         self.checkpoint = folder / "checkpoint.safetensors"
@@ -70,52 +69,61 @@ class Process:
         while self.process.poll() is None and self._last_save() == self.before:
             time.sleep(0.01)
 
-    def end(self) -> tuple[int, str]:
-        """Wait until it has ended; return its exit code and its stderr.
-
-        The code is 0 whenever it has told its result: a signal that comes after that,
-        while Python shuts down, stops nothing.
-        """
-        stdout, stderr = self.process.communicate()
-        return 0 if stdout.endswith("}\n") else self.process.returncode, stderr
-
-    def stop(self, signum: signal.Signals, delay: float) -> tuple[bool, str]:
-        """Send a signal ``delay`` seconds after the first save.
+    def finish(self, expected: int = 0) -> tuple[bool, str]:
+        """Wait for the end.
 
         Returns
         -------
-        stopped : bool
-            False if the run had ended before.
+        finished : bool
+            Whether training reached its end. A signal that comes after the result was
+            printed, while Python shuts down, stops nothing.
         stderr : str
+
+        Raises
+        ------
+        SurpriseError
+            If it neither finished nor ended with the expected code.
         """
+        stdout, stderr = self.process.communicate()
+        finished = stdout.endswith("}\n")
+        if not finished and self.process.returncode != expected:
+            raise SurpriseError(f"it ended with {self.process.returncode}: {stderr}")
+        return finished, stderr
+
+    def stop(self, signum: signal.Signals, delay: float) -> tuple[bool, str]:
+        """Send a signal ``delay`` seconds after the first save; return as `finish`."""
         self.wait_for_first_save()
         try:
             self.process.wait(delay)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signum)
-        code, stderr = self.end()
-        expected = 143 if signum == signal.SIGTERM else -signal.SIGKILL
-        if code not in (0, expected):
-            raise SurpriseError(f"{signum.name} ended it with {code}: {stderr}")
-        return code == expected, stderr
+        return self.finish(143 if signum == signal.SIGTERM else -signal.SIGKILL)
 
 
-def finish(program: list[str], arguments: list[str], folder: Path) -> None:
-    """Let a run go to its end."""
-    code, stderr = Process(program, arguments, folder).end()
-    if code != 0:
-        raise SurpriseError(f"it ended with {code}: {stderr}")
+def stopped_run(
+    settings: list[str], folder: Path, signum: signal.Signals, delays: list[float]
+) -> int:
+    """Make a run that is stopped after each of the delays and continued.
+
+    Returns
+    -------
+    int
+        How often it was stopped before its end.
+    """
+    program = TRAIN if signum == signal.SIGTERM else TRAIN_SAVING_OFTEN
+    arguments = [*settings, "--out", str(folder)]
+    for stops, delay in enumerate(delays):
+        finished, stderr = Run(program, arguments, folder).stop(signum, delay)
+        if finished:
+            return stops
+        arguments = ["--resume", str(folder)]
+        if signum == signal.SIGTERM:
+            arguments = printed_command(stderr)
+    Run(program, arguments, folder).finish()
+    return len(delays)
 
 
-def outcome(folder: Path) -> tuple[str, list[dict[str, float]]]:
-    """Return the SHA-256 of a run's weights and its figures, without times."""
-    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-    figures = [{**json.loads(line), "seconds": 0} for line in lines]
-    return digest, figures
-
-
-def command_in(stderr: str) -> list[str]:
+def printed_command(stderr: str) -> list[str]:
     """Return the arguments of the command that a stopped run printed."""
     command = stderr.strip().splitlines()[-1].partition("to continue: ")[2]
     words = shlex.split(command)
@@ -124,136 +132,75 @@ def command_in(stderr: str) -> list[str]:
     return words[3:]
 
 
-def interrupted(
-    settings: list[str],
-    folder: Path,
-    signum: signal.Signals,
-    delays: list[float],
-    program: list[str],
-) -> tuple[int, int]:
-    """Make a run that is stopped after each of the delays and continued.
-
-    Returns
-    -------
-    stops, batches : int, int
-        How often it was stopped before its end, and how many batches the checkpoint
-        had after the first stop.
-    """
-    arguments, stops, batches = [*settings, "--out", str(folder)], 0, 0
-    for delay in delays:
-        process = Process(program, arguments, folder)
-        stopped, stderr = process.stop(signum, delay)
-        if not stopped:
-            return stops, batches
-        stops += 1
-        batches = batches or steps_in(folder)
-        arguments = ["--resume", str(folder)]
-        if signum == signal.SIGTERM:
-            arguments = command_in(stderr)
-    finish(program, arguments, folder)
-    return stops, batches
+def outcome(folder: Path) -> dict[str, Any]:
+    """Return the SHA-256 of a run's weights, its figures without times, its files."""
+    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    return {
+        "weights": hashlib.sha256((folder / "weights.safetensors").read_bytes())
+        .hexdigest(),
+        "figures": [{**json.loads(line), "seconds": 0} for line in lines],
+        "files": sorted(path.name for path in folder.iterdir()),
+    }  # fmt: skip
 
 
-def steps_in(folder: Path) -> int:
-    """Return how many batches the checkpoint of a run has learned from."""
-    with (folder / "checkpoint.safetensors").open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return int(header["__metadata__"]["optimizer_steps"])
+def campaign(settings: list[str], folder: Path, stops: int, seed: int) -> int:
+    """Make all runs, print how each compares with the first; return the exit code."""
+    rng = np.random.default_rng(seed)
+    reference: dict[str, Any] = {}
+    total = different = 0
 
+    def compare(name: str, place: Path) -> None:
+        nonlocal different
+        found = outcome(place)
+        reference.update(reference or found)
+        others = [what for what in found if found[what] != reference[what]]
+        different += bool(others)
+        print(f"{name}: {'other ' * bool(others)}{', '.join(others) or 'the same'}")
+        sys.stdout.flush()
 
-class Campaign:
-    """The reference, and what differed from it."""
-
-    def __init__(self, settings: list[str], folder: Path) -> None:
-        self.settings, self.folder = settings, folder
-        whole = folder / "reference"
-        process = Process(TRAIN, [*settings, "--out", str(whole)], whole)
-        process.wait_for_first_save()
+    seconds = 0.0  # of a whole run after its first save
+    for threads in "12":
+        place = folder / f"whole-{threads}"
+        whole = [*settings, "--threads", threads, "--out", str(place)]
+        run = Run(TRAIN, whole, place)
+        run.wait_for_first_save()
         began = time.monotonic()
-        code, stderr = process.end()
-        if code != 0:
-            raise SurpriseError(f"the reference ended with {code}: {stderr}")
-        self.seconds = time.monotonic() - began
-        self.reference = outcome(whole)
-        self.runs = self.stops = self.different = 0
-
-    def judge(self, name: str, folder: Path) -> None:
-        """Print how a finished run compares with the reference."""
-        weights, figures = outcome(folder)
-        trouble = []
-        if weights != self.reference[0]:
-            trouble.append(f"other weights, {weights[:16]}")
-        if figures != self.reference[1]:
-            trouble.append("other figures in metrics.jsonl")
-        self.runs += 1
-        self.different += bool(trouble)
-        print(f"{name}: {' and '.join(trouble) or 'the same'}", flush=True)
-
-    def threads(self, number: int, threads: int) -> None:
-        """Make a run with so many threads."""
-        folder = self.folder / f"threads-{threads}-{number}"
-        arguments = [*self.settings, "--threads", str(threads), "--out", str(folder)]
-        finish(TRAIN, arguments, folder)
-        self.judge(f"{threads} threads, run {number}", folder)
-
-    def stop(
-        self, number: int, signum: signal.Signals, rng: np.random.Generator
-    ) -> None:
-        """Make a run that is stopped at least once."""
-        often = signum == signal.SIGKILL and number % 2 == 1
-        delays = [rng.uniform(0, self.seconds)]
-        if number % 3 == 0:
-            delays.append(rng.uniform(0, self.seconds / 2))
-        stops = attempt = 0
-        while not stops:  # it may end before its signal, then it gets it earlier
-            attempt += 1
-            folder = self.folder / f"{signum.name}-{number}-{attempt}"
-            stops, batches = interrupted(
-                self.settings,
-                folder,
-                signum,
-                delays,
-                TRAIN_SAVING_OFTEN if often else TRAIN,
-            )
-            delays[0] /= 2
-        self.stops += stops
-        times = "once" if stops == 1 else "twice"
-        name = f"{signum.name} {number}, {times}, first continued after batch {batches}"
-        self.judge(name, folder)
+        run.finish()
+        seconds = time.monotonic() - began
+        compare(f"not stopped, threads: {threads}", place)
+    print(f"SHA-256 {reference['weights']}")
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        for number in range(stops):
+            delays = rng.uniform(0, seconds, 2 if number % 3 == 0 else 1).tolist()
+            threads, count, attempt = "12"[number % 2], 0, 0
+            while count == 0:  # it may end before its signal; then it gets it earlier
+                place = folder / f"{signum.name}-{number}-{attempt}"
+                flags = [*settings, "--threads", threads]
+                count = stopped_run(flags, place, signum, delays)
+                delays, attempt = [delay / 2 for delay in delays], attempt + 1
+            total += count
+            compare(f"{signum.name} {number}, {count} stops, threads: {threads}", place)
+    print(f"{total} stops, {different} different")
+    return 1 if different else 0
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Stop training and continue it.")
-    parser.add_argument("--stops", type=int, default=10, help="runs for each signal")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--data", help="the folder of MNIST's four files")
-    options = parser.parse_args()
-    settings = ["--limit", str(LIMIT), "--epochs", str(EPOCHS), "--seed", "1"]
+    parser = Parser("benchmarks.interruptions", "Stop and continue runs.", json=False)
+    add = parser.add_argument
+    add("--stops", type=int, default=10, metavar="N", help="runs of each signal")
+    add("--seed", type=int, default=0, metavar="N", help="of the moments")
+    add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
+    options = parser.parse_args(argv)
+    settings = list(SETTINGS)
     if options.data is not None:
-        settings += ["--data", str(Path(options.data).absolute())]
-    rng = np.random.default_rng(options.seed)
-    began = time.monotonic()
+        settings += ["--data", str(options.data.absolute())]
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(settings, Path(folder))
-        total = steps_in(Path(folder) / "reference")
-        print(
-            f"reference: {total} batches in {campaign.seconds:.1f} s after the first"
-            f" checkpoint, SHA-256 {campaign.reference[0]}",
-            flush=True,
-        )
-        for number in (1, 2):
-            for threads in (1, 2):
-                campaign.threads(number, threads)
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            for number in range(options.stops):
-                campaign.stop(number, signum, rng)
-    print(
-        f"{campaign.runs} runs, {campaign.stops} stops, {campaign.different} different,"
-        f" {time.monotonic() - began:.0f} s"
-    )
-    return 1 if campaign.different else 0
+        try:
+            return campaign(settings, Path(folder), options.stops, options.seed)
+        except SurpriseError as error:
+            fail(error)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -18,26 +18,13 @@ folder laid out so; a set whose part is absent raises `MissingError`:
 Item i of a set is made with a generator seeded by the seed and by i, so it is the same
 picture whatever else is measured. Where only some items of a set are asked for, they
 are drawn at random, with the same seed.
-
-Every picture of digits has a kind, the first of these that holds of the truth:
-
-    touching     one piece of ink belongs to two digits
-    broken       a digit's ink has several pieces
-    overlapping  two digits share columns
-    separate     none of it
-
-Only the kinds of ``variants`` say something else: what became of one and the same
-picture (lossless, lossy).
-
-This file knows data, drawing and truth. It does not know the reader or the network.
 """
 
 import gzip
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, combinations
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +40,8 @@ from tinycnn.ink.strokes import Strokes
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half open, in pixels
 Random = np.random.Generator
-Variant = tuple[str, bytes | NDArray[Any] | Image.Image]  # its name, what is given
 
 HALF = 0.5  # a pixel with more ink than paper belongs to the digit
-PART = 0.05  # of a digit's ink: a smaller piece of it is a speck
 FAINT = 0.05  # softer than this is nothing that resampling left around a digit
 
 NUMBERS = 2000  # synthetic ones, of each set
@@ -64,37 +49,9 @@ APART, TOUCHING = (0.0, 0.3), (-0.15, 0.0)  # gaps in widths of a digit
 PAPERS = 200  # pictures of each kind of nothing
 TIMED = 50  # pictures
 
-VARIED = 100  # digits, each in all variants
-PAPER_SIZE = 200, 240  # rows and columns: not square, so that a turn is seen
-ENLARGED = 4  # times, by repeating pixels
-SIZES = (0.5, 0.75, 1.5, 3)
-FILTERS = ("BILINEAR", "BICUBIC", "LANCZOS")
-JPEG_QUALITIES = (95, 85, 70, 50)
-EXIF_ORIENTATION = 0x0112  # the tag's number
-
-# How a camera stores what a person sees upright, by EXIF orientation.
-STORED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-# Paper and ink.
-COLOURS = {
-    "blue on white": ((255, 255, 255), (20, 40, 180)),
-    "red on white": ((255, 255, 255), (200, 20, 30)),
-    "yellow on white": ((255, 255, 255), (250, 210, 0)),
-    "white on a green board": ((25, 80, 55), (245, 245, 240)),
-    "yellow on a green board": ((25, 80, 55), (240, 220, 90)),
-}
-
 
 class MissingError(Exception):
-    """A part of the folder is not there; the message names it."""
+    """A part of the folder is absent; the message names it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,28 +60,22 @@ class Item:
 
     Attributes
     ----------
-    kind : str
-    given : array (H, W) or (H, W, C), PIL.Image.Image, bytes or Strokes
-        Bytes are the content of a picture file.
+    given : uint8 array (H, W) or (H, W, 3), or Strokes
     text : str
         The D digits, from left to right.
     boxes : tuple of D boxes
         In pixels of the picture, or of the strokes' canvas.
     images : float32 array (D, 28, 28)
         What the network is shown for the ceiling: every digit's own ink, normalised.
-    variant : str
-        The name of what was done to the plain picture, where something was.
-    plain : Item or None
-        That picture; what is read in it is then the ceiling.
+    kind : str
+        Of the picture, where a set has several kinds.
     """
 
-    kind: str
-    given: NDArray[Any] | Image.Image | bytes | Strokes
+    given: NDArray[np.uint8] | Strokes
     text: str
     boxes: tuple[Box, ...]
     images: NDArray[np.float32]
-    variant: str = ""
-    plain: "Item | None" = None
+    kind: str = ""
 
 
 # --- the truth -------------------------------------------------------------------
@@ -140,30 +91,6 @@ def ink_box(ink: NDArray[np.float32]) -> Box:
     """
     rows, columns = (np.flatnonzero((ink > HALF).any(axis=a)) for a in (1, 0))
     return float(columns[0]), float(rows[0]), columns[-1] + 1.0, rows[-1] + 1.0
-
-
-def kind_of(inks: Sequence[NDArray[np.float32]], boxes: Sequence[Box]) -> str:
-    """Return the kind of a picture of digits.
-
-    Parameters
-    ----------
-    inks : sequence of D float32 arrays (H, W)
-        Every digit's own ink at its place in the picture.
-    boxes : sequence of D boxes
-    """
-    masks = [ink > HALF for ink in inks]
-    pieces, count = ndimage.label(np.logical_or.reduce(masks), np.ones((3, 3)))
-    parts = []
-    for mask in masks:
-        sizes = np.bincount(pieces[mask], minlength=count + 1)
-        parts.append(set(np.flatnonzero(sizes >= max(PART * sizes.sum(), 1)).tolist()))
-    if any(one & other for one, other in combinations(parts, 2)):
-        return "touching"
-    if any(len(part) > 1 for part in parts):
-        return "broken"
-    if any(a[0] < b[2] and b[0] < a[2] for a, b in combinations(boxes, 2)):
-        return "overlapping"
-    return "separate"
 
 
 # --- digits of MNIST, pasted -----------------------------------------------------
@@ -186,35 +113,11 @@ def mnist(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
         picture = _dark_on_light(ink)
         boxes = (ink_box(ink),)
         yield Item(
-            kind_of([ink], boxes),
             255 - picture if rng.random() < 0.5 else picture,
             str(labels[index]),
             boxes,
             images[index : index + 1].astype(np.float32) / 255,
         )
-
-
-def numbers(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
-    """Yield numbers of 2 to 8 MNIST test digits with gaps of 0 to 30 % of a width."""
-    yield from _numbers(*_mnist_test(folder), seed, limit, APART)
-
-
-def numbers_touching(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
-    """Yield such numbers whose digits overlap by 0 to 15 % of a width."""
-    yield from _numbers(*_mnist_test(folder), seed, limit, TOUCHING)
-
-
-def choosing(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
-    """Yield numbers apart of MNIST's validation digits: what is chosen, is chosen here.
-
-    They are the last 5,000 training images; no test digit is seen.
-    """
-    yield from _numbers(*_mnist_validation(folder), seed, limit, APART)
-
-
-def choosing_touching(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
-    """Yield such numbers whose digits overlap."""
-    yield from _numbers(*_mnist_validation(folder), seed, limit, TOUCHING)
 
 
 def ten_digits(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
@@ -311,13 +214,22 @@ def scaled(image: NDArray[np.uint8], side: float) -> NDArray[np.float32]:
 
 
 def _numbers(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
+    source: Callable[[Path], tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    gaps: tuple[float, float],
+    folder: Path,
     seed: int,
     limit: int | None,
-    gaps: tuple[float, float],
 ) -> Iterator[Item]:
-    """Yield numbers of 2 to 8 digits, 40 to 100 pixels high."""
+    """Yield numbers of 2 to 8 digits of MNIST, 40 to 100 pixels high.
+
+    Parameters
+    ----------
+    source : callable
+        Returns images and labels from the folder.
+    gaps : (float, float)
+        As `number` takes them.
+    """
+    images, labels = source(folder)
     for _, rng in _chosen(NUMBERS, seed, limit):
         picked = rng.integers(0, len(images), rng.integers(2, 9))
         height = rng.uniform(40, 100)
@@ -341,178 +253,11 @@ def _mnist_validation(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8
     return split_validation(digits.train_images, digits.train_labels)[2:]
 
 
-# --- a digit in many variants ----------------------------------------------------
-
-
-def variants(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
-    """Yield MNIST test digits, each in every variant of its plain picture.
-
-    The plain picture is an array: the digit, enlarged without resampling, black on
-    white paper. `limit` counts digits.
-    """
-    images, labels = _mnist_test(folder)
-    few = VARIED if limit is None else min(limit, VARIED)
-    for index, rng in _chosen(len(images), seed, few):
-        image = images[index] / np.float32(255)
-        digit = image.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
-        ink = np.zeros(PAPER_SIZE, np.float32)
-        y, x = rng.integers(0, np.subtract(PAPER_SIZE, digit.shape) + 1)
-        _paste(ink, digit, y, x)
-        picture = _dark_on_light(ink)
-        plain = _item(picture, str(labels[index]), [ink], [image])
-        for kind, scale, (name, given) in chain(
-            (("lossless", 1, variant) for variant in lossless(picture)),
-            (("lossy", 1, variant) for variant in lossy(picture)),
-            (("lossy", n, v) for n in SIZES for v in resized(picture, n)),
-        ):
-            x0, y0, x1, y1 = (scale * side for side in plain.boxes[0])
-            yield replace(
-                plain,
-                kind=kind,
-                given=given,
-                boxes=((x0, y0, x1, y1),),
-                variant=name,
-                plain=plain,
-            )
-
-
-def lossless(picture: NDArray[np.uint8]) -> Iterator[Variant]:
-    """Yield files and arrays that show a person the same, or light and dark swapped.
-
-    Parameters
-    ----------
-    picture : uint8 array (H, W)
-        Black on white.
-    """
-    for swapped, grey in (("", picture), (", swapped", 255 - picture)):
-        image = Image.fromarray(grey)
-        rgb = np.stack([grey] * 3, axis=2)
-        opaque = np.full_like(grey, 255)
-        for form in ("PNG", "BMP", "GIF", "WEBP"):
-            for mode in ("L", "RGB") if form in ("PNG", "BMP") else ("L",):
-                yield f"{form} {mode}{swapped}", _file(image.convert(mode), form)
-        for mode in ("P", "LA", "RGBA"):
-            yield f"PNG {mode}{swapped}", _file(image.convert(mode))
-        deep = grey.astype(np.uint16) * 257
-        yield f"PNG 16 bits{swapped}", _file(Image.fromarray(deep))
-        yield f"array uint16{swapped}", deep
-        for dtype in (np.float32, np.float64):
-            yield f"array {dtype.__name__} to 1{swapped}", (grey / 255).astype(dtype)
-            yield f"array {dtype.__name__} to 255{swapped}", grey.astype(dtype)
-        yield f"array int64{swapped}", grey.astype(np.int64)
-        yield f"array (H, W, 1){swapped}", grey[..., None]
-        yield f"array (H, W, 2){swapped}", np.stack([grey, opaque], axis=2)
-        yield f"array (H, W, 3){swapped}", rgb
-        yield f"array (H, W, 4){swapped}", np.dstack([rgb, opaque])
-    yield "array uint8, swapped", 255 - picture
-    yield "array by columns", np.asfortranarray(picture)
-    page = Image.fromarray(picture)
-    for mode in ("L", "RGB", "I", "F"):
-        # Pillow's mode I has 16 bits here, as in the PNG files that Pillow reads.
-        given = Image.fromarray(picture * np.int32(257)) if mode == "I" else page
-        yield f"image {mode}", given.convert(mode)
-    yield from _transparent(picture)
-    for orientation in range(1, 9):
-        yield f"PNG EXIF {orientation}", _turned(page, orientation)
-    yield "WEBP EXIF 6", _turned(page, 6, "WEBP")
-
-
-def lossy(picture: NDArray[np.uint8]) -> Iterator[Variant]:
-    """Yield files of the same size that are compressed, faint or coloured.
-
-    Parameters
-    ----------
-    picture : uint8 array (H, W)
-        Black on white.
-    """
-    page, negative = Image.fromarray(picture), Image.fromarray(255 - picture)
-    for quality in JPEG_QUALITIES:
-        for mode in ("L", "RGB"):
-            content = _file(page.convert(mode), "JPEG", quality=quality)
-            yield f"JPEG {mode} {quality}", content
-    yield "JPEG 85, swapped", _file(negative, "JPEG", quality=85)
-    rgb = page.convert("RGB")
-    yield "JPEG CMYK 85", _file(rgb.convert("CMYK"), "JPEG", quality=85)
-    yield (
-        "JPEG 85, progressive",
-        _file(rgb, "JPEG", quality=85, progressive=True),
-    )
-    yield "JPEG EXIF 6 85", _turned(page, 6, "JPEG", quality=85)
-    yield "WEBP 80", _file(page, "WEBP", lossless=False, quality=80)
-    yield "WEBP 80, swapped", _file(negative, "WEBP", lossless=False, quality=80)
-    yield "PNG 1 bit", _file(page.convert("1", dither=Image.Dither.NONE))
-    yield "PNG 16 colours", _file(page.quantize(16))
-    ink = 1 - picture / 255
-    for name, paper, full in (
-        ("ink of 50 %", 255, 128),
-        ("ink of 50 %, swapped", 0, 128),
-        ("40 darker", 215, 0),
-        ("40 lighter", 255, 40),
-        ("grey on grey", 190, 70),
-        ("light grey on grey", 70, 190),
-    ):
-        grey = np.rint(paper + (full - paper) * ink).astype(np.uint8)
-        yield name, _file(Image.fromarray(grey))
-    for name, (paint, pen) in COLOURS.items():
-        mixed = paint + np.subtract(pen, paint) * ink[..., None]
-        yield name, _file(Image.fromarray(np.rint(mixed).astype(np.uint8)))
-
-
-def resized(picture: NDArray[np.uint8], scale: float) -> Iterator[Variant]:
-    """Yield files of the picture at another size, resampled in several ways.
-
-    Parameters
-    ----------
-    picture : uint8 array (H, W)
-    scale : float
-        Of both sides.
-    """
-    H, W = picture.shape
-    size = round(W * scale), round(H * scale)
-    for name in FILTERS:
-        page = Image.fromarray(picture).resize(size, Image.Resampling[name])
-        yield f"x{scale} {name.lower()}", _file(page)
-
-
-def _transparent(picture: NDArray[np.uint8]) -> Iterator[Variant]:
-    """Yield files in which the paper is transparent."""
-    ink = 255 - picture
-    black, white = np.zeros_like(ink), np.full_like(ink, 255)
-    # The paper of the third is black that is not seen.
-    for name, colour in (
-        ("dark", black),
-        ("light", white),
-        ("light, black paper", np.where(ink > 0, white, black)),
-    ):
-        for mode, parts in (("LA", [colour]), ("RGBA", [colour] * 3)):
-            clear = Image.fromarray(np.stack([*parts, ink], axis=2))
-            yield f"PNG {mode} transparent, {name}", _file(clear)
-        yield f"WEBP transparent, {name}", _file(clear, "WEBP", exact=True)
-    page = Image.fromarray(picture)
-    yield "PNG L tRNS", _file(page, transparency=255)
-    yield "PNG RGB tRNS", _file(page.convert("RGB"), transparency=(255, 255, 255))
-    # Entry i of the palette is i of ink: one time as grey, one time as opacity.
-    levels = np.arange(256, dtype=np.uint8)
-    indexed = Image.fromarray(ink).convert("P")
-    indexed.putpalette((255 - levels).repeat(3).tobytes())
-    alone = bytes([0]) + bytes([255]) * 255
-    yield "PNG palette, one entry transparent", _file(indexed, transparency=alone)
-    yield "GIF transparent", _file(indexed, "GIF", transparency=0)
-    for name, grey in (("dark", 0), ("light", 255)):
-        indexed.putpalette(bytes([grey]) * 768)
-        content = _file(indexed, transparency=levels.tobytes())
-        yield f"PNG palette of opacity, {name}", content
-
-
-def _turned(
-    page: Image.Image, orientation: int, form: str = "PNG", **options: Any
-) -> bytes:
-    """Return a file as a camera stores it, with the EXIF data that say so."""
-    exif = Image.Exif()
-    exif[EXIF_ORIENTATION] = orientation
-    if orientation in STORED:
-        page = page.transpose(STORED[orientation])
-    return _file(page, form, exif=exif.tobytes(), **options)
+numbers = partial(_numbers, _mnist_test, APART)
+numbers_touching = partial(_numbers, _mnist_test, TOUCHING)
+# The last 5,000 training images: constants of the reader are chosen on these.
+choosing = partial(_numbers, _mnist_validation, APART)
+choosing_touching = partial(_numbers, _mnist_validation, TOUCHING)
 
 
 # --- numbers of CROHME -----------------------------------------------------------
@@ -596,8 +341,8 @@ def _by_pen(
 def cheques(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
     """Yield cheque amounts.
 
-    No digit's own ink is known here: all ink within its box counts as its own, for the
-    kind and for the ceiling. A few of the labels are wrong.
+    No digit's own ink is known here: for the ceiling, all ink within its box counts as
+    its own. A few of the labels are wrong.
     """
     labelled = json_lines(folder / "cheques" / "labels.jsonl")
     for index, _ in _chosen(len(labelled), seed, limit):
@@ -611,7 +356,6 @@ def cheques(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
         boxes = [(x, y, x + w, y + h) for x, y, w, h in entry["boxes"]]
         inks = [_within(ink.values, box, ink.scale) for box in boxes]
         yield Item(
-            kind_of(inks, boxes),
             picture,
             entry["text"],
             tuple(boxes),
@@ -639,7 +383,7 @@ def nothing(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:  # no
         for _, rng in _chosen(PAPERS, seed + i, limit):
             shape = int(rng.integers(100, 401)), int(rng.integers(200, 901))
             grey = np.clip(draw(shape, rng), 0, 255).astype(np.uint8)
-            yield Item(kind, grey, "", (), np.zeros((0, SIDE, SIDE), np.float32))
+            yield Item(grey, "", (), np.zeros((0, SIDE, SIDE), np.float32), kind)
 
 
 def _blank(shape: tuple[int, int], rng: Random) -> NDArray[np.float64]:
@@ -747,9 +491,9 @@ def _item(
     inks: Sequence[NDArray[np.float32]],
     images: Sequence[NDArray[np.float32]],
 ) -> Item:
-    """Return an item whose boxes and kind follow from every digit's own ink."""
+    """Return an item whose boxes follow from every digit's own ink."""
     boxes = tuple(ink_box(ink) for ink in inks)
-    return Item(kind_of(inks, boxes), given, text, boxes, np.stack(images))
+    return Item(given, text, boxes, np.stack(images))
 
 
 def _paste(
@@ -761,13 +505,6 @@ def _paste(
 
 def _dark_on_light(ink: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(255 * (1 - ink)).astype(np.uint8)
-
-
-def _file(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
-    """Return the content of an image's file; lossless where the format can be."""
-    file = io.BytesIO()
-    image.save(file, form, **({"lossless": True} | options))
-    return file.getvalue()
 
 
 def json_lines(path: Path) -> list[Any]:

@@ -1,69 +1,65 @@
-"""How soon training starts, and what an epoch costs besides its steps.
+"""How soon training starts: from the start of the process to its first trained step.
 
 ``python -m benchmarks.start [--presets default classic] [--rounds 7] [--threads N]
-[--data DIR] [--epoch]``
+[--data DIR]``
 
-It runs the command itself, ``python -m tinycnn.train``, in a new process each time:
-
-1. *First ever*: with an empty folder for compiled kernels. Seconds from the start of
-   the process until its first step of training is done, all kernels compiled.
-2. *Cached*: the same with the folder that the first left. The two take turns.
-3. *Epoch* (``--epoch``): one epoch. Its seconds, batches deformed, validation and
-   checkpoints included, as a multiple of the number of its batches times the median
-   step. Meant for MNIST itself: in the sample there is little to share them out to.
-
-Without ``--data`` the digits are those of the bundled sample, which nobody has to
-download. The files of Python and of the libraries are in the system's memory, as they
-are on a machine that has used them before.
-
-This file knows processes, folders and a table. It does not know what the command does:
-`benchmarks.start_watch`. POSIX only.
+It runs the command itself, ``python -m tinycnn.train``, in a new process each time,
+with an empty folder for compiled kernels (*first ever*), then with the folder that the
+first left (*cached*); the two take turns. Without ``--data`` the digits are those of
+the bundled sample. The files of Python and of the libraries are in the system's memory,
+as they are on a machine that has used them before. POSIX only.
 """
 
 import argparse
-import contextlib
-import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from benchmarks.versus import digits, machine, table
-from tinycnn._cli import Parser, existing_folder, fail, run_command, whole
+from benchmarks.tables import machine, markdown, three_digits
+from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.threads import available_cores
-from tinycnn.train import PRESETS
 
 ROOT = Path(__file__).parent.parent
+NAMES = {"first": "first ever", "cached": "cached"}
+# The command, but for its end: right after the first step of its optimizer.
+WATCHED = """
+import os, sys
+from tinycnn import train
 
-Figures = dict[str, Any]
+def loop(run, stop):
+    step = run.trainer.optimizer.step
+
+    def last():
+        step()
+        print("done", flush=True)
+        os._exit(0)
+
+    run.trainer.optimizer.step = last
+    return whole_loop(run, stop)
+
+whole_loop, train._loop = train._loop, loop
+sys.exit(train.main())
+"""
 
 
 class CommandError(RuntimeError):
-    """The command ended before it did what was to be timed; says how."""
+    """The command ended before its first step; says how."""
 
 
-def watch(what: str, arguments: list[str], cache: Path) -> Figures:
-    """Run the command in a new process.
+def time_start(arguments: list[str], kernels: Path) -> float:
+    """Return the seconds from the start of the command until its first step is done.
 
     Parameters
     ----------
-    what : str
-        "step" or "epoch".
     arguments : list of str
         Of `tinycnn.train`.
-    cache : Path
+    kernels : Path
         The folder for compiled kernels.
-
-    Returns
-    -------
-    dict
-        What `benchmarks.start_watch` tells, and after how many seconds: ``waited``.
 
     Raises
     ------
@@ -71,124 +67,65 @@ def watch(what: str, arguments: list[str], cache: Path) -> Figures:
     """
     begin = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.start_watch", what, *arguments],
+        [sys.executable, "-c", WATCHED, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
-        start_new_session=True,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(kernels)},
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        waited = time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
         _, errors = process.communicate()
-    # What helped it to compile may still be at it.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    if not line:
+    if line != "done\n":
         said = errors.strip().splitlines() or ["nothing"]
         raise CommandError(f"tinycnn.train ended with {process.returncode}: {said[-1]}")
-    return json.loads(line) | {"waited": waited}
+    return seconds
 
 
-def measure(preset: str, arguments: argparse.Namespace) -> Figures:
-    """Return all rounds of a preset.
-
-    Returns
-    -------
-    dict of str to list of float
-        ``first`` and ``cached`` in seconds, ``peak_mb`` of the latter; of epochs
-        ``epoch`` in seconds, ``times_steps`` and ``epoch_peak_mb``.
-    """
-    rounds: Figures = {"first": [], "cached": [], "peak_mb": []}
+def measure(preset: str, arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Return the seconds of all rounds of a preset: ``first`` and ``cached``."""
     flags = ["--preset", preset, "--epochs", "1", "--data", str(arguments.data)]
-    flags += ["--threads", str(arguments.threads)]
+    flags += ["--threads", str(arguments.threads), "--out"]
+    rounds: dict[str, list[float]] = {name: [] for name in NAMES}
     for number in range(arguments.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
-
-            def run(what: str, out: str, place: Path = place) -> Figures:
-                given = [*flags, "--out", str(place / out)]
-                return watch(what, given, place / "kernels")
-
-            first, cached = run("step", "first"), run("step", "cached")
-            rounds["first"].append(first["waited"])
-            rounds["cached"].append(cached["waited"])
-            rounds["peak_mb"].append(cached["peak_mb"])
-            line = f"{preset}, round {number + 1}: first ever {first['waited']:.2f} s"
-            line += f", cached {cached['waited']:.2f} s"
-            if arguments.epoch:
-                epoch = run("epoch", "epoch")
-                ratio = epoch["seconds"] / (epoch["batches"] * epoch["step"])
-                rounds.setdefault("epoch", []).append(epoch["seconds"])
-                rounds.setdefault("times_steps", []).append(ratio)
-                rounds.setdefault("epoch_peak_mb", []).append(epoch["peak_mb"])
-                line += f", epoch {epoch['seconds']:.1f} s, {ratio:.2f} times its steps"
-            print(line, file=sys.stderr)
+            for name in NAMES:
+                given = [*flags, str(Path(folder) / name)]
+                rounds[name].append(time_start(given, Path(folder) / "kernels"))
+        values = ", ".join(f"{name} {rounds[name][-1]:.2f} s" for name in NAMES)
+        print(f"{preset}, round {number + 1}: {values}", file=sys.stderr)
     return rounds
-
-
-NAMES = {
-    "first": "start to first step, first ever (s)",
-    "cached": "start to first step, cached (s)",
-    "peak_mb": "peak memory until then, cached (MB)",
-    "epoch": "an epoch (s)",
-    "times_steps": "an epoch, times batches × step",
-    "epoch_peak_mb": "peak memory of an epoch (MB)",
-}
-
-
-def report(results: Figures) -> str:
-    """Return the figures as a Markdown table."""
-    rows = []
-    for preset, figures in results["presets"].items():
-        for name, values in figures.items():
-            q1, q3 = min(values), max(values)
-            if len(values) > 1:
-                q1, _, q3 = statistics.quantiles(values, n=4, method="inclusive")
-            middle = digits(statistics.median(values))
-            rows.append([preset, NAMES[name], middle, f"{digits(q1)} to {digits(q3)}"])
-    about = results["machine"]
-    return (
-        f"{about['processor']}, {about['cores']} cores, {results['threads']} threads;"
-        f" Python {about['python']}. Medians of {results['rounds']} rounds.\n\n"
-        + table(("preset", "measured", "median", "quartiles"), rows)
-    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     arguments = _parser().parse_args(argv)
-    results: Figures = {
-        "machine": machine(),
-        "rounds": arguments.rounds,
-        "threads": arguments.threads,
-        "presets": {},
-    }
+    rows = []
     try:
         for preset in arguments.presets:
-            results["presets"][preset] = measure(preset, arguments)
+            for name, seconds in measure(preset, arguments).items():
+                least, most = map(three_digits, (min(seconds), max(seconds)))
+                median = three_digits(statistics.median(seconds))
+                rows.append([preset, NAMES[name], median, f"{least} to {most}"])
     except CommandError as error:
         fail(error)
-    print(json.dumps(results) if arguments.json else report(results))
+    about = machine()
+    print(
+        f"{about['processor']}, {about['cores']} cores; threads: {arguments.threads};"
+        f" Python {about['python']}. Medians of {arguments.rounds} rounds.\n"
+    )
+    print(markdown(("preset", "start", "median (s)", "least to greatest"), rows))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("benchmarks.start", "Time the start of training.")
-    add = parser.add_argument
-    add(
-        "--presets",
-        nargs="+",
-        choices=PRESETS,
-        default=["default", "classic"],
-        metavar="NAME",
-        help=f"of {', '.join(PRESETS)} (default: default and classic)",
-    )
-    add("--rounds", type=whole(1, 1000), default=7, metavar="N")
-    cores = available_cores()
-    add("--threads", type=whole(1, cores), default=cores, metavar="N")
+    parser = Parser("benchmarks.start", "Time the start of training.", json=False)
+    add, cores = parser.add_argument, available_cores()
+    add("--presets", nargs="+", default=["default", "classic"], metavar="NAME")
+    add("--rounds", type=int, default=7, metavar="N")
+    add("--threads", type=int, default=cores, metavar="N")
     add(
         "--data",
         type=lambda text: existing_folder(text).absolute(),
@@ -196,7 +133,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="MNIST (default: the bundled sample)",
     )
-    add("--epoch", action="store_true", help="time a whole epoch, too")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""How well are single digits known that were drawn with a pen? Figures by set.
+"""How well are single digits recognised that were drawn with a pen? Figures by set.
 
 ``python -m benchmarks.strokes FOLDER [--pens WIDTH ...]``
 
@@ -13,15 +13,12 @@ images, which need no drawing, come first. By set:
 * *accepted*: how many the reader would not refuse. Of symbols that are no digits, it
   should be few;
 * *on a sheet*: how often the reader reads just this digit where its strokes lie alone
-  and it has to find out itself which belong together. Of symbols: how often it reads
-  any digit in them, should it be the upright of an H.
+  and it has to find which belong together. Of symbols: how often it reads any digit in
+  them, such as the upright of an H.
 
 ``--pens`` gives the mean ink and the network's accuracy for other pens than MNIST's.
-
-This file knows strokes and the command, and neither numbers nor pictures.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,13 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.reading_sets import MissingError, json_lines
-from tinycnn._cli import Parser, existing_folder, fail, positive, run_command
+from benchmarks.tables import markdown
+from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.data import DataError, load_mnist
 from tinycnn.ink import strokes as drawing
 from tinycnn.ink.normalize import PEN, normalize_strokes
+from tinycnn.models import predict
 from tinycnn.reading.reader import Reader
 from tinycnn.threads import use_threads
-from tinycnn.training.fit import as_input
 from tinycnn.training.metrics import calibration_error
 
 SETS = {
@@ -46,58 +44,40 @@ SETS = {
     "CROHME symbols": "crohme-train-symbols.jsonl.gz",
 }
 NO_DIGIT = -1  # the label of a symbol
-SHEET = "on a sheet"
+COLUMNS = (
+    *("set", "digits", "ink", "network", "reader", "ECE", "accepted", "on a sheet"),
+)
 HEIGHT, THICKNESS = 100.0, 8.0  # pixels: of a digit on a sheet, and of its pen
 Strokes = list[NDArray[np.float64]]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    arguments = _parser().parse_args(argv)
+    parser = Parser("benchmarks.strokes", "Measure single drawn digits.", json=False)
+    add = parser.add_argument
+    parts = "holds mnist/ and strokes/"
+    add("folder", type=existing_folder, metavar="FOLDER", help=parts)
+    add("--pens", nargs="+", type=float, default=[], metavar="WIDTH", help="of 20")
+    arguments = parser.parse_args(argv)
     use_threads()
     reader = Reader()
     try:
         mnist = load_mnist(arguments.folder / "mnist")
-        ink = mnist.train_images[:-5000].mean()
-        print(f"MNIST's ink: {ink / 255 * 28 * 28:.1f} pixels\n")
-        columns = "set", "digits", "ink", "network", "reader", "ECE", "accepted", SHEET
-        print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-        tested = as_input(mnist.test_images)[..., 0]
-        print(_row("MNIST test", reader, tested, mnist.test_labels, ""))
+        tested = mnist.test_images / np.float32(255)
+        rows = [_row("MNIST test", reader, tested, mnist.test_labels, "")]
         for name, file in SETS.items():
             shapes, labels = _read(arguments.folder / "strokes" / file)
             sheet = f"{_on_a_sheet(reader, shapes, labels):.4f}"
-            print(_row(name, reader, _drawn(shapes), labels, sheet))
+            rows.append(_row(name, reader, _drawn(shapes), labels, sheet))
             for pen in arguments.pens if NO_DIGIT not in labels else ():
                 images = _drawn(shapes, pen)
-                right = reader.model.predict(images[..., None]).argmax(1) == labels
-                print(
-                    f"| pen {pen} | | {_ink(images):.1f} | {right.mean():.4f} | | | | |"
-                )
+                right = f"{(_named(reader, images) == labels).mean():.4f}"
+                rows.append([f"pen {pen}", "", _ink(images), right, *[""] * 4])
     except (DataError, MissingError) as error:
         fail(error)
+    ink = mnist.train_images[:-5000].mean() / 255 * 28 * 28
+    print(f"MNIST's ink: {ink:.1f} pixels\n\n{markdown(COLUMNS, rows)}")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        "benchmarks.strokes", "Measure how well single digits are known.", json=False
-    )
-    parser.add_argument(
-        "folder",
-        type=existing_folder,
-        metavar="FOLDER",
-        help="holds mnist/ and strokes/",
-    )
-    parser.add_argument(
-        "--pens",
-        nargs="+",
-        type=positive(10),
-        default=[],
-        metavar="WIDTH",
-        help="of 20",
-    )
-    return parser
 
 
 def _read(path: Path) -> tuple[list[Strokes], NDArray[np.int64]]:
@@ -133,9 +113,14 @@ def _on_a_sheet(
     return counted / len(shapes)
 
 
-def _ink(images: NDArray[np.float32]) -> float:
+def _ink(images: NDArray[np.float32]) -> str:
     """Return the mean of the images' ink in pixels."""
-    return float(images.sum(axis=(1, 2)).mean())
+    return f"{images.sum(axis=(1, 2)).mean():.1f}"
+
+
+def _named(reader: Reader, images: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+    """Return the likeliest digits for the network that names them alone."""
+    return predict(reader.model, images).argmax(axis=1)
 
 
 def _row(
@@ -144,19 +129,18 @@ def _row(
     images: NDArray[np.float32],
     labels: NDArray[np.integer[Any]],
     sheet: str,
-) -> str:
-    """Return what the table says of a set."""
+) -> list[str]:
+    """Return a set's row of the table."""
     names, digitness = reader.opinions(images)
     accepted = (names.max(axis=1) * digitness >= reader.threshold).mean()
     cells = ["", "", ""]
     if NO_DIGIT not in labels:
-        alone = reader.model.predict(images[..., np.newaxis]).argmax(axis=1)
+        alone = (_named(reader, images) == labels).mean()
         right = names.argmax(axis=1) == labels
         ece = calibration_error(names.max(axis=1), right)
-        cells = [f"{x:.4f}" for x in ((alone == labels).mean(), right.mean(), ece)]
-    cells = [name, f"{len(labels):,}", f"{_ink(images):.1f}", *cells, f"{accepted:.4f}"]
-    cells.append(sheet)
-    return f"| {' | '.join(cells)} |"
+        cells = [f"{x:.4f}" for x in (alone, right.mean(), ece)]
+    count = f"{len(labels):,}"
+    return [name, count, _ink(images), *cells, f"{accepted:.4f}", sheet]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""What every contestant is fed: real digits, or images that leave nothing to skip.
+"""What every contestant is given: real digits, or a worst case with nothing to skip.
 
-A contestant is another process, so it finds its images, labels and initial arrays in
-three files of a folder.
-
-This file knows digits, the worst case and those files. It does not know who reads them.
+A contestant is another process, so its images, labels and initial arrays are three
+files of a folder.
 """
 
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.versus_networks import Arrays, Network, draw
-from benchmarks.versus_numpy import PlainNetwork
+from benchmarks.versus_peers import as_layers
 
 MOST = 20_000  # images in a contestant's memory, 16 MB of it
 TRIED = 64  # images on which biases are raised
@@ -21,31 +19,40 @@ OPEN = 0.99  # of what enters a ReLU in the worst case is positive
 Array = NDArray[np.float32]
 
 
-def write_real(
+def write(
     folder: Path,
     network: Network,
     images: NDArray[np.uint8],
     labels: NDArray[np.uint8],
-) -> None:
-    """Write the first digits, images (N, 28, 28) and labels (N,), and fresh arrays."""
-    _write(folder, images[:MOST], labels[:MOST], draw(network))
-
-
-def write_worst(
-    folder: Path, network: Network, labels: NDArray[np.uint8]
+    *,
+    worst: bool = False,
 ) -> list[float]:
-    """Write noise with the labels of digits, and arrays that open every ReLU.
+    """Write a case's files, of the first digits.
+
+    Parameters
+    ----------
+    folder : Path
+        Made.
+    network : Network
+    images : uint8 array (N, 28, 28)
+    labels : uint8 array (N,)
+    worst : bool
+        Whether images are noise, and arrays such that nearly every ReLU is open.
 
     Returns
     -------
     list of float
-        For each ReLU the share of its inputs that is positive.
+        For each ReLU the share of its inputs that is positive in training.
     """
-    labels = labels[:MOST]
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
-    arrays = lift(network, draw(network), as_input(images[:TRIED]))
-    _write(folder, images, labels, arrays)
+    images, labels, arrays = images[:MOST], labels[:MOST], draw(network)
+    if worst:
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, images.shape, dtype=np.uint8)
+        arrays = opened(network, arrays, as_input(images[:TRIED]))
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", images)
+    np.save(folder / "labels.npy", labels)
+    np.savez(folder / "arrays.npz", **arrays)
     return open_shares(network, arrays, as_input(images[-TRIED:]))
 
 
@@ -62,7 +69,7 @@ def as_input(images: NDArray[np.uint8]) -> Array:
     return (images.astype(np.float32) / 255)[..., np.newaxis]
 
 
-def lift(network: Network, arrays: Arrays, images: Array) -> Arrays:
+def opened(network: Network, arrays: Arrays, images: Array) -> Arrays:
     """Return arrays with which nearly every ReLU is open.
 
     The bias before a ReLU is raised, channel by channel, until 99 of 100 of the numbers
@@ -72,37 +79,35 @@ def lift(network: Network, arrays: Arrays, images: Array) -> Arrays:
     Parameters
     ----------
     network : Network
-        Its last layer is dense.
+        Its last layer is dense; a layer with a bias precedes every ReLU.
     arrays : Arrays
         Not changed.
     images : float32 array (N, H, W, C)
+
+    Returns
+    -------
+    Arrays
     """
     arrays = {name: array.copy() for name, array in arrays.items()}
-    for number, layer in enumerate(network):
-        if layer[0] == "relu":
-            x = PlainNetwork(network[:number], arrays, 0).forward(images, training=True)
+    x = images
+    layers = as_layers(network, arrays).layers
+    for number, (layer, (kind, *_)) in enumerate(zip(layers, network, strict=True)):
+        if kind == "relu":
             low = np.quantile(x.reshape(-1, x.shape[-1]), 1 - OPEN, axis=0)
-            arrays[f"{number - 1}.bias"] -= np.minimum(low, 0).astype(np.float32)
-    logits = PlainNetwork(network, arrays, 0).forward(images, training=True)
-    arrays[f"{len(network) - 1}.weight"] /= np.abs(logits).max()
+            lift = -np.minimum(low, 0).astype(np.float32)
+            arrays[f"{number - 1}.bias"] += lift
+            x = x + lift
+        x = layer.forward(x, training=True)
+    arrays[f"{len(network) - 1}.weight"] /= np.abs(x).max()
     return arrays
 
 
 def open_shares(network: Network, arrays: Arrays, images: Array) -> list[float]:
     """Return, for each ReLU, the share of its inputs that it lets pass in training."""
-    plain = PlainNetwork(network, arrays, 0)
-    plain.forward(images, training=True)
-    return [
-        float(kept[0].mean())
-        for layer, kept in zip(network, plain.tape, strict=True)
-        if layer[0] == "relu"
-    ]
-
-
-def _write(
-    folder: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8], arrays: Arrays
-) -> None:
-    folder.mkdir(parents=True)
-    np.save(folder / "images.npy", images)
-    np.save(folder / "labels.npy", labels)
-    np.savez(folder / "arrays.npz", **arrays)
+    shares, x = [], images
+    layers = as_layers(network, arrays).layers
+    for layer, (kind, *_) in zip(layers, network, strict=True):
+        if kind == "relu":
+            shares.append(float((x > 0).mean()))
+        x = layer.forward(x, training=True)
+    return shares

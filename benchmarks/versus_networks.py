@@ -1,6 +1,6 @@
-"""The networks that every contestant computes, said so that each can build its own.
+"""The networks that every contestant computes, as lists that each builds from.
 
-A network is a list of layers, and a layer is its name and its sizes:
+A layer is its name and its sizes:
 
 ============================== ====================================================
 ``["conv", C, F, K, padding]`` K×K, stride 1; padding is ``"valid"`` or ``"same"``
@@ -14,9 +14,6 @@ A network is a list of layers, and a layer is its name and its sizes:
 
 The arrays are NHWC, named like ``"0.weight"`` after the number of their layer: a
 convolution's weight is (K, K, C, F), a dense one's (I, O).
-
-This file knows sizes, initial numbers and how much work a network is. It knows no
-library that could compute one.
 """
 
 import math
@@ -148,7 +145,7 @@ def draw(network: Network, seed: int = 0) -> Arrays:
     """Return initial arrays: weights by He et al., the rest near its usual start.
 
     Biases are not exactly 0 and running averages not exactly 0 and 1, so that a
-    contestant who leaves one out disagrees with the others.
+    contestant that leaves one out disagrees with the others.
     """
     rng = np.random.default_rng(seed)
 

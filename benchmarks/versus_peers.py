@@ -1,8 +1,8 @@
 """The contestants: each builds the same network from the same arrays, in its own way.
 
 ====================== ===============================================================
-``tinycnn``            this library
-``numpy``              `benchmarks.versus_numpy`
+``tinycnn``            this library: ``fuse`` and ``fast.Adam``
+``tinycnn-plain``      the layers and Adam as they are written
 ``torch-nchw``         PyTorch eager, Adam in one kernel (``fused``); inference in
                        ``inference_mode``
 ``torch-nhwc``         the same with images and weights ``channels_last``
@@ -14,23 +14,20 @@
 ====================== ===============================================================
 
 All compute the mean softmax cross-entropy and take a step of Adam (0.9, 0.999, 1e-8),
-in float32. Making a framework's array of a batch is not part of the step.
-
-This file knows the libraries, each of which is imported only where it is used, and the
-list of layers of `benchmarks.versus_networks`. It does not know clocks or processes.
+in float32. Making a framework's array of a batch is not part of the step. A library is
+imported only by the contestant that uses it.
 """
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.versus_networks import Arrays, Network, output_shapes
-from benchmarks.versus_numpy import PlainNetwork
 
 SIDE = 2048  # of the matrices of the yardstick
 SGEMM_FLOP = 2 * SIDE**3
@@ -44,7 +41,7 @@ TUNED = {
 
 @dataclass(frozen=True)
 class Contestant:
-    """A network that can be trained and asked.
+    """A network that can be trained and evaluated.
 
     Attributes
     ----------
@@ -65,17 +62,8 @@ class Contestant:
     infer: Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
-class Job:
-    """What a contestant is built from.
-
-    Attributes
-    ----------
-    network : Network
-    arrays : Arrays
-    threads : int
-    learning_rate : float
-    """
+class Job(NamedTuple):
+    """What a contestant is built from."""
 
     network: Network
     arrays: Arrays
@@ -83,64 +71,61 @@ class Job:
     learning_rate: float
 
 
-def tinycnn(job: Job) -> Contestant:
-    """Build the network from this library's layers."""
-    from importlib.metadata import version
+def as_layers(network: Network, arrays: Arrays) -> Any:
+    """Return a `Sequential` of this library's layers that starts with the arrays."""
+    from tinycnn import nn
 
-    from tinycnn.nn import (
-        Adam,
-        BatchNorm2D,
-        Conv2D,
-        Dense,
-        Dropout,
-        Flatten,
-        MaxPool2D,
-        ReLU,
-        Sequential,
-    )
-    from tinycnn.threads import use_threads
-    from tinycnn.training.fit import train_step
-
-    use_threads(job.threads)
     rng = np.random.default_rng(0)
-    layers: list[Any] = []
-    for layer in job.network:
+    layers: list[nn.Layer] = []
+    for layer in network:
         match layer:
             case ["conv", C, F, K, padding]:
                 edge = 0 if padding == "valid" else padding
-                layers.append(Conv2D(C, F, K, padding=edge, rng=rng))
+                layers.append(nn.Conv2D(C, F, K, padding=edge, rng=rng))
             case ["relu"]:
-                layers.append(ReLU())
+                layers.append(nn.ReLU())
             case ["pool", K]:
-                layers.append(MaxPool2D(K))
+                layers.append(nn.MaxPool2D(K))
             case ["norm", C]:
-                layers.append(BatchNorm2D(C))
+                layers.append(nn.BatchNorm2D(C))
             case ["dropout", rate]:
-                layers.append(Dropout(rate))
+                layers.append(nn.Dropout(rate))
             case ["flatten"]:
-                layers.append(Flatten())
+                layers.append(nn.Flatten())
             case ["dense", I, O]:
-                layers.append(Dense(I, O, rng=rng))
-    model = Sequential(layers)
+                layers.append(nn.Dense(I, O, rng=rng))
+    model = nn.Sequential(layers)
     for name, array in model.state().items():
-        array[...] = job.arrays[name]
-    optimizer = Adam(model.parameters(), job.learning_rate)
+        array[...] = arrays[name]
+    return model
+
+
+def tinycnn(job: Job, *, fused: bool = True, fast_adam: bool = True) -> Contestant:
+    """Build the network from this library's layers."""
+    from importlib.metadata import version
+
+    from tinycnn import fast, nn
+    from tinycnn.threads import use_threads
+
+    use_threads(job.threads)
+    model = as_layers(job.network, job.arrays)
+    runner = fast.fuse(model) if fused else model
+    make_optimizer = fast.Adam if fast_adam else nn.Adam
+    optimizer = make_optimizer(model.parameters(), job.learning_rate)
+
+    def train(batch: Any) -> float:
+        images, labels = batch
+        logits = runner.forward(images, training=True)
+        loss, dlogits = nn.softmax_cross_entropy(logits, labels)
+        runner.backward(dlogits)
+        optimizer.step()
+        return loss
+
     return Contestant(
         f"tinycnn {version('tinycnn')}",
         lambda images, labels: (images, labels),
-        lambda batch: train_step(model, optimizer, *batch)[0],
-        lambda batch: model.forward(batch[0]),
-    )
-
-
-def plain_numpy(job: Job) -> Contestant:
-    """Build the network of `benchmarks.versus_numpy`."""
-    model = PlainNetwork(job.network, job.arrays, job.learning_rate)
-    return Contestant(
-        f"numpy {np.__version__}",
-        lambda images, labels: (images, labels),
-        lambda batch: model.train(*batch),
-        lambda batch: model.forward(batch[0]),
+        train,
+        lambda batch: runner.forward(batch[0]),
     )
 
 
@@ -201,7 +186,7 @@ def torch(job: Job, *, channels_last: bool, tuned: bool) -> Contestant:
                 getattr(modules[-1], name).copy_(value)
     model = nn.Sequential(*modules).to(memory_format=layout)
     optimizer = torch.optim.Adam(model.parameters(), job.learning_rate, fused=True)
-    # By shape of a batch, with the weights as they were: only for who does not train.
+    # By shape of a batch, with the weights of that moment: only without training.
     frozen: dict[tuple[int, ...], Any] = {}
 
     def prepare(images: NDArray[np.float32], labels: NDArray[np.int64]) -> Any:
@@ -225,7 +210,7 @@ def torch(job: Job, *, channels_last: bool, tuned: bool) -> Contestant:
     def infer_frozen(batch: Any) -> Any:
         x, _ = batch
         if x.shape not in frozen:
-            with warnings.catch_warnings():  # it is said to be on its way out
+            with warnings.catch_warnings():  # torch.jit is deprecated
                 warnings.simplefilter("ignore")
                 traced = torch.jit.freeze(torch.jit.trace(model.eval(), x))
                 frozen[x.shape] = torch.jit.optimize_for_inference(traced)
@@ -391,18 +376,18 @@ def jax(job: Job) -> Contestant:
 
 @dataclass(frozen=True)
 class Peer:
-    """How a contestant is had.
+    """How to get and start a contestant.
 
     Attributes
     ----------
     build : callable
         Makes a `Contestant` of a `Job`.
     module : str
-        It is there if this can be imported.
+        The contestant is installed if this can be imported.
     remedy : str
         The command that installs it.
     environment : dict of str to str
-        That its process starts with.
+        What its process starts with.
     """
 
     build: Callable[[Job], Contestant]
@@ -414,10 +399,12 @@ class Peer:
 TORCH = "pip install torch==2.13.0, a build for CPUs"
 OURS = {
     "tinycnn": Peer(tinycnn, "tinycnn", "pip install -e ."),
+    "tinycnn-plain": Peer(
+        partial(tinycnn, fused=False, fast_adam=False), "tinycnn", "pip install -e ."
+    ),
     "sgemm": Peer(sgemm, "numpy", "pip install numpy"),
 }
 PEERS = {
-    "numpy": Peer(plain_numpy, "numpy", "pip install numpy"),
     **{
         f"torch-{layout}{'-tuned' * tuned}": Peer(
             partial(torch, channels_last=layout == "nhwc", tuned=tuned),

@@ -1,13 +1,13 @@
 """Does the window keep its promises? Measured through real pointer and key events.
 
-``python -m benchmarks.window FOLDER [--only PART ...] [--limit N] [--seed 0]``
+``python -m benchmarks.window FOLDER [--only PART ...] [--limit N] [--seed 0] [--json]``
 
 Everything runs on a screen in memory (Xvfb); events come from the X server (XTEST).
 FOLDER holds ``strokes/crohme-train-numbers.jsonl.gz``, as `benchmarks.reading` has it.
 
 replay
-    Numbers are drawn in the window. The text it shows is held against what the `Reader`
-    makes of the strokes as saved, of the picture as saved, and against the truth.
+    Numbers are drawn in the window. The text it shows is compared with what the
+    `Reader` makes of the strokes as saved, of the picture as saved, and with the truth.
 latency
     Ten digits are on the sheet: from the release of the button after another stroke to
     its boxes on the screen.
@@ -18,15 +18,9 @@ heartbeat
 start
     ``apps/draw.py`` is started with an empty kernel cache: until the window shows ink,
     and until there is a box.
-scaling
-    The same numbers with Tk's scaling 1, 1.5 and 2.
 closing
     ``apps/draw.py`` is closed while it draws, computes or compiles: its exit code, how
     long it takes, what is on stderr, which processes are left.
-kills
-    The reading process is killed again and again; what is drawn must still be read.
-
-This file knows events, clocks and processes. How a digit is read it does not know.
 """
 
 import argparse
@@ -34,7 +28,6 @@ import contextlib
 import json
 import os
 import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -49,7 +42,7 @@ from numpy.typing import NDArray
 
 from benchmarks import reading_sets, window_pilot
 from benchmarks.window_pilot import Hand, Stage, screen, until
-from tinycnn._cli import Parser, existing_folder, fail, run_command, whole
+from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.glyphs.writer import write
 from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading.reader import Reader
@@ -67,12 +60,34 @@ Places = NDArray[np.float64]
 
 
 class Place(NamedTuple):
-    """Where to measure, and how much."""
+    """Where to measure, and how much.
+
+    Attributes
+    ----------
+    display : str
+        As ``DISPLAY`` has it.
+    folder : Path
+        Holds ``strokes/``.
+    scratch : Path
+        An empty folder of the part that is measured.
+    seed : int
+    limit : int or None
+        Replaces the usual number of repetitions.
+    """
 
     display: str
     folder: Path
+    scratch: Path
     seed: int
     limit: int | None
+
+    @contextlib.contextmanager
+    def stage(self, size: str = "900x650") -> Iterator[Stage]:
+        """Open a window, with its reading process at work, and close it at the end."""
+        stage = Stage(self.display, self.scratch, size)
+        stage.start()
+        yield stage
+        stage.close()
 
 
 def numbers(
@@ -103,22 +118,19 @@ def replay(at: Place) -> Figures:
     reader = Reader()
     same_strokes = same_picture = right = count = 0
     differing = []
-    with temporary() as scratch:
-        stage = Stage(at.display, scratch, "1400x860")
-        stage.start()
+    with at.stage("1400x860") as stage:
         for strokes, truth in numbers(at, 600, (1340, 560)):
             text = drawn(stage, strokes)
             for name in ("drawing.json", "drawing.png"):
-                stage.window.save_path(scratch / name)
-            of_strokes = reader.read_strokes(load_strokes(scratch / "drawing.json"))
-            of_picture = reader.read_picture(scratch / "drawing.png")
+                stage.window.save_path(at.scratch / name)
+            of_strokes = reader.read_strokes(load_strokes(at.scratch / "drawing.json"))
+            of_picture = reader.read_picture(at.scratch / "drawing.png")
             count += 1
             same_strokes += of_strokes.text == text
             same_picture += of_picture.text == text
             right += text == truth
             if of_picture.text != text:
                 differing.append([truth, text, of_picture.text])
-        stage.close()
     return {
         "numbers": count,
         "same_as_saved_strokes": same_strokes / count,
@@ -132,9 +144,7 @@ def latency(at: Place) -> Figures:
     """Time from the end of a stroke to its boxes, with ten digits on the sheet."""
     rng = np.random.default_rng(at.seed)
     took: list[float] = []
-    with temporary() as scratch:
-        stage = Stage(at.display, scratch, "1400x860")
-        stage.start()
+    with at.stage("1400x860") as stage:
         shown = watch_boxes(stage)
         for number in range(9):
             for stroke in write(int(rng.integers(10)), rng):
@@ -148,8 +158,7 @@ def latency(at: Place) -> Figures:
             for _ in strokes:
                 stage.window.undo()
             stage.read()
-        stage.close()
-    return quantiles(took, "ms") | {"bar": "median 30, p99 80"}
+    return quantiles(took, "ms")
 
 
 def watch_boxes(stage: Stage) -> list[float]:
@@ -183,16 +192,14 @@ def timed_stroke(stage: Stage, points: Places, x: float) -> float:
 
 
 def heartbeat(at: Place) -> Figures:
-    """Do random things and listen to a timer."""
+    """Do random actions while a timer runs."""
     count = at.limit or 10_000
     chance = random.Random(at.seed)
     late: list[float] = []
     done = [0]
     memory: list[int] = []
     errors: list[str] = []
-    with temporary() as scratch:
-        stage = Stage(at.display, scratch)
-        stage.start()
+    with at.stage() as stage:
         root = stage.root
         root.report_callback_exception = lambda *e: errors.append(repr(e))  # type: ignore[assignment]
         due = [time.perf_counter() + BEAT / 1000]
@@ -215,18 +222,16 @@ def heartbeat(at: Place) -> Figures:
         root.after(PACE, act)
         until(root, lambda: done[0] >= count, 3600)
         memory.append(resident())
-        stage.close()
     return {
         "actions": count,
         **quantiles(late, "ms_late"),
         "exceptions": errors[:3],
         "memory_growth_mb": round((memory[1] - memory[0]) / 2**20, 1),
-        "bar": "p99.9 100, most 300, no exception, 10 MB",
     }
 
 
 def random_action(stage: Stage, chance: random.Random) -> None:
-    """Do something that people do."""
+    """Draw, erase, undo, redo, clear or resize."""
     kind = chance.random()
     wide, high = stage.sheet.winfo_width(), stage.sheet.winfo_height()
     left, top = stage.sheet.winfo_rootx(), stage.sheet.winfo_rooty()
@@ -254,63 +259,40 @@ def random_action(stage: Stage, chance: random.Random) -> None:
 def start(at: Place) -> Figures:
     """Start with an empty kernel cache; draw a 1 as soon as there is a sheet."""
     inks, boxes = [], []
-    for _ in range(at.limit or 3):
-        with temporary() as scratch:
-            hand = Hand(at.display)
-            began = time.perf_counter()
-            with program(at.display, scratch, {"NUMBA_CACHE_DIR": str(scratch)}):
-                x, y = 720, 450  # wherever a window is opened, this is on its sheet
-                light = THEMES["light"]
-                ink, boxed = rgb(light.ink), (rgb(light.sure), rgb(light.doubtful))
-                while not hand.sees(ink, (300, 200, 1100, 600)):
-                    for event in (hand.press, hand.release):
-                        hand.move(x, y - 60)
-                        event()
-                    if time.perf_counter() - began > 30:
-                        raise TimeoutError("no ink")
-                inks.append(time.perf_counter() - began)
-                hand.move(x, y - 60)
-                hand.press()
-                for step in range(20):
-                    hand.move(x, y - 60 + 6 * step)
-                hand.release()
-                hand.move(5, 5)
-                while not any(hand.sees(c, (300, 200, 1100, 600)) for c in boxed):
-                    time.sleep(0.02)
-                    if time.perf_counter() - began > 300:
-                        raise TimeoutError("no box")
-                boxes.append(time.perf_counter() - began)
+    light, area = THEMES["light"], (300, 200, 1100, 600)
+    for number in range(at.limit or 3):
+        home = at.scratch / str(number)
+        home.mkdir()
+        hand = Hand(at.display)
+        began = time.perf_counter()
+        process = launch(at.display, home, {"NUMBA_CACHE_DIR": str(home)})
+        try:
+            x, y = 720, 450  # within the sheet, wherever the window is opened
+            while not hand.sees(rgb(light.ink), area):
+                for event in (hand.press, hand.release):
+                    hand.move(x, y - 60)
+                    event()
+                if time.perf_counter() - began > 30:
+                    raise TimeoutError("no ink")
+            inks.append(round(time.perf_counter() - began, 2))
+            hand.move(x, y - 60)
+            hand.press()
+            for step in range(20):
+                hand.move(x, y - 60 + 6 * step)
+            hand.release()
+            hand.move(5, 5)
+            while not any(
+                hand.sees(rgb(c), area) for c in (light.sure, light.doubtful)
+            ):
+                time.sleep(0.02)
+                if time.perf_counter() - began > 300:
+                    raise TimeoutError("no box")
+            boxes.append(round(time.perf_counter() - began, 1))
+        finally:
+            process.terminate()
+            process.communicate()
             hand.close()
-    return {
-        "starts": len(inks),
-        "seconds_to_ink": [round(t, 2) for t in inks],
-        "seconds_to_boxes": [round(t, 1) for t in boxes],
-        "bar": "ink within 1.5",
-    }
-
-
-def scaling(at: Place) -> Figures:
-    """Draw the same numbers on screens of three densities."""
-    texts: list[list[str]] = []
-    for value in (1.0, 1.5, 2.0):
-        with temporary() as scratch:
-            zoom = value * 0.75
-            size = f"{round(1400 * zoom)}x{round(800 * zoom)}"
-            stage = Stage(at.display, scratch, size, value)
-            stage.start()
-            found = [
-                drawn(stage, strokes) for strokes, _ in numbers(at, 100, (1340, 500))
-            ]
-            texts.append(found)
-            stage.close()
-    together = list(zip(*texts, strict=True))
-    differing = [each for each in together if len(set(each)) > 1]
-    return {
-        "numbers": len(together),
-        "same_text": 1 - len(differing) / len(together),
-        "differing": differing,
-        "bar": 0.99,
-    }
+    return {"starts": len(inks), "seconds_to_ink": inks, "seconds_to_boxes": boxes}
 
 
 def closing(at: Place) -> Figures:
@@ -318,71 +300,42 @@ def closing(at: Place) -> Figures:
     chance = random.Random(at.seed)
     slowest, problems = 0.0, []
     count = at.limit or 50
-    with temporary() as scratch:
-        hand = Hand(at.display)
-        for number in range(count):
-            phase = ("compiling", "drawing", "computing")[number % 3]
-            home = scratch / str(number)
-            home.mkdir()
-            cache = {"NUMBA_CACHE_DIR": str(home)} if phase == "compiling" else {}
-            process = launch(at.display, home, cache)
-            until_seen(hand, process)
-            hand.move(500, 350)  # without a window manager, keys go to what is here
-            if phase == "compiling":
-                time.sleep(chance.uniform(0, 2.5))
-            else:
-                time.sleep(chance.uniform(1.5, 2.0))
-                scrawl(hand, chance)
-                if phase == "drawing":
-                    hand.press()
-                    hand.move(chance.uniform(400, 1000), chance.uniform(300, 600))
-            begin = time.perf_counter()
-            hand.key("q", "Control_L")
-            try:
-                _, err = process.communicate(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                _, err = process.communicate()
-                err += "not closed within 10 s"
-            took = time.perf_counter() - begin
-            hand.release()
-            slowest = max(slowest, took)
-            left = of_session(process.pid, patience=1 - took)
-            if process.returncode or err or left or took > 1:
-                problems.append([number, phase, process.returncode, took, err, left])
-        hand.close()
+    hand = Hand(at.display)
+    for number in range(count):
+        phase = ("compiling", "drawing", "computing")[number % 3]
+        home = at.scratch / str(number)
+        home.mkdir()
+        cache = {"NUMBA_CACHE_DIR": str(home)} if phase == "compiling" else {}
+        process = launch(at.display, home, cache)
+        until_seen(hand, process)
+        hand.move(500, 350)  # without a window manager, keys go to what is here
+        if phase == "compiling":
+            time.sleep(chance.uniform(0, 2.5))
+        else:
+            time.sleep(chance.uniform(1.5, 2.0))
+            scrawl(hand, chance)
+            if phase == "drawing":
+                hand.press()
+                hand.move(chance.uniform(400, 1000), chance.uniform(300, 600))
+        begin = time.perf_counter()
+        hand.key("q", "Control_L")
+        try:
+            _, err = process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, err = process.communicate()
+            err += "not closed within 10 s"
+        took = time.perf_counter() - begin
+        hand.release()
+        slowest = max(slowest, took)
+        left = of_session(process.pid, patience=1 - took)
+        if process.returncode or err or left or took > 1:
+            problems.append([number, phase, process.returncode, took, err, left])
+    hand.close()
     return {
         "closings": count,
         "slowest_seconds": round(slowest, 2),
         "problems": problems,
-        "bar": "exit 0 within 1 s, nothing on stderr, no process left",
-    }
-
-
-def kills(at: Place) -> Figures:
-    """Kill the reading process at random moments; then draw a 1."""
-    chance = random.Random(at.seed)
-    count, read_on, waits = at.limit or 20, 0, []
-    with temporary() as scratch:
-        stage = Stage(at.display, scratch)
-        stage.start()
-        for _ in range(count):
-            stage.window.clear()
-            pause = time.perf_counter() + chance.uniform(0, 2)
-            until(stage.root, lambda pause=pause: time.perf_counter() >= pause)
-            pid = stage.worker.pid
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
-            stage.draw([(0, 8 * step) for step in range(12)])
-            waits.append(until(stage.root, lambda: stage.session.is_settled, 60))
-            read_on += stage.session.reading.text == "1"
-        starts = stage.worker.starts
-        stage.close()
-    return {
-        "kills": count,
-        "read_on": read_on,
-        "starts": starts,
-        "seconds_until_read": [round(min(waits), 1), round(max(waits), 1)],
     }
 
 
@@ -391,20 +344,11 @@ PARTS: dict[str, Callable[[Place], Figures]] = {
     "latency": latency,
     "heartbeat": heartbeat,
     "start": start,
-    "scaling": scaling,
     "closing": closing,
-    "kills": kills,
 }
 
 
 # --- processes ---------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def temporary() -> Iterator[Path]:
-    """Yield a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
 
 
 def launch(display: str, home: Path, more: dict[str, str]) -> "subprocess.Popen[str]":
@@ -418,17 +362,6 @@ def launch(display: str, home: Path, more: dict[str, str]) -> "subprocess.Popen[
         text=True,
         start_new_session=True,
     )
-
-
-@contextlib.contextmanager
-def program(display: str, home: Path, more: dict[str, str]) -> Iterator[None]:
-    """Start the program, and end it afterwards."""
-    process = launch(display, home, more)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def until_seen(hand: Hand, process: "subprocess.Popen[str]") -> None:
@@ -495,11 +428,15 @@ def main(argv: list[str] | None = None) -> int:
     if reason:
         fail(reason)
     use_threads()
+    results = {}
     # One screen for all: Tk ends the process when a screen that it once used goes away.
-    with screen(2200, 1300) as display:
-        place = Place(display, arguments.folder, arguments.seed, arguments.limit)
-        results = {}
+    with screen(2200, 1300) as display, tempfile.TemporaryDirectory() as scratch:
         for name in arguments.only or PARTS:
+            own = Path(scratch) / name
+            own.mkdir()
+            place = Place(
+                display, arguments.folder, own, arguments.seed, arguments.limit
+            )
             try:
                 results[name] = PARTS[name](place)
             except reading_sets.MissingError as error:
@@ -517,9 +454,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("benchmarks.window", "Measure what the window promises.")
     add = parser.add_argument
     add("folder", type=existing_folder, metavar="FOLDER", help="with strokes/ in it")
-    add("--only", action="append", choices=PARTS, help="measure this part (repeatable)")
-    add("--limit", type=whole(1, 1_000_000), metavar="N", help="of each part")
-    add("--seed", type=whole(0, 2**32 - 1), default=0, metavar="N")
+    add("--only", nargs="+", choices=PARTS, help="default: all parts")
+    add("--limit", type=int, metavar="N", help="of each part")
+    add("--seed", type=int, default=0, metavar="N")
     return parser
 
 

@@ -1,9 +1,8 @@
 """Make the README's pictures of the window: ``python -m benchmarks.window_pictures``.
 
 The window is opened on a screen in memory, digits that the code writes
-(`tinycnn.glyphs.writer`) are drawn in it by real pointer events, and the screen
-is looked at: ``apps/draw.png``, with the panel, and ``apps/draw.gif``, which moves. So
-they show the window as it is; make them again when it looks different.
+(`tinycnn.glyphs.writer`) are drawn in it by real pointer events, and the screen is
+captured: ``apps/draw.png``, with the panel, and ``apps/draw.gif``, which moves.
 """
 
 import io
@@ -23,7 +22,7 @@ from tinycnn.files import write_atomically
 from tinycnn.glyphs.writer import write
 
 APPS = Path(__file__).parent.parent / "apps"
-SEEDS = 43, 107  # hands that write the numbers legibly
+SEEDS = 43, 107  # of legible handwriting
 STILL, MOVING = "1100x740", "740x470"
 NUMBERS = "3140\n592"  # on the still picture
 NUMBER = "2026"  # on the moving one
@@ -59,17 +58,17 @@ def still(display: str, folder: Path) -> Image.Image:
     x0, y0, x1, y1 = stage.session.reading.digits[2].box
     stage.hand.move(*stage.on_screen([((x0 + x1) / 2, (y0 + y1) / 2)])[0])
     until(stage.root, lambda: panel._explanation is not before)
-    picture = looked_at(stage)
+    picture = captured(stage)
     print(f"{NUMBERS!r} was read as {stage.session.reading.text!r}", file=sys.stderr)
     stage.close()
     return picture
 
 
 def moving(display: str, folder: Path) -> list[Image.Image]:
-    """Draw a number slowly and look at every moment."""
+    """Draw a number slowly and capture every moment."""
     stage = Stage(display, folder, MOVING)
     stage.start()
-    frames = [looked_at(stage)]
+    frames = [captured(stage)]
     for points in hand_written(NUMBER, np.random.default_rng(SEEDS[1])):
         first, *others = stage.on_screen(points.tolist(), 0, 40)
         stage.hand.move(*first)
@@ -79,18 +78,18 @@ def moving(display: str, folder: Path) -> list[Image.Image]:
             pause = time.perf_counter() + 0.02
             until(stage.root, lambda pause=pause: time.perf_counter() >= pause)
             if number % 3 == 2:
-                frames.append(looked_at(stage))
+                frames.append(captured(stage))
         stage.hand.release()
         settle(stage.root)
         stage.read()
-        frames += [looked_at(stage)] * 2
+        frames += [captured(stage)] * 2
     print(f"{NUMBER!r} was read as {stage.session.reading.text!r}", file=sys.stderr)
     stage.close()
     return frames
 
 
-def looked_at(stage: Stage) -> Image.Image:
-    """Return what the screen shows of the window."""
+def captured(stage: Stage) -> Image.Image:
+    """Return a screenshot of the window."""
     settle(stage.root)
     stage.root.winfo_pointerx()  # asks the X server, which has drawn before
     x, y = stage.root.winfo_rootx(), stage.root.winfo_rooty()
@@ -99,40 +98,34 @@ def looked_at(stage: Stage) -> Image.Image:
     return Image.fromarray(stage.hand.look((x, 0, x + width, y + height)))
 
 
-def png(picture: Image.Image) -> bytes:
-    """Return a PNG file with as few colours as it needs."""
-    content = io.BytesIO()
-    picture.quantize(64, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
-    return content.getvalue()
-
-
-def gif(frames: list[Image.Image]) -> bytes:
-    """Return a GIF file that begins again when it is over."""
+def as_files(picture: Image.Image, frames: list[Image.Image]) -> tuple[bytes, bytes]:
+    """Return a PNG, and a GIF that runs for ever; both of few colours."""
+    png, gif = io.BytesIO(), io.BytesIO()
+    picture.quantize(64, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
     palette = frames[-1].quantize(32)
     few = [f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames]
-    content = io.BytesIO()
     times = [FRAME] * (len(few) - 1) + [LAST]
     few[0].save(
-        content, "GIF", save_all=True, append_images=few[1:], duration=times, loop=0
+        gif, "GIF", save_all=True, append_images=few[1:], duration=times, loop=0
     )
-    return content.getvalue()
+    return png.getvalue(), gif.getvalue()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Make both pictures."""
-    parser = Parser(
-        "benchmarks.window_pictures", "Make the README's pictures.", json=False
-    )
-    parser.add_argument(
-        "--out", type=existing_folder, default=APPS, metavar="DIR", help="where to"
-    )
+    about = "Make the README's pictures."
+    parser = Parser("benchmarks.window_pictures", about, json=False)
+    add = parser.add_argument
+    add("--out", type=existing_folder, default=APPS, metavar="DIR", help="where to")
     out = parser.parse_args(argv).out
     reason = window_pilot.missing()
     if reason:
         fail(reason)
     with screen() as display, tempfile.TemporaryDirectory() as folder:
-        write_atomically(out / "draw.png", [png(still(display, Path(folder)))])
-        write_atomically(out / "draw.gif", [gif(moving(display, Path(folder)))])
+        place = Path(folder)
+        png, gif = as_files(still(display, place), moving(display, place))
+        write_atomically(out / "draw.png", [png])
+        write_atomically(out / "draw.gif", [gif])
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Mistakes to hunt, as a text file: ``faults.txt``."""
