@@ -178,12 +178,12 @@ def test_a_gradient_that_is_forgotten_or_of_another_form_is_named():
         return sentence
 
     assert "no gradient" in bias(lambda _: None)
-    assert "no gradient" in bias(lambda grad: grad.tolist())
+    assert "list (3,)" in bias(lambda grad: grad.tolist())
     assert "(3, 1)" in bias(lambda grad: grad[:, np.newaxis])
     assert "float64" in bias(lambda grad: grad.astype(np.float64))
     assert "backward returned None" in why(curve(x=lambda _: None))
     assert "(1, 4, 3) for x, float64 (4, 3)" in why(curve(x=lambda dx: dx[np.newaxis]))
-    assert "float64 (4, 3) for x, float32" in why(curve(x=np.float64))
+    assert "float32 and returned float64" in why(curve(x=np.float64))
 
     class Untouched(Curve):
         def backward(self, dy):

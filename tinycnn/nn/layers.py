@@ -624,7 +624,7 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
     return _integer(name, pair[0], least), _integer(name, pair[1], least)
 
 
-def _kind(array: Array) -> str:
+def _kind(array: Any) -> str:
     """Return the dtype and the shape, of anything."""
     return f"{getattr(array, 'dtype', type(array).__name__)} {np.shape(array)}"
 
@@ -633,14 +633,13 @@ def _check(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
     """Compare ``x`` with a shape in which letters stand for any size from 1 up."""
     name, wanted = type(layer).__name__, ", ".join(map(str, shape))
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
-        kind = getattr(x, "dtype", type(x).__name__)
-        raise ValueError(f"{name} needs a float32 or float64 array, not {kind}")
+        raise ValueError(f"{name} needs a float32 or float64 array, not {_kind(x)}")
     fits = x.ndim == len(shape) and all(
         size == wanted or (isinstance(wanted, str) and size > 0)
         for wanted, size in zip(shape, x.shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"{name} needs x ({wanted}), not {x.shape}")
+        raise ValueError(f"{name} needs x ({wanted}), all at least 1, not {x.shape}")
 
 
 def _output_size(

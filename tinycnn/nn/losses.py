@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.nn.layers import Array
+from tinycnn.nn.layers import Array, _kind
 
 
 def softmax(logits: Array) -> Array:
@@ -52,16 +52,15 @@ def softmax_cross_entropy(
     ValueError
         If shapes or dtypes do not fit, or a label is no class.
     """
-    shapes = [getattr(a, "shape", type(a).__name__) for a in (logits, labels)]
-    if len(shapes[0]) != 2 or shapes[1] != shapes[0][:1] or shapes[1] == (0,):
+    are_arrays = isinstance(logits, np.ndarray) and isinstance(labels, np.ndarray)
+    if not (
+        are_arrays
+        and (logits.dtype.kind == "f" and labels.dtype.kind in "iu")
+        and (logits.ndim == 2 and labels.shape == logits.shape[:1] and labels.size > 0)
+    ):
         raise ValueError(
-            "softmax_cross_entropy needs logits (N, K) and labels (N,) with N at least "
-            f"1, not {shapes[0]} and {shapes[1]}"
-        )
-    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
-        raise ValueError(
-            "logits must be floats and labels integers, not "
-            f"{logits.dtype} and {labels.dtype}"
+            "softmax_cross_entropy needs float logits (N, K) and integer labels (N,) "
+            f"with N at least 1, not {_kind(logits)} and {_kind(labels)}"
         )
     N, K = logits.shape
     if labels.min() < 0 or labels.max() >= K:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tinycnn.nn.layers import Array, Dropout, Layer, Parameter, _kind
+from tinycnn.nn.layers import Array, Dropout, Layer, Parameter, _check, _kind
 
 
 class Sequential(Layer):
@@ -53,7 +53,7 @@ class Sequential(Layer):
         """Map the input of the first layer to the output of the last."""
         for place, layer in enumerate(self.layers):
             with _named(place, layer):
-                _check_input(x)
+                _check(layer, x, ("any",) * np.ndim(x))
                 y = layer.forward(x, training)
                 _check_output(x, y)
             x = y
@@ -125,28 +125,18 @@ def _check_layer(place: int, layer: Layer) -> None:
         ) from None
 
 
-def _check_input(x: Array) -> None:
-    """Refuse what is no batch."""
-    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
-        raise ValueError(f"the input must be float32 or float64, not {_kind(x)}")
-    if x.size == 0:
-        raise ValueError(f"the input is empty: its shape is {x.shape}")
-
-
-def _check_output(x: Array, y: Array) -> None:
-    """Refuse an output that is no array, or of another dtype than the input."""
+def _check_output(x: Array, y: Array, method: str = "forward") -> None:
+    """Refuse a result that is no array, or of another dtype than the argument."""
     if not isinstance(y, np.ndarray):
-        raise ValueError(f"forward returned {type(y).__name__}, which is no array")
+        result = None if y is None else type(y).__name__
+        raise ValueError(f"{method} returned {result}, which is no array")
     if y.dtype != x.dtype:
-        raise ValueError(f"forward was given {x.dtype} and returned {y.dtype}")
+        raise ValueError(f"{method} was given {x.dtype} and returned {y.dtype}")
 
 
 def _check_gradients(layer: Layer, dy: Array, dx: Array) -> None:
     """Refuse gradients that do not have the shape and the dtype they should have."""
-    if not isinstance(dx, np.ndarray):
-        raise ValueError(f"backward returned {type(dx).__name__}, which is no array")
-    if dx.dtype != dy.dtype:
-        raise ValueError(f"backward was given {dy.dtype} and returned {dx.dtype}")
+    _check_output(dy, dx, "backward")
     for parameter in layer.parameters():
         if parameter.grad is None:
             raise ValueError(f"backward assigned no gradient to {parameter}")
