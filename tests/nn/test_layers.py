@@ -25,9 +25,9 @@ from geometries import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as draw
-from tinycnn._gradcheck_core import check_gradients, examples
 
 from tinycnn import nn
+from tinycnn.gradcheck import check_gradients, examples
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 both_ways = pytest.mark.parametrize("training", [True, False])

@@ -218,13 +218,13 @@ def test_images_that_do_not_fit_are_refused(run):
         (X.astype(np.float16), 0, "not float16"),
         (X.tolist(), 0, "not list (2, 6, 6, 1)"),
         (None, 0, "not NoneType"),
-        (X[:0], 0, "empty", "(0, 6, 6, 1)"),
-        (X[:, :0], 0, "empty", "(2, 0, 6, 1)"),
-        (X[..., 0], 0, "(N, H, W, 1), not (2, 6, 6)"),
-        (X[None], 0, "(N, H, W, 1), not (1, 2, 6, 6, 1)"),
-        (X.repeat(3, axis=3), 0, "(N, H, W, 1), not (2, 6, 6, 3)"),
+        (X[:0], 0, "all at least 1, not (0, 6, 6, 1)"),
+        (X[:, :0], 0, "all at least 1, not (2, 0, 6, 1)"),
+        (X[..., 0], 0, "(N, H, W, 1), all at least 1, not (2, 6, 6)"),
+        (X[None], 0, "(N, H, W, 1), all at least 1, not (1, 2, 6, 6, 1)"),
+        (X.repeat(3, axis=3), 0, "(N, H, W, 1), all at least 1, not (2, 6, 6, 3)"),
         (X[:, :1, :1], 2, "2×2", "1×1"),
-        (X.repeat(2, axis=1), 6, "(N, 27), not (2, 54)"),
+        (X.repeat(2, axis=1), 6, "(N, 27), all at least 1, not (2, 54)"),
     ]
     for x, place, *parts in cases:
         for training in (True, False):
@@ -240,16 +240,21 @@ BEFORE_FORWARD = [
     (0, "bias.value", ones(4), ""),
     (0, "bias.value", ones(2), ""),
     (0, "weight.value", ones(9, 3), ""),
-    (0, "weight.value", ones(3, 3, 2, 3), "(N, H, W, 2), not (2, 6, 6, 1)"),
+    (
+        0,
+        "weight.value",
+        ones(3, 3, 2, 3),
+        "(N, H, W, 2), all at least 1, not (2, 6, 6, 1)",
+    ),
     (2, "kernel_size", (0, 2), "kernel_size"),
     (2, "kernel_size", 7, "7×7 window"),
-    (3, "weight.value", ones(4), "(N, H, W, 4), not (2, 3, 3, 3)"),
+    (3, "weight.value", ones(4), "(N, H, W, 4), all at least 1, not (2, 3, 3, 3)"),
     (3, "bias.value", ones(2), ""),
     (3, "running_mean", ones(2), ""),
     (3, "running_var", ones(5), ""),
     (6, "bias.value", ones(63), ""),
-    (6, "weight.value", ones(28, 64), "(N, 28), not (2, 27)"),
-    (4, "forward", lambda *_: None, "returned NoneType, which is no array"),
+    (6, "weight.value", ones(28, 64), "(N, 28), all at least 1, not (2, 27)"),
+    (4, "forward", lambda *_: None, "returned None, which is no array"),
     (4, "forward", lambda x, _: [x, x], "returned list, which is no array"),
     (4, "forward", lambda x, _: x.astype(np.float64), "float32 and returned float64"),
 ]
@@ -332,7 +337,7 @@ GRADIENTS = [
     (lambda _: None, "no gradient to Parameter(scale"),
 ]
 RETURNED = [
-    (lambda _: None, 4, "backward returned NoneType"),
+    (lambda _: None, 4, "backward returned None"),
     (lambda dx: dx.astype(np.float64), 4, "given float32 and returned float64"),
     (lambda dx: dx[:, :2], 3, "float32 (2, 3, 3, 3), not float32 (2, 2, 3, 3)"),
 ]
