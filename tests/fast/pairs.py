@@ -15,7 +15,6 @@ import numpy as np
 
 from tinycnn import nn
 from tinycnn.fast.fuse import make_steps
-from tinycnn.fast.steps import FusedDense
 
 
 class Pair(NamedTuple):
@@ -117,11 +116,8 @@ class Case(NamedTuple):
 
 
 def dense_pair(D, U):
-    """Return a dense step and its layer; of few outputs too, which `fuse` leaves."""
-    dense = nn.Dense(D, U, rng=np.random.default_rng(0))
-    for number, parameter in enumerate(dense.parameters()):
-        parameter.value[:] = whole_numbers(parameter.value.shape, number, 0.1)
-    return Pair(FusedDense(dense), dense, copy.deepcopy(dense))
+    """Return a dense step and its layer."""
+    return pair_of([nn.Dense(D, U, rng=np.random.default_rng(0))])
 
 
 def norm_pair(C):
@@ -136,6 +132,7 @@ def norm_pair(C):
 # A convolution with everything that a step can do.
 USUAL = Case(5, 3, 17, (7, 8), (3, 5), (1, 2), 1, (3, 2), rate=0.5)
 WINOGRAD = Case(17, 8, 17, (8, 8), padding="same", pool=(2, 2), rate=0.5)
+UNPOOLED = USUAL._replace(pool=None, rate=0)
 # The first layer of a network of digits: gradients go from pixels with ink.
 INK = Case(17, 1, 33, (8, 10), (5, 5), padding=2, pool=(2, 2), rate=0.5)
 
@@ -161,10 +158,7 @@ LAYOUTS = [np.asfortranarray, backwards, every_other, read_only]
 # Each step with an input for it.
 STEPS = {
     "convolution": (USUAL.pair, USUAL.images()),
-    "convolution without pooling": (
-        USUAL._replace(pool=None, rate=0).pair,
-        USUAL.images(),
-    ),
+    "convolution without pooling": (UNPOOLED.pair, UNPOOLED.images()),
     "convolution of ink": (INK.pair, INK.images()),
     "Winograd": (WINOGRAD.pair, WINOGRAD.images()),
     "dense": (lambda: dense_pair(130, 70), whole_numbers((9, 130), zeros=0.5)),

@@ -107,11 +107,6 @@ def step_over_a_fence(at_end):
     print(ctypes.c_float.from_address(next_to_it).value)
 
 
-def run(statement):
-    """Run a statement of this file in a process of its own."""
-    return python(f"import test_addresses as t; t.{statement}")
-
-
 on_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="pages are protected with Linux's mprotect"
 )
@@ -119,14 +114,15 @@ on_linux = pytest.mark.skipif(
 
 @on_linux
 def test_the_kernels_stay_inside_their_arrays():
-    done = run("run_between_fences()")
+    done = python("import test_addresses as t; t.run_between_fences()")
     assert done.returncode == 0, done.stderr
 
 
 @on_linux
 @pytest.mark.parametrize("at_end", [True, False])
 def test_a_fence_is_a_fence(at_end):
-    assert run(f"step_over_a_fence({at_end})").returncode == -signal.SIGSEGV
+    code = f"import test_addresses as t; t.step_over_a_fence({at_end})"
+    assert python(code).returncode == -signal.SIGSEGV
 
 
 # --- twins ----------------------------------------------------------------------------
