@@ -201,7 +201,7 @@ def heartbeat(at: Place) -> Figures:
     errors: list[str] = []
     with at.stage() as stage:
         root = stage.root
-        root.report_callback_exception = lambda *e: errors.append(repr(e))  # type: ignore[assignment]
+        root.report_callback_exception = lambda *e: errors.append(repr(e))
         due = [time.perf_counter() + BEAT / 1000]
 
         def beat() -> None:

@@ -1,9 +1,8 @@
-"""A hand at the window: a screen in memory, real pointer and key events.
+"""Operate the window on a screen in memory, by real pointer and key events.
 
-Events come from the X server by its XTEST extension, so they take the way that a
-mouse's take. It needs Xvfb (Debian: ``apt install xvfb``) and python-xlib. The window
-runs in this process; `until` turns its main loop. It knows X and the loop, and nothing
-of digits.
+Events come from the X server by its XTEST extension, as those of a mouse do. It needs
+Xvfb (Debian: ``apt install xvfb``) and python-xlib. The window runs in this process;
+`until` runs its main loop.
 """
 
 import os
