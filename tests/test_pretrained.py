@@ -9,7 +9,7 @@ from tinycnn import data, models
 from tinycnn.data import mnist
 from tinycnn.fast import fuse
 from tinycnn.nn.weights import read_arrays, read_facts
-from tinycnn.training.fit import evaluate
+from tinycnn.training.metrics import measure
 
 FILES = {"best": models.SHIPPED, "judge": models.JUDGE}
 # Of the bytes of all arrays, in the order of their names.
@@ -72,10 +72,11 @@ def test_the_sample_is_read_as_the_card_says():
     """A regression check and no accuracy: the network has learned from these images."""
     found = re.search(r"sample.*\| (\d+) \| ([\d.]+) \| ([\d.]+) \|", CARDS["best"])
     assert found is not None
-    model, temperature, facts = models.load_naming(models.SHIPPED)
+    model, facts = models.load(models.SHIPPED)
     digits = data.load_mnist(mnist.SAMPLE_FOLDER)
     images, labels = digits.test_images, digits.test_labels
-    metrics = evaluate(fuse(model), images, labels, temperature, facts["views"])
+    logits = models.predict(fuse(model), images, facts["views"])
+    metrics = measure(logits, labels, facts["temperature"])
     # Another processor rounds otherwise, which may tip one image that is on the edge.
     assert metrics.errors == pytest.approx(int(found[1]), abs=1)
     assert metrics.nll == pytest.approx(float(found[2]), abs=1e-3)

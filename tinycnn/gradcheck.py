@@ -323,7 +323,11 @@ def main(argv: list[str] | None = None) -> int:
     example = converter(
         "a Python file that exists, a colon and the name of a function in it",
         lambda text: text.rpartition(":"),
-        lambda parts: parts[2].isidentifier() and Path(parts[0]).is_file(),
+        lambda parts: (
+            parts[0].endswith(".py")
+            and parts[2].isidentifier()
+            and Path(parts[0]).is_file()
+        ),
     )
     about = "NAME() in FILE.py returns (layer, x); README.md has an example"
     parser.add_argument(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
+from tinycnn._cli import Parser, converter, existing_folder, fail, integer, run_command
 from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
@@ -99,7 +99,11 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=converter(
+            "the name of a file in a folder that exists",
+            Path,
+            lambda path: path.parent.is_dir() and not path.is_dir(),
+        ),
         default=Path("judge.safetensors"),
         metavar="FILE",
         help="the weights file (default: judge.safetensors in this folder)",
