@@ -129,7 +129,7 @@ def test_a_place_that_cannot_be_used_is_refused_before_the_work(capsys, monkeypa
     Path("link").symlink_to("missing/judge.safetensors")
     Path("empty").mkdir()
     for flag, place, code in (
-        ("--out", "empty", 1),  # a folder
+        ("--out", "empty", 2),  # a folder
         ("--out", "link", 1),
         ("--out", "x" * 250, 1),  # no room for the name of a temporary file
         ("--data", "empty", 1),
