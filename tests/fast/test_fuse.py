@@ -179,13 +179,14 @@ def test_nothing_edits_its_argument_and_what_is_returned_is_the_callers():
         assert_same([p.grad for p in runner.model.parameters()], gradients)
 
 
-def test_several_threads_may_ask_one_runner():
+def test_several_threads_may_ask_one_runner_and_another():
     batches = [whole_numbers((1 + seed % 5, 6, 6, 1), seed) for seed in range(40)]
-    runner, plain = fuse(small()), small()
-    wanted = [plain.forward(x) for x in batches]
+    wanted = [small().forward(x) for x in batches]
+    one, other = fuse(small()), fuse(small())
     with ThreadPoolExecutor(4) as threads:
-        for _ in range(3):
-            assert_same(threads.map(runner.forward, batches), wanted)
+        for runners in ([one] * 40, [one, other] * 20):
+            found = threads.map(lambda runner, x: runner.forward(x), runners, batches)
+            assert_same(found, wanted)
 
 
 def print_results():
@@ -324,22 +325,6 @@ def test_a_diverged_network_is_no_disagreement(place):
     model.layers[place].weight.value[...] = np.nan
     y = fuse(model).forward(IMAGES, training=True)
     assert np.isnan(y).all()
-
-
-def test_a_few_steps_of_training_stay_together():
-    """Measured: after 5 steps that move weights by 0.06 they are 1e-6 apart."""
-    found, labels = [], np.arange(20) % 10
-    for prepare in (fuse, lambda model: model):
-        model = models.build("default")
-        runner, optimizer = prepare(model), nn.SGD(model.parameters(), 0.1)
-        for _ in range(5):
-            _, dy = nn.softmax_cross_entropy(runner.forward(digits(20), True), labels)
-            runner.backward(dy)
-            optimizer.step()
-        found.append(np.concatenate([p.value.ravel() for p in model.parameters()]))
-    fresh = [p.value.ravel() for p in models.build("default").parameters()]
-    moved = np.abs(found[1] - np.concatenate(fresh)).max()
-    assert np.abs(found[0] - found[1]).max() <= 2e-4 * moved
 
 
 @pytest.mark.parametrize(

@@ -166,11 +166,9 @@ def test_no_layer_or_parameter_is_made_of_wrong_arguments():
         (lambda: dense(0, 3), "in_features", "not 0"),
         (lambda: dense(3, 0), "out_features", "not 0"),
         (lambda: nn.Dropout(1.0), "rate", "[0, 1)", "not 1.0"),
-        (lambda: nn.Dropout(-0.1), "rate", "not -0.1"),
         (lambda: nn.Dropout(np.nan), "rate", "not nan"),
         (lambda: nn.BatchNorm2D(0), "channels", "not 0"),
         (lambda: nn.BatchNorm2D(3, momentum=1.5), "momentum", "not 1.5"),
-        (lambda: nn.BatchNorm2D(3, momentum=-0.5), "momentum", "not -0.5"),
         (lambda: nn.Parameter("weight", X), "Parameter", "then its name", "not str"),
         (lambda: nn.Parameter(X.astype(int), "weight"), "Parameter", "not int64"),
         (lambda: nn.Parameter([0.0, 0.5], "weight"), "Parameter", "not list (2,)"),
@@ -247,7 +245,6 @@ BEFORE_FORWARD = [
         "(N, H, W, 2), all at least 1, not (2, 6, 6, 1)",
     ),
     (2, "kernel_size", (0, 2), "kernel_size"),
-    (2, "kernel_size", 7, "7×7 window"),
     (3, "weight.value", ones(4), "(N, H, W, 4), all at least 1, not (2, 3, 3, 3)"),
     (3, "bias.value", ones(2), ""),
     (3, "running_mean", ones(2), ""),
@@ -309,7 +306,6 @@ BEFORE_BACKWARD = [
     (2, "stride", 1, AGAIN),
     (3, "weight.value", ones(2), AGAIN),
     (6, "weight.value", ones(27, 32), AGAIN),
-    (6, "weight.value", ones(26, 64), AGAIN),
 ]
 
 

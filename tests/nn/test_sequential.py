@@ -87,12 +87,6 @@ def test_a_sequence_without_layers_changes_nothing():
     assert model.parameters() == []
 
 
-def test_cast_reaches_every_layer():
-    model = network()
-    model.cast(np.float32)
-    assert {array.dtype for array in model.state().values()} == {np.dtype(np.float32)}
-
-
 def test_a_deep_copy_computes_the_same_and_shares_nothing():
     model = network()
     x = np.random.default_rng(3).normal(size=(2, 7, 6, 1))
