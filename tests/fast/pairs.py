@@ -169,11 +169,13 @@ STEPS = {
 
 def python(code, folder=Path(__file__).parent, **settings):
     """Run code in a process of its own; a setting of None is taken away."""
-    env = os.environ | settings
-    env = {name: value for name, value in env.items() if value is not None}
+    env = (os.environ | settings).items()
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
-        **{"cwd": folder, "env": env, "capture_output": True, "text": True},
+        cwd=folder,
+        env={name: value for name, value in env if value is not None},
+        capture_output=True,
+        text=True,
         check=False,
     )
 
