@@ -31,7 +31,7 @@ from PIL import Image
 
 from tinycnn import models
 from tinycnn._cli import Parser, run_command
-from tinycnn.data import IdxError, read_images, read_labels
+from tinycnn.data.idx import IdxError, read_images, read_labels
 from tinycnn.data.mnist import NAMES, SAMPLE_FOLDER
 from tinycnn.ink.picture import PictureError, load_picture
 from tinycnn.nn.weights import WeightsError, load_weights, save_weights

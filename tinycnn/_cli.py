@@ -23,11 +23,7 @@ T = TypeVar("T")
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports wrong usage in one line.
 
-    Parameters
-    ----------
-    prog, description : str
-    json : bool
-        Whether there is a ``--json``, for a command with results.
+    It has a ``--json``, unless the command has no results.
     """
 
     def __init__(self, prog: str, description: str, *, json: bool = True) -> None:
@@ -50,15 +46,10 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     Ctrl-C ends it with 130 and one line; a closed pipe behind stdout ends it quietly;
     a full disk is reported. Warnings are lines on stderr.
     """
-    warnings.formatwarning = lambda message, *_, **__: (
-        f"warning: {_one_line(message)}\n"
-    )
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # the parent process closed it
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+    warnings.formatwarning = lambda text, *_, **__: f"warning: {_one_line(text)}\n"
     try:
         code = main()
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no stdout
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         code = 130
@@ -111,13 +102,8 @@ def converter(
 ) -> Callable[[str], T]:
     """Return a function for ``type=`` of argparse that refuses all but what is needed.
 
-    Parameters
-    ----------
-    needed : str
-        What the refusal says after "needs".
-    convert : function of a str
-    accepts : function of the converted value
-        Both may raise ValueError or OSError for a text that is refused.
+    The refusal says what is `needed`. `convert` and `accepts` may raise ValueError or
+    OSError, which refuses as well.
     """
 
     def converted(text: str) -> T:
@@ -141,18 +127,10 @@ def positive(most: float) -> Callable[[str], float]:
     return converter(needed, float, lambda value: 0 < value <= most)
 
 
-def _is_possible(folder: Path) -> bool:
-    return all(p.is_dir() for p in (folder, *folder.resolve().parents) if p.exists())
-
-
 def _is_new(folder: Path) -> bool:
-    return _is_possible(folder) and not (folder.exists() and any(folder.iterdir()))
+    return not folder.exists() or not any(folder.iterdir())
 
 
 existing_file = converter("a file that exists", Path, Path.is_file)
 existing_folder = converter("a folder that exists", Path, Path.is_dir)
-possible_folder = converter("a folder that exists or can be made", Path, _is_possible)
 new_folder = converter("a folder that is new or empty", Path, _is_new)
-
-
-whole = integer  # the name in commands that have not been adapted yet

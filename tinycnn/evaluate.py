@@ -5,36 +5,18 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tinycnn._cli import (
-    Parser,
-    existing_file,
-    existing_folder,
-    fail,
-    printable,
-    run_command,
-)
+from tinycnn import _cli
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from tinycnn.training.metrics import Metrics
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with ``argv``, or the process's arguments; return 0.
-
-    Failures leave by `SystemExit`.
-    """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if (arguments.images is None) != (arguments.labels is None):
-        parser.error("arguments --images and --labels: each needs the other")
-    if arguments.images is not None and arguments.data is not None:
-        parser.error("argument --data: not allowed with --images and --labels")
+    """Run the command and return 0; failures leave by `SystemExit`."""
+    arguments = _arguments(argv)
 
     from tinycnn import models
-    from tinycnn.data import DataError
+    from tinycnn.data import DataError, load_mnist, read_pair
     from tinycnn.fast import fuse
     from tinycnn.nn.weights import WeightsError
     from tinycnn.threads import use_threads
@@ -45,58 +27,47 @@ def main(argv: list[str] | None = None) -> int:
     try:
         model, facts = models.load(path)
         if facts["network"] == "judge":  # whose temperature is of two networks' sum
-            fail(f"{path} is the judge; name the weights of a network of digits")
-        images, labels, title = _digits(arguments)
+            _cli.fail(f"{path} is the judge; name the weights of a network of digits")
+        if arguments.images is not None:
+            images, labels = read_pair(arguments.images, arguments.labels)
+            title = f"images of {arguments.images}"
+        else:
+            digits = load_mnist(arguments.data)
+            images, labels = digits.test_images, digits.test_labels
+            title = f"test images of {digits.source}"
         views = 5 if facts.get("views") == 5 else 1  # as they were validated
         logits = models.predict(fuse(model), images, views)
         metrics = measure(logits, labels, facts["temperature"])
     except ArithmeticError as error:
-        fail(f"{path}: {error}; train again")
+        _cli.fail(f"{path}: {error}; train again")
     except (DataError, WeightsError, OSError) as error:
-        fail(error)
+        _cli.fail(error)
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
         print(json.dumps(figures, allow_nan=False))
     else:
-        preset, seed = facts.get("preset", "?"), facts.get("seed", "?")
-        print(printable(f"{path} (preset {preset}, seed {seed})"))
-        print(printable(f"on {title}") + f"\n\n{_report(metrics)}")
+        run = f"preset {facts.get('preset', '?')}, seed {facts.get('seed', '?')}"
+        print(_cli.printable(f"{path} ({run})"))
+        print(
+            _cli.printable(f"on {len(images):,} {title}"), _report(metrics), sep="\n\n"
+        )
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        "tinycnn.evaluate",
-        "Measure trained weights on labelled digits: MNIST's test images, or any pair "
-        "of IDX files.",
-    )
-    add = parser.add_argument
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    what = "Measure trained weights on MNIST's test images, or any pair of IDX files."
+    parser = _cli.Parser("tinycnn.evaluate", what)
+    add, file = parser.add_argument, _cli.existing_file
     weights = "a weights.safetensors of a run (default: the shipped weights)"
-    add("weights", nargs="?", type=existing_file, metavar="WEIGHTS", help=weights)
+    add("weights", nargs="?", type=file, metavar="WEIGHTS", help=weights)
     data = "the folder of MNIST's four files (default: search, download, or sample)"
-    add("--data", type=existing_folder, metavar="DIR", help=data)
-    add("--images", type=existing_file, metavar="FILE", help="images in an IDX file")
-    labels = "their labels in an IDX file"
-    add("--labels", type=existing_file, metavar="FILE", help=labels)
-    return parser
-
-
-def _digits(
-    arguments: argparse.Namespace,
-) -> "tuple[NDArray[np.uint8], NDArray[np.uint8], str]":
-    """Return images, labels and what they are."""
-    from tinycnn.data import load_mnist, read_pair
-
-    if arguments.images is not None:
-        images, labels = read_pair(arguments.images, arguments.labels)
-        return images, labels, f"{len(images):,} images of {arguments.images}"
-    digits = load_mnist(arguments.data)
-    name = {
-        "mnist": "MNIST",
-        "sample": "the bundled sample, which is part of MNIST's training set",
-    }.get(digits.source, digits.source)
-    count = len(digits.test_images)
-    return digits.test_images, digits.test_labels, f"{count:,} test images of {name}"
+    add("--data", type=_cli.existing_folder, metavar="DIR", help=data)
+    add("--images", type=file, metavar="FILE", help="images in an IDX file")
+    add("--labels", type=file, metavar="FILE", help="their labels in an IDX file")
+    given = parser.parse_args(argv)
+    if bool(given.images) != bool(given.labels) or (given.images and given.data):
+        parser.error("give --images and --labels, or --data, or none of the three")
+    return given
 
 
 def _report(metrics: "Metrics") -> str:
@@ -118,4 +89,4 @@ def _report(metrics: "Metrics") -> str:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    _cli.run_command(main)

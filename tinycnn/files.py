@@ -1,5 +1,6 @@
 """Reading a file that a user names, and replacing a file in one step."""
 
+import errno
 import glob
 import os
 import secrets
@@ -28,12 +29,10 @@ def read_regular(path: str | Path, most: int) -> bytes:
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):  # opening a pipe could block for ever
-            raise UnreadableError("is not a regular file; name one")
+            raise OSError(errno.EINVAL, "not a regular file")
         with Path(path).open("rb") as file:
             # read(n) allocates n bytes whatever the file holds.
             content = file.read(min(status.st_size, most) + 1)
-    except UnreadableError:
-        raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or error
         raise UnreadableError(
@@ -47,20 +46,12 @@ def read_regular(path: str | Path, most: int) -> bytes:
 
 
 def write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:
-    """Replace a file in one step, or change nothing.
+    """Replace a file by one with this content in one step, or change nothing.
 
-    A reader sees the file as it was before or as it is after. The new content first
-    goes to ``NAME.PID-RANDOM.tmp`` in the same folder, which is removed when anything
-    fails. What a killed process leaves is removed by the next write that finds it more
-    than an hour old.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file. A symbolic link is followed. A file that is replaced keeps its
-        permissions; a new one gets the default ones.
-    parts : iterable of bytes
-        The content, one part after another.
+    The content first goes to ``NAME.PID-RANDOM.tmp`` in the same folder, which is
+    removed when anything fails. What a killed process leaves is removed by the next
+    write that finds it more than an hour old. A symbolic link is followed. A replaced
+    file keeps its permissions.
 
     Raises
     ------
@@ -87,13 +78,4 @@ def write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        with suppress(OSError):  # after a success it no longer exists
-            temporary.unlink()
-    # The new name goes to the disk as well, to survive a power cut. Windows and some
-    # network disks cannot do it; the file is complete either way.
-    with suppress(OSError):
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        temporary.unlink(missing_ok=True)

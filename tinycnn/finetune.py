@@ -30,9 +30,9 @@ from tinycnn._cli import (
     Parser,
     existing_folder,
     fail,
+    integer,
     new_folder,
     run_command,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -452,10 +452,11 @@ def _parser() -> Parser:
         help="a folder with MNIST's four files, whose test images are read before and "
         "after (default: search, or the bundled sample)",
     )
-    add("--seed", type=whole(0, 2**32 - 1), default=0, metavar="N", help="(default: 0)")
+    seed = "of the order and the distortions (default: 0)"
+    add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=seed)
     add(
         "--threads",
-        type=whole(1, 256),
+        type=integer(1, 256),
         metavar="N",
         help="threads of the kernels, which change no result (default: one a core)",
     )

@@ -14,7 +14,6 @@ from tinycnn._cli import (
     Parser,
     existing_file,
     fail,
-    possible_folder,
     printable,
     report,
     run_command,
@@ -100,7 +99,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--annotate",
-        type=possible_folder,
+        type=Path,
         metavar="DIR",
         help="write a copy of each picture with boxes and digits into this folder",
     )

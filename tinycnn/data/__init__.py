@@ -3,15 +3,7 @@
 Everything that goes wrong is a `DataError`, of which `IdxError` is one.
 """
 
-from tinycnn.data.idx import (
-    DataError,
-    IdxError,
-    read_idx,
-    read_images,
-    read_labels,
-    read_pair,
-    write_idx,
-)
+from tinycnn.data.idx import DataError, IdxError, read_idx, read_pair, write_idx
 from tinycnn.data.mnist import Digits, load_mnist, split_validation
 
 __all__ = [
@@ -20,8 +12,6 @@ __all__ = [
     "IdxError",
     "load_mnist",
     "read_idx",
-    "read_images",
-    "read_labels",
     "read_pair",
     "split_validation",
     "write_idx",

@@ -19,11 +19,6 @@ from tinycnn.files import UnreadableError, read_regular, write_atomically
 UInt8 = NDArray[np.uint8]
 
 MAX_BYTES = 2**30  # EMNIST's largest file has 0.55 GB
-# gzip shrinks handwriting about fivefold. What unpacks to more than MAX_RATIO times its
-# size is refused as a gzip bomb, unless it is small.
-MAX_RATIO = 8
-ALWAYS_UNPACKED = 8 * 2**20
-REPLACE = "replace it by an undamaged copy"
 
 
 class DataError(ValueError):
@@ -37,16 +32,12 @@ class IdxError(DataError):
 def read_idx(path: str | Path) -> UInt8:
     """Read an IDX file of unsigned bytes, plain or packed with gzip.
 
-    Returns
-    -------
-    NDArray[np.uint8]
-        A new, writable array of the shape in the header; no dimension is 0.
+    Returns a new, writable array of the shape in the header; no dimension is 0.
 
     Raises
     ------
     IdxError
-        The file is missing, may not be read, is no IDX file of unsigned bytes, or is
-        damaged in any way. Nothing else is raised.
+        The file cannot be read, is no IDX file of unsigned bytes, or is damaged.
     """
     try:
         content = read_regular(path, MAX_BYTES)
@@ -60,47 +51,17 @@ def read_idx(path: str | Path) -> UInt8:
 
 
 def read_images(path: str | Path) -> UInt8:
-    """Read images (N, 28, 28) from an IDX file; 0 is paper and 255 is ink.
-
-    Raises
-    ------
-    IdxError
-        As for `read_idx`, or the file does not hold images of 28×28.
-    """
-    images = read_idx(path)
-    if images.ndim != 3 or images.shape[1:] != (28, 28):
-        raise IdxError(
-            f"{path}: holds an array of shape {images.shape}, not images (N, 28, 28);"
-            " name a file of images"
-        )
-    return images
+    """Read images (N, 28, 28) from an IDX file, or raise IdxError; 255 is ink."""
+    return _read(path, (28, 28), 255, "images (N, 28, 28)")
 
 
 def read_labels(path: str | Path) -> UInt8:
-    """Read labels (N,), each 0 to 9, from an IDX file.
-
-    Raises
-    ------
-    IdxError
-        As for `read_idx`, or the file does not hold labels, or one of them is above 9.
-    """
-    labels = read_idx(path)
-    if labels.ndim != 1 or labels.max() > 9:
-        raise IdxError(
-            f"{path}: holds an array of shape {labels.shape} with values up to"
-            f" {labels.max()}, not labels (N,) of 0 to 9; name a file of labels"
-        )
-    return labels
+    """Read labels (N,), each 0 to 9, from an IDX file, or raise IdxError."""
+    return _read(path, (), 9, "labels (N,) of 0 to 9")
 
 
 def read_pair(images_path: str | Path, labels_path: str | Path) -> tuple[UInt8, UInt8]:
-    """Read images (N, 28, 28) and their labels (N,).
-
-    Raises
-    ------
-    IdxError
-        As for `read_images` and `read_labels`, or their numbers differ.
-    """
+    """Read images (N, 28, 28) and as many labels (N,), or raise IdxError."""
     images, labels = read_images(images_path), read_labels(labels_path)
     if len(images) != len(labels):
         raise IdxError(
@@ -125,49 +86,58 @@ def write_idx(path: str | Path, array: UInt8) -> None:
             f"{path}: cannot hold {array.dtype} of shape {array.shape}; give uint8 of"
             " one to four dimensions, none of them 0"
         )
-    write_atomically(path, [_header(array.shape), array.tobytes()])
+    write_atomically(path, [_plain(array)])
 
 
 def content_sha256(array: UInt8) -> str:
     """Return the SHA-256 of the plain IDX file of `array`, in hexadecimal."""
-    digest = hashlib.sha256(_header(array.shape))
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return hashlib.sha256(_plain(array)).hexdigest()
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
-    """Return the first bytes of an IDX file."""
-    return struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape)
+def _read(path: str | Path, shape: tuple[int, ...], most: int, what: str) -> UInt8:
+    """Read an array of elements of that shape, with values up to `most`."""
+    array = read_idx(path)
+    if array.shape[1:] != shape or array.max() > most:
+        raise IdxError(
+            f"{path}: holds an array of shape {array.shape} with values up to"
+            f" {array.max()}, not {what}; name another file"
+        )
+    return array
+
+
+def _plain(array: UInt8) -> bytes:
+    """Return the plain IDX file of an array."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return header + array.tobytes()
 
 
 def _shape(content: bytes) -> tuple[int, ...]:
     """Return the shape of an IDX file's array, or raise UnreadableError."""
     dimensions = content[3] if content.startswith(b"\0\0\x08") and content[3:] else 0
     start = 4 + 4 * dimensions
-    if not 1 <= dimensions <= 4 or len(content) < start:
-        raise UnreadableError(f"is no IDX file of unsigned bytes; {REPLACE}")
-    shape = struct.unpack(f">{dimensions}I", content[4:start])
-    if not 0 < math.prod(shape) == len(content) - start:
-        raise UnreadableError(
-            f"has {len(content) - start:,} bytes of data, which its shape {shape} does"
-            f" not fit; {REPLACE}"
-        )
-    return shape
+    if 1 <= dimensions <= 4 and len(content) >= start:
+        shape = struct.unpack(f">{dimensions}I", content[4:start])
+        if 0 < math.prod(shape) == len(content) - start:
+            return shape
+    raise UnreadableError(
+        "is no IDX file of unsigned bytes, or has not as many as its header says; "
+        "replace it by an undamaged copy"
+    )
 
 
 def _unpack(packed: bytes) -> bytes:
     """Unpack a gzip file of one member, or raise UnreadableError."""
-    limit = min(MAX_BYTES, max(ALWAYS_UNPACKED, MAX_RATIO * len(packed)))
+    # gzip shrinks handwriting about fivefold; what grows further is a gzip bomb.
+    limit = min(MAX_BYTES, 2**23 + 8 * len(packed))
     gunzip = zlib.decompressobj(wbits=31)  # 31: gzip, its checksum verified
     try:
-        content = gunzip.decompress(packed, limit + 1)
+        content = gunzip.decompress(packed, limit)
     except zlib.error as error:
-        raise UnreadableError(f"cannot be unpacked ({error}); {REPLACE}") from error
-    if len(content) > limit:
-        raise UnreadableError(
-            f"has more than {limit:,} bytes when unpacked; if that is right, unpack it"
-            " with gunzip first"
-        )
+        reason = f"cannot be unpacked ({error})"
+        raise UnreadableError(f"{reason}; replace it by an undamaged copy") from error
     if not gunzip.eof or gunzip.unused_data:
-        raise UnreadableError(f"is cut short, or has bytes after its end; {REPLACE}")
+        raise UnreadableError(
+            f"is cut short, has bytes after its end, or unpacks to more than {limit:,} "
+            "bytes; unpack it with gunzip, which says whether it is damaged"
+        )
     return content

@@ -38,18 +38,10 @@ VALIDATION_PART = 12  # a twelfth of the training images: 5,000 of MNIST's 60,00
 class Digits:
     """Images and labels to train and to test with.
 
-    Attributes
-    ----------
-    train_images, test_images : NDArray[np.uint8], shape (N, 28, 28)
-        0 is paper, 255 is ink.
-    train_labels, test_labels : NDArray[np.uint8], shape (N,)
-        0 to 9.
-    source : str
-        ``"mnist"`` or ``"sample"`` if the content is that, wherever it was found;
-        otherwise the folder as it was given.
-    checksum : str
-        SHA-256 over those of the four plain files, so that neither their place nor
-        their packing matters.
+    Images are (N, 28, 28), 0 is paper and 255 is ink; labels are (N,), 0 to 9.
+    `source` is ``"mnist"`` or ``"sample"`` if the content is that, otherwise the folder
+    as it was given. `checksum` is the SHA-256 over those of the four plain files, so
+    that neither their folder nor their packing matters.
     """
 
     train_images: UInt8
@@ -66,21 +58,13 @@ def load_mnist(
     report: Callable[[str], None] | None = None,
     online: bool = True,
 ) -> Digits:
-    """Load MNIST from the first place that has it, or the bundled sample.
+    """Load MNIST from where it is found first, or the bundled sample.
 
-    The places, in order: `folder`; the folder in ``TINYCNN_DATA``; the user's cache
-    folder; the mirrors, into that folder; the sample. A named folder may hold any
-    digits, in four files with MNIST's names, with or without ``.gz``.
-
-    Parameters
-    ----------
-    folder : str or Path, optional
-        No other place is tried.
-    report : callable, optional
-        Called with each line for the user; by default they are printed on stderr.
-    online : bool
-        Whether the mirrors are asked. If not, or with ``TINYCNN_OFFLINE=1``, no socket
-        is opened.
+    In order: `folder`; the folder in ``TINYCNN_DATA``; the user's cache folder; the
+    mirrors, into the cache folder; the sample. A named folder may hold any digits, in
+    four files with MNIST's names, with or without ``.gz``; then nothing else is tried.
+    If not `online`, or with ``TINYCNN_OFFLINE=1``, no socket is opened. `report` is
+    called with each line for the user; by default they are printed on stderr.
 
     Raises
     ------
@@ -89,19 +73,19 @@ def load_mnist(
         an `IdxError`). Faults of the cache and of the mirrors are only reported.
     """
     report = report or partial(print, file=sys.stderr)
-    named = folder if folder is not None else os.environ.get("TINYCNN_DATA") or None
-    if named is not None:
-        return _load_folder(named)
+    folder = folder or os.environ.get("TINYCNN_DATA")
+    if folder:
+        return _load_folder(folder)
     cache = Path(user_cache_dir("tinycnn"), "mnist")
-    digits = _load_verified(cache, report)
+    digits = _load_cache(cache, report)
     if online and os.environ.get("TINYCNN_OFFLINE", "0") in ("", "0"):
         digits = digits or _download(cache, report)
     if digits is not None:
         return digits
     report(
         "MNIST is not here, so the bundled sample is used: 4,000 training and 1,000"
-        " test digits, on which an accuracy is no MNIST accuracy; for MNIST, connect to"
-        " a network once, or name a folder that has it with --data DIR or TINYCNN_DATA."
+        " test digits, on which an accuracy is no MNIST accuracy; connect to a network"
+        " once, or name MNIST's folder with --data DIR or TINYCNN_DATA."
     )
     return _load_folder(SAMPLE_FOLDER)
 
@@ -110,27 +94,16 @@ def split_validation(images: UInt8, labels: UInt8) -> tuple[UInt8, UInt8, UInt8,
     """Cut the last twelfth off the training images, to validate with.
 
     Of MNIST these are the last 5,000, most of them by writers who wrote none of the
-    others; a random cut would give too high an accuracy.
-
-    Parameters
-    ----------
-    images : NDArray[np.uint8], shape (N, 28, 28)
-    labels : NDArray[np.uint8], shape (N,)
-
-    Returns
-    -------
-    train_images, train_labels, val_images, val_labels : views of the arguments
+    others; a random cut would give too high an accuracy. The images (N, 28, 28) and
+    labels (N,) to train with are returned first; all four arrays are views.
 
     Raises
     ------
     DataError
-        There are fewer than 12 images, or not as many labels.
+        There are fewer than 12 images.
     """
-    if len(images) != len(labels) or len(images) < VALIDATION_PART:
-        raise DataError(
-            f"{len(images):,} images have {len(labels):,} labels; give as many of each,"
-            f" at least {VALIDATION_PART}, so that a twelfth can validate"
-        )
+    if len(images) < VALIDATION_PART:
+        raise DataError(f"{len(images)} images have no twelfth; give at least 12")
     cut = len(images) - len(images) // VALIDATION_PART
     return images[:cut], labels[:cut], images[cut:], labels[cut:]
 
@@ -140,32 +113,27 @@ def _load_folder(folder: str | Path) -> Digits:
     remedy = "name a folder with the four MNIST files by --data DIR or TINYCNN_DATA"
     try:
         present = {entry.name for entry in Path(folder).iterdir()}
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{folder}: cannot be opened ({reason}); {remedy}") from error
+    except OSError as error:
+        reason = f"cannot be opened ({error.strerror})"
+        raise DataError(f"{folder}: {reason}; {remedy}") from error
     paths = []
     for name in NAMES:
-        dotted = name.replace("-idx", ".idx")
-        spellings = (f"{name}.gz", name, f"{dotted}.gz", dotted)
-        found = [spelling for spelling in spellings if spelling in present]
-        if not found:
+        if not present & {name, f"{name}.gz"}:
             raise DataError(f"{folder}: has no file {name} or {name}.gz; {remedy}")
-        paths.append(Path(folder, found[0]))
-    train_images, train_labels = read_pair(*paths[:2])
-    test_images, test_labels = read_pair(*paths[2:])
-    arrays = (train_images, train_labels, test_images, test_labels)
+        paths.append(Path(folder, f"{name}.gz" if f"{name}.gz" in present else name))
+    arrays = (*read_pair(paths[0], paths[1]), *read_pair(paths[2], paths[3]))
     sha256 = "\n".join(content_sha256(array) for array in arrays)
     checksum = hashlib.sha256(sha256.encode()).hexdigest()
     return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum)
 
 
-def _load_verified(folder: Path, report: Callable[[str], None]) -> Digits | None:
-    """Load a folder if it holds MNIST; report it if MNIST is there and damaged."""
+def _load_cache(cache: Path, report: Callable[[str], None]) -> Digits | None:
+    """Load MNIST if the cache folder has it; report it if it is damaged."""
     try:
-        digits = _load_folder(folder)
+        digits = _load_folder(cache)
         if digits.source == "mnist":
             return digits
-        report(f"The cached MNIST is not used: {folder} holds other digits.")
+        report(f"The cached MNIST is not used: {cache} holds other digits.")
     except IdxError as error:
         report(f"The cached MNIST is not used: {error}.")
     except DataError:
@@ -174,25 +142,21 @@ def _load_verified(folder: Path, report: Callable[[str], None]) -> Digits | None
 
 
 def _download(cache: Path, report: Callable[[str], None]) -> Digits | None:
-    """Download MNIST and keep it in the cache folder, where either can be done."""
+    """Download MNIST into the cache folder, or into memory if that is read-only."""
     from tinycnn.data.download import download  # pooch takes a moment to import
 
     digits = None
     files = {f"{name}.gz": s for name, s in zip(NAMES, PACKED_SHA256, strict=True)}
+    report(f"Downloading MNIST (12 MB) to {cache} ...")
     try:
-        # The cache folder itself may be read-only, and a killed process would leave a
-        # part of a file there.
+        # Not into the cache folder, where a killed process would leave parts of files.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            download(files, Path(folder), report)
-            digits = _load_verified(Path(folder), report)
+            if download(files, Path(folder), report):
+                digits = _load_folder(folder)
             if digits is not None and cache.is_absolute():  # it is not without a home
                 cache.mkdir(parents=True, exist_ok=True)
                 for name in files:
                     write_atomically(cache / name, [Path(folder, name).read_bytes()])
-                report(f"MNIST was downloaded to {cache}.")
     except OSError as error:
-        report(
-            f"{cache}: cannot keep MNIST ({error.strerror or error}), so it will be"
-            " downloaded again next time; make the folder writable."
-        )
+        report(f"MNIST cannot be kept for the next time ({error}).")
     return digits
