@@ -1,9 +1,8 @@
 """What the commands share: the parser, converters of arguments, messages, exit codes.
 
-Nothing heavy is imported, so that ``--help`` answers at once.
-
 Exit codes: 0 done; 1 could not, or a check failed; 2 wrong usage; 3 training diverged;
-130 and 143 stopped by Ctrl-C or SIGTERM.
+130 and 143 stopped by Ctrl-C or SIGTERM. Nothing heavy is imported, so that ``--help``
+answers at once.
 """
 
 import argparse
@@ -29,9 +28,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str, *, json: bool = True) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
         if json:
-            self.add_argument(
-                "--json", action="store_true", help="print results as JSON on stdout"
-            )
+            about = "print results as JSON on stdout"
+            self.add_argument("--json", action="store_true", help=about)
 
     def error(self, message: str) -> NoReturn:
         """Print one line on stderr and exit with 2."""
@@ -102,8 +100,7 @@ def converter(
 ) -> Callable[[str], T]:
     """Return a function for ``type=`` of argparse that refuses all but what is needed.
 
-    The refusal says what is `needed`. `convert` and `accepts` may raise ValueError or
-    OSError, which refuses as well.
+    `convert` and `accepts` may raise ValueError or OSError, which refuses as well.
     """
 
     def converted(text: str) -> T:
@@ -127,10 +124,10 @@ def positive(most: float) -> Callable[[str], float]:
     return converter(needed, float, lambda value: 0 < value <= most)
 
 
-def _is_new(folder: Path) -> bool:
-    return not folder.exists() or not any(folder.iterdir())
-
-
 existing_file = converter("a file that exists", Path, Path.is_file)
 existing_folder = converter("a folder that exists", Path, Path.is_dir)
-new_folder = converter("a folder that is new or empty", Path, _is_new)
+new_folder = converter(
+    "a folder that is new or empty",
+    Path,
+    lambda folder: not (folder.exists() and any(folder.iterdir())),
+)

@@ -46,11 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
         print(json.dumps(figures, allow_nan=False))
     else:
-        run = f"preset {facts.get('preset', '?')}, seed {facts.get('seed', '?')}"
-        print(_cli.printable(f"{path} ({run})"))
-        print(
-            _cli.printable(f"on {len(images):,} {title}"), _report(metrics), sep="\n\n"
-        )
+        preset, seed = facts.get("preset", "?"), facts.get("seed", "?")
+        print(_cli.printable(f"{path} (preset {preset}, seed {seed})"))
+        print(_cli.printable(f"on {len(images):,} {title}"))
+        print(_report(metrics))
     return 0
 
 
@@ -73,6 +72,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 def _report(metrics: "Metrics") -> str:
     """Return the figures as text: of all images, then of each digit."""
     lines = [
+        "",
         f"accuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)",
         f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)",
         f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)",

@@ -35,9 +35,7 @@ def read_regular(path: str | Path, most: int) -> bytes:
             content = file.read(min(status.st_size, most) + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or error
-        raise UnreadableError(
-            f"cannot be read ({reason}); check the name and your right to read it"
-        ) from error
+        raise UnreadableError(f"cannot be read ({reason}); check its name") from error
     if len(content) > most:
         raise UnreadableError(f"has more than {most:,} bytes; save it smaller")
     if not content:

@@ -9,6 +9,7 @@ import hashlib
 import math
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -74,12 +75,8 @@ def read_pair(images_path: str | Path, labels_path: str | Path) -> tuple[UInt8, 
 def write_idx(path: str | Path, array: UInt8) -> None:
     """Write an array of one to four dimensions, none of them 0, as a plain IDX file.
 
-    Raises
-    ------
-    IdxError
-        The array is not of that kind.
-    OSError
-        The file cannot be written; the old file is untouched.
+    Raises IdxError for another array, and OSError where the file cannot be written;
+    then the old file is untouched.
     """
     if array.dtype != np.uint8 or array.ndim not in range(1, 5) or not array.size:
         raise IdxError(
@@ -130,14 +127,11 @@ def _unpack(packed: bytes) -> bytes:
     # gzip shrinks handwriting about fivefold; what grows further is a gzip bomb.
     limit = min(MAX_BYTES, 2**23 + 8 * len(packed))
     gunzip = zlib.decompressobj(wbits=31)  # 31: gzip, its checksum verified
-    try:
+    with suppress(zlib.error):
         content = gunzip.decompress(packed, limit)
-    except zlib.error as error:
-        reason = f"cannot be unpacked ({error})"
-        raise UnreadableError(f"{reason}; replace it by an undamaged copy") from error
-    if not gunzip.eof or gunzip.unused_data:
-        raise UnreadableError(
-            f"is cut short, has bytes after its end, or unpacks to more than {limit:,} "
-            "bytes; unpack it with gunzip, which says whether it is damaged"
-        )
-    return content
+        if gunzip.eof and not gunzip.unused_data:
+            return content
+    raise UnreadableError(
+        f"is no undamaged gzip file, or unpacks to more than {limit:,} bytes; unpack it"
+        " with gunzip, which says what is wrong"
+    )

@@ -95,12 +95,8 @@ def split_validation(images: UInt8, labels: UInt8) -> tuple[UInt8, UInt8, UInt8,
 
     Of MNIST these are the last 5,000, most of them by writers who wrote none of the
     others; a random cut would give too high an accuracy. The images (N, 28, 28) and
-    labels (N,) to train with are returned first; all four arrays are views.
-
-    Raises
-    ------
-    DataError
-        There are fewer than 12 images.
+    labels (N,) to train with are returned first; all four arrays are views. Raises
+    DataError for fewer than 12 images.
     """
     if len(images) < VALIDATION_PART:
         raise DataError(f"{len(images)} images have no twelfth; give at least 12")
@@ -114,8 +110,7 @@ def _load_folder(folder: str | Path) -> Digits:
     try:
         present = {entry.name for entry in Path(folder).iterdir()}
     except OSError as error:
-        reason = f"cannot be opened ({error.strerror})"
-        raise DataError(f"{folder}: {reason}; {remedy}") from error
+        raise DataError(f"{folder}: {error.strerror}; {remedy}") from error
     paths = []
     for name in NAMES:
         if not present & {name, f"{name}.gz"}:
@@ -131,9 +126,7 @@ def _load_cache(cache: Path, report: Callable[[str], None]) -> Digits | None:
     """Load MNIST if the cache folder has it; report it if it is damaged."""
     try:
         digits = _load_folder(cache)
-        if digits.source == "mnist":
-            return digits
-        report(f"The cached MNIST is not used: {cache} holds other digits.")
+        return digits if digits.source == "mnist" else None
     except IdxError as error:
         report(f"The cached MNIST is not used: {error}.")
     except DataError:
