@@ -134,27 +134,18 @@ def test_a_missing_folder_is_named_by_the_path_the_user_gave(tmp_path):
     assert caught.value.filename == str(path)
 
 
-def test_the_file_is_on_disk_before_its_name_and_the_folder_after(path, monkeypatch):
-    order = []
-    fsync, replace = os.fsync, Path.replace
+def test_the_file_is_on_disk_before_its_name(path, monkeypatch):
+    fsync = os.fsync
 
-    def note_fsync(descriptor):
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            order.append("folder")
-            raise OSError(errno.EINVAL, "Invalid argument")  # no failure of the write
-        order.append(f"{status.st_size} bytes")
+    def note(descriptor):
+        assert path.read_bytes() == OLD
+        sizes.append(os.fstat(descriptor).st_size)
         fsync(descriptor)
 
-    def note_replace(temporary, target):
-        order.append("name")
-        assert temporary.parent == target.parent
-        return replace(temporary, target)
-
-    monkeypatch.setattr(os, "fsync", note_fsync)
-    monkeypatch.setattr(Path, "replace", note_replace)
+    sizes = []
+    monkeypatch.setattr(os, "fsync", note)
     write_atomically(path, NEW)
-    assert order == ["11 bytes", "name", "folder"]
+    assert sizes == [len(b"new content")]
 
 
 def test_what_a_killed_process_left_is_removed_when_it_is_old(path):

@@ -95,10 +95,8 @@ def test_bytes_after_the_end_are_seen(read):
 
 def test_a_wrong_or_missing_gzip_checksum_is_seen_and_named(read):
     wrong = PACKED[:-8] + bytes([PACKED[-8] ^ 1]) + PACKED[-7:]
-    assert "unpacked" in refused(read, wrong)
-    message = refused(read, PACKED[:-8])
-    assert "/file: is cut short" in message
-    assert message.endswith("replace it by an undamaged copy")
+    for damaged in (wrong, PACKED[:-8]):
+        assert "/file: is no undamaged gzip file" in refused(read, damaged)
 
 
 def test_every_changed_bit_of_the_header_is_seen(read):
@@ -110,22 +108,22 @@ def test_every_changed_bit_of_the_header_is_seen(read):
 
 
 def test_a_bad_start_is_named(read):
-    for start, reason in [
-        (b"", "is empty"),
-        (b"\0\0\x08", "no IDX file"),
-        (b"PNG!" + bytes(60), "no IDX file"),
-        (b"\0\0\x0d\x01\0\0\0\x01" + bytes(4), "no IDX file of unsigned bytes"),
-        (b"\0\0\x08\0" + b"x", "no IDX file"),
-        (b"\0\0\x08\x05" + bytes(21), "no IDX file"),
-        (b"\0\0\x08\xff" + bytes(2000), "no IDX file"),
-        (b"\0\0\x08\x03" + bytes(11), "no IDX file"),
-        (b"\0\0\x08\x01" + bytes(4), "does not fit"),
-        (b"\0\0\x08\x02" + b"\xff" * 4 + bytes(4), "does not fit"),
-        (b"\0\0\x08\x04" + b"\xff" * 16, "does not fit"),
-        (b"\0\0\x08\x01" + b"\0\0\0\x02" + b"a", "has 1 bytes of data"),
+    assert "is empty" in refused(read, b"")
+    for start in [
+        b"\0\0\x08",
+        b"PNG!" + bytes(60),
+        b"\0\0\x0d\x01\0\0\0\x01" + bytes(4),  # 0x0d: float32
+        b"\0\0\x08\0" + b"x",
+        b"\0\0\x08\x05" + b"\0\0\0\x01" * 5 + b"x",
+        b"\0\0\x08\xff" + bytes(2000),
+        b"\0\0\x08\x03" + bytes(11),
+        b"\0\0\x08\x01" + bytes(4),
+        b"\0\0\x08\x02" + b"\xff" * 4 + bytes(4),
+        b"\0\0\x08\x04" + b"\xff" * 16,
+        b"\0\0\x08\x01" + b"\0\0\0\x02" + b"a",
     ]:
-        assert reason in (refused(read, start) or ""), start
-        assert refused(read, gzip.compress(start)), start
+        for content in (start, gzip.compress(start)):
+            assert "is no IDX file" in (refused(read, content) or ""), start
 
 
 @given(content=st.binary(max_size=64), packed=st.booleans())

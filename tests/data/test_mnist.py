@@ -20,13 +20,12 @@ STAND_IN = (
     RNG.integers(0, 10, 12, np.uint8),
 )
 NAMED_FOLDER = os.environ.get("TINYCNN_DATA")  # before it is taken away
-DOTTED = [name.replace("-idx", ".idx") for name in mnist.NAMES]
 
 
-def fill(folder, arrays=STAND_IN, names=mnist.NAMES, end=""):
+def fill(folder, arrays=STAND_IN, end=""):
     """Write the four files into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(names, arrays, strict=True):
+    for name, array in zip(mnist.NAMES, arrays, strict=True):
         path = folder / f"{name}{end}"
         write_idx(path, array)
         if end == ".gz":
@@ -60,16 +59,14 @@ def lines():
     return []
 
 
-def test_a_folder_is_read_under_all_spellings(tmp_path, monkeypatch):
+def test_a_folder_is_read_packed_or_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checksums = set()
-    for names in (mnist.NAMES, DOTTED):
-        for end in ("", ".gz"):
-            folder = fill(Path(f"{names[0]}{end}"), names=names, end=end)
-            digits = load_mnist(folder)
-            assert same(digits, STAND_IN), folder
-            assert digits.source == str(folder)  # as it was given
-            checksums.add(digits.checksum)
+    for end in ("", ".gz"):
+        digits = load_mnist(fill(Path(f"folder{end}"), end=end))
+        assert same(digits, STAND_IN), end
+        assert digits.source == f"folder{end}"  # as it was given
+        checksums.add(digits.checksum)
     assert len(checksums) == 1  # neither place nor packing matters
     assert len(checksums.pop()) == 64
 
@@ -85,7 +82,7 @@ def test_any_changed_array_changes_the_checksum(tmp_path):
 
 @pytest.mark.usefixtures("stand_in")
 def test_mnist_and_the_sample_are_known_by_content_wherever_they_lie(tmp_path):
-    assert load_mnist(fill(tmp_path / "any", names=DOTTED)).source == "mnist"
+    assert load_mnist(fill(tmp_path / "any")).source == "mnist"
     for name in mnist.NAMES:
         packed = (SAMPLE_FOLDER / f"{name}.gz").read_bytes()
         (tmp_path / name).write_bytes(gzip.decompress(packed))
@@ -135,8 +132,6 @@ def test_a_named_folder_without_the_files_is_an_error(tmp_path, monkeypatch):
                 load_mnist(argument)
             assert str(caught.value).startswith(folder)
             assert "--data DIR or TINYCNN_DATA" in str(caught.value)
-    with pytest.raises(DataError, match="cannot be opened"):
-        load_mnist("zero\0byte")
 
 
 def test_files_that_are_damaged_or_no_pair_are_an_error(tmp_path):
@@ -153,16 +148,14 @@ def test_files_that_are_damaged_or_no_pair_are_an_error(tmp_path):
 def test_a_damaged_cache_is_one_line_and_not_fatal(cache, lines):
     path = fill(cache) / mnist.NAMES[1]
     whole = path.read_bytes()
-    for damaged in (whole[:-3], whole[:-1] + bytes([whole[-1] ^ 1])):
-        path.write_bytes(damaged)
-        assert load_mnist(report=lines.append).source == "sample"
-        assert len(lines) == 2
-        assert lines[0].startswith("The cached MNIST is not used: ")
-        assert str(cache) in lines[0]
-        lines.clear()
-    path.unlink()
+    path.write_bytes(whole[:-3])
     assert load_mnist(report=lines.append).source == "sample"
-    assert len(lines) == 1
+    assert len(lines) == 2
+    assert lines[0].startswith(f"The cached MNIST is not used: {path}")
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert load_mnist().source == "sample"
+    path.unlink()
+    assert load_mnist().source == "sample"
 
 
 def test_the_sample_says_what_it_is_and_what_to_do_on_stderr(capsys):
@@ -189,8 +182,6 @@ def test_validation_is_the_last_twelfth_and_no_copy():
 def test_too_few_to_cut_is_an_error():
     with pytest.raises(DataError, match="at least 12"):
         split_validation(STAND_IN[0][:11], STAND_IN[1][:11])
-    with pytest.raises(DataError, match="24 images have 23 labels"):
-        split_validation(STAND_IN[0], STAND_IN[1][:-1])
 
 
 def test_the_sample_holds_400_and_100_of_each_digit_in_balanced_tens():
