@@ -42,8 +42,8 @@ def _fetch(mirror: str, files: Mapping[str, str], folder: Path) -> str | None:
     def update(count: int) -> None:
         nonlocal deadline, received
         received += count
-        if received > 3 * BYTES:  # pooch counts twice
-            raise ValueError("more bytes than were asked for")
+        if received > 3 * BYTES or time.monotonic() > deadline:  # pooch counts twice
+            raise ValueError("too many bytes, or too late")
         deadline = time.monotonic() + SILENCE_SECONDS
 
     def run() -> None:
