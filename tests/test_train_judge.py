@@ -19,10 +19,11 @@ from tinycnn.data import load_mnist, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.glyphs.signs import signs
 from tinycnn.nn.weights import read_facts
+from tinycnn.reading import practice
 from tinycnn.reading.practice import NONE
 from tinycnn.reading.reader import Reader, fit_threshold
 from tinycnn.train_judge import main
-from tinycnn.training import fit, recipes
+from tinycnn.training import fit
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +51,7 @@ def small(digits):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(train_judge, "WRITTEN", 200)
             patch.setattr(train_judge, "SIGNS", 200)
-            patch.setattr(recipes, "JUDGE", replace(recipes.JUDGE, epochs=1))
+            patch.setattr(practice, "JUDGE", replace(practice.JUDGE, epochs=1))
             return main(["--data", str(digits), "--numbers", "100", *more])
 
     return small

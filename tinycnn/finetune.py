@@ -145,7 +145,7 @@ def finetune(
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.data.mnist import SAMPLE_FOLDER
     from tinycnn.reading import practice
-    from tinycnn.training.recipes import JUDGE, PRESETS
+    from tinycnn.training.recipes import PRESETS
 
     if len(labels) == 0:
         raise ValueError("there are no corrections to learn from")
@@ -189,7 +189,12 @@ def finetune(
         replay = np.concatenate([replay, composed])
         replay_labels = np.concatenate([replay_labels, composed_labels])
         trainer = _trainer(
-            models.JUDGE, JUDGE, seed, (images, labels), replay, replay_labels
+            models.JUDGE,
+            practice.JUDGE,
+            seed,
+            (images, labels),
+            replay,
+            replay_labels,
         )
         yield from _train(trainer, 0.65, 0.9)
         candidate.interpolate(reader.judge, trainer.model, images, labels)

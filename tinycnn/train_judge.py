@@ -138,9 +138,8 @@ def _train(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, A
     from tinycnn.glyphs.signs import signs
     from tinycnn.glyphs.writer import written
     from tinycnn.nn.weights import save_weights
-    from tinycnn.reading.practice import NONE
+    from tinycnn.reading.practice import JUDGE, NONE
     from tinycnn.training.fit import Trainer
-    from tinycnn.training.recipes import JUDGE
 
     digits = load_mnist(data)
     images, labels, val_images, val_labels = split_validation(

@@ -17,7 +17,18 @@ from tinycnn.glyphs.writer import write
 from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes, draw
 from tinycnn.reading import segment
+from tinycnn.training.augment import Deformation
+from tinycnn.training.recipes import Recipe
 
+# Of the network that tells digits from other ink; see `tinycnn.train_judge`.
+JUDGE = Recipe(
+    "judge",
+    epochs=4,
+    epochs_of_few=4,
+    learning_rate=3e-3,
+    weight_decay=0.05,
+    deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1),
+)
 NONE = 10  # the label of what is no digit
 IS_DIGIT, IS_NONE = 0.88, 0.75  # likeness above or below which a candidate is one
 BEST_IS_DIGIT = 0.6  # the same for the candidate most like a digit

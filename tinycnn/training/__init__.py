@@ -1,4 +1,1 @@
-"""How a network learns, and how well it has learned.
-
-This room knows networks and digits. It knows no window and no picture file.
-"""
+"""Learning: the step, epochs, recipes, augmentation, metrics, checkpoints."""

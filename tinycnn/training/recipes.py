@@ -4,20 +4,19 @@ from dataclasses import dataclass, replace
 
 from tinycnn.training.augment import Deformation
 
+FEW = 20_000  # training images; with fewer, as in the bundled sample, epochs are short
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a named network is trained.
+    """How a network is trained.
 
     Attributes
     ----------
     network : str
         A key of `tinycnn.models.NETWORKS`.
-    epochs : int
-        How often every training image is seen.
-    epochs_of_few : int
-        The same for fewer than 20,000 images (the bundled sample), where an epoch is
-        short.
+    epochs, epochs_of_few : int
+        How often every training image is seen; the second with fewer than `FEW`.
     learning_rate : float
         The highest of the run.
     batch_size : int
@@ -26,6 +25,7 @@ class Recipe:
     weight_decay : float
         Of Adam, decoupled.
     label_smoothing : float
+        See `tinycnn.nn.softmax_cross_entropy`.
     deformation : Deformation
         Of every training image, anew each epoch.
     average_decay : float
@@ -51,73 +51,46 @@ class Recipe:
 
     def epochs_for(self, train_images: int) -> int:
         """Return the number of epochs for a training set of this size."""
-        return self.epochs if train_images >= 20_000 else self.epochs_of_few
+        return self.epochs if train_images >= FEW else self.epochs_of_few
 
 
 # Strong enough that no epoch repeats the handwriting of another.
 STRONG = Deformation(rotation=10, scale=0.1, shear=0.1, shift=1.5, bend=3, pen=0.5)
 
-PRESETS = {
-    "quick": Recipe(
-        network="quick",
-        epochs=1,
-        epochs_of_few=12,
-        weight_decay=0.01,
-        label_smoothing=0.05,
-        deformation=Deformation(shift=1),
-        average_decay=0.99,
-    ),
-    "default": Recipe(
-        network="default",
-        epochs=10,
-        epochs_of_few=25,
-        weight_decay=0.05,
-        label_smoothing=0.05,
-        deformation=STRONG,
-        average_decay=0.998,
-        written=0.05,
-        views=5,
-    ),
-    "best": Recipe(
-        network="best",
-        epochs=30,
-        epochs_of_few=60,
-        weight_decay=0.05,
-        label_smoothing=0.05,
-        deformation=STRONG,
-        average_decay=0.999,
-        written=0.05,
-        views=5,
-    ),
-    "tiny": Recipe(
-        network="tiny",
-        epochs=25,
-        epochs_of_few=100,
-        learning_rate=2e-2,
-        deformation=Deformation(rotation=8, scale=0.08, shear=0.08, shift=1),
-        average_decay=0.999,
-        views=5,
-    ),
-    "classic": Recipe(
-        network="classic",
-        epochs=10,
-        epochs_of_few=10,
-        learning_rate=1e-3,
-        batch_size=200,
-        schedule="cosine",
-    ),
-}
-
-# Of the network that tells digits from other ink; see `tinycnn.train_judge`.
-JUDGE = replace(
-    PRESETS["default"],
-    network="judge",
-    epochs=4,
-    epochs_of_few=4,
-    learning_rate=3e-3,
-    label_smoothing=0.0,
-    deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1),
-    average_decay=0.0,
-    written=0.0,
-    views=1,
+_default = Recipe(
+    "default",
+    epochs=10,
+    epochs_of_few=25,
+    weight_decay=0.05,
+    label_smoothing=0.05,
+    deformation=STRONG,
+    average_decay=0.998,
+    written=0.05,
+    views=5,
 )
+_best = replace(
+    _default, network="best", epochs=30, epochs_of_few=60, average_decay=0.999
+)
+_quick = Recipe(
+    "quick",
+    epochs=1,
+    epochs_of_few=12,
+    weight_decay=0.01,
+    label_smoothing=0.05,
+    deformation=Deformation(shift=1),
+    average_decay=0.99,
+)
+_tiny = Recipe(
+    "tiny",
+    epochs=25,
+    epochs_of_few=100,
+    learning_rate=2e-2,
+    deformation=Deformation(rotation=8, scale=0.08, shear=0.08, shift=1),
+    average_decay=0.999,
+    views=5,
+)
+_classic = Recipe("classic", 10, 10, 1e-3, batch_size=200, schedule="cosine")
+
+PRESETS = {
+    recipe.network: recipe for recipe in (_quick, _default, _best, _tiny, _classic)
+}
