@@ -8,8 +8,7 @@
 ``run.lock``               held by the process that trains
 ========================== ======================================================
 
-Each file is replaced in one step, so that a run which was killed at any moment can be
-read.
+Each file is replaced in one step, so that a run killed at any moment can be resumed.
 """
 
 import contextlib
@@ -27,20 +26,20 @@ from filelock import FileLock, Timeout
 
 from tinycnn.files import write_atomically
 from tinycnn.nn.weights import load_weights, read_facts, save_arrays
-from tinycnn.training.fit import Epoch, Progress, Trainer
+from tinycnn.training.fit import Epoch, Trainer
 
 
 class RunError(ValueError):
-    """The folder of a run is not what it should be; the message says what to do."""
+    """A folder cannot be trained in; the message says why and what to do."""
 
 
 class RunFolder:
-    """A run's files, which no other process trains in meanwhile.
+    """A run's files, locked until `close`.
 
     Parameters
     ----------
     path : Path
-        `create` makes a new one; otherwise it must have been made before.
+        A folder that `create` made.
 
     Raises
     ------
@@ -72,11 +71,11 @@ class RunFolder:
         Parameters
         ----------
         path : Path or None
-            A folder that is new or empty; None names one by time under ``runs``.
+            A folder that is new or empty; None names one in ``runs`` by time and
+            `preset`.
         preset : str
-            Part of that name.
-        config : dict
-            JSON values. Versions and machine are added.
+        config : dict of str to JSON values
+            Versions and machine are added.
 
         Raises
         ------
@@ -107,10 +106,8 @@ class RunFolder:
 
         Raises
         ------
-        RunError
-            If there is no checkpoint.
-        WeightsError
-            If it is damaged.
+        RunError, WeightsError
+            If there is no checkpoint; if it is damaged.
         """
         try:
             return read_facts(self._checkpoint)
@@ -121,20 +118,14 @@ class RunFolder:
             ) from None
 
     def save(self, trainer: Trainer, facts: dict[str, Any]) -> None:
-        """Save the state of a run.
-
-        Parameters
-        ----------
-        trainer : Trainer
-        facts : dict
-            What else `facts` is to return, as JSON values.
+        """Save the state of a trainer, and JSON values for `facts` to return.
 
         Raises
         ------
         DivergedError
             If a weight is not finite; the last checkpoint stays as it is.
         OSError
-            If the disk is full or the folder cannot be written.
+            If it cannot be written.
         """
         trainer.check_finite()
         progress = {"progress": asdict(trainer.progress)}
@@ -143,8 +134,8 @@ class RunFolder:
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one.
 
-        Lines of ``metrics.jsonl`` that are younger than the checkpoint are cut off, and
-        temporary files of a process that was killed are removed.
+        Lines of ``metrics.jsonl`` younger than the checkpoint are cut off, and
+        temporary files of a killed process removed.
 
         Raises
         ------
@@ -155,19 +146,21 @@ class RunFolder:
         """
         facts = load_weights(self._checkpoint, trainer)
         try:
-            trainer.progress = Progress(**facts["progress"])
-            trainer.check_progress()
-            if asdict(trainer.progress) != facts["progress"]:
-                raise ValueError("a number is missing")
+            trainer.resume(facts["progress"])
         except (KeyError, TypeError, ValueError):
-            raise RunError(another_version(self.path)) from None
-        trainer.optimizer.steps = trainer.steps
-        trainer.model.seed_dropout(trainer.seed, trainer.steps)
+            raise self.incompatible() from None
         if self._metrics.exists():
             lines = self._metrics.read_bytes().splitlines(keepends=True)
             write_atomically(self._metrics, lines[: trainer.progress.epoch])
         for leftover in self.path.glob("*.[0-9]*-*.tmp"):
             leftover.unlink(missing_ok=True)
+
+    def incompatible(self) -> RunError:
+        """Return the error of a checkpoint whose facts are none of this version's."""
+        return RunError(
+            f"{self.path} was begun by another version of tinycnn or with another "
+            "recipe; continue with that version, or start a new run"
+        )
 
     def append(self, result: Epoch, seconds: float) -> None:
         """Add the line of an epoch to ``metrics.jsonl``."""
@@ -181,11 +174,3 @@ class RunFolder:
         with contextlib.suppress(OSError):  # Windows removes no file that is open
             Path(self._lock.lock_file).unlink()
         self._lock.release()
-
-
-def another_version(folder: Path) -> str:
-    """Return why a run cannot go on with settings or a recipe that are not its own."""
-    return (
-        f"{folder} was begun by another version of tinycnn or with another recipe; "
-        "continue with that version, or start a new run"
-    )

@@ -24,12 +24,11 @@ from tinycnn.training.recipes import Recipe
 
 
 class Images(Protocol):
-    """Images of a batch are asked for by number: an array, or what draws them."""
+    """A uint8 array (N, 28, 28), or what draws its images when they are indexed."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, chosen: Any, /) -> Any:
-        """Return uint8 images (N, 28, 28), chosen by a slice or by their numbers."""
+    def __getitem__(self, chosen: Any, /) -> Any: ...
 
 
 class Model(Forward, Protocol):
@@ -39,7 +38,7 @@ class Model(Forward, Protocol):
         """Assign the gradients of the parameters."""
 
 
-Prepare = Callable[[Sequential], Model]
+Epoch = dict[str, int | float]
 
 
 def train_step(
@@ -56,13 +55,13 @@ def train_step(
     model : Model
     optimizer : Optimizer
         Of the model's parameters.
-    images : float32 array (N, 28, 28, 1)
+    images : float32 array (N, H, W, 1)
     labels : int array (N,)
     label_smoothing : float
 
     Returns
     -------
-    loss, logits : float, float32 array (N, 10)
+    loss, logits : float, float32 array (N, K)
         Both of before the step.
     """
     logits = model.forward(images, training=True)
@@ -84,33 +83,27 @@ class Progress:
     ----------
     epoch, batch : int
         Finished epochs, and finished batches of the epoch under way.
-    images, correct, loss_sum : int, int, float
-        Of the epoch under way: images seen, how many were right, the sum of their loss.
-    best_epoch : int
-        The epoch whose weights are kept; 0 before the first validation.
-    best_accuracy : float
-        On validation, of that epoch.
+    correct, loss_sum : int, float
+        Of the epoch under way: images named right, the sum of the losses of all.
+    best_epoch, best_accuracy : int, float
+        The epoch whose weights are kept and its accuracy on validation; 0 before the
+        first validation.
     """
 
     epoch: int = 0
     batch: int = 0
-    images: int = 0
     correct: int = 0
     loss_sum: float = 0.0
     best_epoch: int = 0
     best_accuracy: float = 0.0
 
 
-Epoch = dict[str, int | float]
-
-
 class Trainer:
-    """A run: a network, its optimizer, the data, and how far it has come.
+    """A run: a network, its optimizer, the data, and its progress.
 
     Parameters
     ----------
     recipe : Recipe
-        With ``epochs``, ``batch_size`` and ``learning_rate`` as this run wants them.
     seed : int
         Of the order of the images and of their deformations.
     model : Sequential
@@ -144,17 +137,17 @@ class Trainer:
         val_images: NDArray[np.uint8],
         val_labels: NDArray[np.uint8],
         *,
-        prepare: Prepare | None = None,
+        prepare: Callable[[Sequential], Model] | None = None,
     ) -> None:
         self.recipe, self.seed = recipe, seed
         self.model, self.optimizer = model, optimizer
         self.train_images, self.train_labels = train_images, train_labels
         self.val_images, self.val_labels = val_images, val_labels
         self.averaged = copy.deepcopy(model) if recipe.average_decay > 0 else model
-        self._runner: Model = prepare(model) if prepare else model
-        self._averaged_runner: Model = (
-            prepare(self.averaged) if prepare else self.averaged
-        )
+        self._runner: Model = model
+        self._averaged_runner: Model = self.averaged
+        if prepare:
+            self._runner, self._averaged_runner = map(prepare, (model, self.averaged))
         self.batches = math.ceil(len(train_images) / recipe.batch_size)
         self.progress = Progress()
         self.best = self._copy_of_state()
@@ -168,11 +161,10 @@ class Trainer:
         Yields
         ------
         int or dict
-            After every batch the number of its images. After every epoch its number
-            ``"epoch"``, from 1; the ``"learning_rate"`` of its last step; the means
-            ``"train_loss"`` and ``"train_accuracy"``, measured before each step, with
-            dropout; ``"val_nll"`` and ``"val_accuracy"``. Between two items the run can
-            be saved, or left for good.
+            After every batch the number of its images. After every epoch its figures:
+            ``"epoch"``, from 1; ``"learning_rate"`` of its last step; the means
+            ``"train_loss"`` and ``"train_accuracy"``, before each step, with dropout;
+            ``"val_nll"`` and ``"val_accuracy"``. Between two items a run can be saved.
 
         Raises
         ------
@@ -229,22 +221,38 @@ class Trainer:
         """How many steps the run has taken."""
         return self.progress.epoch * self.batches + self.progress.batch
 
-    def check_progress(self) -> None:
-        """Raise ValueError if the progress is none that a run can come to."""
-        progress, epochs = self.progress, self.recipe.epochs
-        counts = progress.epoch, progress.batch, progress.images, progress.correct
-        images = min(progress.batch * self.recipe.batch_size, len(self.train_images))
+    @property
+    def images(self) -> int:
+        """How many images the run has learned from, counted anew each epoch."""
+        progress, count = self.progress, len(self.train_images)
+        return progress.epoch * count + min(
+            progress.batch * self.recipe.batch_size, count
+        )
+
+    def resume(self, progress: dict[str, Any]) -> None:
+        """Go on from the progress of a checkpoint whose arrays have been loaded.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If no run of this recipe comes to it.
+        """
+        now = Progress(**progress)
+        self.progress = now
         possible = (
-            all(type(count) is int for count in (*counts, progress.best_epoch))
-            and type(progress.loss_sum) is type(progress.best_accuracy) is float
-            and 0 <= progress.best_epoch <= progress.epoch <= epochs
-            and 0 <= progress.batch <= self.batches
-            and 0 <= progress.correct <= progress.images == images
-            and progress.loss_sum >= 0
-            and 0 <= progress.best_accuracy <= 1
+            vars(now) == progress  # nothing is missing
+            and [type(v) for v in vars(now).values()]
+            == [int, int, int, float, int, float]
+            and 0 <= now.best_epoch <= now.epoch <= self.recipe.epochs
+            and 0 <= now.batch <= self.batches
+            and 0 <= now.correct <= self.images - now.epoch * len(self.train_images)
+            and now.loss_sum >= 0
+            and 0 <= now.best_accuracy <= 1
         )
         if not possible:
-            raise ValueError(f"no run of {epochs} epochs comes to {progress}")
+            raise ValueError(f"no run of this recipe comes to {now}")
+        self.optimizer.steps = self.steps
+        self.model.seed_dropout(self.seed, self.steps)
 
     def check_finite(self) -> None:
         """Raise DivergedError if a weight or a running average is not finite."""
@@ -256,33 +264,27 @@ class Trainer:
         """Take one step on a batch."""
         progress, step = self.progress, self.steps
         self.optimizer.learning_rate = self.schedule(step)
+        smoothing = self.recipe.label_smoothing
         # Overflow is found in the loss.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             loss, logits = train_step(
-                self._runner,
-                self.optimizer,
-                images,
-                labels,
-                self.recipe.label_smoothing,
+                self._runner, self.optimizer, images, labels, smoothing
             )
         if not math.isfinite(loss):
             raise DivergedError(self._account_of(f"the loss is {loss}"))
         if self.averaged is not self.model:
             self._move_average(step)
         progress.batch += 1
-        progress.images += len(labels)
         progress.loss_sum += loss * len(labels)
         progress.correct += int((logits.argmax(axis=1) == labels).sum())
 
     def _move_average(self, step: int) -> None:
         """Move the averaged weights a little towards the weights.
 
-        ``average = decay * average + (1 - decay) * weights`` after every step is a mean
-        of the last ``1 / (1 - decay)`` steps or so, in which older weights fade (Polyak
-        and Juditsky 1992; with this decay, Szegedy et al. 2016, section 8). Every step
-        leaves the weights a little beside where they should be; averaged, these errors
-        cancel. Early in a run the decay is smaller, so that the random first weights
-        are soon forgotten.
+        ``average = decay * average + (1 - decay) * weights`` is a mean of about the
+        last ``1 / (1 - decay)`` steps, in which the noise of single steps cancels
+        (Polyak and Juditsky 1992; with this decay, Szegedy et al. 2016, section 8).
+        The decay is smaller early in a run, to forget the random first weights soon.
         """
         decay = min(self.recipe.average_decay, step / (step + 10))
         weights = self.model.state()
@@ -292,7 +294,7 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int) -> Epoch:
         """Validate, and keep the weights if they are the best."""
-        progress = self.progress
+        progress, count = self.progress, len(self.train_images)
         # What the last step ruined must not be taken for the best.
         self.check_finite()
         try:
@@ -302,8 +304,8 @@ class Trainer:
         result: Epoch = {
             "epoch": epoch,
             "learning_rate": self.schedule(epoch * self.batches - 1),
-            "train_loss": progress.loss_sum / progress.images,
-            "train_accuracy": progress.correct / progress.images,
+            "train_loss": progress.loss_sum / count,
+            "train_accuracy": progress.correct / count,
             "val_nll": val.nll,
             "val_accuracy": val.accuracy,
         }
@@ -312,7 +314,7 @@ class Trainer:
             progress.best_epoch, progress.best_accuracy = epoch, val.accuracy
             self.best = self._copy_of_state()
         progress.epoch = epoch
-        progress.batch = progress.images = progress.correct = 0
+        progress.batch = progress.correct = 0
         progress.loss_sum = 0.0
         return result
 
@@ -320,10 +322,9 @@ class Trainer:
         return {name: array.copy() for name, array in self.averaged.state().items()}
 
     def _account_of(self, trouble: str) -> str:
-        progress, rate = self.progress, self.optimizer.learning_rate
-        batch = min(progress.batch + 1, self.batches)
+        batch = min(self.progress.batch + 1, self.batches)
         return (
-            f"training diverged: {trouble} in epoch {progress.epoch + 1}, batch "
-            f"{batch}, at learning rate {rate:.3g}; try --lr "
+            f"training diverged: {trouble} in epoch {self.progress.epoch + 1}, batch "
+            f"{batch}, at learning rate {self.optimizer.learning_rate:.3g}; try --lr "
             f"{self.recipe.learning_rate / 3:.2g}"
         )
