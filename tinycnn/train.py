@@ -10,8 +10,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -28,10 +27,10 @@ from tinycnn._cli import (
 )
 
 if TYPE_CHECKING:
-    from tinycnn.data import Digits
     from tinycnn.training.checkpoint import RunFolder
-    from tinycnn.training.fit import Epoch, Trainer
+    from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
+    from tinycnn.training.recipes import Recipe
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -51,12 +50,12 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.threads is not None:  # Numba reads this once, when it is imported
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
-    stop = Stop()
-    with stop.listening(), contextlib.ExitStack() as closing:
+    with contextlib.ExitStack() as closing:
+        stop = Stop(closing)
         try:
             return _train(arguments, stop, began, closing)
-        except (Stopped, ImportError):
-            # A library that is being imported may make an ImportError of Stopped.
+        except (KeyboardInterrupt, ImportError):
+            # An interrupted import may end in an ImportError.
             if stop.signum is None:
                 raise
             _say(f"stopped; {stop.remedy}")
@@ -98,18 +97,18 @@ def _train(
     began: float,
     closing: contextlib.ExitStack,
 ) -> int:
-    """Prepare a run, loop over it, and report the result."""
+    """Begin or resume a run, train to its end, and report the result."""
     from tinycnn.training.fit import DivergedError
 
     try:
-        run = _prepare(arguments, began, closing)
+        run = Run(arguments, began, closing)
     except (ValueError, OSError) as error:  # data, run folder, or layers are refused
         fail(error)
     trainer, folder, digits = run.trainer, run.folder, run.digits
     command = ["python", "-m", "tinycnn.train", "--resume", str(folder.path)]
     if arguments.resume and arguments.data:  # the checkpoint names where they were
         command += ["--data", str(arguments.data)]
-    stop.deferred = True  # a signal now waits for the end of its batch
+    stop.deferred = True
     stop.remedy = f"to continue: {shlex.join(command)}"
     try:
         images_per_second = _loop(run, stop)
@@ -143,30 +142,103 @@ def _train(
     return 0
 
 
-@dataclass
 class Run:
-    """A trainer, its folder, and what messages and files say of them.
+    """A run of the command: its settings, digits, trainer and folder.
 
-    Attributes
+    Parameters
     ----------
-    settings : argparse.Namespace
-        The `SETTINGS`, none of them missing.
-    facts : dict
-        What a resumed run needs besides the trainer.
-    written : int
-        Training images that code has written.
+    arguments : argparse.Namespace
     began : float
-        When it would have begun in one sitting, by `time.perf_counter`.
+        When the process began, by `time.perf_counter`.
+    closing : contextlib.ExitStack
+        Closes the folder.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the digits, the folder or its checkpoint cannot be used.
     """
 
-    trainer: "Trainer"
-    folder: "RunFolder"
-    settings: argparse.Namespace
-    facts: dict[str, Any]
-    digits: "Digits"
-    written: int
-    began: float
-    saved: float = field(default_factory=time.perf_counter)
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        began: float,
+        closing: contextlib.ExitStack,
+    ) -> None:
+        import numpy as np
+
+        from tinycnn import fast, models, nn
+        from tinycnn.data import load_mnist, split_validation
+        from tinycnn.fast import fuse
+        from tinycnn.threads import use_threads
+        from tinycnn.training.checkpoint import RunFolder
+        from tinycnn.training.fit import Images, Trainer
+
+        threads = use_threads(arguments.threads)
+        facts: dict[str, Any] = {}
+        if arguments.resume is not None:
+            self.folder = RunFolder(arguments.resume)
+            closing.callback(self.folder.close)
+            facts = self.folder.facts()
+        place = arguments.data or facts.get("data_folder")
+        self.digits = load_mnist(place and str(place), report=_say)
+        images, labels, val_images, val_labels = split_validation(
+            self.digits.train_images, self.digits.train_labels
+        )
+        if facts:
+            settings = _resumed(arguments, self.folder, facts, self.digits.checksum)
+        else:
+            settings = _completed(arguments, len(images))
+        recipe = _recipe(settings)
+        images, labels = images[: settings.limit], labels[: settings.limit]
+        train_images: Images = images
+        self.written = round(recipe.written * len(images))
+        if self.written:
+            from tinycnn.glyphs.writer import Concatenated, LazyGlyphs
+
+            glyphs = LazyGlyphs(settings.seed, 0, self.written)
+            labels = np.concatenate([labels, glyphs.labels])
+            train_images = Concatenated(images, glyphs)
+
+        model = models.build(recipe.network, settings.seed)
+        parameters = model.parameters()
+        adam = nn.Adam if settings.plain else fast.Adam
+        self.trainer = Trainer(
+            recipe,
+            settings.seed,
+            model,
+            adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay),
+            train_images,
+            labels,
+            val_images,
+            val_labels,
+            prepare=None if settings.plain else fuse,
+        )
+        if facts:
+            self.folder.restore(self.trainer)
+        else:
+            facts = {
+                "flags": _flags(settings),
+                "recipe": asdict(recipe),
+                "data_folder": place and str(Path(place).absolute()),
+                "data_checksum": self.digits.checksum,
+            }
+            about = facts | {"data": self.digits.source, "threads": threads}
+            try:
+                self.folder = RunFolder.create(arguments.out, settings.preset, about)
+                closing.callback(self.folder.close)
+            except OSError as error:
+                fail(f"the run has no place ({error}); name another with --out DIR")
+        self.settings, self.facts = settings, facts
+        self.began = began - facts.get("seconds", 0)
+        self.save_checkpoint()
+        weights = sum(parameter.value.size for parameter in parameters)
+        by_code = f" and {self.written:,} written by code" if self.written else ""
+        _say(
+            f"preset {settings.preset}: {weights:,} weights; {self.digits.source}: "
+            f"{len(images):,} images to train{by_code}, {len(val_images):,} to "
+            f"validate; {threads} threads; run folder {self.folder.path}"
+        )
 
     def seconds(self) -> float:
         """Return how long the run has taken, its earlier sittings included."""
@@ -223,145 +295,67 @@ class Run:
         save_weights(self.folder.weights, self.trainer.averaged, facts)
 
 
-def _prepare(
-    arguments: argparse.Namespace, began: float, closing: contextlib.ExitStack
-) -> Run:
-    """Load the data and begin a new run, or continue one."""
-    import numpy as np
-
-    from tinycnn import fast, models, nn
-    from tinycnn.data import load_mnist, split_validation
-    from tinycnn.fast import fuse
-    from tinycnn.threads import use_threads
-    from tinycnn.training.checkpoint import RunError, RunFolder, another_version
-    from tinycnn.training.fit import Images, Trainer
+def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace:
+    """Return the arguments, and the preset's settings where no flag was given."""
     from tinycnn.training.recipes import PRESETS
 
-    threads = use_threads(arguments.threads)
-    facts: dict[str, Any] = {}
-    if arguments.resume is not None:
-        folder = RunFolder(arguments.resume)
-        closing.callback(folder.close)
-        facts = folder.facts()
-        if not isinstance(facts.get("data_folder"), str | None):
-            raise RunError(another_version(folder.path))
-    place = arguments.data or facts.get("data_folder")
-    digits = load_mnist(place, report=_say)
-    images, labels, val_images, val_labels = split_validation(
-        digits.train_images, digits.train_labels
-    )
-    if facts:
-        settings = _old_settings(arguments, facts, digits.checksum)
-    else:
-        settings = _new_settings(arguments, len(images))
-    recipe = replace(
-        PRESETS[settings.preset],
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.lr,
-    )
-    if facts and facts.get("recipe") != asdict(recipe):
-        raise RunError(another_version(folder.path))
-    images, labels = images[: settings.limit], labels[: settings.limit]
-    count, written = len(images), round(recipe.written * len(images))
-    train_images: Images = images
-    if written:
-        from tinycnn.glyphs.writer import Concatenated, LazyGlyphs
-
-        glyphs = LazyGlyphs(settings.seed, 0, written)
-        labels = np.concatenate([labels, glyphs.labels])
-        train_images = Concatenated(images, glyphs)
-
-    model = models.build(recipe.network, settings.seed)
-    parameters = model.parameters()
-    adam = nn.Adam if settings.plain else fast.Adam
-    trainer = Trainer(
-        recipe,
-        settings.seed,
-        model,
-        adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay),
-        train_images,
-        labels,
-        val_images,
-        val_labels,
-        prepare=None if settings.plain else fuse,
-    )
-    if facts:
-        folder.restore(trainer)
-        began -= facts["seconds"]
-    else:
-        facts = {
-            "flags": _flags(settings),
-            "recipe": asdict(recipe),
-            "data_folder": None if place is None else str(Path(place).absolute()),
-            "data_checksum": digits.checksum,
-        }
-        about = facts | {"data": digits.source, "threads": threads}
-        try:
-            folder = RunFolder.create(arguments.out, settings.preset, about)
-            closing.callback(folder.close)
-        except OSError as error:
-            fail(f"the run has no place ({error}); name another with --out DIR")
-    run = Run(trainer, folder, settings, facts, digits, written, began)
-    run.save_checkpoint()
-    weights = sum(parameter.value.size for parameter in parameters)
-    by_code = f" and {written:,} written by code" if written else ""
-    _say(
-        f"preset {settings.preset}: {weights:,} weights; {digits.source}: "
-        f"{count:,} images to train{by_code}, {len(val_images):,} to validate; "
-        f"{threads} threads; run folder {folder.path}"
-    )
-    return run
-
-
-def _new_settings(arguments: argparse.Namespace, available: int) -> argparse.Namespace:
-    """Return the preset's settings, except where a flag was given."""
-    from tinycnn.training.recipes import PRESETS
-
-    preset = arguments.preset or "default"
-    recipe = PRESETS[preset]
+    recipe = PRESETS[arguments.preset or "default"]
     defaults = {
-        "preset": preset,
-        "epochs": recipe.epochs_for(min(arguments.limit or available, available)),
+        "preset": recipe.network,
+        "epochs": recipe.epochs_for(min(arguments.limit or images, images)),
         "batch_size": recipe.batch_size,
         "lr": recipe.learning_rate,
         "seed": 0,
-        "plain": False,
     }
     missing = {k: v for k, v in defaults.items() if getattr(arguments, k) is None}
     return argparse.Namespace(**vars(arguments) | missing)
 
 
+def _recipe(settings: argparse.Namespace) -> "Recipe":
+    """Return the recipe of a preset, changed by the other settings."""
+    from tinycnn.training.recipes import PRESETS
+
+    return replace(
+        PRESETS[settings.preset],
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.lr,
+    )
+
+
 def _flags(settings: argparse.Namespace) -> list[str]:
     """Return settings as flags, as a checkpoint keeps them."""
-    given = {name: getattr(settings, name) for name in SETTINGS if name != "plain"}
-    flags = [
-        f"--{name.replace('_', '-')}={value}"
+    given = {name.replace("_", "-"): getattr(settings, name) for name in SETTINGS}
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
         for name, value in given.items()
         if value is not None
     ]
-    return [*flags, "--plain"] if settings.plain else flags
 
 
-def _old_settings(
-    arguments: argparse.Namespace, facts: dict[str, Any], checksum: str
+def _resumed(
+    arguments: argparse.Namespace,
+    folder: "RunFolder",
+    facts: dict[str, Any],
+    checksum: str,
 ) -> argparse.Namespace:
     """Return the settings of the run to be resumed; refuse to change one.
 
     The parser checks the flags of the checkpoint like those of the command line.
     """
-    from tinycnn.training.checkpoint import RunError, another_version
-
     try:
         output = io.StringIO()
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
-            old = _parser().parse_args(facts["flags"])
-        possible = _flags(_new_settings(old, 0)) == facts["flags"]
-        possible = possible and 0 <= facts["seconds"] < MOST
+            old = _completed(_parser().parse_args(facts["flags"]), 0)
+        possible = (
+            _flags(old) == facts["flags"]
+            and asdict(_recipe(old)) == facts["recipe"]
+            and 0 <= facts["seconds"] < MOST
+        )
     except (AttributeError, KeyError, TypeError, SystemExit):
         possible = False
     if not possible:
-        raise RunError(another_version(arguments.resume))
+        raise folder.incompatible()
     changed = [flag for flag in _flags(arguments) if flag not in facts["flags"]]
     if checksum != facts.get("data_checksum"):
         changed.append("other images")
@@ -387,83 +381,71 @@ def _loop(run: Run, stop: "Stop") -> float:
 
     trainer, progress = run.trainer, run.trainer.progress
     count, epochs = len(trainer.train_images), trainer.recipe.epochs
-    begun, images = 0.0, 0
-    items = trainer.run()
+    before, items = trainer.images, trainer.run()
     with said_if_slow():
         first = list(itertools.islice(items, 1))
+    counted, begun = trainer.images, time.perf_counter()
     with tqdm(
         total=epochs * count,
-        initial=progress.epoch * count + progress.images,
+        initial=before,
         unit=" images",
         unit_scale=True,
         disable=not sys.stderr.isatty(),
     ) as bar:
         for item in itertools.chain(first, items):
             if isinstance(item, int):
-                images = images + item if begun else 0
-                begun = begun or time.perf_counter()
+                seen = trainer.images - progress.epoch * count
+                loss, accuracy = progress.loss_sum / seen, progress.correct / seen
                 bar.set_description(f"epoch {progress.epoch + 1}/{epochs}", False)
-                loss, right = progress.loss_sum, progress.correct
-                means = loss / progress.images, right / progress.images
-                bar.set_postfix_str(
-                    "loss {:.3f}, accuracy {:.2%}".format(*means), False
-                )
+                bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.2%}", False)
                 bar.update(item)
             else:
                 run.record(item)
             if stop.signum is not None:
                 run.save_checkpoint()
-                raise Stopped
+                raise KeyboardInterrupt
             if time.perf_counter() - run.saved > SECONDS_BETWEEN_CHECKPOINTS:
                 run.save_checkpoint()
     stop.deferred = False
     if stop.signum is not None:
-        raise Stopped
-    return images / (time.perf_counter() - begun) if begun else 0.0
-
-
-class Stopped(BaseException):
-    """A signal ends the run now."""
+        raise KeyboardInterrupt
+    return (trainer.images - counted) / (time.perf_counter() - begun)
 
 
 class Stop:
-    """Ends the run after Ctrl-C or SIGTERM.
+    """Ends the run after Ctrl-C or SIGTERM by `KeyboardInterrupt`.
 
-    While a batch is learned (``deferred``) the run ends after it, else at once. A
-    second signal ends the process on the spot; as files are replaced in one step, it
+    A second signal ends the process on the spot; as files are replaced in one step, it
     damages none.
+
+    Parameters
+    ----------
+    closing : contextlib.ExitStack
+        Restores what handled the signals before.
 
     Attributes
     ----------
     signum : int or None
         The signal that came.
     deferred : bool
+        Whether the run ends only after the batch that it is learning from.
     remedy : str
         How to continue, for the last message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, closing: contextlib.ExitStack) -> None:
         self.signum: int | None = None
         self.deferred = False
         self.remedy = "training had not begun, so start it again"
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle both signals inside the block."""
-        signals = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, self._note) for number in signals]
-        try:
-            yield
-        finally:
-            for number, handler in zip(signals, before, strict=True):
-                signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            closing.callback(signal.signal, number, signal.signal(number, self._note))
 
     def _note(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         self.signum = signum
         if not self.deferred:
-            raise Stopped
+            raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:
