@@ -31,7 +31,7 @@ WATCHED = """
 import os, sys
 from tinycnn import train
 
-def loop(run, stop):
+def loop(run):
     step = run.trainer.optimizer.step
 
     def last():
@@ -40,7 +40,7 @@ def loop(run, stop):
         os._exit(0)
 
     run.trainer.optimizer.step = last
-    return whole_loop(run, stop)
+    return whole_loop(run)
 
 whole_loop, train._loop = train._loop, loop
 sys.exit(train.main())

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
-    from tinycnn.training.recipes import Recipe
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -51,15 +50,15 @@ def main(argv: list[str] | None = None) -> int:
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
     with contextlib.ExitStack() as closing:
-        stop = Stop(closing)
+        run = Run(arguments, began, closing)
         try:
-            return _train(arguments, stop, began, closing)
+            return _train(run)
         except (KeyboardInterrupt, ImportError):
             # An interrupted import may end in an ImportError.
-            if stop.signum is None:
+            if run.signum is None:
                 raise
-            _say(f"stopped; {stop.remedy}")
-            return 128 + stop.signum
+            _say(f"stopped; {run.remedy}")
+            return 128 + run.signum
 
 
 def _parser() -> Parser:
@@ -91,36 +90,26 @@ def _parser() -> Parser:
     return parser
 
 
-def _train(
-    arguments: argparse.Namespace,
-    stop: "Stop",
-    began: float,
-    closing: contextlib.ExitStack,
-) -> int:
+def _train(run: "Run") -> int:
     """Begin or resume a run, train to its end, and report the result."""
     from tinycnn.training.fit import DivergedError
 
     try:
-        run = Run(arguments, began, closing)
+        run.prepare()
     except (ValueError, OSError) as error:  # data, run folder, or layers are refused
         fail(error)
-    trainer, folder, digits = run.trainer, run.folder, run.digits
-    command = ["python", "-m", "tinycnn.train", "--resume", str(folder.path)]
-    if arguments.resume and arguments.data:  # the checkpoint names where they were
-        command += ["--data", str(arguments.data)]
-    stop.deferred = True
-    stop.remedy = f"to continue: {shlex.join(command)}"
+    folder, digits = run.folder, run.digits
     try:
-        images_per_second = _loop(run, stop)
-        trainer.use_best()
-        test = trainer.evaluate(digits.test_images, digits.test_labels)
+        images_per_second = _loop(run)
+        run.trainer.use_best()
+        test = run.trainer.evaluate(digits.test_images, digits.test_labels)
         run.save_weights(test)
     except DivergedError as error:
         fail(f"{error}; the last good checkpoint is in {folder.path}", code=3)
     except ArithmeticError as error:  # of a checkpoint that was edited
         fail(f"{error}: the best weights in {folder.path} overflow; start a new run")
     except OSError as error:
-        fail(f"{error}; when that is mended, {stop.remedy}")
+        fail(f"{error}; when that is mended, {run.remedy}")
     except ValueError as error:  # layers that do not fit
         fail(error)
 
@@ -130,7 +119,7 @@ def _train(
         "weights": str(folder.weights),
         "data": digits.source,
     }
-    if arguments.json:
+    if run.arguments.json:
         print(json.dumps(result), flush=True)
     else:
         print(
@@ -143,7 +132,11 @@ def _train(
 
 
 class Run:
-    """A run of the command: its settings, digits, trainer and folder.
+    """A run of the command: its signals, settings, digits, trainer and folder.
+
+    Ctrl-C or SIGTERM raises `KeyboardInterrupt`: at once, or after the batch if
+    ``deferred``. A second signal ends the process on the spot; as files are replaced in
+    one step, it damages none.
 
     Parameters
     ----------
@@ -151,12 +144,7 @@ class Run:
     began : float
         When the process began, by `time.perf_counter`.
     closing : contextlib.ExitStack
-        Closes the folder.
-
-    Raises
-    ------
-    ValueError, OSError
-        If the digits, the folder or its checkpoint cannot be used.
+        Unlocks the folder and restores the handlers of the signals.
     """
 
     def __init__(
@@ -165,6 +153,28 @@ class Run:
         began: float,
         closing: contextlib.ExitStack,
     ) -> None:
+        self.arguments, self.began, self._closing = arguments, began, closing
+        self.signum: int | None = None
+        self.deferred = False
+        self.remedy = "training had not begun, so start it again"
+        for number in (signal.SIGINT, signal.SIGTERM):
+            closing.callback(signal.signal, number, signal.signal(number, self._note))
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        self.signum = signum
+        if not self.deferred:
+            raise KeyboardInterrupt
+
+    def prepare(self) -> None:
+        """Load the data, and begin a new run or restore one.
+
+        Raises
+        ------
+        ValueError, OSError
+            If the data, the folder or its checkpoint cannot be used.
+        """
         import numpy as np
 
         from tinycnn import fast, models, nn
@@ -172,26 +182,26 @@ class Run:
         from tinycnn.fast import fuse
         from tinycnn.threads import use_threads
         from tinycnn.training.checkpoint import RunFolder
-        from tinycnn.training.fit import Images, Trainer
+        from tinycnn.training.fit import Trainer
 
-        threads = use_threads(arguments.threads)
+        arguments, threads = self.arguments, use_threads(self.arguments.threads)
         facts: dict[str, Any] = {}
         if arguments.resume is not None:
             self.folder = RunFolder(arguments.resume)
-            closing.callback(self.folder.close)
+            self._closing.callback(self.folder.close)
             facts = self.folder.facts()
         place = arguments.data or facts.get("data_folder")
-        self.digits = load_mnist(place and str(place), report=_say)
-        images, labels, val_images, val_labels = split_validation(
-            self.digits.train_images, self.digits.train_labels
+        self.digits = digits = load_mnist(place and str(place), report=_say)
+        images, labels, *validation = split_validation(
+            digits.train_images, digits.train_labels
         )
         if facts:
-            settings = _resumed(arguments, self.folder, facts, self.digits.checksum)
+            settings = _resumed(arguments, self.folder, facts, digits.checksum)
         else:
             settings = _completed(arguments, len(images))
-        recipe = _recipe(settings)
+        recipe = settings.recipe
         images, labels = images[: settings.limit], labels[: settings.limit]
-        train_images: Images = images
+        train_images: Any = images
         self.written = round(recipe.written * len(images))
         if self.written:
             from tinycnn.glyphs.writer import Concatenated, LazyGlyphs
@@ -201,18 +211,13 @@ class Run:
             train_images = Concatenated(images, glyphs)
 
         model = models.build(recipe.network, settings.seed)
-        parameters = model.parameters()
+        parameters, rate = model.parameters(), recipe.learning_rate
         adam = nn.Adam if settings.plain else fast.Adam
+        optimizer = adam(parameters, rate, weight_decay=recipe.weight_decay)
+        prepare = None if settings.plain else fuse
+        data = train_images, labels, *validation
         self.trainer = Trainer(
-            recipe,
-            settings.seed,
-            model,
-            adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay),
-            train_images,
-            labels,
-            val_images,
-            val_labels,
-            prepare=None if settings.plain else fuse,
+            recipe, settings.seed, model, optimizer, *data, prepare=prepare
         )
         if facts:
             self.folder.restore(self.trainer)
@@ -221,22 +226,26 @@ class Run:
                 "flags": _flags(settings),
                 "recipe": asdict(recipe),
                 "data_folder": place and str(Path(place).absolute()),
-                "data_checksum": self.digits.checksum,
+                "data_checksum": digits.checksum,
             }
-            about = facts | {"data": self.digits.source, "threads": threads}
+            about = facts | {"data": digits.source, "threads": threads}
             try:
                 self.folder = RunFolder.create(arguments.out, settings.preset, about)
-                closing.callback(self.folder.close)
+                self._closing.callback(self.folder.close)
             except OSError as error:
                 fail(f"the run has no place ({error}); name another with --out DIR")
-        self.settings, self.facts = settings, facts
-        self.began = began - facts.get("seconds", 0)
+        self.settings, self._facts = settings, facts
+        self.began -= facts.get("seconds", 0)
+        command = ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]
+        if arguments.resume and arguments.data:  # the checkpoint names where they were
+            command += ["--data", str(arguments.data)]
         self.save_checkpoint()
+        self.deferred, self.remedy = True, f"to continue: {shlex.join(command)}"
         weights = sum(parameter.value.size for parameter in parameters)
         by_code = f" and {self.written:,} written by code" if self.written else ""
         _say(
-            f"preset {settings.preset}: {weights:,} weights; {self.digits.source}: "
-            f"{len(images):,} images to train{by_code}, {len(val_images):,} to "
+            f"preset {settings.preset}: {weights:,} weights; {digits.source}: "
+            f"{len(images):,} images to train{by_code}, {len(validation[0]):,} to "
             f"validate; {threads} threads; run folder {self.folder.path}"
         )
 
@@ -246,7 +255,7 @@ class Run:
 
     def save_checkpoint(self) -> None:
         """Save everything that is needed to continue from here."""
-        self.folder.save(self.trainer, self.facts | {"seconds": self.seconds()})
+        self.folder.save(self.trainer, self._facts | {"seconds": self.seconds()})
         self.saved = time.perf_counter()
 
     def record(self, epoch: "Epoch") -> None:
@@ -296,7 +305,10 @@ class Run:
 
 
 def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace:
-    """Return the arguments, and the preset's settings where no flag was given."""
+    """Return the arguments with the preset's settings where no flag was given.
+
+    Added is ``recipe``, that of the preset with these settings.
+    """
     from tinycnn.training.recipes import PRESETS
 
     recipe = PRESETS[arguments.preset or "default"]
@@ -308,19 +320,10 @@ def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace
         "seed": 0,
     }
     missing = {k: v for k, v in defaults.items() if getattr(arguments, k) is None}
-    return argparse.Namespace(**vars(arguments) | missing)
-
-
-def _recipe(settings: argparse.Namespace) -> "Recipe":
-    """Return the recipe of a preset, changed by the other settings."""
-    from tinycnn.training.recipes import PRESETS
-
-    return replace(
-        PRESETS[settings.preset],
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.lr,
-    )
+    full = argparse.Namespace(**vars(arguments) | missing)
+    shape = {"epochs": full.epochs, "batch_size": full.batch_size}
+    full.recipe = replace(recipe, learning_rate=full.lr, **shape)
+    return full
 
 
 def _flags(settings: argparse.Namespace) -> list[str]:
@@ -339,17 +342,14 @@ def _resumed(
     facts: dict[str, Any],
     checksum: str,
 ) -> argparse.Namespace:
-    """Return the settings of the run to be resumed; refuse to change one.
-
-    The parser checks the flags of the checkpoint like those of the command line.
-    """
+    """Return the settings of the run to be resumed; refuse to change one."""
     try:
         output = io.StringIO()
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             old = _completed(_parser().parse_args(facts["flags"]), 0)
         possible = (
             _flags(old) == facts["flags"]
-            and asdict(_recipe(old)) == facts["recipe"]
+            and asdict(old.recipe) == facts["recipe"]
             and 0 <= facts["seconds"] < MOST
         )
     except (AttributeError, KeyError, TypeError, SystemExit):
@@ -369,7 +369,7 @@ def _resumed(
     return old
 
 
-def _loop(run: Run, stop: "Stop") -> float:
+def _loop(run: Run) -> float:
     """Train to the end, or to the end of the batch in which a signal comes.
 
     Returns
@@ -394,58 +394,21 @@ def _loop(run: Run, stop: "Stop") -> float:
     ) as bar:
         for item in itertools.chain(first, items):
             if isinstance(item, int):
-                seen = trainer.images - progress.epoch * count
-                loss, accuracy = progress.loss_sum / seen, progress.correct / seen
-                bar.set_description(f"epoch {progress.epoch + 1}/{epochs}", False)
-                bar.set_postfix_str(f"loss {loss:.3f}, accuracy {accuracy:.2%}", False)
+                loss = progress.loss_sum / (trainer.images - progress.epoch * count)
+                epoch = f"epoch {progress.epoch + 1}/{epochs}, loss {loss:.3f}"
+                bar.set_description(epoch, refresh=False)
                 bar.update(item)
             else:
                 run.record(item)
-            if stop.signum is not None:
+            if run.signum is not None:
                 run.save_checkpoint()
                 raise KeyboardInterrupt
             if time.perf_counter() - run.saved > SECONDS_BETWEEN_CHECKPOINTS:
                 run.save_checkpoint()
-    stop.deferred = False
-    if stop.signum is not None:
+    run.deferred = False
+    if run.signum is not None:
         raise KeyboardInterrupt
     return (trainer.images - counted) / (time.perf_counter() - begun)
-
-
-class Stop:
-    """Ends the run after Ctrl-C or SIGTERM by `KeyboardInterrupt`.
-
-    A second signal ends the process on the spot; as files are replaced in one step, it
-    damages none.
-
-    Parameters
-    ----------
-    closing : contextlib.ExitStack
-        Restores what handled the signals before.
-
-    Attributes
-    ----------
-    signum : int or None
-        The signal that came.
-    deferred : bool
-        Whether the run ends only after the batch that it is learning from.
-    remedy : str
-        How to continue, for the last message.
-    """
-
-    def __init__(self, closing: contextlib.ExitStack) -> None:
-        self.signum: int | None = None
-        self.deferred = False
-        self.remedy = "training had not begun, so start it again"
-        for number in (signal.SIGINT, signal.SIGTERM):
-            closing.callback(signal.signal, number, signal.signal(number, self._note))
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        self.signum = signum
-        if not self.deferred:
-            raise KeyboardInterrupt
 
 
 def _say(line: str) -> None:

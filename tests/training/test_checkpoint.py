@@ -189,8 +189,8 @@ def test_progress_that_no_run_comes_to_is_refused(saved):
         *(good | {name: 10**30} for name in good),
         *(good | {name: 1e300} for name in good if name != "loss_sum"),
         *(good | {name: True} for name in good),
-        *(good | {"loss_sum": -1.0}, good | {"images": good["images"] + 1}),
-        *(good | {"correct": good["images"] + 1}, good | {"best_epoch": 2}),
+        *(good | {"loss_sum": -1.0}, good | {"correct": 17}),  # of two batches of 8
+        *(good | {"best_epoch": 2}, good | {"batch": 4}),
     ):
         save_arrays(path, arrays, facts | {"progress": nonsense})
         assert "another version" in refusal(saved), nonsense

@@ -172,10 +172,10 @@ def test_progress_counts_batches_images_and_epochs():
     seen = []
     for _ in trainer.run():
         now = trainer.progress
-        seen.append((now.epoch, now.batch, now.images, trainer.steps))
-    epoch = [(0, 1, 8, 1), (0, 2, 16, 2), (0, 3, 20, 3), (1, 0, 0, 3)]
+        seen.append((now.epoch, now.batch, trainer.images, trainer.steps))
+    epoch = [(0, 1, 8, 1), (0, 2, 16, 2), (0, 3, 20, 3), (1, 0, 20, 3)]
     assert seen == [
-        (e + n, batch, images, 3 * n + steps)
+        (e + n, batch, 20 * n + images, 3 * n + steps)
         for n in range(3)
         for e, batch, images, steps in epoch
     ]

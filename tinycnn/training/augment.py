@@ -1,9 +1,7 @@
 """Small random deformations, a batch at a time: every epoch has other handwriting.
 
-A digit that is turned a little, stretched, slanted or moved is the same digit; so is
-one that was written with a thicker pen or an unsteady hand. What happens to an image is
-a function of (seed, epoch, index of the image) alone, so a run can be entered at any
-batch.
+The deformation of an image is a function of (seed, epoch, index of the image), so a
+run can be resumed at any batch.
 """
 
 from dataclasses import dataclass
@@ -17,22 +15,21 @@ from numpy.typing import NDArray
 from tinycnn.nn.kernels import compiled
 
 KNOTS = 7  # of the grid that bends an image, in each direction
-MIDDLE = 4  # so many of its cells lie from one edge of the image to the other
+CELLS = 4  # of the grid, from one edge of the image to the other
 
 
 class Warps(NamedTuple):
-    """What happens to each of N images.
+    """The deformations of N images.
 
     Attributes
     ----------
     maps : float32 array (N, 2, 3)
-        A row ``(a, b, t)`` gives a source coordinate ``a * y + b * x + t``, the first
-        row that of the row, the second that of the column, with ``y`` and ``x`` the
-        pixel's own, all measured from the centre of the image.
+        ``maps[n] @ (y, x, 1)`` is row and column in the source of the pixel at row
+        ``y`` and column ``x``, all measured from the centre of the image.
     bends : float32 array (N, 2, KNOTS, KNOTS)
-        Pixels to add to both source coordinates, at the knots of a grid.
+        Pixels to add to row and column, at the knots of a grid.
     pens : float32 array (N,)
-        How far strokes grow (above 0) or shrink: 1 is by the next pixel on each side.
+        Pixels by which strokes grow (above 0) or shrink on each side, up to 1.
     """
 
     maps: NDArray[np.float32]
@@ -46,7 +43,7 @@ class Warps(NamedTuple):
 
 @dataclass(frozen=True)
 class Deformation:
-    """How far an image may be deformed; every amount is drawn evenly from ± its limit.
+    """How far an image may be deformed: amounts are drawn evenly from ± these limits.
 
     Attributes
     ----------
@@ -59,12 +56,11 @@ class Deformation:
     shift : float
         Pixels, in each direction.
     bend : float
-        Pixels, at the knots of a grid, of smooth displacements: the elastic distortion
-        of Simard, Steinkraus and Platt 2003, with cubic B-splines in the place of a
-        Gaussian. Between the knots it comes to a quarter of that, as a standard
-        deviation.
+        Pixels, at the knots of a grid; cubic B-splines between them make it smooth, a
+        quarter as much as a standard deviation. The elastic distortion of Simard,
+        Steinkraus and Platt 2003 has a Gaussian there.
     pen : float
-        Up to 1: the share of a pixel by which strokes grow or shrink on each side.
+        Pixels, up to 1, on each side of a stroke.
     """
 
     rotation: float = 0.0
@@ -75,17 +71,7 @@ class Deformation:
     pen: float = 0.0
 
     def warps(self, seed: int, epoch: int, count: int) -> Warps:
-        """Draw what happens to every image.
-
-        Parameters
-        ----------
-        seed, epoch, count : int
-            The seed of the run, the epoch from 1, the number of training images.
-
-        Returns
-        -------
-        Warps
-        """
+        """Draw the deformations of ``count`` images in an epoch, from 1, of a run."""
         # The third number keeps this stream apart from that of the order.
         rng = np.random.default_rng([seed, epoch, 1])
         draws = rng.uniform(-1, 1, (count, 7)).T
@@ -114,7 +100,7 @@ def deform(images: NDArray[np.uint8], warps: Warps) -> NDArray[np.float32]:
     ----------
     images : uint8 array (N, H, W)
     warps : Warps
-        Of these images, as drawn by `Deformation.warps`.
+        Of these N images.
 
     Returns
     -------
@@ -132,7 +118,7 @@ def deform(images: NDArray[np.uint8], warps: Warps) -> NDArray[np.float32]:
 @cache
 def _spline(side: int) -> NDArray[np.float32]:
     """Return each knot's weight at each pixel, (KNOTS, side): cubic B-splines."""
-    pixels = (np.arange(side) + 0.5) / side * MIDDLE + (KNOTS - 1 - MIDDLE) / 2
+    pixels = (np.arange(side) + 0.5) / side * CELLS + (KNOTS - 1 - CELLS) / 2
     away = abs(np.arange(KNOTS)[:, None] - pixels)
     near = 2 / 3 - away**2 + away**3 / 2
     far = np.maximum(2 - away, 0) ** 3 / 6
@@ -166,11 +152,10 @@ def _deform(images, maps, bends, pens, ink):
 
 @compiled()
 def _written_with(image, pen):
-    """Return an image as another pen would have left it, in [0, 1] and with a margin.
+    """Return an image written with another pen: (H + 3, W + 3), it begins at [1, 1].
 
     Each pixel moves, by the share |pen|, towards the largest (``pen`` above 0) or the
-    smallest of its four neighbours and itself. The result is (H + 3, W + 3); the image
-    begins at [1, 1].
+    smallest of its four neighbours and itself.
     """
     H, W = image.shape
     ink = np.zeros((H + 3, W + 3), np.float32)

@@ -23,14 +23,6 @@ from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
 
 
-class Images(Protocol):
-    """A uint8 array (N, 28, 28), or what draws its images when they are indexed."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, chosen: Any, /) -> Any: ...
-
-
 class Model(Forward, Protocol):
     """A network, or the runner that `tinycnn.fast.fuse` makes of one."""
 
@@ -48,7 +40,7 @@ def train_step(
     labels: NDArray[np.integer],
     label_smoothing: float = 0.0,
 ) -> tuple[float, Array]:
-    """Learn from one batch.
+    """Learn from one batch; return its loss and logits from before the step.
 
     Parameters
     ----------
@@ -61,8 +53,7 @@ def train_step(
 
     Returns
     -------
-    loss, logits : float, float32 array (N, K)
-        Both of before the step.
+    float, float32 array (N, K)
     """
     logits = model.forward(images, training=True)
     loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
@@ -77,7 +68,7 @@ class DivergedError(ArithmeticError):
 
 @dataclass
 class Progress:
-    """Where a run stands, in plain numbers: what a checkpoint keeps besides arrays.
+    """How far a run has come: what a checkpoint keeps besides arrays.
 
     Attributes
     ----------
@@ -109,19 +100,18 @@ class Trainer:
     model : Sequential
     optimizer : Optimizer
         Of the model's parameters.
-    train_images : Images
-    val_images : uint8 array (N, 28, 28)
+    train_images, val_images : uint8 array (N, 28, 28)
+        Those to train may be lazy, as `tinycnn.glyphs.writer.Concatenated`.
     train_labels, val_labels : uint8 array (N,)
     prepare : function from a Sequential to a Model, or None
-        `tinycnn.fast.fuse`, applied to the network and to its moving average; None runs
-        every layer as it is written.
+        `tinycnn.fast.fuse`; None runs every layer as it is written.
 
     Attributes
     ----------
     progress : Progress
     averaged : Sequential
-        The moving average of the model's weights, which is what is validated and kept;
-        the model itself if the recipe wants no average.
+        The network that is validated and kept: with the moving average of the weights,
+        or the model itself if the recipe has none.
     best : dict of str to array
         A copy of the averaged state after its best epoch on validation.
     """
@@ -132,7 +122,7 @@ class Trainer:
         seed: int,
         model: Sequential,
         optimizer: Optimizer,
-        train_images: Images,
+        train_images: Any,
         train_labels: NDArray[np.uint8],
         val_images: NDArray[np.uint8],
         val_labels: NDArray[np.uint8],
@@ -151,9 +141,8 @@ class Trainer:
         self.batches = math.ceil(len(train_images) / recipe.batch_size)
         self.progress = Progress()
         self.best = self._copy_of_state()
-        peak, steps = recipe.learning_rate, self.batches * recipe.epochs
-        schedules = {"cosine": cosine, "one_cycle": one_cycle}
-        self.schedule = schedules[recipe.schedule](peak, steps)
+        schedule = {"cosine": cosine, "one_cycle": one_cycle}[recipe.schedule]
+        self.schedule = schedule(recipe.learning_rate, self.batches * recipe.epochs)
 
     def run(self) -> Iterator[int | Epoch]:
         """Train to the end, from wherever the run stands.
@@ -193,11 +182,8 @@ class Trainer:
 
     def state(self) -> dict[str, Array]:
         """Return name and live array of everything that a checkpoint keeps."""
-        parts = {
-            "model": self.model.state(),
-            "optimizer": self.optimizer.state(),
-            "best": self.best,
-        }
+        parts = {"model": self.model.state(), "optimizer": self.optimizer.state()}
+        parts["best"] = self.best
         if self.averaged is not self.model:
             parts["average"] = self.averaged.state()
         return {
@@ -237,8 +223,7 @@ class Trainer:
         TypeError, ValueError
             If no run of this recipe comes to it.
         """
-        now = Progress(**progress)
-        self.progress = now
+        self.progress = now = Progress(**progress)
         possible = (
             vars(now) == progress  # nothing is missing
             and [type(v) for v in vars(now).values()]
@@ -295,8 +280,7 @@ class Trainer:
     def _finish_epoch(self, epoch: int) -> Epoch:
         """Validate, and keep the weights if they are the best."""
         progress, count = self.progress, len(self.train_images)
-        # What the last step ruined must not be taken for the best.
-        self.check_finite()
+        self.check_finite()  # of the last step; predictions could hide it
         try:
             val = self.evaluate(self.val_images, self.val_labels)
         except ArithmeticError as error:

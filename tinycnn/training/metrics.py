@@ -13,13 +13,12 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a network got right on a set of labelled images, and how sure it was.
+    """How well a network named labelled images.
 
     Attributes
     ----------
     images, errors : int
     accuracy : float
-        The share that is right.
     nll : float
         Negative log-likelihood: the mean of ``-log p[label]``, in nats.
     ece : float
@@ -66,16 +65,10 @@ def measure(
 
 
 def fit_temperature(logits: Array, labels: NDArray[np.integer]) -> float:
-    """Return the temperature from 1/4 to 4 that makes probabilities likeliest.
+    """Return the temperature, 1/4 to 4, of the least negative log-likelihood.
 
-    ``p = softmax(logits / temperature)`` has then the least negative log-likelihood
-    (Guo et al. 2017, section 4.2).
-
-    Parameters
-    ----------
-    logits : float array (N, K)
-    labels : int array (N,)
-        Each in ``0 .. K - 1``.
+    It is that of ``softmax(logits / temperature)`` (Guo et al. 2017, section 4.2);
+    logits and labels are as in `measure`.
     """
     from scipy.optimize import minimize_scalar
 
