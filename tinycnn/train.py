@@ -44,13 +44,12 @@ def main(argv: list[str] | None = None) -> int:
     It is 0, or 130 or 143 if a signal stopped the run. Other failures (1, 2, or 3 if
     training diverged) leave by `SystemExit`.
     """
-    began = time.perf_counter()
     arguments = _parser().parse_args(argv)
     if arguments.threads is not None:  # Numba reads this once, when it is imported
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
     with contextlib.ExitStack() as closing:
-        run = Run(arguments, began, closing)
+        run = Run(arguments, closing)
         try:
             return _train(run)
         except (KeyboardInterrupt, ImportError):
@@ -98,12 +97,12 @@ def _train(run: "Run") -> int:
         run.prepare()
     except (ValueError, OSError) as error:  # data, run folder, or layers are refused
         fail(error)
-    folder, digits = run.folder, run.digits
+    folder, trainer, digits = run.folder, run.trainer, run.digits
     try:
         images_per_second = _loop(run)
-        run.trainer.use_best()
-        test = run.trainer.evaluate(digits.test_images, digits.test_labels)
-        run.save_weights(test)
+        trainer.use_best()
+        test = trainer.evaluate(digits.test_images, digits.test_labels)
+        facts = run.save_weights(test)
     except DivergedError as error:
         fail(f"{error}; the last good checkpoint is in {folder.path}", code=3)
     except ArithmeticError as error:  # of a checkpoint that was edited
@@ -113,7 +112,7 @@ def _train(run: "Run") -> int:
     except ValueError as error:  # layers that do not fit
         fail(error)
 
-    result = run.figures(test) | {
+    result = facts | {
         "seconds": round(run.seconds(), 2),
         "images_per_second": round(images_per_second, 1),
         "weights": str(folder.weights),
@@ -136,24 +135,14 @@ class Run:
 
     Ctrl-C or SIGTERM raises `KeyboardInterrupt`: at once, or after the batch if
     ``deferred``. A second signal ends the process on the spot; as files are replaced in
-    one step, it damages none.
-
-    Parameters
-    ----------
-    arguments : argparse.Namespace
-    began : float
-        When the process began, by `time.perf_counter`.
-    closing : contextlib.ExitStack
-        Unlocks the folder and restores the handlers of the signals.
+    one step, it damages none. ``closing`` restores handlers and unlocks the folder.
     """
 
     def __init__(
-        self,
-        arguments: argparse.Namespace,
-        began: float,
-        closing: contextlib.ExitStack,
+        self, arguments: argparse.Namespace, closing: contextlib.ExitStack
     ) -> None:
-        self.arguments, self.began, self._closing = arguments, began, closing
+        self.began = time.perf_counter()
+        self.arguments, self._closing = arguments, closing
         self.signum: int | None = None
         self.deferred = False
         self.remedy = "training had not begun, so start it again"
@@ -168,13 +157,7 @@ class Run:
             raise KeyboardInterrupt
 
     def prepare(self) -> None:
-        """Load the data, and begin a new run or restore one.
-
-        Raises
-        ------
-        ValueError, OSError
-            If the data, the folder or its checkpoint cannot be used.
-        """
+        """Load the data, and begin a run or restore one; raise ValueError, OSError."""
         import numpy as np
 
         from tinycnn import fast, models, nn
@@ -192,11 +175,10 @@ class Run:
             facts = self.folder.facts()
         place = arguments.data or facts.get("data_folder")
         self.digits = digits = load_mnist(place and str(place), report=_say)
-        images, labels, *validation = split_validation(
-            digits.train_images, digits.train_labels
-        )
+        train = digits.train_images, digits.train_labels
+        images, labels, *validation = split_validation(*train)
         if facts:
-            settings = _resumed(arguments, self.folder, facts, digits.checksum)
+            settings = _resumed(arguments, self.folder, digits.checksum)
         else:
             settings = _completed(arguments, len(images))
         recipe = settings.recipe
@@ -272,43 +254,38 @@ class Run:
             f"{self.seconds():.0f} s"
         )
 
-    def figures(self, test: "Metrics | None") -> dict[str, Any]:
-        """Return what was trained and how well."""
-        figures = {
-            "preset": self.settings.preset,
-            "seed": self.settings.seed,
-            "epochs": self.settings.epochs,
-            "train_images": len(self.trainer.train_images) - self.written,
-            "val_accuracy": self.trainer.progress.best_accuracy,
-        }
-        for name in ("accuracy", "errors", "images") if test else ():
-            figures[f"test_{name}"] = getattr(test, name)
-        return figures
+    def save_weights(self, test: "Metrics | None" = None) -> dict[str, Any]:
+        """Write the averaged weights; return their facts, which hold no time or path.
 
-    def save_weights(self, test: "Metrics | None" = None) -> None:
-        """Write the averaged weights; the same run gives the same bytes."""
+        Those of the test and the temperature are added at the end of a run.
+        """
         from tinycnn.nn.weights import save_weights
 
-        source, recipe = self.digits.source, self.trainer.recipe
-        facts = self.figures(test) | {
+        trainer, settings, source = self.trainer, self.settings, self.digits.source
+        facts = {
+            "preset": settings.preset,
+            "seed": settings.seed,
+            "epochs": settings.epochs,
+            "train_images": len(trainer.train_images) - self.written,
+            "written": self.written,
             "data": source if source in ("mnist", "sample") else "a folder",
             "data_checksum": self.digits.checksum,
-            "network": recipe.network,
+            "network": trainer.recipe.network,
             "classes": 10,
-            "views": recipe.views,
-            "written": self.written,
-            "best_epoch": self.trainer.progress.best_epoch,
+            "views": trainer.recipe.views,
+            "best_epoch": trainer.progress.best_epoch,
+            "val_accuracy": trainer.progress.best_accuracy,
         }
         if test is not None:
-            facts["temperature"] = self.trainer.temperature()
-        save_weights(self.folder.weights, self.trainer.averaged, facts)
+            facts["temperature"] = trainer.temperature()
+            for name in ("accuracy", "errors", "images"):
+                facts[f"test_{name}"] = getattr(test, name)
+        save_weights(self.folder.weights, trainer.averaged, facts)
+        return facts
 
 
 def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace:
-    """Return the arguments with the preset's settings where no flag was given.
-
-    Added is ``recipe``, that of the preset with these settings.
-    """
+    """Return all settings, the preset's where no flag was given, and the recipe."""
     from tinycnn.training.recipes import PRESETS
 
     recipe = PRESETS[arguments.preset or "default"]
@@ -321,8 +298,12 @@ def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace
     }
     missing = {k: v for k, v in defaults.items() if getattr(arguments, k) is None}
     full = argparse.Namespace(**vars(arguments) | missing)
-    shape = {"epochs": full.epochs, "batch_size": full.batch_size}
-    full.recipe = replace(recipe, learning_rate=full.lr, **shape)
+    full.recipe = replace(
+        recipe,
+        epochs=full.epochs,
+        batch_size=full.batch_size,
+        learning_rate=full.lr,
+    )
     return full
 
 
@@ -337,12 +318,10 @@ def _flags(settings: argparse.Namespace) -> list[str]:
 
 
 def _resumed(
-    arguments: argparse.Namespace,
-    folder: "RunFolder",
-    facts: dict[str, Any],
-    checksum: str,
+    arguments: argparse.Namespace, folder: "RunFolder", checksum: str
 ) -> argparse.Namespace:
     """Return the settings of the run to be resumed; refuse to change one."""
+    facts = folder.facts()
     try:
         output = io.StringIO()
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
@@ -372,10 +351,7 @@ def _resumed(
 def _loop(run: Run) -> float:
     """Train to the end, or to the end of the batch in which a signal comes.
 
-    Returns
-    -------
-    float
-        Training images a second; the first batch, which may compile, does not count.
+    Returns images a second; the first batch, which may compile, does not count.
     """
     from tqdm import tqdm
 

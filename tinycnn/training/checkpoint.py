@@ -34,12 +34,7 @@ class RunError(ValueError):
 
 
 class RunFolder:
-    """A run's files, locked until `close`.
-
-    Parameters
-    ----------
-    path : Path
-        A folder that `create` made.
+    """A run's files in a folder that `create` made, locked until `close`.
 
     Raises
     ------
@@ -71,8 +66,7 @@ class RunFolder:
         Parameters
         ----------
         path : Path or None
-            A folder that is new or empty; None names one in ``runs`` by time and
-            `preset`.
+            New or empty; None names one in ``runs`` by time and `preset`.
         preset : str
         config : dict of str to JSON values
             Versions and machine are added.
@@ -91,30 +85,24 @@ class RunFolder:
             raise FileExistsError(f"{path} is not empty; a run is never overwritten")
         folder = cls(path)
         packages = ("tinycnn", "numpy", "numba", "llvmlite", "safetensors")
-        config = config | {
-            "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in packages},
+        machine = {
+            "versions": {name: version(name) for name in packages},
+            "python": platform.python_version(),
             "cpu": llvmlite.binding.get_host_cpu_name(),
             "system": platform.platform(),
         }
-        text = json.dumps(config, indent=2) + "\n"
+        text = json.dumps(config | machine, indent=2) + "\n"
         write_atomically(path / "config.json", [text.encode()])
         return folder
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of the checkpoint.
-
-        Raises
-        ------
-        RunError, WeightsError
-            If there is no checkpoint; if it is damaged.
-        """
+        """Return the facts of the checkpoint; raise RunError if there is none."""
         try:
             return read_facts(self._checkpoint)
         except FileNotFoundError:
             raise RunError(
-                f"{self.path} holds no run that can be continued (no checkpoint); name "
-                "the folder that training printed when it began, or start a new run"
+                f"{self.path} has no checkpoint; name the folder that training printed "
+                "when it began, or start a new run"
             ) from None
 
     def save(self, trainer: Trainer, facts: dict[str, Any]) -> None:
@@ -122,10 +110,8 @@ class RunFolder:
 
         Raises
         ------
-        DivergedError
-            If a weight is not finite; the last checkpoint stays as it is.
-        OSError
-            If it cannot be written.
+        DivergedError, OSError
+            If a weight is not finite, or the disk full; the old checkpoint stays.
         """
         trainer.check_finite()
         progress = {"progress": asdict(trainer.progress)}
@@ -139,10 +125,8 @@ class RunFolder:
 
         Raises
         ------
-        RunError
-            If another version saved the checkpoint.
-        WeightsError
-            If it is damaged, or of another network.
+        RunError, WeightsError
+            If another version saved the checkpoint, or it is damaged.
         """
         facts = load_weights(self._checkpoint, trainer)
         try:

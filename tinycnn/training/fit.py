@@ -145,15 +145,15 @@ class Trainer:
         self.schedule = schedule(recipe.learning_rate, self.batches * recipe.epochs)
 
     def run(self) -> Iterator[int | Epoch]:
-        """Train to the end, from wherever the run stands.
+        """Train to the end; the run can be saved between two items.
 
         Yields
         ------
         int or dict
-            After every batch the number of its images. After every epoch its figures:
-            ``"epoch"``, from 1; ``"learning_rate"`` of its last step; the means
-            ``"train_loss"`` and ``"train_accuracy"``, before each step, with dropout;
-            ``"val_nll"`` and ``"val_accuracy"``. Between two items a run can be saved.
+            After every batch the number of its images. After every epoch its number
+            ``"epoch"``, from 1; ``"learning_rate"`` of its last step; ``"train_loss"``
+            and ``"train_accuracy"``, means with dropout and before each step;
+            ``"val_nll"`` and ``"val_accuracy"``.
 
         Raises
         ------
@@ -216,12 +216,9 @@ class Trainer:
         )
 
     def resume(self, progress: dict[str, Any]) -> None:
-        """Go on from the progress of a checkpoint whose arrays have been loaded.
+        """Continue from a progress; raise TypeError or ValueError if it is impossible.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If no run of this recipe comes to it.
+        The arrays of `state` must have been loaded before.
         """
         self.progress = now = Progress(**progress)
         possible = (

@@ -90,7 +90,7 @@ def calibration_error(confidence: Array, right: NDArray[np.bool_]) -> float:
     Parameters
     ----------
     confidence : float array (N,)
-        The probability of the predicted class, in [0, 1].
+        The probability of the predicted class.
     right : bool array (N,)
     """
     bin_of = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
