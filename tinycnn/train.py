@@ -51,13 +51,45 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as closing:
         run = Run(arguments, closing)
         try:
-            return _train(run)
+            from tinycnn.training.fit import DivergedError
+
+            run.prepare()
+            images_per_second = _loop(run)
+            run.trainer.use_best()
+            data = run.digits
+            test = run.trainer.evaluate(data.test_images, data.test_labels)
+            facts = run.save_weights(test)
         except (KeyboardInterrupt, ImportError):
             # An interrupted import may end in an ImportError.
             if run.signum is None:
                 raise
             _say(f"stopped; {run.remedy}")
             return 128 + run.signum
+        except DivergedError as error:
+            fail(f"{error}; the last good checkpoint is in {run.folder.path}", code=3)
+        except ArithmeticError as error:  # of a checkpoint that was edited
+            fail(f"{error}: the best weights of this run overflow; start a new run")
+        except OSError as error:
+            fail(f"{error}; when that is mended, {run.remedy}")
+        except ValueError as error:  # data, run folder, or layers are refused
+            fail(error)
+
+    weights = str(run.folder.weights)
+    if arguments.json:
+        result = facts | {
+            "seconds": round(run.seconds(), 2),
+            "images_per_second": round(images_per_second, 1),
+            "weights": weights,
+            "data": data.source,
+        }
+        print(json.dumps(result), flush=True)
+    else:
+        print(
+            f"test accuracy {test.accuracy:.2%}: {test.errors} errors in "
+            f"{test.images:,} images (validation {facts['val_accuracy']:.2%}), after "
+            f"{facts['epochs']} epochs and {run.seconds():.0f} s\nweights: {weights}"
+        )
+    return 0
 
 
 def _parser() -> Parser:
@@ -89,47 +121,6 @@ def _parser() -> Parser:
     return parser
 
 
-def _train(run: "Run") -> int:
-    """Begin or resume a run, train to its end, and report the result."""
-    from tinycnn.training.fit import DivergedError
-
-    try:
-        run.prepare()
-    except (ValueError, OSError) as error:  # data, run folder, or layers are refused
-        fail(error)
-    folder, trainer, digits = run.folder, run.trainer, run.digits
-    try:
-        images_per_second = _loop(run)
-        trainer.use_best()
-        test = trainer.evaluate(digits.test_images, digits.test_labels)
-        facts = run.save_weights(test)
-    except DivergedError as error:
-        fail(f"{error}; the last good checkpoint is in {folder.path}", code=3)
-    except ArithmeticError as error:  # of a checkpoint that was edited
-        fail(f"{error}: the best weights in {folder.path} overflow; start a new run")
-    except OSError as error:
-        fail(f"{error}; when that is mended, {run.remedy}")
-    except ValueError as error:  # layers that do not fit
-        fail(error)
-
-    result = facts | {
-        "seconds": round(run.seconds(), 2),
-        "images_per_second": round(images_per_second, 1),
-        "weights": str(folder.weights),
-        "data": digits.source,
-    }
-    if run.arguments.json:
-        print(json.dumps(result), flush=True)
-    else:
-        print(
-            f"test accuracy {test.accuracy:.2%}: {test.errors} errors in "
-            f"{test.images:,} images (validation {result['val_accuracy']:.2%}), after "
-            f"{result['epochs']} epochs and {result['seconds']:.0f} s\n"
-            f"weights: {folder.weights}"
-        )
-    return 0
-
-
 class Run:
     """A run of the command: its signals, settings, digits, trainer and folder.
 
@@ -145,7 +136,7 @@ class Run:
         self.arguments, self._closing = arguments, closing
         self.signum: int | None = None
         self.deferred = False
-        self.remedy = "training had not begun, so start it again"
+        self.remedy = "start it again"
         for number in (signal.SIGINT, signal.SIGTERM):
             closing.callback(signal.signal, number, signal.signal(number, self._note))
 
@@ -169,7 +160,7 @@ class Run:
 
         arguments, threads = self.arguments, use_threads(self.arguments.threads)
         facts: dict[str, Any] = {}
-        if arguments.resume is not None:
+        if arguments.resume:
             self.folder = RunFolder(arguments.resume)
             self._closing.callback(self.folder.close)
             facts = self.folder.facts()
@@ -177,7 +168,7 @@ class Run:
         self.digits = digits = load_mnist(place and str(place), report=_say)
         train = digits.train_images, digits.train_labels
         images, labels, *validation = split_validation(*train)
-        if facts:
+        if arguments.resume:
             settings = _resumed(arguments, self.folder, digits.checksum)
         else:
             settings = _completed(arguments, len(images))
@@ -201,7 +192,7 @@ class Run:
         self.trainer = Trainer(
             recipe, settings.seed, model, optimizer, *data, prepare=prepare
         )
-        if facts:
+        if arguments.resume:
             self.folder.restore(self.trainer)
         else:
             facts = {
