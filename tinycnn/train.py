@@ -12,7 +12,6 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import (
@@ -140,7 +139,7 @@ class Run:
         for number in (signal.SIGINT, signal.SIGTERM):
             closing.callback(signal.signal, number, signal.signal(number, self._note))
 
-    def _note(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _note(self, signum: int, _: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         self.signum = signum
@@ -246,10 +245,7 @@ class Run:
         )
 
     def save_weights(self, test: "Metrics | None" = None) -> dict[str, Any]:
-        """Write the averaged weights; return their facts, which hold no time or path.
-
-        Those of the test and the temperature are added at the end of a run.
-        """
+        """Write the averaged weights; return their facts, without times and paths."""
         from tinycnn.nn.weights import save_weights
 
         trainer, settings, source = self.trainer, self.settings, self.digits.source
@@ -290,10 +286,7 @@ def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace
     missing = {k: v for k, v in defaults.items() if getattr(arguments, k) is None}
     full = argparse.Namespace(**vars(arguments) | missing)
     full.recipe = replace(
-        recipe,
-        epochs=full.epochs,
-        batch_size=full.batch_size,
-        learning_rate=full.lr,
+        recipe, epochs=full.epochs, batch_size=full.batch_size, learning_rate=full.lr
     )
     return full
 
@@ -348,16 +341,12 @@ def _loop(run: Run) -> float:
 
     trainer, progress = run.trainer, run.trainer.progress
     count, epochs = len(trainer.train_images), trainer.recipe.epochs
-    before, items = trainer.images, trainer.run()
+    total, initial, items = epochs * count, trainer.images, trainer.run()
     with said_if_slow():
         first = list(itertools.islice(items, 1))
     counted, begun = trainer.images, time.perf_counter()
     with tqdm(
-        total=epochs * count,
-        initial=before,
-        unit=" images",
-        unit_scale=True,
-        disable=not sys.stderr.isatty(),
+        total=total, initial=initial, unit=" images", unit_scale=True, disable=None
     ) as bar:
         for item in itertools.chain(first, items):
             if isinstance(item, int):

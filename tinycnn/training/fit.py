@@ -1,7 +1,6 @@
 """Learning: four statements a batch, all batches an epoch, then validation.
 
-A run is an iterator: the loop over it decides what to print, when to save and when to
-stop.
+A run is an iterator; the loop over it prints, saves and stops.
 """
 
 import copy
@@ -44,9 +43,8 @@ def train_step(
 
     Parameters
     ----------
-    model : Model
-    optimizer : Optimizer
-        Of the model's parameters.
+    model, optimizer : Model, Optimizer
+        Of the same parameters.
     images : float32 array (N, H, W, 1)
     labels : int array (N,)
     label_smoothing : float
@@ -77,8 +75,7 @@ class Progress:
     correct, loss_sum : int, float
         Of the epoch under way: images named right, the sum of the losses of all.
     best_epoch, best_accuracy : int, float
-        The epoch whose weights are kept and its accuracy on validation; 0 before the
-        first validation.
+        The epoch whose weights are kept, and its accuracy on validation; at first 0.
     """
 
     epoch: int = 0
@@ -110,8 +107,8 @@ class Trainer:
     ----------
     progress : Progress
     averaged : Sequential
-        The network that is validated and kept: with the moving average of the weights,
-        or the model itself if the recipe has none.
+        The network that is kept: with the moving average of the weights, or the model
+        itself if the recipe has none.
     best : dict of str to array
         A copy of the averaged state after its best epoch on validation.
     """
@@ -209,22 +206,19 @@ class Trainer:
 
     @property
     def images(self) -> int:
-        """How many images the run has learned from, counted anew each epoch."""
+        """How many images the run has learned from, each once an epoch."""
         progress, count = self.progress, len(self.train_images)
         return progress.epoch * count + min(
             progress.batch * self.recipe.batch_size, count
         )
 
     def resume(self, progress: dict[str, Any]) -> None:
-        """Continue from a progress; raise TypeError or ValueError if it is impossible.
-
-        The arrays of `state` must have been loaded before.
-        """
+        """Go on from here with the arrays of `state`; raise ValueError, TypeError."""
         self.progress = now = Progress(**progress)
+        types = [type(value) for value in vars(now).values()]
         possible = (
             vars(now) == progress  # nothing is missing
-            and [type(v) for v in vars(now).values()]
-            == [int, int, int, float, int, float]
+            and types == [int, int, int, float, int, float]
             and 0 <= now.best_epoch <= now.epoch <= self.recipe.epochs
             and 0 <= now.batch <= self.batches
             and 0 <= now.correct <= self.images - now.epoch * len(self.train_images)

@@ -20,20 +20,18 @@ class Recipe:
     learning_rate : float
         The highest of the run.
     batch_size : int
-    schedule : str
-        "cosine" or "one_cycle", of `tinycnn.nn.optim`.
+    schedule : {"cosine", "one_cycle"}
     weight_decay : float
         Of Adam, decoupled.
     label_smoothing : float
-        See `tinycnn.nn.softmax_cross_entropy`.
     deformation : Deformation
         Of every training image, anew each epoch.
     average_decay : float
         Of the moving average of the weights, which is kept in their place; 0 for none.
     written : float
         Digits written by code that join the training images, as a share of these.
-    views : int
-        1 or 5, in validation and tests; see `tinycnn.models.predict`.
+    views : {1, 5}
+        Of `tinycnn.models.predict`, in validation and tests.
     """
 
     network: str
