@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
+    from tinycnn.training.recipes import Recipe
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -106,8 +107,7 @@ def _parser() -> Parser:
     add("--batch-size", type=integer(1, 10_000), metavar="N", help="images a step")
     add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
     add("--seed", type=integer(0, 2**32 - 1), metavar="N", help="(default: 0)")
-    first = "learn from the first N training images only"
-    add("--limit", type=integer(1, MOST), metavar="N", help=first)
+    add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
     threads = "threads of the kernels, which change no result (default: one a core)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
     plain = "run every layer by itself, as it is written; several times slower"
@@ -202,7 +202,7 @@ class Run:
             }
             about = facts | {"data": digits.source, "threads": threads}
             try:
-                self.folder = RunFolder.create(arguments.out, settings.preset, about)
+                self.folder = RunFolder(arguments.out or _new_path(recipe), about)
                 self._closing.callback(self.folder.close)
             except OSError as error:
                 fail(f"the run has no place ({error}); name another with --out DIR")
@@ -269,6 +269,14 @@ class Run:
                 facts[f"test_{name}"] = getattr(test, name)
         save_weights(self.folder.weights, trainer.averaged, facts)
         return facts
+
+
+def _new_path(recipe: "Recipe") -> Path:
+    """Return a folder in ``runs`` that does not exist, named by time and preset."""
+    path = Path("runs", f"{time.strftime('%Y-%m-%d_%H%M%S')}_{recipe.network}")
+    if path.exists():  # two runs in one second
+        path = path.with_name(f"{path.name}_{os.getpid()}")
+    return path
 
 
 def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace:

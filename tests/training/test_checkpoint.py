@@ -47,7 +47,7 @@ def sitting(folder, trainer, items=None):
 
 def run_of(path, make=averaging_trainer, items=None):
     """Make a folder and train for so many items, or to the end."""
-    folder = RunFolder.create(path, "small", CONFIG)
+    folder = RunFolder(path, CONFIG)
     sitting(folder, make(), items)
     return folder
 
@@ -129,7 +129,7 @@ def test_lines_past_the_checkpoint_are_cut(saved):
 
 
 def test_each_epoch_is_a_line_of_its_figures(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", "small", CONFIG)
+    folder = RunFolder(tmp_path / "run", CONFIG)
     epochs = [item for item in new_trainer().run() if not isinstance(item, int)]
     for epoch in epochs:
         folder.append(epoch, seconds=1.23456)
@@ -221,30 +221,14 @@ def test_one_process_trains_in_a_folder(saved):
     assert not (saved.path / "run.lock").exists()
 
 
-def test_what_a_killed_process_was_writing_is_removed(saved):
-    left = saved.path / "checkpoint.safetensors.12-0a1b2c3d.tmp"
-    left.write_bytes(b"half a checkpoint")
-    taken_up(saved)
-    assert not left.exists()
-
-
 def test_a_folder_that_is_not_empty_is_never_written_to(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="not empty"):
-        RunFolder.create(tmp_path, "small", CONFIG)
+        RunFolder(tmp_path, CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_an_empty_folder_is_used_and_a_missing_one_made(tmp_path):
     for path in (tmp_path, tmp_path / "a" / "b"):
-        RunFolder.create(path, "small", CONFIG)
+        RunFolder(path, CONFIG)
         assert (path / "config.json").is_file()
-
-
-def test_a_run_is_named_by_its_time_and_preset(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    runs = [RunFolder.create(None, "quick", CONFIG) for _ in range(2)]
-    assert runs[0].path != runs[1].path  # begun in the same second, or nearly
-    for run in runs:
-        assert re.match(r"\d{4}-\d\d-\d\d_\d{6}_quick", run.path.name)
-        assert run.path.parent.name == "runs"

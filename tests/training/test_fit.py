@@ -21,13 +21,7 @@ from small_run import (
 from tinycnn import models
 from tinycnn.fast import fuse
 from tinycnn.models import as_input, predict
-from tinycnn.nn import (
-    SGD,
-    Adam,
-    cosine,
-    one_cycle,
-    softmax_cross_entropy,
-)
+from tinycnn.nn import SGD, Adam, cosine, one_cycle, softmax_cross_entropy
 from tinycnn.training import fit
 from tinycnn.training.augment import Deformation, deform
 from tinycnn.training.fit import DivergedError, Progress, Trainer, train_step
@@ -263,18 +257,6 @@ def test_averaging_changes_nothing_of_what_is_learned():
 
 
 # --- fused or plain --------------------------------------------------------------
-
-
-def test_what_prepares_is_given_the_network_and_its_average():
-    prepared = []
-
-    def prepare(model):
-        prepared.append(model)
-        return model
-
-    trainer = new_trainer(AVERAGING, prepare=prepare)
-    assert prepared[0] is trainer.model
-    assert prepared[1] is trainer.averaged
 
 
 def test_fused_and_plain_learn_the_same_within_rounding():

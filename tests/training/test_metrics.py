@@ -82,9 +82,9 @@ def test_of_equal_probabilities_the_first_class_is_predicted():
 @settings(deadline=None)  # a busy machine takes longer
 @given(cases(), st.sampled_from([0.5, 1.0, 3.0]))
 def test_every_figure_agrees_with_a_loop_over_the_images(case, temperature):
-    logits, labels = case
+    logits, labels = case[0].astype(np.float32), case[1]
     N, K = logits.shape
-    probabilities = softmax(logits / temperature)
+    probabilities = softmax(logits.astype(np.float64) / temperature)
     confusion = np.zeros((K, K), int)
     nll, right = 0.0, []
     for row, label in zip(probabilities, labels, strict=True):
@@ -100,15 +100,6 @@ def test_every_figure_agrees_with_a_loop_over_the_images(case, temperature):
     expected = ece_by_definition(probabilities.max(axis=1), np.array(right), 15)
     assert metrics.ece == pytest.approx(expected, abs=1e-12)
     assert 0 <= metrics.ece <= 1
-
-
-@settings(deadline=None)
-@given(cases())
-def test_float32_logits_give_the_same_figures(case):
-    logits, labels = case[0].astype(np.float32), case[1]
-    first, second = measure(logits, labels), measure(logits.astype(float), labels)
-    assert (first.nll, first.ece) == (second.nll, second.ece)
-    assert first.confusion.tolist() == second.confusion.tolist()
 
 
 # --- temperature -------------------------------------------------------------------

@@ -13,9 +13,7 @@ Each file is replaced in one step, so that a run killed at any moment can be res
 
 import contextlib
 import json
-import os
 import platform
-import time
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,27 +26,39 @@ from tinycnn.files import write_atomically
 from tinycnn.nn.weights import load_weights, read_facts, save_arrays
 from tinycnn.training.fit import Epoch, Trainer
 
+PACKAGES = ("tinycnn", "numpy", "numba", "llvmlite", "safetensors")
+
 
 class RunError(ValueError):
     """A folder cannot be trained in; the message says why and what to do."""
 
 
 class RunFolder:
-    """A run's files in a folder that `create` made, locked until `close`.
+    """A run's files, locked until `close`.
+
+    Parameters
+    ----------
+    path : Path
+    config : dict of str to JSON values, optional
+        Of a new run: the folder is made, and versions and machine are added.
 
     Raises
     ------
     RunError
         If another process trains in this folder.
     OSError
-        If the folder cannot be written.
+        If it cannot be written, or the folder of a new run is not empty.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config: dict[str, Any] | None = None) -> None:
         self.path = path
         self.weights = path / "weights.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
         self._metrics = path / "metrics.jsonl"
+        if config is not None:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise FileExistsError(f"{path} is not empty; a run is not overwritten")
         self._lock = FileLock(path / "run.lock", timeout=0)
         try:
             self._lock.acquire()
@@ -56,44 +66,15 @@ class RunFolder:
             raise RunError(
                 f"another process trains in {path}; wait for it, or stop it first"
             ) from None
-
-    @classmethod
-    def create(
-        cls, path: Path | None, preset: str, config: dict[str, Any]
-    ) -> "RunFolder":
-        """Make the folder of a new run and write its ``config.json``.
-
-        Parameters
-        ----------
-        path : Path or None
-            New or empty; None names one in ``runs`` by time and `preset`.
-        preset : str
-        config : dict of str to JSON values
-            Versions and machine are added.
-
-        Raises
-        ------
-        OSError
-            If the folder cannot be made, or is not empty.
-        """
-        if path is None:
-            path = Path("runs", f"{time.strftime('%Y-%m-%d_%H%M%S')}_{preset}")
-            if path.exists():  # two runs in one second
-                path = path.with_name(f"{path.name}_{os.getpid()}")
-        path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise FileExistsError(f"{path} is not empty; a run is never overwritten")
-        folder = cls(path)
-        packages = ("tinycnn", "numpy", "numba", "llvmlite", "safetensors")
-        machine = {
-            "versions": {name: version(name) for name in packages},
-            "python": platform.python_version(),
-            "cpu": llvmlite.binding.get_host_cpu_name(),
-            "system": platform.platform(),
-        }
-        text = json.dumps(config | machine, indent=2) + "\n"
-        write_atomically(path / "config.json", [text.encode()])
-        return folder
+        if config is not None:
+            config = config | {
+                "versions": {name: version(name) for name in PACKAGES},
+                "python": platform.python_version(),
+                "cpu": llvmlite.binding.get_host_cpu_name(),
+                "system": platform.platform(),
+            }
+            text = json.dumps(config, indent=2) + "\n"
+            write_atomically(path / "config.json", [text.encode()])
 
     def facts(self) -> dict[str, Any]:
         """Return the facts of the checkpoint; raise RunError if there is none."""
