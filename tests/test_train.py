@@ -241,7 +241,7 @@ def test_people_read_accuracy_errors_and_where_the_weights_are(
         *("checkpoint.safetensors", "config.json"),
         *("metrics.jsonl", "weights.safetensors"),
     ]
-    monkeypatch.setattr(time, "strftime", lambda _: weights.parent.name[:17])
+    monkeypatch.setattr(time, "strftime", lambda *_: weights.parent.name[:17])
     assert exit_code([*settings, "--epochs", "1"]) == 0  # in the same second
     assert len(list(Path("runs").iterdir())) == 2
 
@@ -700,7 +700,7 @@ def test_a_checkpoint_of_huge_weights_is_one_sentence(whole, tmp_path, capsys):
     arrays, facts = read_arrays(folder / "checkpoint.safetensors")
     huge = {name: np.full_like(array, 1e38) for name, array in arrays.items()}
     save_arrays(folder / "checkpoint.safetensors", huge, facts)
-    said = refusal(capsys, ["--resume", folder])
+    said = refusal(capsys, ["--resume", folder], code=3)
     assert "not finite" in said
     assert "start a new run" in said
 

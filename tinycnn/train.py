@@ -51,8 +51,6 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as closing:
         run = Run(arguments, closing)
         try:
-            from tinycnn.training.fit import DivergedError
-
             run.prepare()
             images_per_second = _loop(run)
             run.trainer.use_best()
@@ -65,10 +63,9 @@ def main(argv: list[str] | None = None) -> int:
                 raise
             _say(f"stopped; {run.remedy}")
             return 128 + run.signum
-        except DivergedError as error:
-            fail(f"{error}; the last good checkpoint is in {run.folder.path}", code=3)
-        except ArithmeticError as error:  # of a checkpoint that was edited
-            fail(f"{error}: the best weights of this run overflow; start a new run")
+        except ArithmeticError as error:  # a DivergedError, or weights that overflow
+            kept = f"the last checkpoint is in {run.folder.path}"
+            fail(f"{error}; {kept}, but start a new run", code=3)
         except OSError as error:
             fail(f"{error}; when that is mended, {run.remedy}")
         except ValueError as error:  # data, run folder, or layers are refused

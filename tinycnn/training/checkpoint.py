@@ -67,13 +67,13 @@ class RunFolder:
                 f"another process trains in {path}; wait for it, or stop it first"
             ) from None
         if config is not None:
-            config = config | {
+            machine = {
                 "versions": {name: version(name) for name in PACKAGES},
                 "python": platform.python_version(),
                 "cpu": llvmlite.binding.get_host_cpu_name(),
                 "system": platform.platform(),
             }
-            text = json.dumps(config, indent=2) + "\n"
+            text = json.dumps(config | machine, indent=2) + "\n"
             write_atomically(path / "config.json", [text.encode()])
 
     def facts(self) -> dict[str, Any]:
@@ -89,10 +89,7 @@ class RunFolder:
     def save(self, trainer: Trainer, facts: dict[str, Any]) -> None:
         """Save the state of a trainer, and JSON values for `facts` to return.
 
-        Raises
-        ------
-        DivergedError, OSError
-            If a weight is not finite, or the disk full; the old checkpoint stays.
+        With a DivergedError (a weight is not finite) or OSError the old one stays.
         """
         trainer.check_finite()
         progress = {"progress": asdict(trainer.progress)}
@@ -101,13 +98,8 @@ class RunFolder:
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one.
 
-        Lines of ``metrics.jsonl`` younger than the checkpoint are cut off, and
-        temporary files of a killed process removed.
-
-        Raises
-        ------
-        RunError, WeightsError
-            If another version saved the checkpoint, or it is damaged.
+        Later lines of ``metrics.jsonl`` and temporary files are removed. Raises
+        RunError if another version saved the checkpoint, WeightsError for damage.
         """
         facts = load_weights(self._checkpoint, trainer)
         try:

@@ -39,7 +39,7 @@ def train_step(
     labels: NDArray[np.integer],
     label_smoothing: float = 0.0,
 ) -> tuple[float, Array]:
-    """Learn from one batch; return its loss and logits from before the step.
+    """Learn from one batch; return its loss and logits (N, K) from before the step.
 
     Parameters
     ----------
@@ -48,10 +48,6 @@ def train_step(
     images : float32 array (N, H, W, 1)
     labels : int array (N,)
     label_smoothing : float
-
-    Returns
-    -------
-    float, float32 array (N, K)
     """
     logits = model.forward(images, training=True)
     loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing)
@@ -94,9 +90,8 @@ class Trainer:
     recipe : Recipe
     seed : int
         Of the order of the images and of their deformations.
-    model : Sequential
-    optimizer : Optimizer
-        Of the model's parameters.
+    model, optimizer : Sequential, Optimizer
+        Of the same parameters.
     train_images, val_images : uint8 array (N, 28, 28)
         Those to train may be lazy, as `tinycnn.glyphs.writer.Concatenated`.
     train_labels, val_labels : uint8 array (N,)
@@ -142,7 +137,7 @@ class Trainer:
         self.schedule = schedule(recipe.learning_rate, self.batches * recipe.epochs)
 
     def run(self) -> Iterator[int | Epoch]:
-        """Train to the end; the run can be saved between two items.
+        """Train to the end or a `DivergedError`; between two items it can be saved.
 
         Yields
         ------
@@ -151,11 +146,6 @@ class Trainer:
             ``"epoch"``, from 1; ``"learning_rate"`` of its last step; ``"train_loss"``
             and ``"train_accuracy"``, means with dropout and before each step;
             ``"val_nll"`` and ``"val_accuracy"``.
-
-        Raises
-        ------
-        DivergedError
-            If a loss is not finite.
         """
         progress = self.progress
         while progress.epoch < self.recipe.epochs:
