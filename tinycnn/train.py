@@ -107,12 +107,11 @@ def _parser() -> Parser:
     add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
     threads = "threads of the kernels, which change no result (default: one a core)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
-    plain = "run every layer by itself, as it is written; several times slower"
-    add("--plain", action="store_const", const=True, help=plain)
+    add("--plain", action="store_const", const=True, help="fuse no layers; slower")
     where = parser.add_mutually_exclusive_group()
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
-    resume = "continue the run in this folder, exactly as if it had never stopped"
+    resume = "the folder of a run to continue"
     where.add_argument("--resume", type=existing_folder, metavar="DIR", help=resume)
     return parser
 
@@ -211,11 +210,11 @@ class Run:
         self.save_checkpoint()
         self.deferred, self.remedy = True, f"to continue: {shlex.join(command)}"
         weights = sum(parameter.value.size for parameter in parameters)
-        by_code = f" and {self.written:,} written by code" if self.written else ""
         _say(
             f"preset {settings.preset}: {weights:,} weights; {digits.source}: "
-            f"{len(images):,} images to train{by_code}, {len(validation[0]):,} to "
-            f"validate; {threads} threads; run folder {self.folder.path}"
+            f"{len(images):,} images to train and {self.written:,} written by code, "
+            f"{len(validation[0]):,} to validate; {threads} threads; run folder "
+            f"{self.folder.path}"
         )
 
     def seconds(self) -> float:
