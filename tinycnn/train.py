@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
-    from tinycnn.training.recipes import Recipe
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -197,8 +196,10 @@ class Run:
                 "data_checksum": digits.checksum,
             }
             about = facts | {"data": digits.source, "threads": threads}
+            # Two runs may begin in one second.
+            now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{settings.preset}_{os.getpid()}"
             try:
-                self.folder = RunFolder(arguments.out or _new_path(recipe), about)
+                self.folder = RunFolder(arguments.out or Path("runs", now), about)
                 self._closing.callback(self.folder.close)
             except OSError as error:
                 fail(f"the run has no place ({error}); name another with --out DIR")
@@ -265,14 +266,6 @@ class Run:
                 facts[f"test_{name}"] = getattr(test, name)
         save_weights(self.folder.weights, trainer.averaged, facts)
         return facts
-
-
-def _new_path(recipe: "Recipe") -> Path:
-    """Return a folder in ``runs`` that does not exist, named by time and preset."""
-    path = Path("runs", f"{time.strftime('%Y-%m-%d_%H%M%S')}_{recipe.network}")
-    if path.exists():  # two runs in one second
-        path = path.with_name(f"{path.name}_{os.getpid()}")
-    return path
 
 
 def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace:
