@@ -1,7 +1,6 @@
 """Small random deformations, a batch at a time: every epoch has other handwriting.
 
-The deformation of an image is a function of (seed, epoch, index of the image), so a
-run can be resumed at any batch.
+The deformation of an image is a function of (seed, epoch, index of the image) alone.
 """
 
 from dataclasses import dataclass
@@ -56,9 +55,8 @@ class Deformation:
     shift : float
         Pixels, in each direction.
     bend : float
-        Pixels, at the knots of a grid; cubic B-splines between them make it smooth, a
-        quarter as much as a standard deviation. The elastic distortion of Simard,
-        Steinkraus and Platt 2003 has a Gaussian there.
+        Pixels, at the knots of a grid, with cubic B-splines between them; the elastic
+        distortion of Simard, Steinkraus and Platt 2003 has a Gaussian there.
     pen : float
         Pixels, up to 1, on each side of a stroke.
     """

@@ -198,12 +198,11 @@ class Trainer:
     def images(self) -> int:
         """How many images the run has learned from, each once an epoch."""
         progress, count = self.progress, len(self.train_images)
-        return progress.epoch * count + min(
-            progress.batch * self.recipe.batch_size, count
-        )
+        seen = min(progress.batch * self.recipe.batch_size, count)
+        return progress.epoch * count + seen
 
     def resume(self, progress: dict[str, Any]) -> None:
-        """Go on from here with the arrays of `state`; raise ValueError, TypeError."""
+        """Continue from here; raise ValueError or TypeError if no run comes to it."""
         self.progress = now = Progress(**progress)
         types = [type(value) for value in vars(now).values()]
         possible = (
