@@ -10,18 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.nn import (
-    BatchNorm2D,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAveragePool2D,
-    Layer,
-    MaxPool2D,
-    ReLU,
-    Sequential,
-)
+from tinycnn import nn
+from tinycnn.nn import Sequential
 from tinycnn.nn.layers import Array
 from tinycnn.nn.weights import WeightsError, load_weights, read_facts
 
@@ -30,112 +20,105 @@ OFFSETS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 BATCH = 250
 
 
-def classic(rng: np.random.Generator) -> list[Layer]:
+def classic(rng: np.random.Generator) -> list[nn.Layer]:
     """Return the network of countless tutorials: 2.4 million weights, no batch norm."""
     return [
-        Conv2D(1, 32, 3, rng=rng),
-        ReLU(),
-        Conv2D(32, 64, 3, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        Dropout(0.25),
-        Flatten(),
-        Dense(12 * 12 * 64, 256, rng=rng),
-        ReLU(),
-        Dropout(0.5),
-        Dense(256, 10, rng=rng),
+        nn.Conv2D(1, 32, 3, rng=rng),
+        nn.ReLU(),
+        nn.Conv2D(32, 64, 3, rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+        nn.Dense(12 * 12 * 64, 256, rng=rng),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Dense(256, 10, rng=rng),
     ]
 
 
-def quick(rng: np.random.Generator) -> list[Layer]:
+def quick(rng: np.random.Generator) -> list[nn.Layer]:
     """Return the default network with half the filters, which learns in seconds."""
-    return [*_three_convolutions(16, rng), Flatten(), Dense(4 * 4 * 64, 10, rng=rng)]
+    return [
+        *_three_convolutions(16, rng),
+        nn.Flatten(),
+        nn.Dense(4 * 4 * 64, 10, rng=rng),
+    ]
 
 
-def default(rng: np.random.Generator) -> list[Layer]:
+def default(rng: np.random.Generator) -> list[nn.Layer]:
     """Return three convolutions and a dense layer."""
     return [
         *_three_convolutions(32, rng),
-        Flatten(),
-        Dropout(0.2),
-        Dense(4 * 4 * 128, 10, rng=rng),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Dense(4 * 4 * 128, 10, rng=rng),
     ]
 
 
-def best(rng: np.random.Generator) -> list[Layer]:
+def best(rng: np.random.Generator) -> list[nn.Layer]:
     """Return five convolutions and a dense layer."""
     return [
         *_five_convolutions(5, (32, 32, 32, 64, 64), rng),
-        Flatten(),
-        Dropout(0.3),
-        Dense(7 * 7 * 64, 10, rng=rng),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Dense(7 * 7 * 64, 10, rng=rng),
     ]
 
 
-def _three_convolutions(filters: int, rng: np.random.Generator) -> list[Layer]:
+def _three_convolutions(filters: int, rng: np.random.Generator) -> list[nn.Layer]:
     """Return 28×28 to 4×4: each convolution has twice the filters of the last.
 
-    Batch norm stands behind the pooling, where it has a quarter of the pixels to look
-    at.
+    Batch norm stands behind the pooling, where there are a quarter of the pixels.
     """
     return [
-        Conv2D(1, filters, 5, padding="same", rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(filters),
-        Conv2D(filters, 2 * filters, 3, rng=rng),
-        ReLU(),
-        MaxPool2D(2),
-        BatchNorm2D(2 * filters),
-        Conv2D(2 * filters, 4 * filters, 3, rng=rng),
-        ReLU(),
-        BatchNorm2D(4 * filters),
+        nn.Conv2D(1, filters, 5, padding="same", rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.BatchNorm2D(filters),
+        nn.Conv2D(filters, 2 * filters, 3, rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.BatchNorm2D(2 * filters),
+        nn.Conv2D(2 * filters, 4 * filters, 3, rng=rng),
+        nn.ReLU(),
+        nn.BatchNorm2D(4 * filters),
     ]
 
 
-def tiny(rng: np.random.Generator) -> list[Layer]:
+def tiny(rng: np.random.Generator) -> list[nn.Layer]:
     """Return a network of fewer than 10,000 weights.
 
-    The mean of each last feature map takes the place of a dense layer, which would have
-    most of the weights.
+    Means of the feature maps take the place of `Flatten`, behind which the dense layer
+    would have most of the weights.
     """
     return [
         *_five_convolutions(3, (16,) * 5, rng),
-        GlobalAveragePool2D(),
-        Dense(16, 10, rng=rng),
+        nn.GlobalAveragePool2D(),
+        nn.Dense(16, 10, rng=rng),
     ]
 
 
 def _five_convolutions(
     kernel_size: int, filters: tuple[int, ...], rng: np.random.Generator
-) -> list[Layer]:
-    """Return 28×28 to 7×7, pooled behind the first convolution and the third.
-
-    The first has kernels of that size, the others of 3×3.
-    """
-    layers: list[Layer] = []
-    channels = 1
+) -> list[nn.Layer]:
+    """Return 28×28 to 7×7; the kernels after the first convolution are 3×3."""
+    layers: list[nn.Layer] = []
+    C, K = 1, kernel_size
     for F, pooled in zip(filters, (True, False, True, False, False), strict=True):
-        layers += [Conv2D(channels, F, kernel_size, padding="same", rng=rng), ReLU()]
-        layers += [MaxPool2D(2)] if pooled else []
-        layers.append(BatchNorm2D(F))
-        channels, kernel_size = F, 3
+        convolution = nn.Conv2D(C, F, K, padding="same", rng=rng)
+        pool = [nn.MaxPool2D(2)] if pooled else []
+        layers += [convolution, nn.ReLU(), *pool, nn.BatchNorm2D(F)]
+        C, K = F, 3
     return layers
 
 
-def judge(rng: np.random.Generator) -> list[Layer]:
+def judge(rng: np.random.Generator) -> list[nn.Layer]:
     """Return the default network with an eleventh class: no digit at all."""
-    return [*default(rng)[:-1], Dense(4 * 4 * 128, 11, rng=rng)]
+    return [*default(rng)[:-1], nn.Dense(4 * 4 * 128, 11, rng=rng)]
 
 
-NETWORKS = {
-    "quick": quick,
-    "default": default,
-    "best": best,
-    "tiny": tiny,
-    "classic": classic,
-    "judge": judge,
-}
+NETWORKS = {f.__name__: f for f in (quick, default, best, tiny, classic, judge)}
 SHIPPED = Path(__file__).parent / "pretrained" / "digits.safetensors"
 JUDGE = SHIPPED.with_name("judge.safetensors")
 
@@ -156,44 +139,31 @@ def build(network: str, seed: int = 0) -> Sequential:
         If there is no network of that name.
     """
     if network not in NETWORKS:
-        raise ValueError(
-            f"there is no network named {network!r:.40}; there are "
-            f"{', '.join(NETWORKS)}"
-        )
+        known = ", ".join(NETWORKS)
+        raise ValueError(f"no network named {network!r:.40}; there are {known}")
     return Sequential(NETWORKS[network](np.random.default_rng(seed)), seed)
 
 
 def load(path: str | Path) -> tuple[Sequential, dict[str, Any]]:
-    """Return the network that a weights file is of, with these weights.
+    """Return the network of a weights file, with its weights, and the file's facts.
 
-    Parameters
-    ----------
-    path : str or Path
-
-    Returns
-    -------
-    Sequential, dict
-        The network and the file's facts, among them ``"network"`` and
-        ``"temperature"``, a number by which logits are divided; 1 in the file of a run
-        that has not ended.
+    The facts have ``"network"`` and ``"temperature"``, a number by which logits are
+    divided; 1 in the file of a run that has not ended.
 
     Raises
     ------
     WeightsError
-        If the file is damaged, of no network that there is, or its temperature is out
-        of bounds.
+        If the file is damaged, or its network or its temperature is none.
     OSError
         If there is no such file.
     """
-    try:
-        model = build(str(read_facts(path).get("network")))
-    except WeightsError:
-        raise
-    except ValueError as error:
+    network = str(read_facts(path).get("network"))
+    if network not in NETWORKS:
         raise WeightsError(
-            f"cannot use {path}: {error}; use a weights.safetensors that tinycnn.train "
-            "wrote"
-        ) from None
+            f"cannot use {path}: there is no network named {network!r:.40}; use a "
+            "weights.safetensors that tinycnn.train wrote"
+        )
+    model = build(network)
     facts = {"temperature": 1.0} | load_weights(path, model)
     temperature = facts["temperature"]
     if not isinstance(temperature, float) or not 0.01 <= temperature <= 100:
@@ -226,9 +196,8 @@ def predict(model: Forward, images: NDArray[Any], views: int = 1) -> Array:
     """Return the logits of many images, in batches so that memory stays small.
 
     With five views, the logits are the mean over the image where it is and one pixel
-    to each side. A network is surest of a digit at one place and mistaken at another;
-    the mean is right more often (Krizhevsky, Sutskever and Hinton 2012, section 4.1:
-    the mean of probabilities, at five places and mirrored).
+    to each side, which is right more often (Krizhevsky, Sutskever and Hinton 2012,
+    section 4.1: the mean of probabilities, at five places and mirrored).
 
     Parameters
     ----------
