@@ -34,6 +34,7 @@ LINEAR_TOLERANCE = 1e-9
 # Two one-sided slopes that differ by more than this share belong to a kink: for a
 # smooth function they differ by about STEP.
 KINK = 1e-3
+ROW = "{:<34}{:<12}{:>8}{:>7}{:>10}  {}"
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class TensorCheck:
     def row(self) -> str:
         """Return a line of a table, and below it the message if something is wrong."""
         verdict = "ok" if self.ok else f"WRONG\n{self.message}"
-        return (
-            f"{self.layer:<34}{self.parameter:<12}{self.entries:>8}{self.kinks:>7}"
-            f"{self.max_relative_error:>10.1e}  {verdict}"
+        error = f"{self.max_relative_error:.1e}"
+        return ROW.format(
+            self.layer, self.parameter, self.entries, self.kinks, error, verdict
         )
 
     def json(self) -> str:
@@ -112,61 +113,55 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
     from tinycnn.nn import Sequential
 
     # A network refuses what no network can work with: no backward, y of another dtype.
-    network = Sequential([copy.deepcopy(layer)])
+    network = Sequential([layer := copy.deepcopy(layer)])
     network.cast("float64")
     x = np.array(x, np.float64)
+    saved = {id(array): name for name, array in layer.state().items()}
+    tensors = {"x": x} | {saved[id(p.value)]: p.value for p in layer.parameters()}
     title, checks, y_before = type(layer).__name__, [], np.empty(0)
     for training in (True, False):
-        run = _checked_run(network, x, training, seed)
-        if np.array_equal(run["y"], y_before):
+        y, dy, *gradients = _checked_run(network, x, training, seed)
+        if np.array_equal(y, y_before):
             break
-        for name, values in _tensors(network, x).items():
+        for (name, values), gradient in zip(tensors.items(), gradients, strict=True):
             linear = name in layer.linear_in
             step = 1 if linear else STEP
-            slopes = _slopes(network, x, training, values, run["dy"], step)
-            result = _compare(name, linear, run[f"{name}.grad"], *slopes)
+            slopes = _slopes(network, x, training, values, dy, step)
+            result = _compare(name, linear, gradient, *slopes)
             checks.append(TensorCheck(title, name, values.size, *result))
-        title, y_before = f"{title} (inference)", run["y"]
+        title, y_before = f"{title} (inference)", y
     return checks
 
 
-def _tensors(network: Sequential, x: Array) -> dict[str, Array]:
-    """Return ``x`` and the parameters of the only layer, named as they are saved."""
-    (layer,) = network.layers
-    names = {id(array): name for name, array in layer.state().items()}
-    return {"x": x} | {names[id(p.value)]: p.value for p in layer.parameters()}
-
-
-def _checked_run(
-    network: Sequential, x: Array, training: bool, seed: int
-) -> dict[str, Array]:
+def _checked_run(network: Sequential, x: Array, training: bool, seed: int) -> list[Any]:
     """Return what `_run` returns, if it is the same twice and float32 stays float32."""
     import numpy as np
 
-    run = _run(network, x, training, seed, old=0)
-    again = _run(network, x, training, seed, old=0.5)
-    for name, array in run.items():
-        if np.allclose(array, again[name], 1e-9, equal_nan=True):
+    first, again = (_run(network, x, training, seed, old) for old in (0, 0.5))
+    names = [f"the gradient of {p.name}" for p in network.parameters()]
+    names = ["y", "dy", "the gradient of x", *names]
+    for name, one, other in zip(names, first, again, strict=True):
+        if np.allclose(one, other, 1e-9, equal_nan=True):
             continue
-        if not np.allclose(array + 0.5, again[name], 1e-9):
+        if not np.allclose(one + 0.5, other, 1e-9):
             raise _mistake(
                 network,
                 f"{name} differs from call to call with the same x; draw random "
                 "numbers from a generator that is an attribute of the layer",
             )
-        if array.any():  # else it was not touched, which the third run refuses
+        if one.any():  # else it was not touched, which the third run refuses
             raise _mistake(network, f"backward adds to {name}; assign it, with =")
     _run(network, x, training, seed, old=None)
-    return run
+    return first
 
 
 def _run(
     network: Sequential, x: Array, training: bool, seed: int, old: float | None
-) -> dict[str, Array]:
-    """Return "y", a random "dy", and the gradients "x.grad", "weight.grad" and so on.
+) -> list[Any]:
+    """Return y, a random dy, and the gradients of x and the parameters, from a copy.
 
-    A copy is run, in float64; its parameters begin with gradients of ``old``, as if
-    from an earlier step. If ``old`` is None they have none, and it runs in float32.
+    The copy is float64; its parameters begin with gradients of ``old``, as if from an
+    earlier step. If ``old`` is None they have none, and the copy is float32.
     """
     import numpy as np
 
@@ -188,9 +183,7 @@ def _run(
         raise _mistake(network, "forward or backward edits its argument; copy it")
     if dx.shape != x.shape:
         raise _mistake(network, f"backward returned {dx.shape} for x {x.shape}")
-    gradients: list[Any] = [dx, *(p.grad for p in run.parameters())]
-    names = [f"{name}.grad" for name in _tensors(run, x)]
-    return {"y": y, "dy": dy} | dict(zip(names, gradients, strict=True))
+    return [y, dy, dx, *(parameter.grad for parameter in run.parameters())]
 
 
 def _mistake(network: Sequential, text: str) -> ValueError:

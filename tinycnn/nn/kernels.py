@@ -21,13 +21,8 @@ def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles at the first call and caches the machine code.
 
     Contraction of ``a * b + c`` into one instruction is allowed, no other liberty: NaN
-    and the order of a sum keep their meaning.
-
-    Parameters
-    ----------
-    parallel : bool
-        Whether ``prange`` loops are shared among threads, which costs seconds of
-        compilation.
+    and the order of a sum keep their meaning. With ``parallel``, ``prange`` loops are
+    shared among threads, which costs seconds of compilation.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:

@@ -10,6 +10,7 @@ Images are NHWC: N images, H rows, W columns, C channels. Float32 goes in and co
 float64 when a gradient is checked.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,14 +128,13 @@ class Layer:
                 inner = part.state().items()
                 pairs += [(f"{attribute}.{name}", array) for name, array in inner]
         pairs += [(name, getattr(self, name)) for name in self.buffer_names]
-        named = dict(pairs)
-        for name in named:
-            if sum(other == name for other, _ in pairs) > 1:
+        for name, count in Counter(name for name, _ in pairs).items():
+            if count > 1:
                 raise ValueError(
                     f"{type(self).__name__} has two arrays named {name!r}; give each "
                     "Parameter a name of its own"
                 )
-        return named
+        return dict(pairs)
 
     def cast(self, dtype: DTypeLike) -> None:
         """Convert every parameter and buffer to a dtype."""
@@ -290,13 +290,7 @@ class Conv2D(Layer):
         return dpadded[:, top : H - bottom, left : W - right]
 
     def margins(self, H: int, W: int) -> tuple[int, int, int, int]:
-        """Return the rows of zeros above and below, the columns left and right.
-
-        Parameters
-        ----------
-        H, W : int
-            Rows and columns of the images.
-        """
+        """Return the rows of zeros above and below H×W images, the columns beside."""
         if self.padding != "same":
             if isinstance(self.padding, str):
                 raise ValueError(
@@ -498,12 +492,7 @@ class Dropout(Layer):
         self._seed, self._number, self._step = seed, number, step
 
     def next_mask(self, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], float]:
-        """Return which numbers of an array survive, and what they are multiplied by.
-
-        Parameters
-        ----------
-        shape : tuple of int
-        """
+        """Return which numbers of an array survive, and what they are multiplied by."""
         rng = np.random.default_rng([self._seed, self._number, self._step])
         self._step += 1
         random = np.frombuffer(rng.bytes(int(np.prod(shape))), np.uint8)

@@ -27,7 +27,7 @@ class Optimizer:
     Raises
     ------
     ValueError
-        If the learning rate is negative or not finite, or a parameter comes twice.
+        If a setting is out of its range, or a parameter comes twice.
     """
 
     def __init__(self, parameters: Sequence[Parameter], learning_rate: float) -> None:
@@ -78,19 +78,8 @@ class SGD(Optimizer):
 
     ``velocity = momentum * velocity + grad`` and
     ``value -= learning_rate * velocity`` (Sutskever et al. 2013, equations 1 and 2,
-    with the learning rate outside the velocity).
-
-    Parameters
-    ----------
-    parameters : sequence of Parameter
-    learning_rate : float
-    momentum : float
-        In [0, 1); 0 is plain gradient descent.
-
-    Raises
-    ------
-    ValueError
-        If a setting is out of its range.
+    with the learning rate outside the velocity). The momentum lies in [0, 1); 0 is
+    plain gradient descent. Otherwise as `Optimizer`.
     """
 
     def __init__(
@@ -129,23 +118,8 @@ class Adam(Optimizer):
 
     Decay shrinks weights of rank two and more, not biases and scales, by
     ``learning_rate * weight_decay`` a step, apart from the gradient (Loshchilov and
-    Hutter 2019, algorithm 2).
-
-    Parameters
-    ----------
-    parameters : sequence of Parameter
-    learning_rate : float
-    beta1, beta2 : float
-        In [0, 1).
-    eps : float
-        Positive.
-    weight_decay : float
-        At least 0.
-
-    Raises
-    ------
-    ValueError
-        If a setting is out of its range.
+    Hutter 2019, algorithm 2). The betas lie in [0, 1), ``eps`` is positive and
+    ``weight_decay`` at least 0. Otherwise as `Optimizer`.
     """
 
     def __init__(
@@ -201,17 +175,9 @@ def cosine(learning_rate: float, steps: int) -> Schedule:
 def one_cycle(learning_rate: float, steps: int, warm_up: float = 0.3) -> Schedule:
     """Return a rise from near 0 to ``learning_rate``, then a fall to 0.
 
-    Both are half cosines; the rise takes the share ``warm_up`` of all steps and starts
-    at a twenty-fifth (Smith and Topin 2018, section 3, with cosines for lines).
-
-    Parameters
-    ----------
-    learning_rate : float
-        The peak.
-    steps : int
-        Of the whole run.
-    warm_up : float
-        In (0, 1).
+    Both are half cosines over ``steps`` steps; the rise takes the share ``warm_up`` of
+    them and starts at a twenty-fifth (Smith and Topin 2018, section 3, with cosines for
+    lines).
     """
     rise = max(1, round(warm_up * steps))
     fall = cosine(learning_rate, max(1, steps - rise))

@@ -69,14 +69,7 @@ class Sequential(Layer):
         return dy
 
     def seed_dropout(self, seed: int, step: int = 0) -> None:
-        """Set what the masks of the dropout layers are a function of.
-
-        Parameters
-        ----------
-        seed : int
-        step : int
-            How many training steps came before: a resumed run goes on from there.
-        """
+        """Set what dropout's masks are a function of; a resumed run names its step."""
         for number, layer in enumerate(_inner(self)):
             if isinstance(layer, Dropout):
                 layer.restart(seed, number, step)
@@ -138,10 +131,10 @@ def _check_gradients(layer: Layer, dy: Array, dx: Array) -> None:
     """Refuse gradients that do not have the shape and the dtype they should have."""
     _check_output(dy, dx, "backward")
     for parameter in layer.parameters():
-        if parameter.grad is None:
-            raise ValueError(f"backward assigned no gradient to {parameter}")
-        if _kind(parameter.grad) != _kind(parameter.value):
+        grad = parameter.grad
+        found = "no gradient" if grad is None else _kind(grad)
+        if found != _kind(parameter.value):
             raise ValueError(
-                f"backward assigned {_kind(parameter.grad)} to {parameter}; the "
-                "gradient must have the shape and the dtype of the parameter"
+                f"backward assigned {found} to {parameter}; the gradient must have the "
+                "shape and the dtype of the parameter"
             )

@@ -61,9 +61,7 @@ def save_weights(path: str | Path, model: Stateful, facts: Facts) -> None:
     OSError
         If the file cannot be written. With any error the old file stays as it was.
     """
-    layers = _layers(model)
-    added = {} if layers is None else {"layers": layers}
-    save_arrays(path, model.state(), facts | added)
+    save_arrays(path, model.state(), facts | _layers(model))
 
 
 def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Facts) -> None:
@@ -87,11 +85,7 @@ def load_weights(path: str | Path, model: Stateful) -> Facts:
 
     Layers (if the file and the model have them), names, shapes and dtypes must be the
     model's own. Names and shapes are compared before memory is taken for the arrays.
-
-    Returns
-    -------
-    dict of str to JSON values
-        The file's facts.
+    The file's facts are returned.
 
     Raises
     ------
@@ -100,10 +94,12 @@ def load_weights(path: str | Path, model: Stateful) -> Facts:
     OSError
         If the file cannot be opened or read.
     """
-    state, layers = model.state(), _layers(model)
+    state = model.state()
     with _opened(path) as (file, facts):
-        if layers is not None and "layers" in facts:
-            _compare("layer", dict(enumerate(facts["layers"])), dict(enumerate(layers)))
+        for key, layers in _layers(model).items():
+            if key in facts:
+                saved = dict(enumerate(facts[key]))
+                _compare("layer", saved, dict(enumerate(layers)))
         shapes = {n: tuple(file.get_slice(n).get_shape()) for n in sorted(file.keys())}
         _compare("the shape of", shapes, {n: a.shape for n, a in state.items()})
         arrays = _checked_arrays(file, facts)
@@ -180,9 +176,10 @@ def _checked_arrays(file: Any, facts: Facts) -> dict[str, Array]:
     return arrays
 
 
-def _layers(model: Stateful) -> list[str] | None:
+def _layers(model: Stateful) -> Facts:
+    """Return the fact `layers`, if the model has any."""
     layers = getattr(model, "layers", None)
-    return None if layers is None else [repr(layer) for layer in layers]
+    return {} if layers is None else {"layers": [repr(layer) for layer in layers]}
 
 
 def _compare(what: str, saved: Mapping[Any, Any], own: Mapping[Any, Any]) -> None:
