@@ -12,9 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from hypothesis import HealthCheck, Phase, settings
 
 from tinycnn import nn
 from tinycnn.fast.fuse import make_steps
+
+# The same examples in every run; one that fails is not shrunk, which takes minutes.
+drawn = settings(
+    max_examples=100,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 class Pair(NamedTuple):

@@ -6,9 +6,9 @@ but in the tests that say how much.
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as draw
-from pairs import INK, USUAL, Case, assert_same, whole_numbers
+from pairs import INK, USUAL, Case, assert_same, drawn, whole_numbers
 
 from tinycnn import nn
 from tinycnn.fast import convolution, steps
@@ -44,13 +44,7 @@ cases = draw.builds(
 
 
 @directly
-@settings(
-    max_examples=100,
-    derandomize=True,  # the same examples in every run
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@drawn
 @given(cases, one_of(0.15, 0.9, 1))
 def test_one_step_of_drawn_sizes_gives_the_bits_of_its_layers(case, zeros):
     case.pair().hold_together(case.images(zeros))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.strategies import sampled_from
-from pairs import dense_pair, whole_numbers
+from pairs import dense_pair, drawn, whole_numbers
 
 
 def hold_together(N, D, U, zeros=0.5):
@@ -12,7 +12,7 @@ def hold_together(N, D, U, zeros=0.5):
     dense_pair(D, U).hold_together(x, dy)
 
 
-@settings(max_examples=100, derandomize=True, deadline=None, database=None)
+@drawn
 @given(
     # Eight images and more are computed with a copy of the weights.
     N=sampled_from([1, 7, 8, 9, 33]),
