@@ -472,7 +472,7 @@ def test_what_names_no_example_exits_with_2_and_one_line(file, capsys):
     for name in names:
         code, line = refused(capsys, name)
         assert (code, name in line) == (2, True)
-        assert "argument FILE.py:NAME: needs a Python file that exists" in line
+        assert "needs to be FILE.py:NAME, with a file that exists" in line
     for name in ("no_such_name", "NUMBER"):
         code, line = refused(capsys, f"{file}:{name}")
         assert code == 2

@@ -4,7 +4,6 @@
 change of ``sum(dy * y)``, for a random ``dy``, is the gradient that ``backward`` must
 give. ``python -m tinycnn.gradcheck`` does this for all built-in layers, or for yours.
 
-Only the contract of `tinycnn.nn.Layer` is used, so new layers are checked as well.
 NumPy and the layers are imported where they are used: ``--help`` does without them.
 """
 
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import Parser, converter, fail, integer, run_command
+from tinycnn._cli import Parser, fail, integer, run_command
 
 if TYPE_CHECKING:
     from tinycnn.nn import Sequential
@@ -34,7 +33,7 @@ LINEAR_TOLERANCE = 1e-9
 # Two one-sided slopes that differ by more than this share belong to a kink: for a
 # smooth function they differ by about STEP.
 KINK = 1e-3
-ROW = "{:<34}{:<12}{:>8}{:>7}{:>10}  {}"
+HEADING = f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}"
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,10 @@ class TensorCheck:
 
     def row(self) -> str:
         """Return a line of a table, and below it the message if something is wrong."""
-        verdict = "ok" if self.ok else f"WRONG\n{self.message}"
-        error = f"{self.max_relative_error:.1e}"
-        return ROW.format(
-            self.layer, self.parameter, self.entries, self.kinks, error, verdict
+        return (
+            f"{self.layer:<34}{self.parameter:<12}{self.entries:>8}{self.kinks:>7}"
+            f"{self.max_relative_error:>10.1e}  "
+            + ("ok" if self.ok else f"WRONG\n{self.message}")
         )
 
     def json(self) -> str:
@@ -90,9 +89,8 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
     the input and of each parameter, with ``h = 1`` where the layer declares that it is
     linear in ``v`` (no truncation error then) and ``h = 1e-5`` elsewhere. Every forward
     starts from the same copy of the layer, so that dropout keeps its mask and batch
-    norm its running averages. Layers that behave differently outside training are
-    checked both ways: a result for ``x`` and for each parameter, twice. The layer
-    itself is left as it was.
+    norm its running averages. ``x`` and each parameter have a result; a second one, if
+    the layer behaves differently outside training. The layer is left as it was.
 
     Parameters
     ----------
@@ -125,8 +123,7 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
             break
         for (name, values), gradient in zip(tensors.items(), gradients, strict=True):
             linear = name in layer.linear_in
-            step = 1 if linear else STEP
-            slopes = _slopes(network, x, training, values, dy, step)
+            slopes = _slopes(network, x, training, values, dy, 1 if linear else STEP)
             result = _compare(name, linear, gradient, *slopes)
             checks.append(TensorCheck(title, name, values.size, *result))
         title, y_before = f"{title} (inference)", y
@@ -253,9 +250,8 @@ def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
     # Shuffled values 0.1 apart, none at 0: no tie and no kink within a step.
     distinct = (rng.permutation(images.size).reshape(images.shape) - 0.5) / 10 - 20
     batch_norm = nn.BatchNorm2D(4)
-    batch_norm.weight.value[:] = rng.standard_normal(4)
-    batch_norm.running_mean[:] = rng.standard_normal(4)
-    batch_norm.running_var[:] = rng.uniform(0.5, 2, 4)
+    for array in batch_norm.state().values():
+        array[:] = rng.uniform(0.5, 2, 4)
     labels = rng.integers(0, 8, 7)
 
     class CrossEntropy(nn.Layer):
@@ -293,30 +289,20 @@ def main(argv: list[str] | None = None) -> int:
         "Compare backward with the definition of the derivative, entry by entry, in "
         "float64. Without arguments: all built-in layers.",
     )
-    example = converter(
-        "a Python file that exists, a colon and the name of a function in it",
-        lambda text: text.rpartition(":"),
-        lambda parts: (
-            parts[0].endswith(".py")
-            and parts[2].isidentifier()
-            and Path(parts[0]).is_file()
-        ),
-    )
     about = "NAME() in FILE.py returns (layer, x); README.md has an example"
     add = parser.add_argument
-    add("examples", nargs="*", type=example, metavar="FILE.py:NAME", help=about)
+    add("examples", nargs="*", metavar="FILE.py:NAME", help=about)
     about = "of the random upstream gradient (default: 0)"
     add("--seed", type=integer(0, 2**32 - 1), default=0, help=about)
     arguments = parser.parse_args(argv)
-    cases = [(file, *_example(file, name)) for file, _, name in arguments.examples]
+    cases = [_example(text) for text in arguments.examples]
     cases = cases or [("", *pair) for pair in examples(arguments.seed)]
-    heading = f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}"
     checks: list[TensorCheck] = []
     for file, layer, x in cases:
         with _explained(file):
             new = check_gradients(layer, x, seed=arguments.seed)
         if not (checks or arguments.json):
-            print(heading)
+            print(HEADING)
         for check in new:
             print(check.json() if arguments.json else check.row(), flush=True)
         checks += new
@@ -326,10 +312,13 @@ def main(argv: list[str] | None = None) -> int:
     return min(wrong, 1)
 
 
-def _example(file: str, name: str) -> tuple[Layer, Array]:
-    """Return the layer and the input that a function in a file makes."""
+def _example(text: str) -> tuple[str, Layer, Array]:
+    """Return a file, and the layer and the input that a function in it makes."""
     from tinycnn.nn import Layer
 
+    file, _, name = text.rpartition(":")
+    if not (file.endswith(".py") and Path(file).is_file() and name.isidentifier()):
+        fail(f"{text!r} needs to be FILE.py:NAME, with a file that exists", code=2)
     with _explained(file):
         function = runpy.run_path(file).get(name)
         pair = function() if callable(function) else None
@@ -337,7 +326,7 @@ def _example(file: str, name: str) -> tuple[Layer, Array]:
         fail(f"{file} has no function named {name!r}", code=2)
     if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Layer)):
         fail(f"{file}: {name}() must return (layer, x), the layer an object of Layer")
-    return pair
+    return file, *pair
 
 
 @contextlib.contextmanager
@@ -352,13 +341,13 @@ def _explained(file: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may come
         # The sentence of a ValueError says enough; "'a'", of a KeyError, does not.
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        place = file
+        lines: list[int | None] = []
         cause: BaseException | None = error
         while cause is not None:  # a network raises anew, with the layer's place
-            for frame in traceback.extract_tb(cause.__traceback__):
-                if frame.filename == file:
-                    place = f"{file}, line {frame.lineno}"
+            frames = traceback.extract_tb(cause.__traceback__)
+            lines += [frame.lineno for frame in frames if frame.filename == file]
             cause = cause.__cause__
+        place = f"{file}, line {lines[-1]}" if lines else file
         fail(f"{kind}{error}" + (f" ({place})" if place else ""))
 
 
