@@ -296,8 +296,7 @@ def test_a_kink_is_counted_and_hides_no_fault_beside_it():
 def test_a_steep_curve_is_no_kink_and_a_layer_without_gradient_may_say_zero():
     (square,) = check_gradients(Map(np.square, lambda x: 2 * x), X)
     (nothing,) = check_gradients(Map(np.zeros_like, np.zeros_like), X)
-    assert square.ok
-    assert nothing.ok
+    assert (square.ok, nothing.ok) == (True, True)
     assert square.kinks == nothing.kinks == nothing.max_relative_error == 0
 
 
@@ -316,11 +315,11 @@ def test_the_layer_and_the_input_are_left_as_they_were():
         assert getattr(layer, "step", 0) == 0
 
 
-@pytest.mark.parametrize("x", [X.astype(np.float32), X.astype(int).tolist()])
-def test_a_float32_layer_and_any_numbers_are_checked_in_float64(x):
-    layer = dense()
-    assert not wrong(layer, x)
-    assert layer.weight.value.dtype == np.float32
+def test_a_float32_layer_and_any_numbers_are_checked_in_float64():
+    for x in (X.astype(np.float32), X.astype(int).tolist()):
+        layer = dense()
+        assert not wrong(layer, x), x
+        assert layer.weight.value.dtype == np.float32
 
 
 def test_a_layer_that_draws_from_its_own_generator_keeps_its_draws():

@@ -158,16 +158,13 @@ def test_a_fused_runner_predicts_the_same_within_rounding():
     assert predict(fuse(model), images, views=5) == pytest.approx(plain, abs=1e-5)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
-def test_logits_that_are_not_finite_are_an_error(value):
-    model = small_network()
-    for array in model.state().values():
-        array[...] = value
-    with pytest.raises(ArithmeticError, match="not finite"):
-        predict(model, few_images())
-
-
 def test_one_logit_in_any_batch_that_is_not_finite_is_an_error():
+    for value in (np.nan, np.inf, 1e38):
+        model = small_network()
+        for array in model.state().values():
+            array[...] = value
+        with pytest.raises(ArithmeticError, match="not finite"):
+            predict(model, few_images())
     images = few_images(600).astype(np.float32) / 255
     images[3, 2, 2] = np.inf  # not in the last batch
     with pytest.raises(ArithmeticError, match="not finite"):

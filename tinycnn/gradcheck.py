@@ -280,10 +280,7 @@ def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with ``argv``, or the process's arguments.
-
-    Returns 0 if every gradient is right, 1 if one is not.
-    """
+    """Run the command; return 0 if every gradient is right, 1 if one is not."""
     parser = Parser(
         "tinycnn.gradcheck",
         "Compare backward with the definition of the derivative, entry by entry, in "
@@ -331,10 +328,7 @@ def _example(text: str) -> tuple[str, Layer, Array]:
 
 @contextlib.contextmanager
 def _explained(file: str) -> Iterator[None]:
-    """End with one sentence, naming the line, if the code in a file raises.
-
-    What it prints goes to stderr, apart from the results.
-    """
+    """Print to stderr, and end with one sentence if the code in a file raises."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield

@@ -87,11 +87,7 @@ def _three_convolutions(filters: int, rng: np.random.Generator) -> list[nn.Layer
 
 
 def tiny(rng: np.random.Generator) -> list[nn.Layer]:
-    """Return a network of fewer than 10,000 weights.
-
-    Means of the feature maps take the place of `Flatten`, behind which the dense layer
-    would have most of the weights.
-    """
+    """Return fewer than 10,000 weights: the dense layer sees the mean of each map."""
     return [
         *_five_convolutions(3, (16,) * 5, rng),
         nn.GlobalAveragePool2D(),
