@@ -109,6 +109,7 @@ def test_settings_that_changed_between_two_batches_count():
     for place, attribute, value in edits:
         for layer in (pair.layer, pair.plain):
             setattr(layer.layers[place], attribute, value)
+            layer.layers[0].weight.value -= 1  # in place
         pair.hold_together(x)
     pair.layer.layers[2].kernel_size = (8, 32)
     with pytest.raises(ValueError, match=r"MaxPool2D.*255 cells; fuse again"):
