@@ -13,6 +13,7 @@ it. ``--only`` takes the faults whose file or description contains TEXT.
 import os
 import queue
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -34,8 +35,8 @@ PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-n=0", "-p", "no:cachepro
 class Fault(NamedTuple):
     """A mistake: `new` in the place of `old`, which occurs exactly once in a file.
 
-    `file` and `tests`, which pytest runs (one or several, separated by spaces), are
-    below the project's root; `says` describes the mistake.
+    `file` and `tests`, the arguments of pytest, are below the project's root; `says`
+    describes the mistake.
     """
 
     file: str
@@ -119,7 +120,7 @@ class Workshop:
     def failure(self, tests: str, kernels: Path) -> str:
         """Return the first test that fails, or how the run ended; empty if all pass."""
         process = subprocess.Popen(
-            [*PYTEST, *tests.split()],
+            [*PYTEST, *shlex.split(tests)],
             cwd=self.copy,
             env=os.environ
             | {

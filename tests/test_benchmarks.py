@@ -374,5 +374,4 @@ def test_every_fault_can_be_planted():
         text = (planted_faults.ROOT / fault.file).read_text("utf-8")
         assert text.count(fault.old) == 1, fault
         compile(text.replace(fault.old, fault.new), fault.file, "exec")
-        for tests in fault.tests.split():
-            assert (planted_faults.ROOT / tests.partition("::")[0]).exists(), fault
+        assert (planted_faults.ROOT / fault.tests.split()[0]).exists(), fault
