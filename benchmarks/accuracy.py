@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import markdown
-from tinycnn._cli import Parser, existing_folder, fail, run_command
+from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
 from tinycnn.files import write_atomically
 from tinycnn.nn.weights import read_arrays
 from tinycnn.train import PRESETS
@@ -175,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=Path, metavar="FOLDER", help="keeps all runs")
     add("--preset", nargs="+", choices=every, metavar="NAME", help="default: all")
     seeds = "seeds 0 to N - 1; default: 5, of best 3"
-    add("--seeds", type=int, metavar="N", help=seeds)
+    add("--seeds", type=integer(1, 100), metavar="N", help=seeds)
     add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
     return parser
 

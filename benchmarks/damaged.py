@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from tinycnn import models
-from tinycnn._cli import Parser, run_command
+from tinycnn._cli import Parser, integer, run_command
 from tinycnn.data.idx import IdxError, read_images, read_labels
 from tinycnn.data.mnist import NAMES, SAMPLE_FOLDER
 from tinycnn.ink.picture import PictureError, load_picture
@@ -362,8 +362,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("benchmarks.damaged", "Read damaged files.", json=False)
     add, every = parser.add_argument, list(SUBJECTS)
     add("--only", nargs="+", choices=every, default=every, help="default: all")
-    add("--files", type=int, default=1000, metavar="N", help="of each; default: 1000")
-    add("--seed", type=int, default=0, metavar="N")
+    add("--files", type=integer(1, 10**6), default=1000, metavar="N", help="of each")
+    add("--seed", type=integer(0, 2**32), default=0, metavar="N")
     arguments = parser.parse_args(argv)
     surprises = [
         surprise

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinycnn._cli import Parser, fail, run_command
+from tinycnn._cli import Parser, fail, integer, run_command
 from tinycnn.glyphs.signs import signs
 from tinycnn.glyphs.writer import written
 
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("benchmarks.handwriting", about, json=False)
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="the picture, a PNG or another")
-    add("--seed", type=int, default=0, metavar="N", help="of the handwriting")
+    add("--seed", type=integer(0, 2**32), default=0, metavar="N")
     arguments = parser.parse_args(argv)
     images, labels = written(arguments.seed, 0, DIGITS * COLUMNS)
     in_order = images[np.argsort(labels, kind="stable")]

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn._cli import Parser, existing_folder, fail, run_command
+from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
 
 SETTINGS = ["--limit", "2000", "--epochs", "4", "--seed", "1"]
 TRAIN = ["-m", "tinycnn.train"]
@@ -188,8 +188,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command."""
     parser = Parser("benchmarks.interruptions", "Stop and continue runs.", json=False)
     add = parser.add_argument
-    add("--stops", type=int, default=10, metavar="N", help="runs of each signal")
-    add("--seed", type=int, default=0, metavar="N", help="of the moments")
+    add("--stops", type=integer(1, 1000), default=10, metavar="N", help="by a signal")
+    add("--seed", type=integer(0, 2**32), default=0, metavar="N", help="of the moments")
     add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
     options = parser.parse_args(argv)
     settings = list(SETTINGS)

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from tinycnn._cli import Parser, fail, run_command
+from tinycnn._cli import Parser, fail, integer, run_command
 
 ROOT = Path(__file__).parent.parent
 FAULTS = ROOT / "tinycnn" / "exercises" / "faults.txt"
@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser("benchmarks.planted_faults", "Plant faults.", json=False)
     add = parser.add_argument
     add("--only", default="", metavar="TEXT", help="of the file or description")
-    add("--workers", type=int, default=2, metavar="N", help="copies at work at once")
+    add("--workers", type=integer(1, 64), default=2, metavar="N", help="in parallel")
     arguments = parser.parse_args(argv)
     faults = parse(FAULTS.read_text("utf-8"))
     faults = [one for one in faults if arguments.only in f"{one.file}: {one.says}"]

@@ -39,7 +39,7 @@ from tqdm import tqdm
 from benchmarks import reading_sets
 from benchmarks.reading_sets import Box, Item, MissingError
 from benchmarks.tables import markdown
-from tinycnn._cli import Parser, existing_file, existing_folder, run_command
+from tinycnn._cli import Parser, existing_file, existing_folder, integer, run_command
 from tinycnn.ink.strokes import Strokes
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Reading
@@ -305,8 +305,8 @@ def _parser() -> argparse.ArgumentParser:
     add("folder", type=existing_folder, metavar="FOLDER", help=parts)
     add("--only", nargs="+", choices=SETS, metavar="SET", help=", ".join(SETS))
     most = "at most N items of each set, drawn at random"
-    add("--limit", type=int, metavar="N", help=most)
-    add("--seed", type=int, default=0, metavar="N")
+    add("--limit", type=integer(1, 10**6), metavar="N", help=most)
+    add("--seed", type=integer(0, 2**32), default=0, metavar="N")
     add("--weights", type=existing_file, metavar="FILE")
     return parser
 

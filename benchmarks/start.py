@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.tables import machine, markdown, three_digits
-from tinycnn._cli import Parser, existing_folder, fail, run_command
+from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.threads import available_cores
 
@@ -124,8 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("benchmarks.start", "Time the start of training.", json=False)
     add, cores = parser.add_argument, available_cores()
     add("--presets", nargs="+", default=["default", "classic"], metavar="NAME")
-    add("--rounds", type=int, default=7, metavar="N")
-    add("--threads", type=int, default=cores, metavar="N")
+    add("--rounds", type=integer(1, 1000), default=7, metavar="N")
+    add("--threads", type=integer(1, cores), default=cores, metavar="N")
     add(
         "--data",
         type=lambda text: existing_folder(text).absolute(),

@@ -48,7 +48,7 @@ from benchmarks.versus_ablation import tricks_for
 from benchmarks.versus_networks import NETWORKS, flop, without_dropout
 from benchmarks.versus_peers import OURS, PEERS, SGEMM_FLOP
 from benchmarks.versus_worker import Worker, WorkerError
-from tinycnn._cli import Parser, existing_folder, fail, run_command
+from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
 from tinycnn.data import load_mnist
 from tinycnn.data.idx import DataError
 from tinycnn.threads import available_cores
@@ -448,7 +448,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--models", nargs="+", choices=models, default=models, help="default: all")
     add("--what", nargs="+", choices=whats, default=whats, help="default: both")
     usual = "default: 200 128 64 in training, 256 1 in inference"
-    add("--batches", nargs="+", type=int, metavar="N", help=usual)
+    add("--batches", nargs="+", type=integer(1, 4096), metavar="N", help=usual)
     add(
         "--peers",
         nargs="+",
@@ -456,10 +456,10 @@ def _parser() -> argparse.ArgumentParser:
         default=all_peers,
         help="default: all that are installed",
     )
-    add("--rounds", type=int, default=7, metavar="N", help="default: 7")
+    add("--rounds", type=integer(1, 1000), default=7, metavar="N", help="default: 7")
     cores = available_cores()
     some = f"of every contestant; default: {cores}, one a core"
-    add("--threads", type=int, default=cores, metavar="N", help=some)
+    add("--threads", type=integer(1, cores), default=cores, metavar="N", help=some)
     add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
     add("--worst-case", action="store_true", help="also with nothing to skip")
     add("--ablation", action="store_true", help="also without each of our tricks")

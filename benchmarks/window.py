@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 
 from benchmarks import reading_sets, window_pilot
 from benchmarks.window_pilot import Hand, Stage, screen, until
-from tinycnn._cli import Parser, existing_folder, fail, run_command
+from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
 from tinycnn.glyphs.writer import write
 from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading.reader import Reader
@@ -455,8 +455,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("folder", type=existing_folder, metavar="FOLDER", help="with strokes/ in it")
     add("--only", nargs="+", choices=PARTS, help="default: all parts")
-    add("--limit", type=int, metavar="N", help="of each part")
-    add("--seed", type=int, default=0, metavar="N")
+    add("--limit", type=integer(1, 10**6), metavar="N", help="of each part")
+    add("--seed", type=integer(0, 2**32), default=0, metavar="N")
     return parser
 
 
