@@ -1,6 +1,5 @@
-"""The number of threads of this process, and the memory it keeps between batches."""
+"""How many threads this process computes with."""
 
-import ctypes
 import os
 
 import numba
@@ -19,24 +18,12 @@ def use_threads(count: int | None = None) -> int:
     count : int or None
         None is one thread a core.
 
-    Returns
-    -------
-    int
-
     Raises
     ------
     ValueError
         If `count` is below 1 or above the number of threads that Numba started with:
         the cores of this process, or ``NUMBA_NUM_THREADS`` of the environment.
     """
-    # By default the GNU C library returns freed large arrays to the system, which
-    # clears every page before the next batch gets it. Other C libraries lack mallopt.
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-3, 2**30)  # M_MMAP_THRESHOLD in malloc.h
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-    except (AttributeError, OSError, TypeError):
-        pass
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     if count is None:
         count = min(available_cores(), numba.get_num_threads())

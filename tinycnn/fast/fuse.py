@@ -1,6 +1,8 @@
 """Which layers become one step, and whether the steps compute what the layers do."""
 
+import contextlib
 import copy
+import ctypes
 import threading
 import warnings
 from collections.abc import Sequence
@@ -68,6 +70,7 @@ def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
     -------
     Runner
     """
+    _keep_freed_memory()
     return Runner(model, input_gradient)
 
 
@@ -268,6 +271,18 @@ def _same(ours: Sequence[Array], theirs: Sequence[Array], among: bool = False) -
         and bool(np.abs(one - other).max() <= AGREEMENT * max(size, least))
         for one, other, size in zip(ours, theirs, sizes, strict=True)
     )
+
+
+def _keep_freed_memory() -> None:
+    """Keep freed arrays in the process, for the next batch.
+
+    By default the GNU C library returns large ones to the system, which clears every
+    page before it hands it out again. Other C libraries lack mallopt.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, 2**30)  # M_MMAP_THRESHOLD in malloc.h
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def _next_is(kind: type[Layer], rest: list[Layer]) -> bool:

@@ -69,7 +69,7 @@ class Sequential(Layer):
         return dy
 
     def seed_dropout(self, seed: int, step: int = 0) -> None:
-        """Seed the masks of dropout; ``step`` is how many training steps came before."""
+        """Seed the masks of dropout; ``step`` counts the training steps before."""
         for number, layer in enumerate(_inner(self)):
             if isinstance(layer, Dropout):
                 layer.restart(seed, number, step)
