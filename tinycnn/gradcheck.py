@@ -3,8 +3,6 @@
 `check_gradients` moves each number that goes into a layer a little to both sides; the
 change of ``sum(dy * y)``, for a random ``dy``, is the gradient that ``backward`` must
 give. ``python -m tinycnn.gradcheck`` does this for all built-in layers, or for yours.
-
-NumPy and the layers are imported where they are used: ``--help`` does without them.
 """
 
 from __future__ import annotations
