@@ -30,7 +30,6 @@ NO_PATH = ["", " ", "missing", f"{FILE}/below", "a\0b", "x" * 5000]
 NO_INTEGER = ["", "six", "1.5", "1e3", "0x10", "nan", "-1", "9" * 5000]
 NO_FOLDER, NO_FILE = [*NO_PATH, FILE], [*NO_PATH, FOLDER]
 NO_NAME = ["", "Default", "default ", "no-such-preset", "1"]
-NO_EXAMPLE = ["", ":", "example", "missing.py:example", ":example", f"{FILE}:example"]
 
 # Values that a flag must refuse, in whichever command it is.
 WRONG = {
@@ -51,7 +50,6 @@ WRONG = {
     "--labels": NO_FILE,
     "WEIGHTS": NO_FILE,
     "PICTURE": NO_FILE,
-    "FILE.py:NAME": NO_EXAMPLE,
 }
 FREE = {"FILE", "--annotate"}  # refused when they are used: see test_recognize.py
 
