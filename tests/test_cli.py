@@ -51,7 +51,8 @@ WRONG = {
     "WEIGHTS": NO_FILE,
     "PICTURE": NO_FILE,
 }
-FREE = {"FILE", "--annotate"}  # refused when they are used: see test_recognize.py
+# Refused when they are used: see test_recognize.py and test_gradcheck.py.
+FREE = {"FILE", "--annotate", "FILE.py:NAME"}
 
 
 @pytest.fixture(autouse=True)
