@@ -619,16 +619,18 @@ def _kind(array: Any) -> str:
 
 
 def _check(layer: Layer, x: Array, shape: tuple[int | str, ...]) -> None:
-    """Compare ``x`` with a shape in which letters stand for any size from 1 up."""
+    """Compare ``x`` with a shape in which names stand for any size from 1 up."""
     name, wanted = type(layer).__name__, ", ".join(map(str, shape))
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
         raise ValueError(f"{name} needs a float32 or float64 array, not {_kind(x)}")
+    if x.size == 0:
+        raise ValueError(f"{name} needs at least one image, not x {x.shape}")
     fits = x.ndim == len(shape) and all(
-        size == wanted or (isinstance(wanted, str) and size > 0)
+        isinstance(wanted, str) or size == wanted
         for wanted, size in zip(shape, x.shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"{name} needs x ({wanted}), all at least 1, not {x.shape}")
+        raise ValueError(f"{name} needs x ({wanted}), not {x.shape}")
 
 
 def _output_size(
