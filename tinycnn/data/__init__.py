@@ -1,7 +1,4 @@
-"""Digits to learn from: the IDX format; finding, downloading and verifying MNIST.
-
-Everything that goes wrong is a `DataError`, of which `IdxError` is one.
-"""
+"""Digits to learn from. What goes wrong is a `DataError`, as `IdxError` is."""
 
 from tinycnn.data.idx import DataError, IdxError, read_idx, read_pair, write_idx
 from tinycnn.data.mnist import Digits, load_mnist, split_validation
