@@ -1,8 +1,7 @@
 """What the commands share: the parser, converters of arguments, messages, exit codes.
 
 Exit codes: 0 done; 1 could not, or a check failed; 2 wrong usage; 3 training diverged;
-130 and 143 stopped by Ctrl-C or SIGTERM. Nothing heavy is imported, so that ``--help``
-answers at once.
+130 and 143 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse

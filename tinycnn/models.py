@@ -1,7 +1,6 @@
 """The named networks, each a list that can be read aloud; how they are loaded and used.
 
-Images come in as (N, 28, 28, 1), ink 1 and paper 0, and logits go out as (N, 10). How
-the networks are trained is in `tinycnn.training.recipes`.
+Images are (N, 28, 28, 1), ink 1 and paper 0; logits (N, 10), those of `judge` (N, 11).
 """
 
 from pathlib import Path
@@ -162,7 +161,7 @@ def load(path: str | Path) -> tuple[Sequential, dict[str, Any]]:
     model = build(network)
     facts = {"temperature": 1.0} | load_weights(path, model)
     temperature = facts["temperature"]
-    if not isinstance(temperature, float) or not 0.01 <= temperature <= 100:
+    if type(temperature) not in (int, float) or not 0.01 <= temperature <= 100:
         raise WeightsError(
             f"cannot use {path}: its temperature is {temperature!r:.40}, not a number "
             "from 0.01 to 100; train again"
@@ -180,9 +179,7 @@ class Forward(Protocol):
 def as_input(images: NDArray[Any]) -> Array:
     """Return images as networks want them: float32 (N, H, W, 1), in [0, 1].
 
-    Parameters
-    ----------
-    images : uint8 array (N, H, W), or float array (N, H, W) in [0, 1]
+    ``images`` are uint8 (N, H, W), or float (N, H, W) in [0, 1].
     """
     scale = 255 if images.dtype == np.uint8 else 1
     return (images.astype(np.float32) / np.float32(scale))[..., np.newaxis]
@@ -212,6 +209,8 @@ def predict(model: Forward, images: NDArray[Any], views: int = 1) -> Array:
     ArithmeticError
         If a logit is not finite: the weights are too large to compute with.
     """
+    if len(images) == 0 or views not in (1, 5):
+        raise ValueError(f"predict needs images, and 1 or 5 views, not {views}")
     _, H, W = images.shape
     batches = []
     for start in range(0, len(images), BATCH):

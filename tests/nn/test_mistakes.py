@@ -104,10 +104,11 @@ def test_parameters_have_names_of_their_own_and_are_attributes():
     shift = nn.Parameter(np.zeros(2), "shift")
     cases = [
         (OneName(), "two arrays named 'scale'"),
-        (Holding([shift]), "parts is a list"),
-        (Holding((1, shift)), "parts is a tuple"),
-        (Holding({"shift": shift}), "parts is a dict"),
-        (Holding([nn.ReLU(), dense()]), "parts is a list"),
+        (Holding([shift]), "parameters or layers in Holding.parts"),
+        (Holding((1, shift)), "parameters or layers in Holding.parts"),
+        (Holding({"shift": shift}), "parameters or layers in Holding.parts"),
+        (Holding([(1, [shift])]), "parameters or layers in Holding.parts"),
+        (Holding([nn.ReLU(), dense()]), "parameters or layers in Holding.parts"),
     ]
     for layer, said in cases:
         name = type(layer).__name__

@@ -1,5 +1,8 @@
 """Adam in one pass over the memory, where NumPy makes one for each operation."""
 
+import warnings
+from typing import Any
+
 import numpy as np
 from numba import prange
 
@@ -9,9 +12,46 @@ from tinycnn.nn.layers import Array
 
 
 class Adam(nn.Adam):
-    """The optimizer `tinycnn.nn.Adam`: the same settings, equations and state."""
+    """The optimizer `tinycnn.nn.Adam`: the same settings, equations and state.
+
+    Its first update of every parameter is compared with that of `tinycnn.nn.Adam`. If
+    they differ, because that was edited, a warning says so and the edited one is used.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._compared: set[int] = set()
+        self._differs = False
 
     def _update(self, number: int, value: Array, grad: Array) -> None:
+        if number not in self._compared and not self._differs:
+            self._compare(number, value, grad)
+        if self._differs:
+            super()._update(number, value, grad)
+        else:
+            self._update_in_one_pass(number, value, grad)
+
+    def _compare(self, number: int, value: Array, grad: Array) -> None:
+        """Compare both updates of a parameter, on copies."""
+        state = self._m[number], self._v[number]
+        results = []
+        for update in (super()._update, self._update_in_one_pass):
+            self._m[number], self._v[number] = (array.copy() for array in state)
+            results.append(value.copy())
+            update(number, results[-1], grad.copy())
+        self._m[number], self._v[number] = state
+        plain, ours = (result - value for result in results)
+        allowed = 0.01 * np.abs(plain).max() + 1e-6 * np.abs(value).max()
+        self._compared.add(number)
+        if np.isfinite(allowed) and np.abs(ours - plain).max() > allowed:
+            self._differs = True
+            warnings.warn(
+                "fast.Adam does not compute what nn.Adam computes (was it edited?), so "
+                "nn.Adam runs as it is written",
+                stacklevel=1,  # one place for all optimizers: said once a process
+            )
+
+    def _update_in_one_pass(self, number: int, value: Array, grad: Array) -> None:
         decay = self.learning_rate * self.weight_decay if value.ndim >= 2 else 0
         numbers = (
             1 - self.beta1,

@@ -122,9 +122,10 @@ class Runner:
                 return self.model.forward(x, training)
             y = x
             try:
-                for step in self.steps.values():
-                    y, before = step.forward(y, training), y
-                    _check_output(before, y)
+                for place, step in self.steps.items():
+                    with _named(place, self.model.layers[place]):
+                        y, before = step.forward(y, training), y
+                        _check_output(before, y)
             except ValueError:
                 self.model.forward(x, training)  # names the layer with the mistake
                 raise

@@ -158,17 +158,13 @@ class Layer:
 
     def _parts(self) -> Iterator[tuple[str, "Parameter | Layer"]]:
         """Yield name and value of every attribute that is a parameter or a layer."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter | Layer):
+        for name, value in {**vars(type(self)), **vars(self)}.items():
+            if name in vars(self) and isinstance(value, Parameter | Layer):
                 yield name, value
-            items = value.values() if isinstance(value, dict) else value
-            if isinstance(value, list | tuple | dict) and any(
-                isinstance(item, Parameter | Layer) for item in items
-            ):
+            elif _holds_parameters(value):
                 raise ValueError(
-                    f"{type(self).__name__}.{name} is a {type(value).__name__} of "
-                    "parameters or layers, which would not be trained; make each an "
-                    "attribute"
+                    f"parameters or layers in {type(self).__name__}.{name} would not "
+                    "be trained; make each an attribute, in __init__"
                 )
 
     def _remember(self, y: Array, *values: Any) -> None:
@@ -176,11 +172,7 @@ class Layer:
         self._memory = repr(self), _kind(y), *values
 
     def _recall(self, dy: Array) -> tuple[Any, ...]:
-        """Return the values that forward remembered.
-
-        Refuses a ``dy`` that has not the shape and dtype of ``y``, and settings or
-        shapes of parameters that have changed since forward.
-        """
+        """Return what forward remembered, if ``dy`` fits and the layer is the same."""
         name = type(self).__name__
         if self._memory is None:
             raise ValueError(f"{name}.backward needs a forward first")
@@ -589,6 +581,15 @@ class BatchNorm2D(Layer):
         if training:  # the two means over M are the sums above, divided by M
             dy = dy - self.bias.grad / M - x_hat * (self.weight.grad / M)
         return dy * (self.weight.value / std)
+
+
+def _holds_parameters(value: Any) -> bool:
+    """Return whether a value is, or contains, a parameter or a layer."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set):
+        return any(map(_holds_parameters, value))
+    return isinstance(value, Parameter | Layer)
 
 
 def _he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
