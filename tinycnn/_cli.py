@@ -44,12 +44,16 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     a full disk is reported. Warnings are lines on stderr.
     """
     warnings.formatwarning = lambda text, *_, **__: f"warning: {_one_line(text)}\n"
+    if sys.stderr is None:  # closed by the parent process
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         code = main()
         print(end="", flush=True)  # also where there is no stdout
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         code = 130
+    except ValueError as error:  # a mistake in a layer, which the message names
+        fail(error)
     except OSError as error:
         # Python flushes stdout once more at exit; give it somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
             data = run.digits
             test = run.trainer.evaluate(data.test_images, data.test_labels)
             facts = run.save_weights(test)
-        except (KeyboardInterrupt, ImportError):
-            # An interrupted import may end in an ImportError.
+        except (KeyboardInterrupt, ImportError, AttributeError):
+            # An interrupted import may end in one of the others.
             if run.signum is None:
                 raise
             _say(f"stopped; {run.remedy}")

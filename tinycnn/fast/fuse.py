@@ -42,7 +42,7 @@ AGREEMENT = 1e-3
 LARGE = 64
 # One thread at a time: the steps keep their workspace from batch to batch, and Numba's
 # simplest threading layer aborts the process when two threads run parallel kernels.
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()
 
 
 def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
@@ -93,7 +93,8 @@ class Runner:
     def __init__(self, model: Sequential, input_gradient: bool) -> None:
         self.model, self.steps = model, make_steps(model)
         self._input_gradient = input_gradient
-        self._parameters = model.parameters()
+        self._layers = model.layers
+        self._token = object()  # in the network's memory if this forward was the last
         self._checked: set[bool] = set()  # training, or inference, or both
         jit = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
         self._agrees = jit and type(model) is Sequential
@@ -113,22 +114,25 @@ class Runner:
             As ``model.forward`` does.
         """
         with _LOCK:
-            values = [x, *(parameter.value for parameter in self._parameters)]
+            if self.model.layers is not self._layers:
+                raise ValueError("the network has other layers than before; fuse again")
+            values = [x, *(one.value for one in self.model.parameters())]
             fused = all(getattr(one, "dtype", None) == np.float32 for one in values)
             if fused and self._agrees and training not in self._checked:
                 self._compare(x, training)
             self._fused = fused and self._agrees
-            if not self._fused:
-                return self.model.forward(x, training)
             y = x
             try:
-                for place, step in self.steps.items():
+                for place, step in self.steps.items() if self._fused else ():
                     with _named(place, self.model.layers[place]):
                         y, before = step.forward(y, training), y
                         _check_output(before, y)
             except ValueError:
                 self.model.forward(x, training)  # names the layer with the mistake
                 raise
+            if not self._fused:
+                y = self.model.forward(x, training)
+            self.model._memory = (self._token,)
         return y
 
     def backward(self, dy: Array) -> Array | None:
@@ -144,10 +148,17 @@ class Runner:
         ValueError
             If there was no forward, or as ``model.backward`` does.
         """
-        if self._fused is None:
-            raise ValueError("backward needs a forward first")
+        if self.model._memory != (self._token,):
+            raise ValueError("backward needs a forward of the same runner just before")
+        with _LOCK:
+            return self._backward(dy)
+
+    def _backward(self, dy: Array) -> Array | None:
+        """Do the work of `backward`."""
         if not self._fused:
+            self.model._memory = None  # which refuses what a runner has begun
             dx = self.model.backward(dy)
+            self.model._memory = (self._token,)
             return dx if self._input_gradient else None
         for place, step in reversed(self.steps.items()):
             layer = self.model.layers[place]
@@ -163,8 +174,15 @@ class Runner:
 
     def _compare(self, x: Array, training: bool) -> None:
         """Compare steps and layers on a few images."""
-        self._agrees = agree(self.model, x[:8], training)
-        self._checked |= {training, False}
+        try:
+            agrees = agree(self.model, x[:8], training)
+        except ValueError:
+            raise  # it names the layer with the mistake
+        except Exception:  # noqa: BLE001 - such as a layer that cannot be copied
+            agrees = False
+        if agrees is not None:
+            self._agrees = agrees
+            self._checked |= {training, False}
         if not self._agrees:
             warnings.warn(
                 "the fused steps do not compute what the layers compute (was a layer "
@@ -196,7 +214,7 @@ def make_steps(model: Sequential) -> dict[int, Any]:
     return steps
 
 
-def agree(model: Sequential, x: Array, training: bool) -> bool:
+def agree(model: Sequential, x: Array, training: bool) -> bool | None:
     """Return whether the fused steps compute what the layers compute, within rounding.
 
     In training, outputs, running averages and gradients are compared, and inference
@@ -205,7 +223,7 @@ def agree(model: Sequential, x: Array, training: bool) -> bool:
     opens a ReLU or closes it, which changes an output by next to nothing but sends a
     whole gradient another way: that happens to one pair in a hundred or so. So
     gradients must agree for half of the pairs. Where the layers' own results are not
-    finite, those of the steps need only be so too.
+    finite, those of the steps need only be so too; None if that is so everywhere.
 
     Parameters
     ----------
@@ -221,11 +239,15 @@ def agree(model: Sequential, x: Array, training: bool) -> bool:
         plain = _computed(model, pair, training, fused=False)
         ours = _computed(model, pair, training, fused=True)
         finite = [all(np.isfinite(one).all() for one in y) for y, _ in (plain, ours)]
+        if finite == [False, True]:
+            return False
         if not finite[0]:
-            return not finite[1]
+            continue
         outputs.append(_same(ours[0], plain[0]))
         gradients.append(_same(ours[1], plain[1], among=True))
-    return all(outputs) and 2 * sum(gradients) >= len(pairs)
+    if not outputs:
+        return None
+    return all(outputs) and 2 * sum(gradients) >= len(outputs)
 
 
 def _computed(

@@ -214,8 +214,9 @@ class FusedConvolution(Step):
     def _settings(self) -> tuple[Any, ...]:
         """Return what must be the same in forward and backward."""
         conv, pool = self.conv, self.pool
-        pooling = None if pool is None else (pool.kernel_size, pool.stride)
-        return conv.weight.value.shape, conv.stride, conv.padding, pooling
+        pooling = None if pool is None else f"{pool.kernel_size} {pool.stride}"
+        # As text, which keeps what a list held.
+        return conv.weight.value.shape, f"{conv.stride} {conv.padding}", pooling
 
     def _layout_for(self, x: Array) -> Layout:
         """Return the sizes for images; from batch to batch they are the same."""

@@ -152,7 +152,7 @@ class Layer:
             f"{name}={value.value.shape if isinstance(value, Parameter) else value}"
             for name, value in vars(self).items()
             if isinstance(value, Parameter | Layer)
-            or (isinstance(value, int | float | str | tuple) and name[0] != "_")
+            or (isinstance(value, int | float | str | tuple | list) and name[0] != "_")
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 

@@ -53,6 +53,7 @@ class Sequential(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map the input of the first layer to the output of the last."""
+        self._memory = None
         for place, layer in enumerate(self.layers):
             with _named(place, layer):
                 _check(layer, x, ("any",) * np.ndim(x))
@@ -63,6 +64,8 @@ class Sequential(Layer):
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of the output to that of the input."""
+        if self._memory is not None:
+            raise ValueError("a runner was the last to run forward; call its backward")
         for place, layer in reversed(list(enumerate(self.layers))):
             with _named(place, layer):
                 dx = layer.backward(dy)
