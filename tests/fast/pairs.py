@@ -20,10 +20,9 @@ from tinycnn.fast.fuse import make_steps
 # The same examples in every run; one that fails is not shrunk, which takes minutes.
 drawn = settings(
     max_examples=100,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    phases=[Phase.generate],
     derandomize=True,
     deadline=None,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
@@ -187,7 +186,6 @@ def python(code, folder=Path(__file__).parent, **settings):
         env={name: value for name, value in env if value is not None},
         capture_output=True,
         text=True,
-        check=False,
     )
 
 

@@ -52,7 +52,6 @@ def test_one_step_of_drawn_sizes_gives_the_bits_of_its_layers(case, zeros):
 
 EDGES = {
     "one pixel": Case(1, 1, 1, (1, 1), (1, 1)),
-    "one place for the kernel": Case(3, 2, 5, (1, 1), (7, 5)),
     "one place for the window": Case(2, 3, 17, (3, 2), pool=((3, 2), (3, 2))),
     "more padding than kernel": Case(2, 2, 3, (9, 9), (2, 2), padding=3, pool=(2, 2)),
     "gaps between the windows": Case(2, 2, 5, (8, 8), pool=(2, 3), rate=0.5),
