@@ -40,8 +40,7 @@ class Parser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int]) -> NoReturn:
     """Run a command and exit with its code.
 
-    Ctrl-C ends it with 130 and one line; a closed pipe behind stdout ends it quietly;
-    a full disk is reported. Warnings are lines on stderr.
+    Ctrl-C ends it with 130 and a line, a closed pipe quietly; a full disk is reported.
     """
     warnings.formatwarning = lambda text, *_, **__: f"warning: {_one_line(text)}\n"
     if sys.stderr is None:  # closed by the parent process
@@ -52,8 +51,6 @@ def run_command(main: Callable[[], int]) -> NoReturn:
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         code = 130
-    except ValueError as error:  # a mistake in a layer, which the message names
-        fail(error)
     except OSError as error:
         # Python flushes stdout once more at exit; give it somewhere to write.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,9 +16,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
 
     from tinycnn import models
-    from tinycnn.data import DataError, load_mnist, read_pair
+    from tinycnn.data import load_mnist, read_pair
     from tinycnn.fast import fuse
-    from tinycnn.nn.weights import WeightsError
     from tinycnn.threads import use_threads
     from tinycnn.training.metrics import measure
 
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         metrics = measure(logits, labels, facts["temperature"])
     except ArithmeticError as error:
         _cli.fail(f"{path}: {error}; train again")
-    except (DataError, WeightsError, OSError) as error:
+    except (ValueError, OSError) as error:
         _cli.fail(error)
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}

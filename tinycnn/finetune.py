@@ -478,8 +478,6 @@ def _finetune_and_save(arguments: argparse.Namespace) -> tuple[FineTuned, Path]:
     """Return the result and the folder that it was saved in."""
     from tqdm import tqdm
 
-    from tinycnn.data import DataError
-    from tinycnn.nn.weights import WeightsError
     from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
     from tinycnn.threads import use_threads
@@ -506,7 +504,7 @@ def _finetune_and_save(arguments: argparse.Namespace) -> tuple[FineTuned, Path]:
             return result, arguments.out
     except ArithmeticError as error:  # `DivergedError`, or logits are not finite
         fail(error, code=3)
-    except (DataError, WeightsError, OSError) as error:
+    except (ValueError, OSError) as error:
         fail(error)
 
 

@@ -45,7 +45,6 @@ def main(argv: list[str] | None = None) -> int:
 
     from tinycnn.ink.picture import PictureError
     from tinycnn.ink.strokes import StrokesError
-    from tinycnn.nn.weights import WeightsError
 
     copies = None
     if arguments.annotate is not None:
@@ -65,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         except MemoryError:
             failures += report(f"{file}: not enough memory; make it smaller")
             continue
-        except WeightsError as error:
+        except ValueError as error:  # of the weights, or a mistake in a layer
             fail(error)
         if arguments.json:
             print(_json(file, reading), flush=True)
@@ -116,7 +115,6 @@ def _reader(weights: Path | None) -> "Reader":
     """Return the reader, with its kernels compiled."""
     import numpy as np
 
-    from tinycnn.nn.weights import WeightsError
     from tinycnn.reading.finetuned import judge_beside
     from tinycnn.reading.reader import Reader
     from tinycnn.threads import use_threads
@@ -127,7 +125,7 @@ def _reader(weights: Path | None) -> "Reader":
         with said_if_slow():
             reader = Reader(weights, judge)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
-    except (WeightsError, OSError) as error:
+    except (ValueError, OSError) as error:
         fail(error)
     return reader
 

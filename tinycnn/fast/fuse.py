@@ -149,7 +149,7 @@ class Runner:
             If there was no forward, or as ``model.backward`` does.
         """
         if self.model._memory != (self._token,):
-            raise ValueError("backward needs a forward of the same runner just before")
+            raise ValueError("backward needs a forward first, of the same runner")
         with _LOCK:
             return self._backward(dy)
 

@@ -34,8 +34,6 @@ class Sequential(Layer):
     """
 
     def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
-        if isinstance(layers, Layer):
-            raise ValueError("Sequential needs a list of layers, not one layer")
         self.layers = tuple(layers)
         places: dict[int, str] = {}
         for place, layer in enumerate(self.layers):
