@@ -74,12 +74,12 @@ def test_a_layer_and_a_parameter_stand_in_one_place():
 
     relu, one, tied = nn.ReLU(), dense(), dense()
     tied.weight = one.weight
-    shared = "Parameter(weight, (3, 3), float32) stands in layer 0 (Dense)"
+    shared = "Parameter(weight, (3, 3), float32) is used in layer 0 (Dense)"
     inner = [nn.Sequential([relu]), nn.Sequential([relu])]
     cases = [
         ([relu, dense(), relu], "layer 2 (ReLU)", "layer 0 (ReLU)"),
         ([one, nn.Sequential([one])], "layer 1 (Sequential)", "layer 0 (Dense)"),
-        (inner, "layer 1 (Sequential)", "ReLU() stands in layer 0 (Sequential)"),
+        (inner, "layer 1 (Sequential)", "ReLU() is used in layer 0 (Sequential)"),
         ([Around(one), relu, one], "layer 2 (Dense)", "layer 0 (Around)"),
         ([one, relu, tied], "layer 2 (Dense)", shared),
         ([one, nn.Sequential([tied])], "layer 1 (Sequential)", shared),

@@ -21,16 +21,15 @@ the registers hold until all are in; so is the second, collected by pixel. This 
 exact: only terms that are zero are left out.
 
 The first layer is another matter: a patch of one channel is too short to run along, and
-nobody wants the gradient of an image. But an image of a digit is mostly paper: each
+the gradient of an image is not needed. But an image of a digit is mostly paper: each
 pixel with ink adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
 
 **Threads.** The images are cut into at most 8 blocks, whatever the number of threads.
 A block has buffers of its own, goes through its images in order, and adds its share of
 the weights' gradient into a slice of its own; the slices are added in order.
 
-It knows arrays, and goes by their addresses: the caller makes sure that they are
-float32, contiguous and of the shapes given. It does not know layers;
-`tinycnn.fast.steps` does.
+Kernels go by the addresses of arrays: the caller makes sure that they are float32,
+contiguous and of the shapes given.
 """
 
 import numpy as np

@@ -16,8 +16,8 @@ block is multiplied whole, which is sooner.
 threads. Forward, each block gives a part of the sums, and the parts are added in order;
 backward, nothing is summed over rows.
 
-It knows arrays, and goes by their addresses: the caller makes sure that they are
-float32, contiguous and of the shapes given.
+Kernels go by the addresses of arrays: the caller makes sure that they are float32,
+contiguous and of the shapes given.
 """
 
 import numpy as np

@@ -6,7 +6,7 @@ map three times (mean, variance, result), backward twice. Sums are kept in float
 in order; there are no threads that could change them. The plain twin is
 `tinycnn.nn.layers.BatchNorm2D`.
 
-It knows arrays of shape (M, C): M = N * H * W values of each of C channels.
+Arrays are (M, C): M = N * H * W values of each of C channels.
 """
 
 import numpy as np

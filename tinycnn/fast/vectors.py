@@ -12,11 +12,11 @@ every processor: one whose vectors are shorter takes two for one of ours.
 `make_weighted_sum`      a sum of few rows out of many          `add_weighted_rows`
 ======================== ====================================== =====================
 
-The right column says who uses it. The plain twins are a line of NumPy each, in the
+The right column names the user. The plain twins are a line of NumPy each, in the
 tests.
 
-This file knows addresses: the caller makes sure that what lies there is float32 and
-large enough. It does not know what the numbers mean.
+Kernels go by addresses: the caller makes sure that what lies there is float32 and large
+enough.
 """
 
 from collections.abc import Callable

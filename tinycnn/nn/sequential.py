@@ -43,7 +43,7 @@ class Sequential(Layer):
                 for part in [*_inner(layer), *layer.parameters()]:
                     if id(part) in places:
                         raise ValueError(
-                            f"{part} stands in layer {places[id(part)]} as well; make "
+                            f"{part} is used in layer {places[id(part)]} as well; make "
                             "one for each place"
                         )
                     places[id(part)] = f"{place} ({type(layer).__name__})"

@@ -1,4 +1,1 @@
-"""Ink becomes numbers.
-
-This room knows ink and networks. It knows no Tk and no training.
-"""
+"""Ink becomes numbers: segmentation, candidates, a search, explanations."""
