@@ -249,7 +249,7 @@ def test_a_missing_method_or_argument_and_a_hidden_parameter_are_named():
     assert "forward(self, x, training=False)" in why(NoTraining())
     hidden = Curve()
     hidden.more = [nn.Parameter(np.zeros(3), "more")]
-    assert "Curve.more is a list of parameters" in why(hidden)
+    assert "parameters or layers in Curve.more would not" in why(hidden)
     twice = Curve()
     twice.bias.name = "weight"
     assert "two arrays named 'weight'" in why(twice)
