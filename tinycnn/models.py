@@ -209,8 +209,6 @@ def predict(model: Forward, images: NDArray[Any], views: int = 1) -> Array:
     ArithmeticError
         If a logit is not finite: the weights are too large to compute with.
     """
-    if len(images) == 0 or views not in (1, 5):
-        raise ValueError(f"predict needs images, and 1 or 5 views, not {views}")
     _, H, W = images.shape
     batches = []
     for start in range(0, len(images), BATCH):

@@ -16,13 +16,8 @@ def use_threads(count: int | None = None) -> int:
     Parameters
     ----------
     count : int or None
-        None is one thread a core.
-
-    Raises
-    ------
-    ValueError
-        If `count` is below 1 or above the number of threads that Numba started with:
-        the cores of this process, or ``NUMBA_NUM_THREADS`` of the environment.
+        None is one thread a core. Numba raises ValueError for more than it started
+        with: the cores of this process, or ``NUMBA_NUM_THREADS``.
     """
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     if count is None:

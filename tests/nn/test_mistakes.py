@@ -107,7 +107,6 @@ def test_parameters_have_names_of_their_own_and_are_attributes():
         (Holding([shift]), "parameters or layers in Holding.parts"),
         (Holding((1, shift)), "parameters or layers in Holding.parts"),
         (Holding({"shift": shift}), "parameters or layers in Holding.parts"),
-        (Holding([(1, [shift])]), "parameters or layers in Holding.parts"),
         (Holding([nn.ReLU(), dense()]), "parameters or layers in Holding.parts"),
     ]
     for layer, said in cases:

@@ -93,7 +93,7 @@ class Runner:
     def __init__(self, model: Sequential, input_gradient: bool) -> None:
         self.model, self.steps = model, make_steps(model)
         self._input_gradient = input_gradient
-        self._layers = model.layers
+        self._layers, self._parameters = model.layers, model.parameters()
         self._token = object()  # in the network's memory if this forward was the last
         self._checked: set[bool] = set()  # training, or inference, or both
         jit = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
@@ -116,7 +116,7 @@ class Runner:
         with _LOCK:
             if self.model.layers is not self._layers:
                 raise ValueError("the network has other layers than before; fuse again")
-            values = [x, *(one.value for one in self.model.parameters())]
+            values = [x, *(parameter.value for parameter in self._parameters)]
             fused = all(getattr(one, "dtype", None) == np.float32 for one in values)
             if fused and self._agrees and training not in self._checked:
                 self._compare(x, training)

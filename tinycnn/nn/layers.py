@@ -158,14 +158,9 @@ class Layer:
 
     def _parts(self) -> Iterator[tuple[str, "Parameter | Layer"]]:
         """Yield name and value of every attribute that is a parameter or a layer."""
-        for name, value in {**vars(type(self)), **vars(self)}.items():
-            if name in vars(self) and isinstance(value, Parameter | Layer):
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter | Layer):
                 yield name, value
-            elif _holds_parameters(value):
-                raise ValueError(
-                    f"parameters or layers in {type(self).__name__}.{name} would not "
-                    "be trained; make each an attribute, in __init__"
-                )
 
     def _remember(self, y: Array, *values: Any) -> None:
         """Keep what backward needs, beside the layer's settings and the kind of y."""
@@ -583,15 +578,6 @@ class BatchNorm2D(Layer):
         return dy * (self.weight.value / std)
 
 
-def _holds_parameters(value: Any) -> bool:
-    """Return whether a value is, or contains, a parameter or a layer."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple | set):
-        return any(map(_holds_parameters, value))
-    return isinstance(value, Parameter | Layer)
-
-
 def _he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Draw weights; the last axis is that of the outputs."""
     fan_in = np.prod(shape[:-1])
@@ -612,6 +598,12 @@ def _pair(name: str, value: Any, least: int) -> tuple[int, int]:
     if len(pair) != 2:
         raise ValueError(f"{name} must be an integer or a pair, not {value!r}")
     return _integer(name, pair[0], least), _integer(name, pair[1], least)
+
+
+def _alike(value: Any, array: Array) -> bool:
+    """Return whether a value is an array of the shape and dtype of another."""
+    is_array = isinstance(value, np.ndarray)
+    return is_array and value.shape == array.shape and value.dtype == array.dtype
 
 
 def _kind(array: Any) -> str:

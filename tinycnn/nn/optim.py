@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinycnn.nn.layers import Array, Parameter, _kind
+from tinycnn.nn.layers import Array, Parameter, _alike, _kind
 
 Schedule = Callable[[int], float]  # from the step, from 0, to the learning rate
 
@@ -40,7 +40,7 @@ class Optimizer:
             raise ValueError("the optimizer was given one Parameter twice")
         self.learning_rate = learning_rate
         self.steps = 0
-        self._kinds = [_kind(parameter.value) for parameter in self.parameters]
+        self._like = [np.empty_like(p.value) for p in self.parameters]
 
     def step(self) -> None:
         """Change every parameter by what its gradient asks for.
@@ -51,13 +51,14 @@ class Optimizer:
             If a parameter has no gradient yet, or one of another shape or dtype.
         """
         for number, parameter in enumerate(self.parameters):
-            kind, name = self._kinds[number], f"parameter {number} ({parameter.name})"
-            if parameter.grad is None:
+            like, value, grad = self._like[number], parameter.value, parameter.grad
+            name = f"parameter {number} ({parameter.name})"
+            if grad is None:
                 raise ValueError(f"{name} has no gradient: run backward before step")
-            if not _kind(parameter.value) == _kind(parameter.grad) == kind:
+            if not (_alike(value, like) and _alike(grad, like)):
                 raise ValueError(
-                    f"{name} was {kind} when the optimizer was made, and is now "
-                    f"{_kind(parameter.value)} with a gradient {_kind(parameter.grad)}"
+                    f"{name} was {_kind(like)} when the optimizer was made, and is now "
+                    f"{_kind(value)} with a gradient {_kind(grad)}"
                 )
         self.steps += 1
         for number, parameter in enumerate(self.parameters):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tinycnn.nn.layers import Array, Dropout, Layer, Parameter, _check, _kind
+from tinycnn.nn.layers import Array, Dropout, Layer, Parameter, _alike, _check, _kind
 
 
 class Sequential(Layer):
@@ -28,9 +28,8 @@ class Sequential(Layer):
     Raises
     ------
     ValueError
-        If an item is no layer or lacks what a layer needs, or if a layer or a parameter
-        stands in two places: its gradients would overwrite each other. Also, at a
-        forward or backward, if layers do not fit. The message begins with the place.
+        If an item is no layer, or a layer or a parameter is used in two places, where
+        its gradients would overwrite each other; later, if layers do not fit.
     """
 
     def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
@@ -39,7 +38,9 @@ class Sequential(Layer):
         for place, layer in enumerate(self.layers):
             _check_layer(place, layer)
             with _named(place, layer):
-                layer.state()  # refuses names used twice, and parameters in a list
+                layer.state()  # refuses names used twice
+                for inner in _inner(layer):
+                    _refuse_hidden_parameters(inner)
                 for part in [*_inner(layer), *layer.parameters()]:
                     if id(part) in places:
                         raise ValueError(
@@ -92,6 +93,18 @@ def _inner(layer: Layer) -> list[Layer]:
     return [layer, *(inner for part in parts for inner in _inner(part))]
 
 
+def _refuse_hidden_parameters(layer: Layer) -> None:
+    """Refuse parameters and layers in a list, where training would not find them."""
+    for name, value in vars(layer).items():
+        items = list(value.values()) if isinstance(value, dict) else value
+        parts = items if isinstance(items, list | tuple | set) else ()
+        if name != "layers" and any(isinstance(p, Parameter | Layer) for p in parts):
+            raise ValueError(
+                f"parameters or layers in {type(layer).__name__}.{name} would not be "
+                "trained; make each an attribute"
+            )
+
+
 @contextlib.contextmanager
 def _named(place: int, layer: Layer) -> Iterator[None]:
     """Begin the message of a ValueError with the layer's place in the network."""
@@ -134,9 +147,9 @@ def _check_gradients(layer: Layer, dy: Array, dx: Array) -> None:
     """Refuse gradients that do not have the shape and the dtype they should have."""
     _check_output(dy, dx, "backward")
     for parameter in layer.parameters():
-        grad = parameter.grad
-        found = "no gradient" if grad is None else _kind(grad)
-        if found != _kind(parameter.value):
+        value, grad = parameter.value, parameter.grad
+        if not _alike(grad, value):
+            found = "no gradient" if grad is None else _kind(grad)
             raise ValueError(
                 f"backward assigned {found} to {parameter}; the gradient must have the "
                 "shape and the dtype of the parameter"
