@@ -68,7 +68,8 @@ class Step:
         if self._memory is None:
             raise ValueError("backward needs a forward first")
         y_shape, shapes_before, *values = self._memory
-        if dy.shape != y_shape or dy.dtype != np.float32:
+        is_array = isinstance(dy, np.ndarray)
+        if not is_array or dy.shape != y_shape or dy.dtype != np.float32:
             raise ValueError(
                 f"backward needs dy like y, float32 {y_shape}, not {_kind(dy)}"
             )
