@@ -231,6 +231,16 @@ def test_a_reader_that_went_away_ends_a_command_quietly():
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a process without stderr")
+def test_without_stderr_nothing_but_results_is_on_stdout():
+    done = command(
+        "import sys\nprint('a notice', file=sys.stderr)\nprint('result')\nreturn 0",
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.close(2),
+    )
+    assert (done.returncode, done.stdout) == (0, "result\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_stdout_is_one_sentence():
     with open("/dev/full", "w") as stdout:  # noqa: PTH123

@@ -356,3 +356,71 @@ def test_a_gradient_may_differ_for_one_pair_in_four_and_no_output(
     x = np.full((8, 4), 0.1, np.float32)
     x[: 2 * pairs] = 1  # with much ink
     assert agree(nn.Sequential([dense(64, 4)]), x, training=True) is agreed
+
+
+def test_a_backward_after_another_forward_is_refused():
+    """The layers and the steps remember the last forward alone."""
+    model = with_every_step()
+    first, second = fuse(model), fuse(model)
+    dy = first.forward(IMAGES, training=True)
+    with pytest.raises(ValueError, match="runner was the last"):
+        model.backward(dy)
+    second.forward(IMAGES[::-1], training=True)
+    with pytest.raises(ValueError, match="of the same runner"):
+        first.backward(dy)
+    second.backward(dy)
+    model.forward(IMAGES, training=True)
+    model.backward(dy)
+    with pytest.raises(ValueError, match="of the same runner"):
+        second.backward(dy)
+    model.layers = model.layers[:-1]
+    with pytest.raises(ValueError, match="fuse again"):
+        second.forward(IMAGES)
+
+
+def test_a_stride_that_changes_inside_a_list_is_seen():
+    layer = conv()
+    layer.stride = [1, 1]
+    model = nn.Sequential([layer, ReLU()])
+    runner = fuse(model)
+    x = np.random.default_rng(0).random((3, 7, 8, 1), np.float32)
+    dy = runner.forward(x, training=True)
+    for stride in ([2, 1], [1, 3]):
+        layer.stride[:] = stride
+        with pytest.raises(ValueError, match="changed between forward and backward"):
+            runner.backward(dy)
+        dy = runner.forward(x, training=True)
+        np.testing.assert_allclose(dy, model.forward(x, training=True), atol=1e-5)
+        dy = runner.forward(x, training=True)
+
+
+def test_a_first_batch_that_is_not_finite_does_not_end_the_comparison(monkeypatch):
+    runner = fuse(with_every_step())
+    runner.forward(np.full_like(IMAGES, np.nan))
+    written = ReLU.forward
+    monkeypatch.setattr(ReLU, "forward", lambda *rest: written(*rest) + rest[1] / 10)
+    with pytest.warns(UserWarning, match="edited"):
+        runner.forward(IMAGES)
+
+
+def test_a_layer_that_cannot_be_copied_runs_as_it_is_written():
+    class Holding(ReLU):
+        def __init__(self):
+            self.module = np
+
+    model = nn.Sequential([conv(), Holding()])
+    x = np.random.default_rng(0).random((3, 7, 8, 1), np.float32)
+    with pytest.warns(UserWarning, match="as it is written"):
+        y = fuse(model).forward(x)
+    np.testing.assert_array_equal(y, model.forward(x))
+
+
+def test_a_layer_may_run_a_runner_of_its_own():
+    teacher = fuse(nn.Sequential([dense(64), ReLU()]))
+
+    class Taught(ReLU):
+        def forward(self, x, training=False):
+            return super().forward(teacher.forward(x), training)
+
+    model = nn.Sequential([dense(5), Taught()])
+    assert fuse(model).forward(np.ones((3, 5), np.float32)).shape == (3, 64)

@@ -32,18 +32,27 @@ class Adam(nn.Adam):
             self._update_in_one_pass(number, value, grad)
 
     def _compare(self, number: int, value: Array, grad: Array) -> None:
-        """Compare both updates of a parameter, on copies."""
-        state = self._m[number], self._v[number]
+        """Compare both updates of a parameter, on copies.
+
+        Their moments are not zero: from zero, the first step of Adam is that of many
+        another optimizer.
+        """
+        m, v = self._m[number], self._v[number]
+        size = np.abs(grad).max()
         results = []
         for update in (super()._update, self._update_in_one_pass):
-            self._m[number], self._v[number] = (array.copy() for array in state)
-            results.append(value.copy())
-            update(number, results[-1], grad.copy())
-        self._m[number], self._v[number] = state
-        plain, ours = (result - value for result in results)
-        allowed = 0.01 * np.abs(plain).max() + 1e-6 * np.abs(value).max()
+            self._m[number], self._v[number] = m + size, v + size * size
+            new = value.copy()
+            update(number, new, grad.copy())
+            results.append((new - value, self._m[number], self._v[number]))
+        self._m[number], self._v[number] = m, v
         self._compared.add(number)
-        if np.isfinite(allowed) and np.abs(ours - plain).max() > allowed:
+        roundings = 1e-6 * np.abs(value).max(), 0, 0  # the step is a difference
+        if not all(
+            np.abs(ours - plain).max() <= 0.01 * np.abs(plain).max() + rounding
+            for plain, ours, rounding in zip(*results, roundings, strict=True)
+            if np.isfinite(plain).all()
+        ):
             self._differs = True
             warnings.warn(
                 "fast.Adam does not compute what nn.Adam computes (was it edited?), so "
