@@ -20,17 +20,9 @@ LARGEST_LOG = 1_000_000  # bytes; a larger log is replaced
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Open the window and return when it is closed.
+    """Run the command with ``argv``, or the process's arguments, until the window closes.
 
-    Parameters
-    ----------
-    argv : list of str or None
-        The arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        The exit code: 0, or 130 or 143 after a signal. Errors leave by `SystemExit`.
+    Returns 0, or 130 or 143 after a signal; failures leave by `SystemExit`.
     """
     parser = Parser(
         "tinycnn.draw",

@@ -391,18 +391,10 @@ def _train(trainer: Trainer, first: float, last: float) -> Iterator[float]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Fine-tune on the corrections in a folder and print the figures.
+    """Run the command with ``argv``, or the process's arguments.
 
-    Parameters
-    ----------
-    argv : list of str or None
-        The arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        The exit code: 0, or 130 or 143 if a signal stopped it. Errors leave by
-        `SystemExit`: 1, 2, or 3 if training diverged.
+    Returns 0, or 130 or 143 if a signal stopped it; failures leave by `SystemExit`: 1,
+    2, or 3 if training diverged.
     """
     began = time.perf_counter()
     arguments = _parser().parse_args(argv)

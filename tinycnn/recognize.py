@@ -28,18 +28,10 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Read the digits in pictures and stroke files, and print them.
+    """Run the command with ``argv``, or the process's arguments.
 
-    Parameters
-    ----------
-    argv : list of str or None
-        The arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        0, or 1 if a file could not be read or annotated. Errors before the first file
-        end by `SystemExit`.
+    Returns 0, or 1 if a file could not be read or annotated; failures before the first
+    file leave by `SystemExit`.
     """
     arguments = _parser().parse_args(argv)
 

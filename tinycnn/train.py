@@ -219,7 +219,7 @@ class Run:
         )
 
     def seconds(self) -> float:
-        """Return how long the run has taken, its earlier sittings included."""
+        """Return how long the run has taken, interruptions not counted."""
         return time.perf_counter() - self.began
 
     def save_checkpoint(self) -> None:

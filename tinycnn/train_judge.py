@@ -28,17 +28,9 @@ SIGNS = 20_000  # letters and signs written by code; a twentieth as many validat
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compose examples, train the judge on them, fit its threshold, and save it.
+    """Run the command with ``argv``, or the process's arguments, and return 0.
 
-    Parameters
-    ----------
-    argv : list of str or None
-        The arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        0. Failures raise `SystemExit`.
+    Failures leave by `SystemExit`.
     """
     began = time.perf_counter()
     arguments = _parser().parse_args(argv)
