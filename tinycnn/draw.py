@@ -20,7 +20,7 @@ LARGEST_LOG = 1_000_000  # bytes; a larger log is replaced
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command with ``argv``, or the process's arguments, until the window closes.
+    """Run the command with ``argv``, or the process's arguments.
 
     Returns 0, or 130 or 143 after a signal; failures leave by `SystemExit`.
     """
