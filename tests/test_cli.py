@@ -265,11 +265,3 @@ def test_a_block_that_takes_long_is_explained_on_a_terminal_only(
         pass
     time.sleep(0.5)
     assert capsys.readouterr() == ("", "")
-
-
-def test_arguments_import_nothing_heavy():
-    code = "import sys, tinycnn._cli; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert not {"numpy", "numba", "scipy", "PIL", "tqdm"} & set(done.stdout.split())

@@ -591,6 +591,19 @@ def test_a_process_ends_with_the_code_of_its_signal_and_damages_nothing(
     assert_same_run("run", whole)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_signal_that_comes_within_exec_ends_with_its_code():
+    """Python ends by SIGINT if a KeyboardInterrupt ever left an exec of `python -m`."""
+    Path("child.py").write_text(
+        "import tinycnn.data\nfrom tinycnn import _cli, train\n"
+        "killed = 'import os; os.kill(os.getpid(), 15); range(9)'\n"
+        "tinycnn.data.load_mnist = lambda *_, **__: exec(killed)\n"
+        "_cli.run_command(lambda: train.main([]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-m", "child"], timeout=60, check=False)
+    assert ended.returncode == 143
+
+
 def test_the_number_of_threads_changes_no_byte(settings, whole, monkeypatch):
     for threads in range(1, min(numba.config.NUMBA_NUM_THREADS, 2) + 1):
         flags = ["--threads", str(threads)]

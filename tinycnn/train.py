@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             data = run.digits
             test = run.trainer.evaluate(data.test_images, data.test_labels)
             facts = run.save_weights(test)
-        except (KeyboardInterrupt, ImportError, AttributeError):
+        except (SystemExit, ImportError, AttributeError):
             # An interrupted import may end in one of the others.
             if run.signum is None:
                 raise
@@ -118,9 +118,10 @@ def _parser() -> Parser:
 class Run:
     """A run of the command: its signals, settings, digits, trainer and folder.
 
-    Ctrl-C or SIGTERM raises `KeyboardInterrupt`: at once, or after the batch if
-    ``deferred``. A second signal ends the process on the spot; as files are replaced in
-    one step, it damages none. ``closing`` restores handlers and unlocks the folder.
+    Ctrl-C or SIGTERM raises `SystemExit`: at once, or after the batch if ``deferred``.
+    (After a KeyboardInterrupt within ``exec``, Python ends by SIGINT, caught or not.) A
+    second signal ends the process on the spot; as files are replaced in one step, it
+    damages none. ``closing`` restores handlers and unlocks the folder.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class Run:
             signal.signal(number, signal.SIG_DFL)
         self.signum = signum
         if not self.deferred:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + signum)
 
     def prepare(self) -> None:
         """Load the data, and begin a run or restore one; raise ValueError, OSError."""
@@ -355,12 +356,12 @@ def _loop(run: Run) -> float:
                 run.record(item)
             if run.signum is not None:
                 run.save_checkpoint()
-                raise KeyboardInterrupt
+                raise SystemExit(128 + run.signum)
             if time.perf_counter() - run.saved > SECONDS_BETWEEN_CHECKPOINTS:
                 run.save_checkpoint()
     run.deferred = False
     if run.signum is not None:
-        raise KeyboardInterrupt
+        raise SystemExit(128 + run.signum)
     return (trainer.images - counted) / (time.perf_counter() - begun)
 
 
