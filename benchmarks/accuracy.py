@@ -170,7 +170,7 @@ def _cells(preset: str, runs: Sequence[dict[str, Any]]) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     about = "Train the presets with several seeds and tell how good they get."
-    parser = Parser("benchmarks.accuracy", about, json=False)
+    parser = Parser("python -m benchmarks.accuracy", about, json=False)
     add, every = parser.add_argument, list(PRESETS)
     add("folder", type=Path, metavar="FOLDER", help="keeps all runs")
     add("--preset", nargs="+", choices=every, metavar="NAME", help="default: all")

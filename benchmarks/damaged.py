@@ -359,7 +359,7 @@ def campaign(name: str, files: int, seed: int) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = Parser("benchmarks.damaged", "Read damaged files.", json=False)
+    parser = Parser("python -m benchmarks.damaged", "Read damaged files.", json=False)
     add, every = parser.add_argument, list(SUBJECTS)
     add("--only", nargs="+", choices=every, default=every, help="default: all")
     add("--files", type=integer(1, 10**6), default=1000, metavar="N", help="of each")

@@ -24,7 +24,7 @@ SCALE = 2  # pixels of the picture a pixel of an image
 def main(argv: list[str] | None = None) -> int:
     """Draw the picture."""
     about = "Draw digits and signs written by code."
-    parser = Parser("benchmarks.handwriting", about, json=False)
+    parser = Parser("python -m benchmarks.handwriting", about, json=False)
     add = parser.add_argument
     add("file", type=Path, metavar="FILE", help="the picture, a PNG or another")
     add("--seed", type=integer(0, 2**32), default=0, metavar="N")

@@ -186,7 +186,9 @@ def campaign(settings: list[str], folder: Path, stops: int, seed: int) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = Parser("benchmarks.interruptions", "Stop and continue runs.", json=False)
+    parser = Parser(
+        "python -m benchmarks.interruptions", "Stop and continue runs.", json=False
+    )
     add = parser.add_argument
     add("--stops", type=integer(1, 1000), default=10, metavar="N", help="by a signal")
     add("--seed", type=integer(0, 2**32), default=0, metavar="N", help="of the moments")

@@ -147,7 +147,7 @@ class Workshop:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = Parser("benchmarks.planted_faults", "Plant faults.", json=False)
+    parser = Parser("python -m benchmarks.planted_faults", "Plant faults.", json=False)
     add = parser.add_argument
     add("--only", default="", metavar="TEXT", help="of the file or description")
     add("--workers", type=integer(1, 64), default=2, metavar="N", help="in parallel")

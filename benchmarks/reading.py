@@ -299,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("benchmarks.reading", "Measure how well digits are read.")
+    parser = Parser("python -m benchmarks.reading", "Measure how well digits are read.")
     add = parser.add_argument
     parts = "holds mnist/, strokes/ and cheques/, or some of them"
     add("folder", type=existing_folder, metavar="FOLDER", help=parts)

@@ -121,7 +121,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("benchmarks.start", "Time the start of training.", json=False)
+    parser = Parser(
+        "python -m benchmarks.start", "Time the start of training.", json=False
+    )
     add, cores = parser.add_argument, available_cores()
     add("--presets", nargs="+", default=["default", "classic"], metavar="NAME")
     add("--rounds", type=integer(1, 1000), default=7, metavar="N")

@@ -53,7 +53,9 @@ Strokes = list[NDArray[np.float64]]
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command."""
-    parser = Parser("benchmarks.strokes", "Measure single drawn digits.", json=False)
+    parser = Parser(
+        "python -m benchmarks.strokes", "Measure single drawn digits.", json=False
+    )
     add = parser.add_argument
     parts = "holds mnist/ and strokes/"
     add("folder", type=existing_folder, metavar="FOLDER", help=parts)

@@ -442,7 +442,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("benchmarks.versus", "Time tinycnn beside other libraries.")
+    parser = Parser(
+        "python -m benchmarks.versus", "Time tinycnn beside other libraries."
+    )
     add = parser.add_argument
     models, whats, all_peers = list(NETWORKS), list(BATCHES), list(PEERS)
     add("--models", nargs="+", choices=models, default=models, help="default: all")

@@ -451,7 +451,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser("benchmarks.window", "Measure what the window promises.")
+    parser = Parser("python -m benchmarks.window", "Measure what the window promises.")
     add = parser.add_argument
     add("folder", type=existing_folder, metavar="FOLDER", help="with strokes/ in it")
     add("--only", nargs="+", choices=PARTS, help="default: all parts")

@@ -114,7 +114,7 @@ def as_files(picture: Image.Image, frames: list[Image.Image]) -> tuple[bytes, by
 def main(argv: list[str] | None = None) -> int:
     """Make both pictures."""
     about = "Make the README's pictures."
-    parser = Parser("benchmarks.window_pictures", about, json=False)
+    parser = Parser("python -m benchmarks.window_pictures", about, json=False)
     add = parser.add_argument
     add("--out", type=existing_folder, default=APPS, metavar="DIR", help="where to")
     out = parser.parse_args(argv).out

@@ -8,19 +8,20 @@ import tinycnn
 PACKAGE = Path(tinycnn.__file__).parent
 
 # These rooms import nothing of ours but themselves and `files`, as every room may.
-LOWEST = """files threads _cli nn exercises pretrained ink.strokes
+LOWEST = """files threads userfile nn exercises pretrained ink.strokes
     reading.result reading.explanation reading.finetuned"""
 # The others, and the rooms that they may import, all of them above. Behind the bar:
 # inside functions only, so that `--help` and the window's own process load none of it.
 # A room is the modules that begin with its name but not with that of a longer one.
 ARROWS = dict.fromkeys(LOWEST.split(), "") | {
+    "_cli": "userfile",
     "fast": "nn",
-    "models": "nn",
+    "models": "nn userfile",
     "data.idx": "nn",
     "data": "nn data.idx",
     "training": "nn models data",
-    "gradcheck": "_cli | threads nn models",
-    "evaluate": "_cli | threads nn models data training fast",
+    "gradcheck": "_cli | userfile nn",
+    "evaluate": "_cli | threads nn models data data.idx training fast",
     # The reader
     "ink": "ink.strokes",
     "glyphs": "ink ink.strokes",
@@ -31,11 +32,11 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
     "reading reading.practice reading.finetuned reading.corrections",
     "recognize": "_cli | threads nn ink ink.strokes reading reading.finetuned",
-    "train": "_cli | threads nn models data training fast glyphs reading.practice",
+    "train": "_cli | threads userfile nn models data training gradcheck fast glyphs",
     "train_judge": "_cli | threads nn models data training fast glyphs reading "
     "reading.practice",
     # The window: the processes beside it, and its own
-    "window.messages": "ink.strokes reading.result reading.explanation",
+    "window.messages": "userfile ink.strokes reading.result reading.explanation",
     "window.worker": "window.messages ink.strokes reading.result | "
     "threads nn ink reading",
     "window.finetuning": "window.messages window.worker | "
@@ -45,6 +46,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "draw": "_cli | window.messages window.worker window "
     "reading.finetuned reading.corrections",
     "tinycnn": "| nn models reading",
+    "__main__": "_cli tinycnn",
 }
 
 

@@ -46,13 +46,17 @@ WRONG = {
     "FOLDER": NO_FOLDER,
     "--out": ["", " ", "x" * 5000],
     "--weights": NO_FILE,
+    "--from": NO_FILE,
+    "--network": [*NO_FILE, FILE, f"{FILE}:name", "missing.py:name", ":", "name"],
+    "FILE.py:NAME": [*NO_FILE, f"{FILE}:name", "missing.py:name"],
+    "--min-confidence": ["", "six", "-0.1", "1.1", "nan", "50%"],
     "--images": NO_FILE,
     "--labels": NO_FILE,
     "WEIGHTS": NO_FILE,
     "PICTURE": NO_FILE,
 }
 # Refused when they are used: see test_recognize.py and test_gradcheck.py.
-FREE = {"FILE", "--annotate", "FILE.py:NAME"}
+FREE = {"FILE", "--annotate"}
 
 
 @pytest.fixture(autouse=True)

@@ -191,8 +191,15 @@ def test_digits_that_do_not_fit_are_one_sentence(weights, pair, digits, capsys):
     line = refusal(capsys, weights, *pair)
     assert f"{IMAGES}" in line
     assert f"{IMAGES - 1}" in line
+    write_idx("labels.idx", digits[1])
     write_idx("images.idx", digits[0][:, :20, :20])
-    assert "20, 20" in refusal(capsys, weights, *pair)
+    line = refusal(capsys, weights, *pair)
+    assert "images are 20×20, and the network takes 28×28" in line
+    write_idx("images.idx", digits[0])
+    write_idx("labels.idx", digits[1] + np.uint8(1))
+    assert "labels are 1 to 10, and the network names" in refusal(
+        capsys, weights, *pair
+    )
     Path("nothing").mkdir()
     line = refusal(capsys, weights, "--data", "nothing")
     assert "nothing" in line
@@ -206,8 +213,8 @@ def test_weights_of_no_network_of_digits_are_one_sentence(
     assert "odd.safetensors" in refusal(capsys, "odd.safetensors", *pair)
     arrays, facts = read_arrays(weights)
     for network, reason in {
-        "": "no network named",
-        "lenet": "no network named 'lenet'",
+        "": "its network, '', is not one",
+        "my_net.py:net": "its network, 'my_net.py:net', is not one",
         "classic": "odd.safetensors",
         "judge": "odd.safetensors",
     }.items():

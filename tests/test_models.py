@@ -71,13 +71,18 @@ def test_the_classic_network_is_the_one_of_the_tutorials():
     assert sum(p.value.size for p in model.parameters()) == 2_380_938
 
 
-def test_the_judge_is_the_default_network_with_one_class_more():
-    judge, default = (models.build(name) for name in ("judge", "default"))
-    kinds = [[type(layer) for layer in model.layers] for model in (judge, default)]
-    assert kinds[0] == kinds[1]
-    shapes = [[p.value.shape for p in model.parameters()] for model in (judge, default)]
-    assert shapes[0][:-2] == shapes[1][:-2]
-    assert shapes[0][-2:] == [(2048, 11), (11,)]
+@pytest.mark.parametrize("preset", ["default", "best", "quick", "tiny", "classic"])
+def test_an_edited_preset_leaves_the_readers_networks_as_they_are(preset, monkeypatch):
+    """Nothing that the presets share is called when the shipped files are loaded."""
+
+    def edited(*_):
+        raise AssertionError("an edited list")
+
+    for name in (preset, "_three_convolutions", "_five_convolutions"):
+        monkeypatch.setattr(models, name, edited)
+        monkeypatch.setitem(models.NETWORKS, preset, edited)
+    assert models.load(models.SHIPPED)[1]["network"] == "digits"
+    assert models.load(models.JUDGE)[1]["network"] == "judge"
 
 
 def test_the_tiny_network_has_fewer_than_10_000_weights():
@@ -194,7 +199,7 @@ def test_a_file_of_a_run_under_way_has_the_temperature_1(tmp_path):
 
 def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
     path, tiny = tmp_path / "liar.safetensors", models.build("tiny")
-    unknown = "no network named.*train"
+    unknown = r"is not one of tinycnn's; .* --network FILE.py:NAME"
     for facts, reason in [
         ({}, unknown),
         *[({"network": name}, unknown) for name in ("lenet", 3, ["tiny"], None)],
@@ -202,6 +207,12 @@ def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
             ({"network": "tiny", "temperature": temperature}, "its temperature is")
             for temperature in (0.0, 1e-320, 1e39, -1.0, "0.5", None, True, [1.0])
         ],
+        *[({"network": "tiny", "views": v}, "its views is") for v in (0, 3, "1", None)],
+        *[
+            ({"network": "tiny", "image_size": size}, "its image_size is")
+            for size in (28, None, [28], [28, 28.0], [28, 28, 1], "28")
+        ],
+        ({"network": "tiny", "first_label": 7}, "its first_label is"),
         ({"network": "best"}, "in the model"),
     ]:
         save_arrays(path, tiny.state(), facts)
@@ -215,5 +226,5 @@ def test_a_file_that_is_gone_is_an_error_of_the_system(tmp_path):
 
 
 def test_the_networks_that_ship_can_be_loaded():
-    assert models.load(models.SHIPPED)[1]["network"] == "best"
+    assert models.load(models.SHIPPED)[1]["network"] == "digits"
     assert models.load(models.JUDGE)[1]["network"] == "judge"

@@ -11,10 +11,10 @@ from tinycnn.fast import fuse
 from tinycnn.nn.weights import read_arrays, read_facts
 from tinycnn.training.metrics import measure
 
-FILES = {"best": models.SHIPPED, "judge": models.JUDGE}
+FILES = {"digits": models.SHIPPED, "judge": models.JUDGE}
 # Of the bytes of all arrays, in the order of their names.
 ARRAYS = {
-    "best": "2fd348f3472e7f7aedca4d504db20e33a1fe0ab4eb38ed87cf771fea62f98f47",
+    "digits": "2fd348f3472e7f7aedca4d504db20e33a1fe0ab4eb38ed87cf771fea62f98f47",
     "judge": "15b6d2b6c0d63fe339b5b42d324630d64a8c2bcfafb4bf7f2230fe2a406e2413",
 }
 CARDS = {
@@ -70,7 +70,7 @@ def test_the_facts_are_those_of_the_network_and_of_the_card(name):
 
 def test_the_sample_is_read_as_the_card_says():
     """A regression check and no accuracy: the network has learned from these images."""
-    found = re.search(r"sample.*\| (\d+) \| ([\d.]+) \| ([\d.]+) \|", CARDS["best"])
+    found = re.search(r"sample.*\| (\d+) \| ([\d.]+) \| ([\d.]+) \|", CARDS["digits"])
     assert found is not None
     model, facts = models.load(models.SHIPPED)
     digits = data.load_mnist(mnist.SAMPLE_FOLDER)

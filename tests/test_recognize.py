@@ -4,6 +4,7 @@ What is read is tested in ``tests/reading``: here the digits are easy, or a stub
 reader gives the answers.
 """
 
+import io
 import json
 import os
 import shutil
@@ -66,7 +67,7 @@ def said(monkeypatch):
     readings = []
 
     class Stub:
-        def __init__(self, weights, judge):
+        def __init__(self, weights, judge, network):
             pass
 
         def probabilities(self, images):
@@ -127,7 +128,8 @@ def test_easy_digits_are_read(page, capsys):
     for i, (read, character) in enumerate(
         zip(result["digits"], characters, strict=True)
     ):
-        assert list(read) == ["digit", "confidence", "box", "top"]
+        assert list(read) == ["digit", "confidence", "line", "box", "top"]
+        assert read["line"] == i // 4
         assert character == ("?" if read["digit"] is None else str(read["digit"]))
         assert 0 <= read["confidence"] <= 1
         assert len({k for k, p in read["top"] if 0 <= p <= 1}) == len(read["top"]) == 3
@@ -204,8 +206,8 @@ def test_programs_get_a_line_a_file_with_null_for_a_refused_digit(said, capsys):
     out = capsys.readouterr().out
     (line,) = out.splitlines()
     five, refused = (
-        {"digit": 5, "confidence": 0.9, "box": [10, 10, 30, 40]},
-        {"digit": None, "confidence": 0.25, "box": [60, 10, 80, 40]},
+        {"digit": 5, "confidence": 0.9, "line": 0, "box": [10, 10, 30, 40]},
+        {"digit": None, "confidence": 0.25, "line": 1, "box": [60, 10, 80, 40]},
     )
     five["top"] = [[5, 0.9], [0, 0.04], [1, 0.01]]
     refused["top"] = [[7, 0.25], [0, 0.04], [1, 0.01]]
@@ -256,8 +258,41 @@ def test_a_file_that_cannot_be_read_stops_no_other(said, capsys, flags):
     assert out.count("good.png") == len(bad) + 1
     for line, name in zip(err.splitlines(), [*bad, "large.png"], strict=True):
         assert line.startswith(f"error: {name}: ")
-        assert name not in out
+        assert (name in out) == ("--json" in flags)
     assert "large.png: not enough memory" in err
+    if "--json" in flags:
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert [row["file"] for row in rows] == [*files, "large.png", "good.png"]
+        for row in rows:
+            assert ("error" in row) == (row["file"] != "good.png")
+            assert row.get("error", "good.png").startswith(row["file"])
+
+
+def test_stdin_is_a_picture_or_strokes_and_a_name_is_made_for_its_copy(
+    page, monkeypatch, capsys
+):
+    page("42").save("page.png")
+    for content, text in [
+        (Path("page.png").read_bytes(), "42"),
+        (json.dumps(SEVEN).encode(), "7"),
+        (b"", ""),
+        (b"no picture", ""),
+    ]:
+        stdin = io.TextIOWrapper(io.BytesIO(content))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert exit_code("--json", "--annotate", "copies", "-") == (not text)
+        row = json.loads(capsys.readouterr().out)
+        assert (row["file"], row.get("text", "")) == ("-", text)
+        assert bool(text) != ("error" in row)
+    assert names_in("copies") == {"stdin.png"}
+
+
+def test_less_confident_digits_than_was_asked_for_are_refused(said, capsys):
+    blank("a.png")
+    said += [[[digit(5, 10, 0.9), digit(6, 60, 0.8), digit(None, 110, 0.1)]]] * 3
+    for least, text in [("0.85", "5??"), ("0.8", "56?"), ("1", "???")]:
+        assert exit_code("--min-confidence", least, "a.png") == 0
+        assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_weights_that_overflow_later_end_it_in_one_sentence(said, capsys):
@@ -265,6 +300,20 @@ def test_weights_that_overflow_later_end_it_in_one_sentence(said, capsys):
     said += [WeightsError("cannot use w: overflow"), [[digit(5, 10)]]]
     assert exit_code("a.png", "b.png") == 1
     assert capsys.readouterr() == ("", "error: cannot use w: overflow\n")
+
+
+def test_a_name_that_stdout_cannot_encode_is_escaped(page):
+    for name in ("fünf.png", "\u4e94.png"):
+        page("5").save(name)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tinycnn.recognize", "fünf.png", "\u4e94.png", "ä.png"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "f\\xfcnf.png: 5\n\\u4e94.png: 5\n")
+    assert ran.stderr.startswith("error: \\xe4.png: cannot be read")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of POSIX")
@@ -281,6 +330,22 @@ def test_a_name_that_is_no_text_is_shown_escaped(said, capfd):
 
 
 # --- copies with boxes ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("box", "scale", "size"),
+    [
+        ((222, 931, 314, 1585), 22, (17, 81)),
+        ((74, 160, 822, 505), 27, (32, 23)),
+        ((507, 260, 1863, 374), 25, (113, 17)),
+    ],
+)
+def test_a_thin_dashed_box_lies_in_whole_pixels(box, scale, size):
+    """Between pixels, the ends of a dash rounded past each other."""
+    refused = Digit(None, 0.1, box, ((1, 0.1), (2, 0.1), (3, 0.1)))
+    picture = Image.new("L", size, 255)
+    copy = annotate.annotate(picture, Reading(((refused,),)), scale)
+    assert (np.asarray(copy) == annotate.REFUSED).all(axis=2).any()
 
 
 def test_a_copy_shows_boxes_and_labels_a_refused_one_dashed(said):
@@ -407,7 +472,9 @@ def test_the_process_prints_the_same_twice_and_exits_with_its_code(page):
     ]
     assert [run.returncode for run in runs] == [1, 1]
     assert runs[0].stdout == runs[1].stdout
-    assert len(runs[0].stdout.splitlines()) == 1
+    page_line, none_line = map(json.loads, runs[0].stdout.splitlines())
+    assert page_line["text"] == "42"
+    assert list(none_line) == ["file", "error"]
     assert "compiling" not in runs[0].stderr  # which is no terminal
     assert "none" in runs[0].stderr
 

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 from tinycnn import evaluate, fast, models, nn, train
-from tinycnn.data import load_mnist, split_validation, write_idx
+from tinycnn.data import load_mnist, mnist, split_validation, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.glyphs.writer import written
 from tinycnn.models import predict
@@ -77,8 +77,11 @@ def write_digits(folder, first=0):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """Return a folder of few digits."""
-    return write_digits(tmp_path_factory.mktemp("data") / "digits")
+    """Return a folder of few digits, known as the sample: written ones join it."""
+    folder = write_digits(tmp_path_factory.mktemp("data") / "digits")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(mnist.SOURCES, load_mnist(folder).checksum, "sample")
+        yield folder
 
 
 @pytest.fixture
@@ -190,13 +193,13 @@ def assert_same_run(folder, other):
 # --- what comes out --------------------------------------------------------------
 
 
-def test_json_is_the_last_and_only_line_of_stdout(settings, capsys, digits):
+def test_json_is_the_last_and_only_line_of_stdout(settings, capsys):
     assert exit_code([*settings, "--seed", "3", "--json", "--out", "run"]) == 0
     out, err = capsys.readouterr()
     (line,) = out.splitlines()
     result = json.loads(line)
-    fields = "preset seed epochs train_images val_accuracy test_accuracy test_errors "
-    fields += "test_images seconds images_per_second weights data"
+    fields = "preset network seed epochs train_images val_accuracy test_accuracy "
+    fields += "test_errors test_images seconds images_per_second weights data"
     assert result.keys() >= set(fields.split())
     expected = {
         "preset": "default",
@@ -205,7 +208,7 @@ def test_json_is_the_last_and_only_line_of_stdout(settings, capsys, digits):
         "train_images": 55,
         "test_images": TEST_IMAGES,
         "weights": str(Path("run", "weights.safetensors")),
-        "data": str(digits),
+        "data": "sample",
     }
     assert result | expected == result
     assert result["test_accuracy"] == 1 - result["test_errors"] / TEST_IMAGES
@@ -265,9 +268,12 @@ def test_the_weights_file_is_complete_and_holds_no_time_and_no_path(
         "network": "default",
         "layers": [repr(layer) for layer in models.build("default").layers],
         "classes": 10,
+        "image_size": [28, 28],
+        "first_label": 0,
         "views": 5,
-        "data": "a folder",
+        "data": "sample",
         "data_checksum": load_mnist(digits).checksum,
+        "train_sha256": load_mnist(digits).train_sha256,
         "written": 3,  # of the recipe's 5 % of 55
     }
     others = {"temperature", "best_epoch", "checksum"}
@@ -553,7 +559,9 @@ def test_a_signal_after_the_last_epoch_loses_nothing(
 CHILD = """
 import os, sys
 from tinycnn import train
+from tinycnn.data import mnist
 from tinycnn.training import fit
+mnist.SOURCES[sys.argv.pop(1)] = "sample"
 original, steps, signals = fit.train_step, [], sys.argv.pop(1).split(",")
 def step(*arguments):
     steps.append(1)
@@ -576,11 +584,12 @@ train.run_command(train.main)
     ],
 )
 def test_a_process_ends_with_the_code_of_its_signal_and_damages_nothing(
-    settings, whole, signals, code, printed
+    settings, digits, whole, signals, code, printed
 ):
+    checksum = load_mnist(digits).checksum
     numbers = ",".join(str(int(number)) for number in signals)
     ended = subprocess.run(
-        [sys.executable, "-c", CHILD, numbers, *settings, "--out", "run"],
+        [sys.executable, "-c", CHILD, checksum, numbers, *settings, "--out", "run"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -1,4 +1,30 @@
-"""A hand-written convolutional network library that reads handwritten digits."""
+"""A hand-written convolutional network library that reads handwritten digits.
 
-# Nothing is imported here, so that ``--help`` answers before NumPy is loaded.
+>>> import tinycnn
+>>> tinycnn.nn.Conv2D, tinycnn.load("weights.safetensors"), tinycnn.Reader()
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tinycnn import nn
+    from tinycnn.models import load
+    from tinycnn.reading.reader import Reader
+
+__all__ = ["Reader", "__version__", "load", "nn"]
 __version__ = "0.1.0"
+_HOMES = {"Reader": "reading.reader", "load": "models"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for; so that ``--help`` answers before NumPy is loaded."""
+    if name == "nn":
+        return import_module("tinycnn.nn")
+    if name in _HOMES:
+        return getattr(import_module(f"tinycnn.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'tinycnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

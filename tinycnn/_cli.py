@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 could not, or a check failed; 2 wrong usage; 3 training di
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -14,18 +15,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from tinycnn.userfile import UserFunction
+
 PATIENCE = 1.5  # seconds until a wait is explained
 T = TypeVar("T")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that reports wrong usage in one line.
+    """The argument parser of a command, which reports wrong usage in one line.
 
-    It has a ``--json``, unless the command has no results.
+    It has a ``--json``, unless the command has no results; its help ends in an example.
     """
 
-    def __init__(self, prog: str, description: str, *, json: bool = True) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
+    def __init__(
+        self, prog: str, description: str, *, example: str = "", json: bool = True
+    ) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"Example: {prog} {example}" if example else None,
+            allow_abbrev=False,
+        )
         if json:
             about = "print results as JSON on stdout"
             self.add_argument("--json", action="store_true", help=about)
@@ -42,6 +52,9 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 
     Ctrl-C ends it with 130 and a line, a closed pipe quietly; a full disk is reported.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     warnings.formatwarning = lambda text, *_, **__: f"warning: {_one_line(text)}\n"
     if sys.stderr is None:  # closed by the parent process
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
@@ -70,6 +83,11 @@ def report(message: object) -> int:
     """Print one sentence on stderr, and return 1 to count errors with."""
     print(f"error: {_one_line(message)}", file=sys.stderr)
     return 1
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: "1 epoch", "1,000 epochs"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def printable(text: object) -> str:
@@ -126,6 +144,9 @@ def positive(most: float) -> Callable[[str], float]:
 
 existing_file = converter("a file that exists", Path, Path.is_file)
 existing_folder = converter("a folder that exists", Path, Path.is_dir)
+user_function = converter(
+    "FILE.py:NAME, with a file that exists", UserFunction.parse, lambda _: True
+)
 new_folder = converter(
     "a folder that is new or empty",
     Path,

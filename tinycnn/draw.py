@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import Parser, existing_file, fail, run_command
+from tinycnn._cli import Parser, existing_file, fail, run_command, user_function
 
 if TYPE_CHECKING:
     import tkinter as tk
@@ -25,9 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     Returns 0, or 130 or 143 after a signal; failures leave by `SystemExit`.
     """
     parser = Parser(
-        "tinycnn.draw",
+        "tinycnn draw",
         "Draw digits and see them read, stroke by stroke. F1 in the window lists all "
         "shortcuts.",
+        example="photo.jpg",
         json=False,
     )
     parser.add_argument(
@@ -44,6 +45,12 @@ def main(argv: list[str] | None = None) -> int:
         help="a weights.safetensors of a run; a judge.safetensors in its folder is "
         "used too (default: the weights fine-tuned on your corrections, else the "
         "shipped ones)",
+    )
+    parser.add_argument(
+        "--network",
+        type=user_function,
+        metavar="FILE.py:NAME",
+        help="where the network of these weights is defined, if it is your own",
     )
     arguments = parser.parse_args(argv)
     root = _root()
@@ -63,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.weights is None:
         weights = finetuned_weights(version)
     else:
-        weights = Weights(arguments.weights, finetuned.judge_beside(arguments.weights))
+        judge = finetuned.judge_beside(arguments.weights)
+        weights = Weights(arguments.weights, judge, arguments.network)
     worker = Worker(weights, fallback=version is not None, log=log)
     window = Window(
         root,

@@ -1,7 +1,9 @@
 """Measure trained weights on labelled digits: ``python -m tinycnn.evaluate``."""
 
 import argparse
+import contextlib
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,15 +18,17 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
 
     from tinycnn import models
-    from tinycnn.data import load_mnist, read_pair
+    from tinycnn.data.idx import check_size, from_zero, read_pair
+    from tinycnn.data.mnist import load_mnist, were_trained_on
     from tinycnn.fast import fuse
     from tinycnn.threads import use_threads
     from tinycnn.training.metrics import measure
 
     use_threads()
     path = arguments.weights or models.SHIPPED
+    own = arguments.network
     try:
-        model, facts = models.load(path)
+        model, facts = models.load(path, own)
         if facts["network"] == "judge":  # whose temperature is of two networks' sum
             _cli.fail(f"{path} is the judge; name the weights of a network of digits")
         if arguments.images is not None:
@@ -34,31 +38,47 @@ def main(argv: list[str] | None = None) -> int:
             digits = load_mnist(arguments.data)
             images, labels = digits.test_images, digits.test_labels
             title = f"test images of {digits.source}"
-        views = 5 if facts.get("views") == 5 else 1  # as they were validated
-        logits = models.predict(fuse(model), images, views)
+        check_size(images, facts["image_size"])
+        first = facts["first_label"]
+        with own.explained() if own else contextlib.nullcontext():
+            classes = models.classes(model, images.shape[1:])
+            logits = models.predict(fuse(model), images, facts["views"])
+        labels = from_zero(labels, first, classes)
         metrics = measure(logits, labels, facts["temperature"])
     except ArithmeticError as error:
         _cli.fail(f"{path}: {error}; train again")
     except (ValueError, OSError) as error:
         _cli.fail(error)
+    if were_trained_on(images, facts):
+        print(
+            f"warning: {path} was trained on these images; the figures say nothing "
+            "about others",
+            file=sys.stderr,
+        )
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
         print(json.dumps(figures, allow_nan=False))
     else:
-        preset, seed = facts.get("preset", "?"), facts.get("seed", "?")
-        print(_cli.printable(f"{path} (preset {preset}, seed {seed})"))
+        name = facts.get("preset") or facts["network"]
+        print(_cli.printable(f"{path} ({name}, seed {facts.get('seed', '?')})"))
         print(_cli.printable(f"on {len(images):,} {title}"))
-        print(_report(metrics))
+        print(_report(metrics, first))
     return 0
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    what = "Measure trained weights on MNIST's test images, or any pair of IDX files."
-    parser = _cli.Parser("tinycnn.evaluate", what)
+    parser = _cli.Parser(
+        "tinycnn evaluate",
+        "Measure trained weights on MNIST's test images, or any pair of IDX files.",
+        example="runs/first/weights.safetensors",
+    )
     add, file = parser.add_argument, _cli.existing_file
     weights = "a weights.safetensors of a run (default: the shipped weights)"
     add("weights", nargs="?", type=file, metavar="WEIGHTS", help=weights)
-    data = "the folder of MNIST's four files (default: search, download, or sample)"
+    network = "where the network of these weights is defined, if it is your own"
+    add("--network", type=_cli.user_function, metavar="FILE.py:NAME", help=network)
+    data = "the folder of MNIST's four files, or of others in this format (default: "
+    data += "search for MNIST, download it, or use the bundled sample)"
     add("--data", type=_cli.existing_folder, metavar="DIR", help=data)
     add("--images", type=file, metavar="FILE", help="images in an IDX file")
     add("--labels", type=file, metavar="FILE", help="their labels in an IDX file")
@@ -68,21 +88,21 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return given
 
 
-def _report(metrics: "Metrics") -> str:
-    """Return the figures as text: of all images, then of each digit."""
+def _report(metrics: "Metrics", first: int) -> str:
+    """Return the figures as text: of all images, then of each class from ``first``."""
     lines = [
         "",
         f"accuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)",
         f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)",
         f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)",
         "",
-        "digit  images  errors  read as",
+        "label  images  errors  read as",
     ]
-    for digit, row in enumerate(metrics.confusion):
-        wrong = {k: n for k, n in enumerate(row) if n and k != digit}
+    for label, row in enumerate(metrics.confusion, first):
+        wrong = {k: n for k, n in enumerate(row, first) if n and k != label}
         often = sorted(wrong, key=lambda k: -wrong[k])[:3]
         read_as = ", ".join(f"{k} ({wrong[k]})" for k in often)
-        counts = f"{digit:>5}{row.sum():>8,}{sum(wrong.values()):>8,}"
+        counts = f"{label:>5}{row.sum():>8,}{sum(wrong.values()):>8,}"
         lines.append(f"{counts}  {read_as}".rstrip())
     return "\n".join(lines)
 

@@ -107,7 +107,8 @@ def local_mnist(folder: str | Path | None = None) -> Digits:
     """
     from tinycnn.data import load_mnist
 
-    return load_mnist(folder, report=lambda line: None, online=False)  # noqa: ARG005
+    digits = load_mnist(folder, report=lambda line: None, online=False)  # noqa: ARG005
+    return digits.for_network()
 
 
 def finetune(
@@ -430,10 +431,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        "tinycnn.finetune",
+        "tinycnn finetune",
         "Fine-tune the reader on corrections, such as the drawing window keeps, for "
         "about a minute, starting from the shipped weights. Without --out, the window "
         "reads with the result.",
+        example="corrections --out better",
     )
     add = parser.add_argument
     add(
@@ -449,7 +451,7 @@ def _parser() -> Parser:
         help="a folder with MNIST's four files, whose test images are read before and "
         "after (default: search, or the bundled sample)",
     )
-    seed = "of the order and the distortions (default: 0)"
+    seed = "of the order and the distortions (default: %(default)s)"
     add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=seed)
     add(
         "--threads",

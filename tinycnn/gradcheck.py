@@ -11,19 +11,20 @@ import contextlib
 import copy
 import json
 import math
-import runpy
 import sys
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import Parser, fail, integer, run_command
+from tinycnn._cli import Parser, fail, integer, run_command, user_function
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from tinycnn.nn import Sequential
     from tinycnn.nn.layers import Array, Layer
+    from tinycnn.userfile import UserFunction
 
 STEP = 1e-5
 TOLERANCE = 1e-6
@@ -80,7 +81,9 @@ class TensorCheck:
         return json.dumps(facts | {"why": None})
 
 
-def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorCheck]:
+def check_gradients(
+    layer: Layer, x: Array, *, seed: int = 0, entries: int | None = None
+) -> list[TensorCheck]:
     """Compare a layer's ``backward`` with centred differences, entry by entry.
 
     ``n_i = sum(dy * (y(v + h e_i) - y(v - h e_i))) / (2 h)`` for every entry ``v_i`` of
@@ -98,6 +101,8 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
         An input for it, away from kinks and ties if possible.
     seed : int
         Of the random upstream gradient ``dy``.
+    entries : int or None
+        How many numbers of each tensor are moved, drawn at random; None is all.
 
     Raises
     ------
@@ -121,9 +126,14 @@ def check_gradients(layer: Layer, x: Array, *, seed: int = 0) -> list[TensorChec
             break
         for (name, values), gradient in zip(tensors.items(), gradients, strict=True):
             linear = name in layer.linear_in
-            slopes = _slopes(network, x, training, values, dy, 1 if linear else STEP)
-            result = _compare(name, linear, gradient, *slopes)
-            checks.append(TensorCheck(title, name, values.size, *result))
+            chosen = np.arange(values.size)
+            if entries is not None and entries < values.size:
+                rng = np.random.default_rng([seed, 2])
+                chosen = rng.choice(values.size, entries, replace=False)
+            step = 1 if linear else STEP
+            slopes = _slopes(network, x, training, values, chosen, dy, step)
+            result = _compare(name, linear, gradient, chosen, *slopes)
+            checks.append(TensorCheck(title, name, len(chosen), *result))
         title, y_before = f"{title} (inference)", y
     return checks
 
@@ -176,8 +186,6 @@ def _run(
         raise _mistake(network, "forward returned NaN or infinity for this x")
     if not (np.array_equal(x, x_before) and np.array_equal(dy, dy_before)):
         raise _mistake(network, "forward or backward edits its argument; copy it")
-    if dx.shape != x.shape:
-        raise _mistake(network, f"backward returned {dx.shape} for x {x.shape}")
     return [y, dy, dx, *(parameter.grad for parameter in run.parameters())]
 
 
@@ -186,9 +194,15 @@ def _mistake(network: Sequential, text: str) -> ValueError:
 
 
 def _slopes(
-    network: Sequential, x: Array, training: bool, values: Array, dy: Array, step: float
+    network: Sequential,
+    x: Array,
+    training: bool,
+    values: Array,
+    chosen: NDArray[np.int64],
+    dy: Array,
+    step: float,
 ) -> tuple[Array, Array]:
-    """Return the slopes of ``sum(dy * y)``, to the left and right of each value.
+    """Return the slopes of ``sum(dy * y)``, left and right of each chosen value.
 
     The values, those of x or of a parameter, are moved in place and put back.
     """
@@ -196,23 +210,30 @@ def _slopes(
     def output() -> Array:  # y may be a view of x
         return copy.deepcopy(network).forward(x, training).copy()
 
-    centre, left, right = output(), values.copy(), values.copy()
-    for i, value in enumerate(values.flat):
+    centre = output()
+    left, right = values.flat[chosen], values.flat[chosen]
+    for n, i in enumerate(chosen):
+        value = values.flat[i]
         values.flat[i] = value + step
-        right.flat[i] = (dy * (output() - centre)).sum() / step
+        right[n] = (dy * (output() - centre)).sum() / step
         values.flat[i] = value - step
-        left.flat[i] = (dy * (centre - output())).sum() / step
+        left[n] = (dy * (centre - output())).sum() / step
         values.flat[i] = value
     return left, right
 
 
 def _compare(
-    name: str, linear: bool, analytic: Array, left: Array, right: Array
+    name: str,
+    linear: bool,
+    gradient: Array,
+    chosen: NDArray[np.int64],
+    left: Array,
+    right: Array,
 ) -> tuple[int, float, bool, str]:
     """Return kinks, largest relative error elsewhere, whether it will do, a message."""
     import numpy as np
 
-    numeric = (left + right) / 2
+    analytic, numeric = gradient.flat[chosen], (left + right) / 2
     rms = np.full_like(numeric, np.sqrt(np.mean(numeric**2)))
     kinks = abs(right - left) > KINK * np.maximum.reduce([abs(left), abs(right), rms])
     scale = np.maximum.reduce([abs(analytic), abs(numeric), rms])
@@ -220,10 +241,11 @@ def _compare(
     error = np.divide(gap, scale, out=np.zeros_like(gap), where=gap != 0)
     error[np.isnan(error)] = np.inf
     error[kinks] = 0
-    worst = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
+    worst = error.argmax()
+    at = ", ".join(str(i) for i in np.unravel_index(chosen[worst], gradient.shape))
     ok = bool(error[worst] <= (LINEAR_TOLERANCE if linear else TOLERANCE))
     message = (
-        f"{name}[{', '.join(map(str, worst))}] has the gradient {analytic[worst]:.6g} "
+        f"{name}[{at}] has the gradient {analytic[worst]:.6g} "
         f"by backward and {numeric[worst]:.6g} by the difference quotient, "
         f"a relative error of {error[worst]:.1e}"
     )
@@ -235,6 +257,36 @@ def _compare(
         )
         message += f"take {name} out of linear_in" if linear else "choose another x"
     return count, float(error[worst]), ok, message
+
+
+def check_own_layers(model: Sequential, images: Array) -> None:
+    """Check a few entries of every layer of a network that is not the library's.
+
+    Parameters
+    ----------
+    model : Sequential
+    images : float array (N, H, W, C)
+        A small batch; each layer is checked with what reaches it, moved a little, as
+        the zeros behind a ReLU are kinks of many layers.
+
+    Raises
+    ------
+    ValueError
+        If a gradient is wrong; names the layer and the worst entry.
+    """
+    import numpy as np
+
+    rng, x = np.random.default_rng(0), images
+    for place, layer in enumerate(copy.deepcopy(model).layers):
+        if not type(layer).__module__.startswith("tinycnn.nn.layers"):
+            moved = x + x.std() / 100 * rng.standard_normal(x.shape)
+            for check in check_gradients(layer, moved, entries=20):
+                if not check.ok:
+                    raise ValueError(
+                        f"layer {place} ({check.layer}) has a wrong gradient: "
+                        f"{check.message}; mend it, with the help of tinycnn gradcheck"
+                    )
+        x = layer.forward(x)
 
 
 def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
@@ -280,67 +332,53 @@ def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return 0 if every gradient is right, 1 if one is not."""
     parser = Parser(
-        "tinycnn.gradcheck",
+        "tinycnn gradcheck",
         "Compare backward with the definition of the derivative, entry by entry, in "
         "float64. Without arguments: all built-in layers.",
+        example="my_layer.py:example",
     )
     about = "NAME() in FILE.py returns (layer, x); README.md has an example"
     add = parser.add_argument
-    add("examples", nargs="*", metavar="FILE.py:NAME", help=about)
-    about = "of the random upstream gradient (default: 0)"
-    add("--seed", type=integer(0, 2**32 - 1), default=0, help=about)
+    add("examples", nargs="*", type=user_function, metavar="FILE.py:NAME", help=about)
+    about = "of the random upstream gradient (default: %(default)s)"
+    add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=about)
     arguments = parser.parse_args(argv)
-    cases = [_example(text) for text in arguments.examples]
-    cases = cases or [("", *pair) for pair in examples(arguments.seed)]
     checks: list[TensorCheck] = []
-    for file, layer, x in cases:
-        with _explained(file):
-            new = check_gradients(layer, x, seed=arguments.seed)
-        if not (checks or arguments.json):
-            print(HEADING)
-        for check in new:
-            print(check.json() if arguments.json else check.row(), flush=True)
-        checks += new
+    try:
+        for function, layer, x in _cases(arguments.examples, arguments.seed):
+            with function.explained() if function else contextlib.nullcontext():
+                new = check_gradients(layer, x, seed=arguments.seed)
+            if not (checks or arguments.json):
+                print(HEADING)
+            for tensor in new:
+                print(tensor.json() if arguments.json else tensor.row(), flush=True)
+            checks += new
+    except ValueError as error:
+        fail(error)
     wrong = sum(not check.ok for check in checks)
     if wrong:
         print(f"{wrong} of {len(checks)} gradients are wrong", file=sys.stderr)
     return min(wrong, 1)
 
 
-def _example(text: str) -> tuple[str, Layer, Array]:
-    """Return a file, and the layer and the input that a function in it makes."""
+def _cases(
+    functions: list[UserFunction], seed: int
+) -> Iterator[tuple[UserFunction | None, Layer, Array]]:
+    """Yield layers with inputs: those of the functions, or the built-in examples."""
     from tinycnn.nn import Layer
 
-    file, _, name = text.rpartition(":")
-    if not (file.endswith(".py") and Path(file).is_file() and name.isidentifier()):
-        fail(f"{text!r} needs to be FILE.py:NAME, with a file that exists", code=2)
-    with _explained(file):
-        function = runpy.run_path(file).get(name)
-        pair = function() if callable(function) else None
-    if not callable(function):
-        fail(f"{file} has no function named {name!r}", code=2)
-    if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Layer)):
-        fail(f"{file}: {name}() must return (layer, x), the layer an object of Layer")
-    return file, *pair
-
-
-@contextlib.contextmanager
-def _explained(file: str) -> Iterator[None]:
-    """Print to stderr, and end with one sentence if the code in a file raises."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - anything may come
-        # The sentence of a ValueError says enough; "'a'", of a KeyError, does not.
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        lines: list[int | None] = []
-        cause: BaseException | None = error
-        while cause is not None:  # a network raises anew, with the layer's place
-            frames = traceback.extract_tb(cause.__traceback__)
-            lines += [frame.lineno for frame in frames if frame.filename == file]
-            cause = cause.__cause__
-        place = f"{file}, line {lines[-1]}" if lines else file
-        fail(f"{kind}{error}" + (f" ({place})" if place else ""))
+    if not functions:
+        for layer, x in examples(seed):
+            yield None, layer, x
+    for function in functions:
+        pair = function()
+        is_pair = isinstance(pair, tuple) and len(pair) == 2
+        if not (is_pair and isinstance(pair[0], Layer)):
+            raise ValueError(
+                f"{function.file}: {function.name}() must return (layer, x), the layer "
+                "an object of Layer"
+            )
+        yield function, *pair
 
 
 if __name__ == "__main__":

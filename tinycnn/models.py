@@ -1,8 +1,11 @@
 """The named networks, each a list that can be read aloud; how they are loaded and used.
 
 Images are (N, 28, 28, 1), ink 1 and paper 0; logits (N, 10), those of `judge` (N, 11).
+A network of your own needs no entry here: see `build`.
 """
 
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +16,7 @@ from tinycnn import nn
 from tinycnn.nn import Sequential
 from tinycnn.nn.layers import Array
 from tinycnn.nn.weights import WeightsError, load_weights, read_facts
+from tinycnn.userfile import UserFunction
 
 # Pixels down and to the right: the image where it is, and one pixel to each side.
 OFFSETS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
@@ -108,64 +112,154 @@ def _five_convolutions(
     return layers
 
 
+# The reader's two networks share no line with the presets: an edited preset leaves the
+# weights that ship as they are.
+
+
+def digits(rng: np.random.Generator) -> list[nn.Layer]:
+    """Return the shipped network that names digits."""
+    return [
+        nn.Conv2D(1, 32, 5, padding="same", rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.BatchNorm2D(32),
+        nn.Conv2D(32, 32, 3, padding="same", rng=rng),
+        nn.ReLU(),
+        nn.BatchNorm2D(32),
+        nn.Conv2D(32, 32, 3, padding="same", rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.BatchNorm2D(32),
+        nn.Conv2D(32, 64, 3, padding="same", rng=rng),
+        nn.ReLU(),
+        nn.BatchNorm2D(64),
+        nn.Conv2D(64, 64, 3, padding="same", rng=rng),
+        nn.ReLU(),
+        nn.BatchNorm2D(64),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Dense(7 * 7 * 64, 10, rng=rng),
+    ]
+
+
 def judge(rng: np.random.Generator) -> list[nn.Layer]:
-    """Return the default network with an eleventh class: no digit at all."""
-    return [*default(rng)[:-1], nn.Dense(4 * 4 * 128, 11, rng=rng)]
+    """Return the shipped network whose eleventh class is no digit at all."""
+    return [
+        nn.Conv2D(1, 32, 5, padding="same", rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.BatchNorm2D(32),
+        nn.Conv2D(32, 64, 3, rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.BatchNorm2D(64),
+        nn.Conv2D(64, 128, 3, rng=rng),
+        nn.ReLU(),
+        nn.BatchNorm2D(128),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Dense(4 * 4 * 128, 11, rng=rng),
+    ]
 
 
-NETWORKS = {f.__name__: f for f in (quick, default, best, tiny, classic, judge)}
+NETWORKS = {f.__name__: f for f in (quick, default, best, tiny, classic, digits, judge)}
 SHIPPED = Path(__file__).parent / "pretrained" / "digits.safetensors"
 JUDGE = SHIPPED.with_name("judge.safetensors")
+Network = Callable[[np.random.Generator], Sequence[nn.Layer]]
 
 
-def build(network: str, seed: int = 0) -> Sequential:
-    """Return a named network with fresh weights.
+def build(network: str | Network, seed: int = 0) -> Sequential:
+    """Return a network with fresh weights.
 
     Parameters
     ----------
-    network : str
-        A key of `NETWORKS`.
+    network : str or function
+        A key of `NETWORKS`, or a function that returns a list of layers, as those above
+        do: of yours, or a `tinycnn.userfile.UserFunction`.
     seed : int
         Of the initial weights and of dropout.
 
     Raises
     ------
     ValueError
-        If there is no network of that name.
+        If there is no network of that name, or the layers are none.
     """
-    if network not in NETWORKS:
+    if isinstance(network, str) and network not in NETWORKS:
         known = ", ".join(NETWORKS)
         raise ValueError(f"no network named {network!r:.40}; there are {known}")
-    return Sequential(NETWORKS[network](np.random.default_rng(seed)), seed)
+    function = NETWORKS[network] if isinstance(network, str) else network
+    layers = function(np.random.default_rng(seed))
+    if not isinstance(layers, list | tuple):
+        raise ValueError(f"{network} must return a list of layers, not {layers!r:.40}")
+    return Sequential(layers, seed)
 
 
-def load(path: str | Path) -> tuple[Sequential, dict[str, Any]]:
+def classes(model: Sequential, size: tuple[int, int]) -> int:
+    """Return how many classes a network tells apart, for images of H rows, W columns.
+
+    Raises ValueError if the layers do not fit these images or each other.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = model.forward(np.zeros((2, *size, 1), np.float32))
+    if logits.ndim != 2 or len(logits) != 2:
+        raise ValueError(
+            f"the network returns {logits.shape} for 2 images, and must return logits "
+            "(2, K) for K classes"
+        )
+    return logits.shape[1]
+
+
+def load(
+    path: str | Path, network: Network | None = None
+) -> tuple[Sequential, dict[str, Any]]:
     """Return the network of a weights file, with its weights, and the file's facts.
 
-    The facts have ``"network"`` and ``"temperature"``, a number by which logits are
-    divided; 1 in the file of a run that has not ended.
+    The facts have ``"network"``; ``"temperature"``, a number by which logits are
+    divided (1 in the file of a run that has not ended); ``"views"`` for `predict`;
+    ``"image_size"``, rows and columns; ``"first_label"``, the label of class 0.
+
+    Parameters
+    ----------
+    path : str or Path
+    network : function or None
+        See `build`; needed if the network is none of `NETWORKS`.
 
     Raises
     ------
     WeightsError
-        If the file is damaged, or its network or its temperature is none.
+        If the file is damaged, or of another network, or a fact is none.
+    ValueError
+        If `build` raises it.
     OSError
         If there is no such file.
     """
-    network = str(read_facts(path).get("network"))
-    if network not in NETWORKS:
+    name = str(read_facts(path).get("network"))
+    if network is None and name not in NETWORKS:
         raise WeightsError(
-            f"cannot use {path}: there is no network named {network!r:.40}; use a "
-            "weights.safetensors that tinycnn.train wrote"
+            f"cannot use {path}: its network, {name!r:.60}, is not one of tinycnn's; "
+            "name the file it is defined in by --network FILE.py:NAME"
         )
-    model = build(network)
-    facts = {"temperature": 1.0} | load_weights(path, model)
-    temperature = facts["temperature"]
-    if type(temperature) not in (int, float) or not 0.01 <= temperature <= 100:
-        raise WeightsError(
-            f"cannot use {path}: its temperature is {temperature!r:.40}, not a number "
-            "from 0.01 to 100; train again"
-        )
+    model = build(network or name)
+    facts: dict[str, Any] = {"temperature": 1.0, "views": 1, "first_label": 0}
+    facts |= {"image_size": [28, 28]} | load_weights(path, model)
+    temperature, size = facts["temperature"], facts["image_size"]
+    possible = {
+        "temperature": type(temperature) in (int, float) and 0.01 <= temperature <= 100,
+        "views": facts["views"] in (1, 5),
+        "first_label": facts["first_label"] in (0, 1),
+        "image_size": isinstance(size, list) and [type(n) for n in size] == [int, int],
+    }
+    for fact, is_possible in possible.items():
+        if not is_possible:
+            raise WeightsError(
+                f"cannot use {path}: its {fact} is {facts[fact]!r:.40}, which no "
+                "training gives; train again"
+            )
+    if isinstance(network, UserFunction) and facts.get("network_sha256") not in (
+        None,
+        network.sha256(),
+    ):
+        warnings.warn(f"{network.file} has changed since {path} was made", stacklevel=2)
     return model, facts
 
 

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from tinycnn._cli import (
     Parser,
+    converter,
     existing_file,
     fail,
     printable,
     report,
     run_command,
     said_if_slow,
+    user_function,
 )
 from tinycnn.files import write_atomically
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from tinycnn.ink.ink import Ink
     from tinycnn.reading.reader import Reader
     from tinycnn.reading.result import Digit, Reading
+    from tinycnn.userfile import UserFunction
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,8 +38,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
 
+    from tinycnn.ink.files import MAX_FILE
     from tinycnn.ink.picture import PictureError
     from tinycnn.ink.strokes import StrokesError
+    from tinycnn.reading.annotate import annotated_png
 
     copies = None
     if arguments.annotate is not None:
@@ -44,20 +49,29 @@ def main(argv: list[str] | None = None) -> int:
             copies = _Copies(arguments.annotate, arguments.files)
         except OSError as error:
             fail(f"{error}; name another folder with --annotate DIR")
-    reader = _reader(arguments.weights)
+    reader = _reader(arguments.weights, arguments.network)
     several, failures = len(arguments.files) > 1, 0
+
+    def failed(reason: object) -> None:
+        nonlocal failures
+        failures += report(reason)
+        if arguments.json:
+            print(json.dumps({"file": file, "error": str(reason)}), flush=True)
+
     for file in arguments.files:
         try:
-            ink = _ink(file)
+            source = sys.stdin.buffer.read(MAX_FILE + 1) if file == "-" else file
+            ink = _ink(source)
             reading = reader.read_ink(ink)
         except (PictureError, StrokesError) as error:
-            failures += report(error)
+            failed(error)
             continue
         except MemoryError:
-            failures += report(f"{file}: not enough memory; make it smaller")
+            failed(f"{file}: not enough memory; make it smaller")
             continue
         except ValueError as error:  # of the weights, or a mistake in a layer
             fail(error)
+        reading = reading.refusing(arguments.min_confidence)
         if arguments.json:
             print(_json(file, reading), flush=True)
         else:
@@ -66,44 +80,38 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{printable(file)}: no digits found", file=sys.stderr)
         if copies is not None:
             try:
-                copies.add(file, ink, reading)
-            except (PictureError, OSError) as error:
+                copies.add(file, annotated_png(source, ink, reading))
+            except (OSError, ValueError) as error:
                 failures += report(f"{file}: cannot be annotated ({error})")
     return 1 if failures else 0
 
 
 def _parser() -> Parser:
     parser = Parser(
-        "tinycnn.recognize",
+        "tinycnn recognize",
         "Read the digits in pictures (PNG, JPEG, BMP, GIF, WEBP) and in the drawing "
         "window's stroke files. '?' is ink of a digit's size that is no digit.",
+        example="--annotate out photo.jpg",
     )
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="a picture or a stroke file"
-    )
-    parser.add_argument(
-        "--weights",
-        type=existing_file,
-        metavar="FILE",
-        help="a weights.safetensors of a run; a judge.safetensors in its folder is "
-        "used as well (default: the shipped weights)",
-    )
-    parser.add_argument(
-        "--annotate",
-        type=Path,
-        metavar="DIR",
-        help="write a copy of each picture with boxes and digits into this folder",
-    )
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="print every digit's confidence, box, second and third choice",
-    )
+    add = parser.add_argument
+    files = "a picture or a stroke file; - is stdin"
+    add("files", nargs="+", metavar="FILE", help=files)
+    weights = "a weights.safetensors of a run, of ten digits; a judge.safetensors in "
+    weights += "its folder is used as well (default: the shipped weights)"
+    add("--weights", type=existing_file, metavar="FILE", help=weights)
+    network = "where the network of these weights is defined, if it is your own"
+    add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
+    copies = "write a copy of each picture with boxes and digits into this folder"
+    add("--annotate", type=Path, metavar="DIR", help=copies)
+    least = "refuse digits of a lower confidence, 0 to 1 (default: %(default)s)"
+    share = converter("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
+    add("--min-confidence", type=share, default=0.0, metavar="P", help=least)
+    table = "print every digit's confidence, box, second and third choice"
+    add("-v", "--verbose", action="store_true", help=table)
     return parser
 
 
-def _reader(weights: Path | None) -> "Reader":
+def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
     """Return the reader, with its kernels compiled."""
     import numpy as np
 
@@ -114,23 +122,29 @@ def _reader(weights: Path | None) -> "Reader":
     use_threads()
     judge = None if weights is None else judge_beside(weights)
     try:
-        with said_if_slow():
-            reader = Reader(weights, judge)
+        explained = network.explained() if network else contextlib.nullcontext()
+        with said_if_slow(), explained:
+            reader = Reader(weights, judge, network=network)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
     except (ValueError, OSError) as error:
         fail(error)
+    if weights is not None and judge is None:
+        shown = printable(weights)
+        print(f"{shown} names the digits that the shipped judge finds", file=sys.stderr)
     return reader
 
 
-def _ink(file: str) -> "Ink":
+def _ink(source: str | bytes) -> "Ink":
     """Return the ink of a picture or of a stroke file, told by name or content."""
     from tinycnn.ink.ink import strokes_ink
     from tinycnn.ink.picture import load_picture
     from tinycnn.ink.strokes import load_strokes
 
-    if file.lower().endswith(".json") or _begins_as_json(Path(file)):
-        return strokes_ink(load_strokes(file))
-    return load_picture(file)
+    if isinstance(source, bytes):
+        is_strokes = source[:100].lstrip().startswith(b"{")
+    else:
+        is_strokes = source.lower().endswith(".json") or _begins_as_json(Path(source))
+    return strokes_ink(load_strokes(source)) if is_strokes else load_picture(source)
 
 
 def _begins_as_json(path: Path) -> bool:
@@ -144,8 +158,17 @@ def _begins_as_json(path: Path) -> bool:
 
 def _json(file: str, reading: "Reading") -> str:
     """Return the reading for programs, in one line."""
-    fields = ("digit", "confidence", "box", "top")
-    digits = [{name: getattr(d, name) for name in fields} for d in reading.digits]
+    digits = [
+        {
+            "digit": digit.digit,
+            "confidence": digit.confidence,
+            "line": number,
+            "box": digit.box,
+            "top": digit.top,
+        }
+        for number, line in enumerate(reading.lines)
+        for digit in line
+    ]
     facts = {"file": file, "text": reading.text, "digits": digits}
     return json.dumps(facts, allow_nan=False)
 
@@ -189,12 +212,10 @@ class _Copies:
         self.inputs = [Path(file) for file in files]
         self.taken: set[str] = set()
 
-    def add(self, file: str, ink: "Ink", reading: "Reading") -> None:
+    def add(self, file: str, content: bytes) -> None:
         """Write the annotated copy of one input."""
-        from tinycnn.reading.annotate import annotated_png
-
-        content = annotated_png(file, ink, reading)
-        write_atomically(self._free_path(Path(file).stem), [content])
+        stem = "stdin" if file == "-" else Path(file).stem
+        write_atomically(self._free_path(stem), [content])
 
     def _free_path(self, stem: str) -> Path:
         """Return where a copy overwrites neither another one nor an input."""

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import io
 import itertools
 import json
@@ -9,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import (
     Parser,
+    counted,
+    existing_file,
     existing_folder,
     fail,
     integer,
@@ -23,12 +27,16 @@ from tinycnn._cli import (
     positive,
     run_command,
     said_if_slow,
+    user_function,
 )
 
 if TYPE_CHECKING:
+    from tinycnn.data import Digits
+    from tinycnn.nn import Sequential
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
+    from tinycnn.userfile import UserFunction
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -43,7 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     It is 0, or 130 or 143 if a signal stopped the run. Other failures (1, 2, or 3 if
     training diverged) leave by `SystemExit`.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.start and arguments.resume:
+        parser.error("argument --from: not allowed with argument --resume")
     if arguments.threads is not None:  # Numba reads this once, when it is imported
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
@@ -56,19 +67,19 @@ def main(argv: list[str] | None = None) -> int:
             data = run.digits
             test = run.trainer.evaluate(data.test_images, data.test_labels)
             facts = run.save_weights(test)
-        except (SystemExit, ImportError, AttributeError):
+        except (SystemExit, ImportError, AttributeError, ValueError) as error:
             # An interrupted import may end in one of the others.
-            if run.signum is None:
-                raise
-            _say(f"stopped; {run.remedy}")
-            return 128 + run.signum
+            if run.signum is not None:
+                _say(f"stopped; {run.remedy}")
+                return 128 + run.signum
+            if isinstance(error, ValueError):  # data, run folder, or layers are refused
+                fail(error)
+            raise
         except ArithmeticError as error:  # a DivergedError, or weights that overflow
             kept = f"the last checkpoint is in {run.folder.path}"
             fail(f"{error}; {kept}, but start a new run", code=3)
         except OSError as error:
             fail(f"{error}; when that is mended, {run.remedy}")
-        except ValueError as error:  # data, run folder, or layers are refused
-            fail(error)
 
     weights = str(run.folder.weights)
     if arguments.json:
@@ -83,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
         print(
             f"test accuracy {test.accuracy:.2%}: {test.errors} errors in "
             f"{test.images:,} images (validation {facts['val_accuracy']:.2%}), after "
-            f"{facts['epochs']} epochs and {run.seconds():.0f} s\nweights: {weights}"
+            f"{counted(facts['epochs'], 'epoch')} and {run.seconds():.0f} s\n"
+            f"weights: {weights}"
         )
     return 0
 
@@ -91,27 +103,43 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     """Return the parser; a flag that was not given is None."""
     parser = Parser(
-        "tinycnn.train",
+        "tinycnn train",
         "Train a network to read digits. The weights, and all that is needed to "
         "continue after an interruption, are kept in a folder of the run.",
+        example="--preset quick --out runs/first",
     )
     add = parser.add_argument
-    sources = "the folder of MNIST's four files (default: search, download, or sample)"
-    add("--preset", choices=PRESETS, help="network and recipe (default: default)")
+    which = parser.add_mutually_exclusive_group()
+    preset = "network and recipe (default: default)"
+    which.add_argument("--preset", choices=PRESETS, help=preset)
+    network = "a network of your own: NAME(rng) in FILE.py returns a list of layers"
+    which.add_argument(
+        "--network", type=user_function, metavar="FILE.py:NAME", help=network
+    )
+    sources = "the folder of MNIST's four files, or of others in this format (default: "
+    sources += "search for MNIST, download it, or use the bundled sample)"
     add("--data", type=existing_folder, metavar="DIR", help=sources)
-    add("--epochs", type=integer(1, 10_000), metavar="N", help="passes over the images")
-    add("--batch-size", type=integer(1, 10_000), metavar="N", help="images a step")
-    add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
-    add("--seed", type=integer(0, 2**32 - 1), metavar="N", help="(default: 0)")
-    add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
+    epochs = "passes over the images (default: the preset's)"
+    add("--epochs", type=integer(1, 10_000), metavar="N", help=epochs)
+    size = "images a step (default: the preset's)"
+    add("--batch-size", type=integer(1, 10_000), metavar="N", help=size)
+    rate = "the highest learning rate (default: the preset's)"
+    add("--lr", type=positive(MOST), metavar="X", help=rate)
+    seed = "of weights, order, deformations and dropout (default: 0)"
+    add("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
+    limit = "training images to use (default: all)"
+    add("--limit", type=integer(1, MOST), metavar="N", help=limit)
     threads = "threads of the kernels, which change no result (default: one a core)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
-    add("--plain", action="store_const", const=True, help="fuse no layers; slower")
+    plain = "run the layers as they are written, fusing none; slower"
+    add("--plain", action="store_const", const=True, help=plain)
     where = parser.add_mutually_exclusive_group()
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
     resume = "the folder of a run to continue"
     where.add_argument("--resume", type=existing_folder, metavar="DIR", help=resume)
+    start = "begin with these weights, of the same layers, and a fresh optimizer"
+    add("--from", dest="start", type=existing_file, metavar="WEIGHTS", help=start)
     return parser
 
 
@@ -132,8 +160,10 @@ class Run:
         self.signum: int | None = None
         self.deferred = False
         self.remedy = "start it again"
-        for number in (signal.SIGINT, signal.SIGTERM):
-            closing.callback(signal.signal, number, signal.signal(number, self._note))
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, self._note)
+                closing.callback(signal.signal, number, before)
 
     def _note(self, signum: int, _: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -146,9 +176,10 @@ class Run:
         """Load the data, and begin a run or restore one; raise ValueError, OSError."""
         import numpy as np
 
-        from tinycnn import fast, models, nn
+        from tinycnn import fast, nn
         from tinycnn.data import load_mnist, split_validation
         from tinycnn.fast import fuse
+        from tinycnn.nn.weights import load_weights
         from tinycnn.threads import use_threads
         from tinycnn.training.checkpoint import RunFolder
         from tinycnn.training.fit import Trainer
@@ -159,18 +190,27 @@ class Run:
             self.folder = RunFolder(arguments.resume)
             self._closing.callback(self.folder.close)
             facts = self.folder.facts()
+            arguments.network = _same_network(arguments, facts)
+        elif arguments.start and not (arguments.preset or arguments.network):
+            arguments.preset = _preset_of(arguments.start)
         place = arguments.data or facts.get("data_folder")
-        self.digits = digits = load_mnist(place and str(place), report=_say)
-        train = digits.train_images, digits.train_labels
-        images, labels, *validation = split_validation(*train)
+        digits = load_mnist(place and str(place), report=_say)
         if arguments.resume:
             settings = _resumed(arguments, self.folder, digits.checksum)
         else:
-            settings = _completed(arguments, len(images))
+            count = len(split_validation(digits.train_images, digits.train_labels)[0])
+            settings = _completed(arguments, count)
         recipe = settings.recipe
+        self.first_label = digits.first_label
+        model, self.classes, self.digits = _network(settings, digits)
+        digits = self.digits
+        train = digits.train_images, digits.train_labels
+        images, labels, *validation = split_validation(*train)
         images, labels = images[: settings.limit], labels[: settings.limit]
         train_images: Any = images
-        self.written = round(recipe.written * len(images))
+        # Those are 0 to 9 as in MNIST: in other data they would be strangers.
+        known = digits.source in ("mnist", "sample")
+        self.written = round(recipe.written * len(images)) if known else 0
         if self.written:
             from tinycnn.glyphs.writer import Concatenated, LazyGlyphs
 
@@ -178,7 +218,8 @@ class Run:
             labels = np.concatenate([labels, glyphs.labels])
             train_images = Concatenated(images, glyphs)
 
-        model = models.build(recipe.network, settings.seed)
+        if arguments.start:
+            load_weights(arguments.start, model)
         parameters, rate = model.parameters(), recipe.learning_rate
         adam = nn.Adam if settings.plain else fast.Adam
         optimizer = adam(parameters, rate, weight_decay=recipe.weight_decay)
@@ -196,9 +237,17 @@ class Run:
                 "data_folder": place and str(Path(place).absolute()),
                 "data_checksum": digits.checksum,
             }
+            if arguments.network:
+                file = str(Path(arguments.network.file).absolute())
+                facts["network_file"] = file, arguments.network.name
+                facts["network_sha256"] = arguments.network.sha256()
+            if arguments.start:
+                content = arguments.start.read_bytes()
+                facts["from_sha256"] = hashlib.sha256(content).hexdigest()
             about = facts | {"data": digits.source, "threads": threads}
             # Two runs may begin in one second.
-            now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{settings.preset}_{os.getpid()}"
+            name = settings.preset or settings.network.name
+            now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
             try:
                 self.folder = RunFolder(arguments.out or Path("runs", now), about)
                 self._closing.callback(self.folder.close)
@@ -212,11 +261,13 @@ class Run:
         self.save_checkpoint()
         self.deferred, self.remedy = True, f"to continue: {shlex.join(command)}"
         weights = sum(parameter.value.size for parameter in parameters)
+        what = f"preset {settings.preset}" if settings.preset else recipe.network
+        written = f" and {self.written:,} written by code" if self.written else ""
         _say(
-            f"preset {settings.preset}: {weights:,} weights; {digits.source}: "
-            f"{len(images):,} images to train and {self.written:,} written by code, "
-            f"{len(validation[0]):,} to validate; {threads} threads; run folder "
-            f"{self.folder.path}"
+            f"{what}: {weights:,} weights; {digits.source}: "
+            f"{counted(len(images), 'image')} to train{written}, "
+            f"{len(validation[0]):,} to validate; {counted(threads, 'thread')}; run "
+            f"folder {self.folder.path}"
         )
 
     def seconds(self) -> float:
@@ -255,12 +306,18 @@ class Run:
             "written": self.written,
             "data": source if source in ("mnist", "sample") else "a folder",
             "data_checksum": self.digits.checksum,
+            "train_sha256": self.digits.train_sha256,
             "network": trainer.recipe.network,
-            "classes": 10,
+            "classes": self.classes,
+            "image_size": list(self.digits.train_images.shape[1:]),
+            "first_label": self.first_label,
             "views": trainer.recipe.views,
             "best_epoch": trainer.progress.best_epoch,
             "val_accuracy": trainer.progress.best_accuracy,
         }
+        for name in ("network_sha256", "from_sha256"):
+            if name in self._facts:
+                facts[name] = self._facts[name]
         if test is not None:
             facts["temperature"] = trainer.temperature()
             for name in ("accuracy", "errors", "images"):
@@ -269,13 +326,45 @@ class Run:
         return facts
 
 
+def _preset_of(weights: Path) -> str | None:
+    """Return the preset of a weights file, None if it has none."""
+    from tinycnn.nn.weights import read_facts
+
+    preset = read_facts(weights).get("preset")
+    return preset if preset in PRESETS else None
+
+
+def _network(
+    settings: argparse.Namespace, digits: "Digits"
+) -> "tuple[Sequential, int, Digits]":
+    """Return the network, how many classes it has, and the digits for it.
+
+    A network of the user's own is checked first: the shapes of a batch, and the
+    gradients of its own layers. Raises ValueError if anything does not fit.
+    """
+    from tinycnn import models
+    from tinycnn.gradcheck import check_own_layers
+
+    if settings.network is None:
+        model = models.build(settings.recipe.network, settings.seed)
+        return model, 10, digits.for_network()
+    size = digits.train_images.shape[1:]
+    model = models.build(settings.network, settings.seed)
+    with settings.network.explained():
+        classes = models.classes(model, size)
+        check_own_layers(model, models.as_input(digits.train_images[:3]))
+    return model, classes, digits.for_network(classes, size)
+
+
 def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace:
     """Return all settings, the preset's where no flag was given, and the recipe."""
     from tinycnn.training.recipes import PRESETS
 
     recipe = PRESETS[arguments.preset or "default"]
+    if arguments.network:
+        recipe = replace(recipe, network=str(arguments.network))
     defaults = {
-        "preset": recipe.network,
+        "preset": None if arguments.network else recipe.network,
         "epochs": recipe.epochs_for(min(arguments.limit or images, images)),
         "batch_size": recipe.batch_size,
         "lr": recipe.learning_rate,
@@ -299,6 +388,29 @@ def _flags(settings: argparse.Namespace) -> list[str]:
     ]
 
 
+def _same_network(
+    arguments: argparse.Namespace, facts: dict[str, Any]
+) -> "UserFunction | None":
+    """Return the network of the run to be resumed; RunError if its file is another."""
+    from tinycnn.training.checkpoint import RunError
+    from tinycnn.userfile import UserFunction
+
+    if "network_file" not in facts:
+        return arguments.network  # which `_resumed` refuses
+    saved = UserFunction(*map(str, facts["network_file"]))
+    network = arguments.network or saved
+    try:
+        if (str(network), network.sha256()) == (str(saved), facts["network_sha256"]):
+            return network
+        reason = f"{network.file} has changed since the run began"
+    except OSError as error:
+        reason = f"{network.file} cannot be read ({error.strerror})"
+    raise RunError(
+        f"{reason}; put it back, name where it is by --network FOLDER/{saved}, or "
+        f"start a new run with --from {arguments.resume / 'weights.safetensors'}"
+    )
+
+
 def _resumed(
     arguments: argparse.Namespace, folder: "RunFolder", checksum: str
 ) -> argparse.Namespace:
@@ -307,7 +419,9 @@ def _resumed(
     try:
         output = io.StringIO()
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
-            old = _completed(_parser().parse_args(facts["flags"]), 0)
+            old = _parser().parse_args(facts["flags"])
+            old.network = arguments.network if "network_file" in facts else None
+            old = _completed(old, 0)
         possible = (
             _flags(old) == facts["flags"]
             and asdict(old.recipe) == facts["recipe"]
@@ -318,13 +432,16 @@ def _resumed(
     if not possible:
         raise folder.incompatible()
     changed = [flag for flag in _flags(arguments) if flag not in facts["flags"]]
+    if arguments.network != old.network:
+        changed.append(f"--network={arguments.network}")
     if checksum != facts.get("data_checksum"):
         changed.append("other images")
     if changed:
         fail(
             f"a run is resumed with its own settings, {' '.join(facts['flags'])}, not "
             f"with {' '.join(changed)}; --resume DIR alone is enough, with --data DIR "
-            "if the images have moved",
+            f"if the images have moved; to train on, start a new run with --from "
+            f"{folder.weights}",
             code=2,
         )
     return old

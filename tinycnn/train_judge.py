@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        "tinycnn.train_judge",
+        "tinycnn train_judge",
         "Train the network that tells digits from other ink, on numbers composed and "
         "cut by code.",
     )
@@ -133,7 +133,7 @@ def _train(data: Path | None, seed: int, numbers: int, out: Path) -> dict[str, A
     from tinycnn.reading.practice import JUDGE, NONE
     from tinycnn.training.fit import Trainer
 
-    digits = load_mnist(data)
+    digits = load_mnist(data).for_network()
     images, labels, val_images, val_labels = split_validation(
         digits.train_images, digits.train_labels
     )

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tinycnn.data.idx import (
+    DataError,
     IdxError,
+    check_size,
     content_sha256,
+    from_zero,
     read_idx,
     read_images,
     read_labels,
@@ -162,22 +165,44 @@ def test_what_cannot_be_opened_is_the_same_error(tmp_path):
                 read(path)
 
 
-def test_images_of_another_shape_are_refused(tmp_path):
-    for shape in [(5,), (5, 28), (5, 28, 27), (5, 28, 28, 1)]:
-        write_idx(tmp_path / "images", np.zeros(shape, np.uint8))
-        with pytest.raises(IdxError, match=r"not images \(N, 28, 28\)"):
-            read_images(tmp_path / "images")
+def test_images_have_any_size_or_the_one_that_is_needed(tmp_path):
+    path = tmp_path / "images"
+    for shape in [(5,), (5, 28), (5, 28, 28, 1)]:
+        write_idx(path, np.zeros(shape, np.uint8))
+        with pytest.raises(IdxError, match=r"not images \(N, H, W\)"):
+            read_images(path)
+    write_idx(path, np.zeros((5, 28, 27), np.uint8))
+    assert read_images(path).shape == (5, 28, 27)
+    with pytest.raises(IdxError, match=r"not images \(N, 28, 28\)"):
+        read_images(path, (28, 28))
 
 
-def test_labels_are_one_row_of_0_to_9(tmp_path):
-    write_idx(tmp_path / "labels", np.arange(10, dtype=np.uint8))
-    np.testing.assert_array_equal(read_labels(tmp_path / "labels"), range(10))
-    write_idx(tmp_path / "labels", np.array([3, 10, 9], np.uint8))
+def test_labels_are_one_row_up_to_the_largest_that_is_needed(tmp_path):
+    path = tmp_path / "labels"
+    write_idx(path, np.array([3, 10, 9], np.uint8))
+    np.testing.assert_array_equal(read_labels(path), [3, 10, 9])
     with pytest.raises(IdxError, match="up to 10, not labels"):
-        read_labels(tmp_path / "labels")
-    write_idx(tmp_path / "labels", np.zeros((5, 1), np.uint8))
+        read_labels(path, 9)
+    write_idx(path, np.zeros((5, 1), np.uint8))
     with pytest.raises(IdxError, match=r"not labels \(N,\)"):
-        read_labels(tmp_path / "labels")
+        read_labels(path)
+
+
+def test_labels_become_classes_and_what_no_class_has_is_refused():
+    labels = np.array([1, 26, 3], np.uint8)
+    classes = from_zero(labels, 1, 26)
+    np.testing.assert_array_equal(classes, [0, 25, 2])
+    assert classes.dtype == np.uint8
+    for first, count in [(0, 26), (1, 25), (2, 30)]:
+        with pytest.raises(DataError, match="labels are 1 to 26, and the network"):
+            from_zero(labels, first, count)
+
+
+def test_images_of_another_size_than_the_network_s_are_refused():
+    images = np.zeros((3, 7, 8), np.uint8)
+    check_size(images, [7, 8])
+    with pytest.raises(DataError, match="images are 7×8, and the network takes 28×28"):
+        check_size(images, (28, 28))
 
 
 def test_a_pair_has_as_many_labels_as_images(tmp_path):

@@ -380,7 +380,7 @@ def test_a_digit_whose_stroke_is_broken_is_one_digit(reader):
 
 def saved(path, network, **facts):
     """Save the shipped weights of a network again, with these facts only."""
-    model, _ = models.load({"best": models.SHIPPED, "judge": models.JUDGE}[network])
+    model, _ = models.load({"digits": models.SHIPPED, "judge": models.JUDGE}[network])
     save_weights(path, model, {"network": network, **facts})
     return path
 
@@ -396,7 +396,7 @@ def test_each_network_is_refused_in_the_place_of_the_other():
     "value", [0.0, -1.0, 1e-320, 101.0, 1e39, 10**400, "1", "x" * 5000, True, None, [1]]
 )
 def test_a_temperature_or_threshold_that_is_none_is_refused(tmp_path, value):
-    path = saved(tmp_path / "odd.safetensors", "best", temperature=value)
+    path = saved(tmp_path / "odd.safetensors", "digits", temperature=value)
     with pytest.raises(WeightsError, match=r"odd\.safetensors.*temperature") as error:
         Reader(path)
     assert len(str(error.value)) < 300 + len(str(path))
@@ -412,19 +412,21 @@ def test_a_judge_needs_a_threshold_below_one_and_no_file_a_temperature(tmp_path,
     for facts in ({}, {"threshold": 1.0}):
         with pytest.raises(WeightsError, match=r"judge\.safetensors.*threshold"):
             Reader(judge=saved(path, "judge", **facts))
-    reader = Reader(saved(plain, "best"), saved(path, "judge", threshold=0.1))
+    reader = Reader(saved(plain, "digits"), saved(path, "judge", threshold=0.1))
     assert (reader.temperature, reader.joint_temperature) == (1, 1)
     assert reader.read_ink(as_ink(page("60"))).text == "60"
 
 
 def test_another_temperature_changes_no_favourite(tmp_path, reader, glyphs):
-    warm = Reader(saved(tmp_path / "warm.safetensors", "best", temperature=2.0))
+    warm = Reader(saved(tmp_path / "warm.safetensors", "digits", temperature=2.0))
     assert warm.probabilities(glyphs).argmax(axis=1).tolist() == [*range(10)]
     sure = [r.probabilities(glyphs).max(axis=1).sum() for r in (reader, warm)]
     assert sure[1] < sure[0]
 
 
-@pytest.mark.parametrize(("name", "network"), [("weights", "best"), ("judge", "judge")])
+@pytest.mark.parametrize(
+    ("name", "network"), [("weights", "digits"), ("judge", "judge")]
+)
 def test_weights_that_overflow_are_named(tmp_path, page, name, network):
     """To a number that a temperature would make infinite, and to infinity."""
     path = saved(tmp_path / "huge.safetensors", network, threshold=0.5)

@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pooch
 
@@ -18,22 +20,26 @@ SILENCE_SECONDS = 30.0  # how long it may pause afterwards
 
 
 def download(
-    files: Mapping[str, str], folder: Path, report: Callable[[str], None]
-) -> bool:
+    files: Mapping[str, str], folder: Path, begun: Callable[[], None]
+) -> str | None:
     """Download files into a folder, each from the first mirror that has it.
 
-    `files` maps names to SHA-256. Only verified files get into the folder. Returns
-    whether it has all of them; each mirror that fails is reported in one line.
+    `files` maps names to SHA-256. Only verified files get into the folder. `begun` is
+    called once, when the first bytes arrive. Returns None, or how every mirror failed.
     """
+    begun_once = cache(begun)
+    failures: list[str] = []
     for mirror in MIRRORS:
-        failure = _fetch(mirror, files, folder)
+        failure = _fetch(mirror, files, folder, begun_once)
         if failure is None:
-            return True
-        report(f"{mirror}: {failure}; not used.")
-    return False
+            return None
+        failures.append(f"{urlsplit(mirror).hostname} {failure}")
+    return "; ".join(failures)
 
 
-def _fetch(mirror: str, files: Mapping[str, str], folder: Path) -> str | None:
+def _fetch(
+    mirror: str, files: Mapping[str, str], folder: Path, begun: Callable[[], None]
+) -> str | None:
     """Fetch the files that the folder lacks; return why that failed, or None."""
     deadline = time.monotonic() + FIRST_BYTE_SECONDS
     received = 0
@@ -41,6 +47,7 @@ def _fetch(mirror: str, files: Mapping[str, str], folder: Path) -> str | None:
 
     def update(count: int) -> None:
         nonlocal deadline, received
+        begun()
         received += count
         if received > 3 * BYTES or time.monotonic() > deadline:  # pooch counts twice
             raise ValueError("too many bytes, or too late")

@@ -9,6 +9,7 @@ import hashlib
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,18 +52,28 @@ def read_idx(path: str | Path) -> UInt8:
     return elements.reshape(shape).copy()  # an array over bytes is read-only
 
 
-def read_images(path: str | Path) -> UInt8:
-    """Read images (N, 28, 28) from an IDX file, or raise IdxError; 255 is ink."""
-    return _read(path, (28, 28), 255, "images (N, 28, 28)")
+def read_images(path: str | Path, size: tuple[int, int] | None = None) -> UInt8:
+    """Read images (N, H, W) from an IDX file, 255 is ink; of one ``size``, if given.
+
+    Raises IdxError also for another array.
+    """
+    array = read_idx(path)
+    sizes = "H, W" if size is None else f"{size[0]}, {size[1]}"
+    if array.ndim != 3 or (size and array.shape[1:] != size):
+        raise _other(path, array, f"images (N, {sizes})")
+    return array
 
 
-def read_labels(path: str | Path) -> UInt8:
-    """Read labels (N,), each 0 to 9, from an IDX file, or raise IdxError."""
-    return _read(path, (), 9, "labels (N,) of 0 to 9")
+def read_labels(path: str | Path, most: int = 255) -> UInt8:
+    """Read labels (N,), each 0 to ``most``, from an IDX file; IdxError as above."""
+    array = read_idx(path)
+    if array.ndim != 1 or array.max() > most:
+        raise _other(path, array, f"labels (N,) of 0 to {most}")
+    return array
 
 
 def read_pair(images_path: str | Path, labels_path: str | Path) -> tuple[UInt8, UInt8]:
-    """Read images (N, 28, 28) and as many labels (N,), or raise IdxError."""
+    """Read images (N, H, W) and as many labels (N,), or raise IdxError."""
     images, labels = read_images(images_path), read_labels(labels_path)
     if len(images) != len(labels):
         raise IdxError(
@@ -70,6 +81,31 @@ def read_pair(images_path: str | Path, labels_path: str | Path) -> tuple[UInt8, 
             f" of {images_path}; name two files that belong together"
         )
     return images, labels
+
+
+def from_zero(labels: UInt8, first: int, classes: int) -> UInt8:
+    """Return labels (N,) as class numbers: the label ``first`` is class 0.
+
+    Raises DataError if a label is below ``first`` or beyond the classes.
+    """
+    least, most = int(labels.min()), int(labels.max())
+    if least < first or most >= first + classes:
+        raise DataError(
+            f"the labels are {least} to {most}, and the network names {first} to "
+            f"{first + classes - 1}; use other images, or a network of your own "
+            "(--network FILE.py:NAME)"
+        )
+    return labels - np.uint8(first)
+
+
+def check_size(images: UInt8, size: Sequence[int]) -> None:
+    """Raise DataError if images (N, H, W) do not have the size that a network takes."""
+    if list(images.shape[1:]) != list(size):
+        here, needed = ("×".join(map(str, s)) for s in (images.shape[1:], size))
+        raise DataError(
+            f"the images are {here}, and the network takes {needed}; use other images, "
+            "or a network of your own (--network FILE.py:NAME)"
+        )
 
 
 def write_idx(path: str | Path, array: UInt8) -> None:
@@ -91,15 +127,11 @@ def content_sha256(array: UInt8) -> str:
     return hashlib.sha256(_plain(array)).hexdigest()
 
 
-def _read(path: str | Path, shape: tuple[int, ...], most: int, what: str) -> UInt8:
-    """Read an array of elements of that shape, with values up to `most`."""
-    array = read_idx(path)
-    if array.shape[1:] != shape or array.max() > most:
-        raise IdxError(
-            f"{path}: holds an array of shape {array.shape} with values up to"
-            f" {array.max()}, not {what}; name another file"
-        )
-    return array
+def _other(path: str | Path, array: UInt8, needed: str) -> IdxError:
+    return IdxError(
+        f"{path}: holds an array of shape {array.shape} with values up to"
+        f" {array.max()}, not {needed}; name another file"
+    )
 
 
 def _plain(array: UInt8) -> bytes:

@@ -4,14 +4,23 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_dir
 
-from tinycnn.data.idx import DataError, IdxError, UInt8, content_sha256, read_pair
+from tinycnn.data.idx import (
+    DataError,
+    IdxError,
+    UInt8,
+    check_size,
+    content_sha256,
+    from_zero,
+    read_pair,
+)
 from tinycnn.files import write_atomically
 
 NAMES = (
@@ -30,6 +39,12 @@ SOURCES = {  # by the checksum of the content
     "ca679089cd9dd461d7b26e36e51216fc71f9271f8082e09656a7c1d29a50483b": "mnist",
     "7c6c3ebcc48770bc2b8d5a59f2d095e58e788d0e2065b70f69e29eebfdb7dd83": "sample",
 }
+# The training images of MNIST, and the sample's images, which were taken from them.
+FROM_MNIST_TRAINING = (  # by the checksum of the images
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "ae5647a31541431e707764c609e75c3a96be4fe0ec956394a4deaf9811acebc8",
+    "2d13abe4d22e08cf55db24442ae16f94a54b92934698f7cda2288fc28efaf855",
+)
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
 VALIDATION_PART = 12  # a twelfth of the training images: 5,000 of MNIST's 60,000
 
@@ -38,10 +53,10 @@ VALIDATION_PART = 12  # a twelfth of the training images: 5,000 of MNIST's 60,00
 class Digits:
     """Images and labels to train and to test with.
 
-    Images are (N, 28, 28), 0 is paper and 255 is ink; labels are (N,), 0 to 9.
-    `source` is ``"mnist"`` or ``"sample"`` if the content is that, otherwise the folder
-    as it was given. `checksum` is the SHA-256 over those of the four plain files, so
-    that neither their folder nor their packing matters.
+    Images are (N, H, W), those of MNIST (N, 28, 28); 0 is paper and 255 is ink. Labels
+    are (N,). `source` is ``"mnist"`` or ``"sample"`` if the content is that, otherwise
+    the folder as it was given. `checksum` is the SHA-256 over those of the four plain
+    files, so that neither their folder nor their packing matters.
     """
 
     train_images: UInt8
@@ -50,6 +65,26 @@ class Digits:
     test_labels: UInt8
     source: str
     checksum: str
+
+    @property
+    def first_label(self) -> int:
+        """The label of class 0: 1 if that is the least (EMNIST's letters), else 0."""
+        return int(self.train_labels.min() == 1)
+
+    @cached_property
+    def train_sha256(self) -> str:
+        """The SHA-256 of the plain file of the training images."""
+        return content_sha256(self.train_images)
+
+    def for_network(
+        self, classes: int = 10, size: tuple[int, int] = (28, 28)
+    ) -> "Digits":
+        """Return the same with class numbers for labels, or raise DataError."""
+        check_size(self.train_images, size)
+        first = self.first_label
+        train = from_zero(self.train_labels, first, classes)
+        test = from_zero(self.test_labels, first, classes)
+        return replace(self, train_labels=train, test_labels=test)
 
 
 def load_mnist(
@@ -61,10 +96,11 @@ def load_mnist(
     """Load MNIST from where it is found first, or the bundled sample.
 
     In order: `folder`; the folder in ``TINYCNN_DATA``; the user's cache folder; the
-    mirrors, into the cache folder; the sample. A named folder may hold any digits, in
-    four files with MNIST's names, with or without ``.gz``; then nothing else is tried.
-    If not `online`, or with ``TINYCNN_OFFLINE=1``, no socket is opened. `report` is
-    called with each line for the user; by default they are printed on stderr.
+    mirrors, into the cache folder; the sample. A named folder may hold any grey images
+    of one size, in four files with MNIST's names, with or without ``.gz``; then nothing
+    else is tried. If not `online`, or with ``TINYCNN_OFFLINE=1``, no socket is opened.
+    `report` is called with each line for the user; by default they are printed on
+    stderr.
 
     Raises
     ------
@@ -78,23 +114,33 @@ def load_mnist(
         return _load_folder(folder)
     cache = Path(user_cache_dir("tinycnn"), "mnist")
     digits = _load_cache(cache, report)
-    if online and os.environ.get("TINYCNN_OFFLINE", "0") in ("", "0"):
-        digits = digits or _download(cache, report)
+    why = "is not here"
+    if digits is None and online and os.environ.get("TINYCNN_OFFLINE", "") in ("", "0"):
+        digits, why = _download(cache, report)
     if digits is not None:
         return digits
     report(
-        "MNIST is not here, so the bundled sample is used: 4,000 training and 1,000"
-        " test digits, on which an accuracy is no MNIST accuracy; connect to a network"
-        " once, or name MNIST's folder with --data DIR or TINYCNN_DATA."
+        f"MNIST {why}, so the bundled sample is used: 4,000 training and 1,000 test"
+        " digits, on which an accuracy is no MNIST accuracy; connect to a network once,"
+        " or name MNIST's folder with --data DIR or TINYCNN_DATA."
     )
     return _load_folder(SAMPLE_FOLDER)
+
+
+def were_trained_on(images: UInt8, facts: Mapping[str, Any]) -> bool:
+    """Return whether the network of a weights file with these facts saw the images."""
+    checksum = content_sha256(images)
+    trained = [facts.get("train_sha256")]
+    if facts.get("data") == "mnist":
+        trained += FROM_MNIST_TRAINING
+    return checksum in trained
 
 
 def split_validation(images: UInt8, labels: UInt8) -> tuple[UInt8, UInt8, UInt8, UInt8]:
     """Cut the last twelfth off the training images, to validate with.
 
     Of MNIST these are the last 5,000, most of them by writers who wrote none of the
-    others; a random cut would give too high an accuracy. The images (N, 28, 28) and
+    others; a random cut would give too high an accuracy. The images (N, H, W) and
     labels (N,) to train with are returned first; all four arrays are views. Raises
     DataError for fewer than 12 images.
     """
@@ -117,6 +163,12 @@ def _load_folder(folder: str | Path) -> Digits:
             raise DataError(f"{folder}: has no file {name} or {name}.gz; {remedy}")
         paths.append(Path(folder, f"{name}.gz" if f"{name}.gz" in present else name))
     arrays = (*read_pair(paths[0], paths[1]), *read_pair(paths[2], paths[3]))
+    sizes = [f"{images.shape[1]}×{images.shape[2]}" for images in arrays[::2]]
+    if sizes[0] != sizes[1]:
+        raise IdxError(
+            f"{folder}: the training images are {sizes[0]} and the test images "
+            f"{sizes[1]}; {remedy}, all images of one size"
+        )
     sha256 = "\n".join(content_sha256(array) for array in arrays)
     checksum = hashlib.sha256(sha256.encode()).hexdigest()
     return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum)
@@ -134,22 +186,27 @@ def _load_cache(cache: Path, report: Callable[[str], None]) -> Digits | None:
     return None
 
 
-def _download(cache: Path, report: Callable[[str], None]) -> Digits | None:
-    """Download MNIST into the cache folder, or into memory if that is read-only."""
+def _download(cache: Path, report: Callable[[str], None]) -> tuple[Digits | None, str]:
+    """Download MNIST into the cache folder, or into memory if that is read-only.
+
+    Returns it, or None and why there is none.
+    """
     from tinycnn.data.download import download  # pooch takes a moment to import
 
-    digits = None
+    digits, why = None, "cannot be kept in a temporary folder"
     files = {f"{name}.gz": s for name, s in zip(NAMES, PACKED_SHA256, strict=True)}
-    report(f"Downloading MNIST (12 MB) to {cache} ...")
+    begun = partial(report, f"Downloading MNIST (12 MB) to {cache} ...")
     try:
         # Not into the cache folder, where a killed process would leave parts of files.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            if download(files, Path(folder), report):
-                digits = _load_folder(folder)
-            if digits is not None and cache.is_absolute():  # it is not without a home
+            failures = download(files, Path(folder), begun)
+            if failures is not None:
+                return None, f"cannot be downloaded ({failures})"
+            digits = _load_folder(folder)
+            if cache.is_absolute():  # it is not without a home
                 cache.mkdir(parents=True, exist_ok=True)
                 for name in files:
                     write_atomically(cache / name, [Path(folder, name).read_bytes()])
     except OSError as error:
         report(f"MNIST cannot be kept for the next time ({error}).")
-    return digits
+    return digits, why

@@ -93,6 +93,7 @@ class Runner:
     def __init__(self, model: Sequential, input_gradient: bool) -> None:
         self.model, self.steps = model, make_steps(model)
         self._input_gradient = input_gradient
+        self._shapes: dict[int, tuple[int, ...]] = {}  # of each step's x
         self._layers, self._parameters = model.layers, model.parameters()
         self._token = object()  # in the network's memory if this forward was the last
         self._checked: set[bool] = set()  # training, or inference, or both
@@ -127,6 +128,7 @@ class Runner:
                     with _named(place, self.model.layers[place]):
                         y, before = step.forward(y, training), y
                         _check_output(before, y)
+                        self._shapes[place] = before.shape
             except ValueError:
                 self.model.forward(x, training)  # names the layer with the mistake
                 raise
@@ -164,11 +166,11 @@ class Runner:
             layer = self.model.layers[place]
             with _named(place, layer):
                 if place > 0 or self._input_gradient:
-                    dx = step.backward(dy)
+                    dx, shape = step.backward(dy), self._shapes[place]
                 else:
                     getattr(step, "backward_parameters", step.backward)(dy)
-                    dx = dy  # not needed
-                _check_gradients(layer, dy, dx)
+                    dx, shape = dy, dy.shape  # not needed
+                _check_gradients(layer, dy, dx, shape)
             dy = dx
         return dy if self._input_gradient else None
 

@@ -88,13 +88,13 @@ def refusing(name: str) -> Iterator[None]:
         ) from error
 
 
-def decode(path: str | Path) -> tuple[Image.Image, tuple[int, int], Any]:
+def decode(path: str | Path | bytes) -> tuple[Image.Image, tuple[int, int], Any]:
     """Decode a picture file; to be called inside `refusing`, which names the file.
 
     Parameters
     ----------
-    path : str or Path
-        A PNG, JPEG, BMP, GIF or WEBP file, whatever its name ends with.
+    path : str, Path or bytes
+        A PNG, JPEG, BMP, GIF or WEBP file, whatever its name ends with, or its content.
 
     Returns
     -------

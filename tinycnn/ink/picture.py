@@ -57,13 +57,13 @@ class _Picture(NamedTuple):
     size: tuple[int, int]  # before it was scaled down
 
 
-def load_picture(path: str | Path) -> Ink:
+def load_picture(path: str | Path | bytes) -> Ink:
     """Return the ink of a picture file.
 
     Parameters
     ----------
-    path : str or Path
-        A PNG, JPEG, BMP, GIF or WEBP file, whatever its name ends with.
+    path : str, Path or bytes
+        A PNG, JPEG, BMP, GIF or WEBP file, whatever its name ends with, or its content.
 
     Returns
     -------
@@ -79,12 +79,12 @@ def load_picture(path: str | Path) -> Ink:
     return _ink(_load(path))
 
 
-def open_picture(path: str | Path) -> Image.Image:
+def open_picture(path: str | Path | bytes) -> Image.Image:
     """Return a picture file as an upright image, to draw on.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or bytes
         See `load_picture`.
 
     Returns
@@ -126,8 +126,8 @@ def picture_ink(picture: ArrayLike | Image.Image) -> Ink:
     return _ink(_from_memory(picture))
 
 
-def _load(path: str | Path) -> _Picture:
-    with refusing(str(path)):
+def _load(path: str | Path | bytes) -> _Picture:
+    with refusing("the picture" if isinstance(path, bytes) else str(path)):
         return _as_seen(*decode(path))
 
 

@@ -168,12 +168,13 @@ def draw_finely(
     return page
 
 
-def load_strokes(path: str | Path) -> Strokes:
+def load_strokes(path: str | Path | bytes) -> Strokes:
     """Read a stroke file.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or bytes
+        The file, or its content.
 
     Returns
     -------
@@ -185,7 +186,8 @@ def load_strokes(path: str | Path) -> Strokes:
         If the file cannot be read or is not valid.
     """
     # Escape a name that cannot be printed (a newline, undecodable bytes).
-    name = str(path) if str(path).isprintable() and str(path) else repr(str(path))
+    name = "the drawing" if isinstance(path, bytes) else str(path)
+    name = name if name and name.isprintable() else repr(name)
     try:
         return _strokes(_document(read_regular(path, LARGEST_FILE)))
     except (UnreadableError, StrokesError) as error:

@@ -34,6 +34,7 @@ class Sequential(Layer):
 
     def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
         self.layers = tuple(layers)
+        self._shapes: dict[int, tuple[int, ...]] = {}  # of each layer's x
         places: dict[int, str] = {}
         for place, layer in enumerate(self.layers):
             _check_layer(place, layer)
@@ -58,6 +59,7 @@ class Sequential(Layer):
                 _check(layer, x, ("any",) * np.ndim(x))
                 y = layer.forward(x, training)
                 _check_output(x, y)
+            self._shapes[place] = x.shape
             x = y
         return x
 
@@ -68,7 +70,7 @@ class Sequential(Layer):
         for place, layer in reversed(list(enumerate(self.layers))):
             with _named(place, layer):
                 dx = layer.backward(dy)
-                _check_gradients(layer, dy, dx)
+                _check_gradients(layer, dy, dx, self._shapes.get(place))
             dy = dx
         return dy
 
@@ -143,9 +145,13 @@ def _check_output(x: Array, y: Array, method: str = "forward") -> None:
         raise ValueError(f"{method} was given {x.dtype} and returned {y.dtype}")
 
 
-def _check_gradients(layer: Layer, dy: Array, dx: Array) -> None:
-    """Refuse gradients that do not have the shape and the dtype they should have."""
+def _check_gradients(
+    layer: Layer, dy: Array, dx: Array, shape: tuple[int, ...] | None
+) -> None:
+    """Refuse gradients without the dtype or the shape, of x, that they should have."""
     _check_output(dy, dx, "backward")
+    if dx.shape != shape:
+        raise ValueError(f"backward returned {dx.shape} where x was {shape}")
     for parameter in layer.parameters():
         value, grad = parameter.value, parameter.grad
         if not _alike(grad, value):

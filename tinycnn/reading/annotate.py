@@ -23,13 +23,13 @@ MIN_LABEL = 12.0  # pixels; a picture with less room is enlarged
 MAX_PIXELS = 8_000_000  # of an enlarged picture
 
 
-def annotated_png(file: str | Path, ink: Ink, reading: Reading) -> bytes:
+def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes:
     """Return the annotated picture as a PNG file.
 
     Parameters
     ----------
-    file : str or Path
-        The picture; strokes are drawn from the ink instead.
+    file : str, Path or bytes
+        The picture, or its content; strokes are drawn from the ink instead.
     ink : Ink
         The ink of the file.
     reading : Reading
@@ -112,11 +112,12 @@ def _room(reading: Reading) -> float:
 def _around(box: Box, enlarged: int, gap: float, size: tuple[int, int]) -> Box:
     """Return a box enlarged and widened by a gap, clipped to the picture."""
     x0, y0, x1, y1 = (enlarged * side for side in box)
+    # Whole pixels: of others, the two ends of a thin dash may round past each other.
     return (
-        max(x0 - gap, 0),
-        max(y0 - gap, 0),
-        min(x1 + gap, size[0]) - 1,
-        min(y1 + gap, size[1]) - 1,
+        max(round(x0 - gap), 0),
+        max(round(y0 - gap), 0),
+        min(round(x1 + gap), size[0]) - 1,
+        min(round(y1 + gap), size[1]) - 1,
     )
 
 

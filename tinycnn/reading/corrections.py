@@ -126,9 +126,9 @@ class Corrections:
         labels, images = np.zeros(0, np.uint8), np.zeros((0, 28, 28), np.uint8)
         # Labels first: another process may be adding an image.
         if self._labels.exists():
-            labels = read_labels(self._labels)
+            labels = read_labels(self._labels, 9)
         if self._labels.exists() or self._images.exists():
-            images = read_images(self._images)
+            images = read_images(self._images, (28, 28))
         if not len(labels) <= len(images) <= len(labels) + 1:
             raise DataError(
                 f"{self.folder}: has {len(labels):,} labels for {len(images):,} images;"

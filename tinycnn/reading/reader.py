@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tinycnn import models
 from tinycnn.fast import Runner, fuse
+from tinycnn.ink.files import MAX_FILE
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import load_picture, picture_ink
 from tinycnn.ink.strokes import Strokes
@@ -72,6 +73,8 @@ class Reader:
         A weights file of a network of ten digits; None is the shipped one.
     judge : str or Path or None
         A weights file that ``tinycnn.train_judge`` wrote; None is the shipped one.
+    network : function or None
+        The network of ``weights``, if it is one of your own: see `tinycnn.models.load`.
     remembers : bool
         Whether scores of strokes are kept for later readings, for a drawing that grows
         stroke by stroke. Earlier readings may then change the last bits of a
@@ -103,16 +106,25 @@ class Reader:
         weights: str | Path | None = None,
         judge: str | Path | None = None,
         *,
+        network: models.Network | None = None,
         remembers: bool = False,
     ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
         judge_path = models.JUDGE if judge is None else Path(judge)
-        self.model, facts = models.load(path)
+        self.model, facts = models.load(path, network)
         self.judge, judge_facts = models.load(judge_path)
         if facts["network"] == "judge":
             raise WeightsError(
                 f"cannot use {path}: it is a judge, which tells digits from other ink; "
                 "name the weights of a network that names digits"
+            )
+        if (
+            facts["image_size"] != [28, 28]
+            or models.classes(self.model, (28, 28)) != 10
+        ):
+            raise WeightsError(
+                f"cannot use {path}: reading needs a network of 28×28 images and ten "
+                "digits; name the weights of one"
             )
         if judge_facts["network"] != "judge":
             raise WeightsError(
@@ -136,9 +148,9 @@ class Reader:
 
         Parameters
         ----------
-        picture : str, Path, PIL.Image.Image or array
-            A file, an image, or grey values (H, W) or colours (H, W, 1 to 4) of any
-            dtype.
+        picture : str, Path, bytes, file, PIL.Image.Image or array
+            The name of a file, its content, the file opened in binary mode, an image,
+            or grey values (H, W) or colours (H, W, 1 to 4) of any dtype.
 
         Returns
         -------
@@ -153,7 +165,9 @@ class Reader:
         WeightsError
             If the weights overflow; so do all methods that read.
         """
-        if isinstance(picture, str | Path):
+        if hasattr(picture, "read"):
+            picture = picture.read(MAX_FILE + 1)
+        if isinstance(picture, str | Path | bytes):
             return self.read_ink(load_picture(picture))
         return self.read_ink(picture_ink(picture))
 

@@ -4,7 +4,7 @@ Plain values that can be pickled: the window shows them in a process that loads 
 network.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,16 @@ class Reading:
     """
 
     lines: tuple[tuple[Digit, ...], ...] = ()
+
+    def refusing(self, confidence: float) -> "Reading":
+        """Return the same, with digits of a lower confidence refused."""
+
+        def checked(digit: Digit) -> Digit:
+            return (
+                replace(digit, digit=None) if digit.confidence < confidence else digit
+            )
+
+        return Reading(tuple(tuple(map(checked, line)) for line in self.lines))
 
     @property
     def text(self) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tinycnn.ink.strokes import Strokes
 from tinycnn.reading.explanation import Explanation
 from tinycnn.reading.result import Reading
+from tinycnn.userfile import UserFunction
 
 Drawing = Strokes | Path  # what is read: strokes, or the file of a picture
 
@@ -45,10 +46,13 @@ class Weights:
     ----------
     names, judge : Path or None
         The network that names digits, and the one that separates them from other ink.
+    network : UserFunction or None
+        The first one, if it is defined in a file of the user's.
     """
 
     names: Path | None = None
     judge: Path | None = None
+    network: UserFunction | None = None
 
 
 SHIPPED = Weights()

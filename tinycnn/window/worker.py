@@ -289,20 +289,19 @@ class _UnusableWeightsError(Exception):
 
 def _answerer(weights: Weights, fallback: bool) -> tuple["_Answerer", str]:
     """Return the answerer, its kernels compiled, and a note for the window."""
-    from tinycnn.nn.weights import WeightsError
     from tinycnn.threads import use_threads
 
     use_threads()
     try:
         return _Answerer(weights), ""
-    except (WeightsError, OSError) as error:
+    except (ValueError, OSError) as error:
         if not fallback:
             raise _UnusableWeightsError(_with_remedy(error, weights)) from error
         traceback.print_exc()
     try:
         note = "The learned weights cannot be read: learn again, or undo the learning."
         return _Answerer(SHIPPED), note
-    except (WeightsError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise _UnusableWeightsError(_with_remedy(error, SHIPPED)) from error
 
 
@@ -325,8 +324,12 @@ class _Answerer:
     def _load(self, weights: Weights) -> None:
         from tinycnn.reading.reader import Reader
 
-        self.reader = Reader(weights.names, weights.judge, remembers=True)
-        self.reader.read_strokes(_sample())  # compiles what reading needs
+        own = weights.network
+        with own.explained() if own else contextlib.nullcontext():
+            self.reader = Reader(
+                weights.names, weights.judge, network=own, remembers=True
+            )
+            self.reader.read_strokes(_sample())  # compiles what reading needs
 
     def answer(self, request: Request) -> Reply:
         """Return the reply; every error becomes a `Failed`."""
