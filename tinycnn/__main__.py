@@ -22,8 +22,8 @@ A convolutional network written by hand that learns to read digits.
 
 {commands}
 
-tinycnn COMMAND --help lists the flags of a command, tinycnn --version the version.
-python -m tinycnn COMMAND and python -m tinycnn.COMMAND are the same.
+tinycnn COMMAND --help lists the flags of a command; tinycnn --version prints
+the version. python -m tinycnn COMMAND is the same.
 """
 
 

@@ -103,7 +103,7 @@ def _parser() -> Parser:
     add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
     copies = "write a copy of each picture with boxes and digits into this folder"
     add("--annotate", type=Path, metavar="DIR", help=copies)
-    least = "refuse digits of a lower confidence, 0 to 1 (default: %(default)s)"
+    least = "refuse digits of a lower confidence, from 0 to 1 (default: 0)"
     share = converter("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
     add("--min-confidence", type=share, default=0.0, metavar="P", help=least)
     table = "print every digit's confidence, box, second and third choice"

@@ -68,6 +68,7 @@ def _parser() -> Parser:
         "tinycnn train_judge",
         "Train the network that tells digits from other ink, on numbers composed and "
         "cut by code.",
+        example="--out judge.safetensors",
     )
     parser.add_argument(
         "--data",
