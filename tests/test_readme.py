@@ -1,4 +1,7 @@
-"""What the README says is true: its code runs, its links lead somewhere."""
+"""What the README says is true: its code runs, its links lead somewhere.
+
+Its commands and programs are run, as they stand, by ``.ci/run``.
+"""
 
 import inspect
 import re
@@ -6,18 +9,20 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import readme
 
-from tinycnn import gradcheck, models
+from tinycnn import fast, gradcheck, models
 from tinycnn.nn import Adam, Dense
 from tinycnn.training import fit
 
 ROOT = Path(__file__).parent.parent
+PAGES = {ROOT / "README.md", ROOT / "benchmarks" / "README.md"}
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = readme.blocks(README, "python")
 
 
 def test_the_training_step_is_the_one_that_trains() -> None:
-    (step,) = [block for block in BLOCKS if "softmax_cross_entropy" in block]
+    (step,) = [block for block in BLOCKS if "label_smoothing" in block]
     assert len(step.splitlines()) == 4
     assert textwrap.indent(step, "    ") in inspect.getsource(fit.train_step)
 
@@ -29,8 +34,8 @@ def test_the_derivation_ends_in_the_code_of_dense() -> None:
 
 
 def test_speed_is_the_two_lines_of_the_command() -> None:
-    (lines,) = [block for block in BLOCKS if "runner = fuse" in block]
-    names = {"model": models.build("tiny")}
+    (lines,) = [block for block in BLOCKS if "runner = fast.fuse" in block]
+    names = {"fast": fast, "model": models.build("tiny")}
     exec(lines, names)
     assert isinstance(names["optimizer"], Adam)
     assert names["runner"].model is names["model"]
@@ -42,17 +47,45 @@ def test_the_example_layer_passes_and_its_mistake_is_named(
 ) -> None:
     (example,) = [block for block in BLOCKS if "LeakyReLU" in block]
     assert example.count("0.1 * dy") == 1
-    file = tmp_path / "my_layer.py"
+    file = tmp_path / "my_network.py"
     file.write_text(example.replace("0.1 * dy", f"{slope} * dy"), "utf-8")
     assert gradcheck.main([f"{file}:example"]) == code
     assert ("by the difference quotient" in capsys.readouterr().out) == bool(code)
 
 
 def test_every_link_leads_to_a_file() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+    for page in PAGES:
+        links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8"))
+        assert links
+        for link in links:
+            assert (page.parent / link).exists(), link
+
+
+def test_every_command_is_run_by_ci() -> None:
+    ci = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert 'python tests/readme.py README.md "$scratch/readme"' in ci
+    others = {c for c in readme.commands(README) if not c.startswith("tinycnn ")}
+    assert others == {
+        "pip install -e . && python -m tinycnn.train",
+        'pip install -e ".[dev]" && pytest',
+        "python apps/draw.py",
+    }
+    for part in (
+        '-e ".[dev]"',
+        "\npytest\n",
+        "python -m tinycnn.train",
+        "apps/draw.py",
+    ):
+        assert part in ci
+
+
+def test_the_readme_is_a_door_and_every_result_has_its_command() -> None:
+    assert len(README.splitlines()) <= 250
+    table = README.split("## Results")[1].split("##")[0].strip().splitlines()[4:]
+    assert len(table) > 5
+    for row in table:
+        *_, command, _ = row.split("|")
+        assert command.strip().startswith(("`python -m benchmarks.", "the same")), row
 
 
 def test_the_lengths_in_the_reading_order_are_right_within_a_tenth() -> None:
