@@ -20,8 +20,8 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "data.idx": "nn",
     "data": "nn data.idx",
     "training": "nn models data",
-    "gradcheck": "_cli | userfile nn",
-    "evaluate": "_cli | threads nn models data data.idx training fast",
+    "gradcheck": "_cli userfile | nn",
+    "evaluate": "_cli | userfile threads nn models data data.idx training fast",
     # The reader
     "ink": "ink.strokes",
     "glyphs": "ink ink.strokes",
@@ -31,14 +31,14 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "reading.practice": "ink ink.strokes glyphs nn fast models reading data training",
     "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
     "reading reading.practice reading.finetuned reading.corrections",
-    "recognize": "_cli | threads nn ink ink.strokes reading reading.finetuned",
+    "recognize": "_cli | userfile threads nn ink ink.strokes reading reading.finetuned",
     "train": "_cli | threads userfile nn models data training gradcheck fast glyphs",
     "train_judge": "_cli | threads nn models data training fast glyphs reading "
     "reading.practice",
     # The window: the processes beside it, and its own
     "window.messages": "userfile ink.strokes reading.result reading.explanation",
     "window.worker": "window.messages ink.strokes reading.result | "
-    "threads nn ink reading",
+    "userfile threads nn ink reading",
     "window.finetuning": "window.messages window.worker | "
     "threads nn data training finetune reading.finetuned reading.corrections",
     "window": "window.messages window.worker window.finetuning ink.strokes "

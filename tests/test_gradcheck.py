@@ -155,14 +155,14 @@ def test_a_false_claim_of_linearity_is_an_error_at_a_single_entry():
     x = np.random.default_rng(0).standard_normal((3, 4)) + 3
     assert not wrong(layer, x)
     layer.linear_in = ("x",)
-    assert "at 4 of 12 entries; take x out" in wrong(layer, x)["x"].message
+    assert "at 4 of 12; take x out" in wrong(layer, x)["x"].message
 
 
 def test_a_layer_of_nothing_but_kinks_or_jumps_is_not_passed():
     layer = Map(np.abs, np.sign)
     failure = wrong(layer, np.zeros((2, 3)))["x"]
     assert failure.kinks == 6
-    assert "at 6 of 6 entries; choose another x" in failure.message
+    assert "at 6 of 6; choose another x" in failure.message
     assert not wrong(layer, np.arange(6) + 0.5)
     jump = Map(lambda x: np.where(x > 0, x.dtype.type(1), 0), np.zeros_like)
     assert "x" in wrong(jump, np.zeros((2, 3)))

@@ -1,8 +1,4 @@
-"""A hand-written convolutional network library that reads handwritten digits.
-
->>> import tinycnn
->>> tinycnn.nn.Conv2D, tinycnn.load("weights.safetensors"), tinycnn.Reader()
-"""
+"""A hand-written convolutional network library that reads handwritten digits."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -18,6 +18,10 @@ from typing import NoReturn, TypeVar
 from tinycnn.userfile import UserFunction
 
 PATIENCE = 1.5  # seconds until a wait is explained
+DATA = (
+    "the folder of MNIST's four files, or of others in this format (default: search "
+    "for MNIST, download it, or use the bundled sample)"
+)
 T = TypeVar("T")
 
 

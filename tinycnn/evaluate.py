@@ -1,9 +1,8 @@
 """Measure trained weights on labelled digits: ``python -m tinycnn.evaluate``."""
 
 import argparse
-import contextlib
 import json
-import sys
+import warnings
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -18,17 +17,17 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
 
     from tinycnn import models
-    from tinycnn.data.idx import check_size, from_zero, read_pair
-    from tinycnn.data.mnist import load_mnist, were_trained_on
+    from tinycnn.data.idx import check_size, content_sha256, from_zero, read_pair
+    from tinycnn.data.mnist import FROM_MNIST_TRAINING, load_mnist
     from tinycnn.fast import fuse
     from tinycnn.threads import use_threads
     from tinycnn.training.metrics import measure
+    from tinycnn.userfile import explained
 
     use_threads()
     path = arguments.weights or models.SHIPPED
-    own = arguments.network
     try:
-        model, facts = models.load(path, own)
+        model, facts = models.load(path, arguments.network)
         if facts["network"] == "judge":  # whose temperature is of two networks' sum
             _cli.fail(f"{path} is the judge; name the weights of a network of digits")
         if arguments.images is not None:
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
             title = f"test images of {digits.source}"
         check_size(images, facts["image_size"])
         first = facts["first_label"]
-        with own.explained() if own else contextlib.nullcontext():
+        with explained(arguments.network):
             classes = models.classes(model, images.shape[1:])
             logits = models.predict(fuse(model), images, facts["views"])
         labels = from_zero(labels, first, classes)
@@ -49,12 +48,10 @@ def main(argv: list[str] | None = None) -> int:
         _cli.fail(f"{path}: {error}; train again")
     except (ValueError, OSError) as error:
         _cli.fail(error)
-    if were_trained_on(images, facts):
-        print(
-            f"warning: {path} was trained on these images; the figures say nothing "
-            "about others",
-            file=sys.stderr,
-        )
+    known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
+    if content_sha256(images) in (facts.get("train_sha256"), *known):
+        what = f"{path} was trained on these images; the figures say nothing of others"
+        warnings.warn(what, stacklevel=1)
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
         print(json.dumps(figures, allow_nan=False))
@@ -77,9 +74,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("weights", nargs="?", type=file, metavar="WEIGHTS", help=weights)
     network = "where the network of these weights is defined, if it is your own"
     add("--network", type=_cli.user_function, metavar="FILE.py:NAME", help=network)
-    data = "the folder of MNIST's four files, or of others in this format (default: "
-    data += "search for MNIST, download it, or use the bundled sample)"
-    add("--data", type=_cli.existing_folder, metavar="DIR", help=data)
+    add("--data", type=_cli.existing_folder, metavar="DIR", help=_cli.DATA)
     add("--images", type=file, metavar="FILE", help="images in an IDX file")
     add("--labels", type=file, metavar="FILE", help="their labels in an IDX file")
     given = parser.parse_args(argv)

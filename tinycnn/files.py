@@ -26,26 +26,24 @@ def read_regular(path: str | Path | bytes, most: int) -> bytes:
     UnreadableError
         The file cannot be read, is a folder, pipe or device, is empty, or is larger.
     """
-    content = path if isinstance(path, bytes) else _content(path, most)
+    try:
+        if isinstance(path, bytes):
+            content = path
+        elif not stat.S_ISREG((status := Path(path).stat()).st_mode):
+            # Opening a pipe could block for ever.
+            raise OSError(errno.EINVAL, "not a regular file")
+        else:
+            with Path(path).open("rb") as file:
+                # read(n) allocates n bytes whatever the file holds.
+                content = file.read(min(status.st_size, most) + 1)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableError(f"cannot be read ({reason}); check its name") from error
     if len(content) > most:
         raise UnreadableError(f"has more than {most:,} bytes; save it smaller")
     if not content:
         raise UnreadableError("is empty; save it again")
     return content
-
-
-def _content(path: str | Path, most: int) -> bytes:
-    """Return the content of a regular file, or one byte more than `most` of it."""
-    try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe could block for ever
-            raise OSError(errno.EINVAL, "not a regular file")
-        with Path(path).open("rb") as file:
-            # read(n) allocates n bytes whatever the file holds.
-            return file.read(min(status.st_size, most) + 1)
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        reason = getattr(error, "strerror", None) or error
-        raise UnreadableError(f"cannot be read ({reason}); check its name") from error
 
 
 def write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:

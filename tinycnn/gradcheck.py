@@ -7,16 +7,15 @@ give. ``python -m tinycnn.gradcheck`` does this for all built-in layers, or for 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import Parser, fail, integer, run_command, user_function
+from tinycnn.userfile import UserFunction, explained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from tinycnn.nn import Sequential
     from tinycnn.nn.layers import Array, Layer
-    from tinycnn.userfile import UserFunction
 
 STEP = 1e-5
 TOLERANCE = 1e-6
@@ -252,9 +250,7 @@ def _compare(
     count = int(kinks.sum())
     if count > (0 if linear else kinks.size / 2):
         ok = False
-        message = (
-            f"the slope changes within a step at {count} of {kinks.size} entries; "
-        )
+        message = f"the slope changes within a step at {count} of {kinks.size}; "
         message += f"take {name} out of linear_in" if linear else "choose another x"
     return count, float(error[worst]), ok, message
 
@@ -262,17 +258,9 @@ def _compare(
 def check_own_layers(model: Sequential, images: Array) -> None:
     """Check a few entries of every layer of a network that is not the library's.
 
-    Parameters
-    ----------
-    model : Sequential
-    images : float array (N, H, W, C)
-        A small batch; each layer is checked with what reaches it, moved a little, as
-        the zeros behind a ReLU are kinks of many layers.
-
-    Raises
-    ------
-    ValueError
-        If a gradient is wrong; names the layer and the worst entry.
+    Each is given what a few images (N, H, W, C) become on the way to it, moved a little
+    because the zeros behind a ReLU are kinks of many layers. Raises ValueError with the
+    layer and the worst entry if a gradient is wrong.
     """
     import numpy as np
 
@@ -343,10 +331,12 @@ def main(argv: list[str] | None = None) -> int:
     about = "of the random upstream gradient (default: %(default)s)"
     add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=about)
     arguments = parser.parse_args(argv)
+    built_in = [(None, *pair) for pair in examples(arguments.seed)]
     checks: list[TensorCheck] = []
     try:
-        for function, layer, x in _cases(arguments.examples, arguments.seed):
-            with function.explained() if function else contextlib.nullcontext():
+        cases = [(function, *_example(function)) for function in arguments.examples]
+        for function, layer, x in cases or built_in:
+            with explained(function):
                 new = check_gradients(layer, x, seed=arguments.seed)
             if not (checks or arguments.json):
                 print(HEADING)
@@ -361,24 +351,17 @@ def main(argv: list[str] | None = None) -> int:
     return min(wrong, 1)
 
 
-def _cases(
-    functions: list[UserFunction], seed: int
-) -> Iterator[tuple[UserFunction | None, Layer, Array]]:
-    """Yield layers with inputs: those of the functions, or the built-in examples."""
+def _example(function: UserFunction) -> tuple[Layer, Array]:
+    """Return the layer and the input that a function makes."""
     from tinycnn.nn import Layer
 
-    if not functions:
-        for layer, x in examples(seed):
-            yield None, layer, x
-    for function in functions:
-        pair = function()
-        is_pair = isinstance(pair, tuple) and len(pair) == 2
-        if not (is_pair and isinstance(pair[0], Layer)):
-            raise ValueError(
-                f"{function.file}: {function.name}() must return (layer, x), the layer "
-                "an object of Layer"
-            )
-        yield function, *pair
+    pair = function()
+    if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Layer)):
+        raise ValueError(
+            f"{function.file}: {function.name}() must return (layer, x), the layer an "
+            "object of Layer"
+        )
+    return pair
 
 
 if __name__ == "__main__":

@@ -228,10 +228,8 @@ def load(
     ------
     WeightsError
         If the file is damaged, or of another network, or a fact is none.
-    ValueError
-        If `build` raises it.
-    OSError
-        If there is no such file.
+    ValueError, OSError
+        As of `build`; or if there is no such file.
     """
     name = str(read_facts(path).get("network"))
     if network is None and name not in NETWORKS:
@@ -240,34 +238,35 @@ def load(
             "name the file it is defined in by --network FILE.py:NAME"
         )
     model = build(network or name)
-    facts: dict[str, Any] = {"temperature": 1.0, "views": 1, "first_label": 0}
-    facts |= {"image_size": [28, 28]} | load_weights(path, model)
+    usual = {"temperature": 1.0, "views": 1, "image_size": [28, 28], "first_label": 0}
+    facts: dict[str, Any] = usual | load_weights(path, model)
     temperature, size = facts["temperature"], facts["image_size"]
-    possible = {
-        "temperature": type(temperature) in (int, float) and 0.01 <= temperature <= 100,
-        "views": facts["views"] in (1, 5),
-        "first_label": facts["first_label"] in (0, 1),
-        "image_size": isinstance(size, list) and [type(n) for n in size] == [int, int],
-    }
-    for fact, is_possible in possible.items():
-        if not is_possible:
-            raise WeightsError(
-                f"cannot use {path}: its {fact} is {facts[fact]!r:.40}, which no "
-                "training gives; train again"
-            )
-    if isinstance(network, UserFunction) and facts.get("network_sha256") not in (
-        None,
-        network.sha256(),
+    if not (
+        type(temperature) in (int, float)
+        and 0.01 <= temperature <= 100
+        and facts["views"] in (1, 5)
+        and facts["first_label"] in (0, 1)
+        and isinstance(size, list)
+        and [type(side) for side in size] == [int, int]
     ):
+        told = str({name: facts[name] for name in usual})
+        raise WeightsError(
+            f"cannot use {path}: no training gives {told:.200}; train again"
+        )
+    sha256 = facts.get("network_sha256")
+    if isinstance(network, UserFunction) and sha256 not in (None, network.sha256()):
         warnings.warn(f"{network.file} has changed since {path} was made", stacklevel=2)
     return model, facts
 
 
-class Forward(Protocol):
+class Model(Protocol):
     """A network, or the runner that `tinycnn.fast.fuse` makes of one."""
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return logits (N, K) of images (N, H, W, C)."""
+
+    def backward(self, dy: Array) -> Array | None:
+        """Assign the gradients of the parameters."""
 
 
 def as_input(images: NDArray[Any]) -> Array:
@@ -279,7 +278,7 @@ def as_input(images: NDArray[Any]) -> Array:
     return (images.astype(np.float32) / np.float32(scale))[..., np.newaxis]
 
 
-def predict(model: Forward, images: NDArray[Any], views: int = 1) -> Array:
+def predict(model: Model, images: NDArray[Any], views: int = 1) -> Array:
     """Return the logits of many images, in batches so that memory stays small.
 
     With five views, the logits are the mean over the image where it is and one pixel
@@ -288,7 +287,7 @@ def predict(model: Forward, images: NDArray[Any], views: int = 1) -> Array:
 
     Parameters
     ----------
-    model : Forward
+    model : Model
     images : uint8 or float array (N, H, W)
         As for `as_input`.
     views : int

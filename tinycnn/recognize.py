@@ -118,12 +118,12 @@ def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
     from tinycnn.reading.finetuned import judge_beside
     from tinycnn.reading.reader import Reader
     from tinycnn.threads import use_threads
+    from tinycnn.userfile import explained
 
     use_threads()
     judge = None if weights is None else judge_beside(weights)
     try:
-        explained = network.explained() if network else contextlib.nullcontext()
-        with said_if_slow(), explained:
+        with said_if_slow(), explained(network):
             reader = Reader(weights, judge, network=network)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
     except (ValueError, OSError) as error:

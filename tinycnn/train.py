@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import (
+    DATA,
     Parser,
     counted,
     existing_file,
@@ -104,27 +105,25 @@ def _parser() -> Parser:
     """Return the parser; a flag that was not given is None."""
     parser = Parser(
         "tinycnn train",
-        "Train a network to read digits. The weights, and all that is needed to "
-        "continue after an interruption, are kept in a folder of the run.",
+        "Train a network to read digits. Settings that are not given are the preset's. "
+        "The weights, and all that is needed to continue after an interruption, are "
+        "kept in a folder of the run.",
         example="--preset quick --out runs/first",
     )
     add = parser.add_argument
-    which = parser.add_mutually_exclusive_group()
+    which, where = (parser.add_mutually_exclusive_group() for _ in range(2))
     preset = "network and recipe (default: default)"
     which.add_argument("--preset", choices=PRESETS, help=preset)
-    network = "a network of your own: NAME(rng) in FILE.py returns a list of layers"
+    own = "a network of your own: NAME(rng) in FILE.py returns a list of layers"
     which.add_argument(
-        "--network", type=user_function, metavar="FILE.py:NAME", help=network
+        "--network", type=user_function, metavar="FILE.py:NAME", help=own
     )
-    sources = "the folder of MNIST's four files, or of others in this format (default: "
-    sources += "search for MNIST, download it, or use the bundled sample)"
-    add("--data", type=existing_folder, metavar="DIR", help=sources)
-    epochs = "passes over the images (default: the preset's)"
-    add("--epochs", type=integer(1, 10_000), metavar="N", help=epochs)
-    size = "images a step (default: the preset's)"
-    add("--batch-size", type=integer(1, 10_000), metavar="N", help=size)
-    rate = "the highest learning rate (default: the preset's)"
-    add("--lr", type=positive(MOST), metavar="X", help=rate)
+    start = "begin with these weights, of the same layers, and a fresh optimizer"
+    add("--from", dest="start", type=existing_file, metavar="WEIGHTS", help=start)
+    add("--data", type=existing_folder, metavar="DIR", help=DATA)
+    add("--epochs", type=integer(1, 10_000), metavar="N", help="passes over the images")
+    add("--batch-size", type=integer(1, 10_000), metavar="N", help="images a step")
+    add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
     seed = "of weights, order, deformations and dropout (default: 0)"
     add("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
     limit = "training images to use (default: all)"
@@ -133,13 +132,10 @@ def _parser() -> Parser:
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
     plain = "run the layers as they are written, fusing none; slower"
     add("--plain", action="store_const", const=True, help=plain)
-    where = parser.add_mutually_exclusive_group()
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
     resume = "the folder of a run to continue"
     where.add_argument("--resume", type=existing_folder, metavar="DIR", help=resume)
-    start = "begin with these weights, of the same layers, and a fresh optimizer"
-    add("--from", dest="start", type=existing_file, metavar="WEIGHTS", help=start)
     return parser
 
 
@@ -191,8 +187,6 @@ class Run:
             self._closing.callback(self.folder.close)
             facts = self.folder.facts()
             arguments.network = _same_network(arguments, facts)
-        elif arguments.start and not (arguments.preset or arguments.network):
-            arguments.preset = _preset_of(arguments.start)
         place = arguments.data or facts.get("data_folder")
         digits = load_mnist(place and str(place), report=_say)
         if arguments.resume:
@@ -201,7 +195,6 @@ class Run:
             count = len(split_validation(digits.train_images, digits.train_labels)[0])
             settings = _completed(arguments, count)
         recipe = settings.recipe
-        self.first_label = digits.first_label
         model, self.classes, self.digits = _network(settings, digits)
         digits = self.digits
         train = digits.train_images, digits.train_labels
@@ -310,7 +303,7 @@ class Run:
             "network": trainer.recipe.network,
             "classes": self.classes,
             "image_size": list(self.digits.train_images.shape[1:]),
-            "first_label": self.first_label,
+            "first_label": self.digits.first_label,
             "views": trainer.recipe.views,
             "best_epoch": trainer.progress.best_epoch,
             "val_accuracy": trainer.progress.best_accuracy,
@@ -326,14 +319,6 @@ class Run:
         return facts
 
 
-def _preset_of(weights: Path) -> str | None:
-    """Return the preset of a weights file, None if it has none."""
-    from tinycnn.nn.weights import read_facts
-
-    preset = read_facts(weights).get("preset")
-    return preset if preset in PRESETS else None
-
-
 def _network(
     settings: argparse.Namespace, digits: "Digits"
 ) -> "tuple[Sequential, int, Digits]":
@@ -344,13 +329,13 @@ def _network(
     """
     from tinycnn import models
     from tinycnn.gradcheck import check_own_layers
+    from tinycnn.userfile import explained
 
+    model = models.build(settings.network or settings.recipe.network, settings.seed)
     if settings.network is None:
-        model = models.build(settings.recipe.network, settings.seed)
         return model, 10, digits.for_network()
     size = digits.train_images.shape[1:]
-    model = models.build(settings.network, settings.seed)
-    with settings.network.explained():
+    with explained(settings.network):
         classes = models.classes(model, size)
         check_own_layers(model, models.as_input(digits.train_images[:3]))
     return model, classes, digits.for_network(classes, size)
@@ -397,17 +382,17 @@ def _same_network(
 
     if "network_file" not in facts:
         return arguments.network  # which `_resumed` refuses
-    saved = UserFunction(*map(str, facts["network_file"]))
-    network = arguments.network or saved
     try:
+        saved = UserFunction(*map(str, facts["network_file"]))
+        network = arguments.network or saved
         if (str(network), network.sha256()) == (str(saved), facts["network_sha256"]):
             return network
         reason = f"{network.file} has changed since the run began"
-    except OSError as error:
-        reason = f"{network.file} cannot be read ({error.strerror})"
+    except (OSError, KeyError, TypeError) as error:
+        reason = f"the file of its network cannot be read ({error})"
     raise RunError(
-        f"{reason}; put it back, name where it is by --network FOLDER/{saved}, or "
-        f"start a new run with --from {arguments.resume / 'weights.safetensors'}"
+        f"{reason}; put it back, name where it is by --network FILE.py:NAME, or start "
+        f"a new run with --from {arguments.resume / 'weights.safetensors'}"
     )
 
 

@@ -58,7 +58,7 @@ class UserFunction:
         """
         sys.path.insert(0, str(Path(self.file).resolve().parent))
         try:
-            with self.explained():
+            with explained(self):
                 function = runpy.run_path(self.file).get(self.name)
                 if callable(function):
                     return function(*arguments)
@@ -66,25 +66,28 @@ class UserFunction:
             del sys.path[0]
         raise UserFileError(f"{self.file} has no function named {self.name!r}")
 
-    @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turn what the code of the file raises inside the block to a `UserFileError`.
 
-        What the code prints goes to stderr, as stdout is for results.
-        """
-        try:
-            with contextlib.redirect_stdout(sys.stderr):
-                yield
-        except (Exception, SystemExit) as error:
-            # The sentence of a ValueError says enough; "'a'", of a KeyError, does not.
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            lines: list[int | None] = []
-            cause: BaseException | None = error
-            while cause is not None:  # a network raises anew, with the layer's place
-                frames = traceback.extract_tb(cause.__traceback__)
-                lines += [f.lineno for f in frames if f.filename == self.file]
-                cause = cause.__cause__
-            if not lines and isinstance(error, ValueError | OSError):
-                raise  # of the library, and a sentence already
-            place = f" ({self.file}, line {lines[-1]})" if lines else f" ({self.file})"
-            raise UserFileError(f"{kind}{error}{place}") from error
+@contextlib.contextmanager
+def explained(function: UserFunction | None) -> Iterator[None]:
+    """Turn what the code of the function's file raises to a `UserFileError`.
+
+    What the code prints goes to stderr, as stdout is for results. None does nothing.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr if function else sys.stdout):
+            yield
+    except (Exception, SystemExit) as error:
+        if function is None:
+            raise
+        # The sentence of a ValueError says enough; "'a'", of a KeyError, does not.
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        lines: list[int | None] = []
+        cause: BaseException | None = error
+        while cause is not None:  # a network raises anew, with the layer's place
+            frames = traceback.extract_tb(cause.__traceback__)
+            lines += [f.lineno for f in frames if f.filename == function.file]
+            cause = cause.__cause__
+        if not lines and isinstance(error, ValueError | OSError):
+            raise  # of the library, and a sentence already
+        line = f", line {lines[-1]}" if lines else ""
+        raise UserFileError(f"{kind}{error} ({function.file}{line})") from error

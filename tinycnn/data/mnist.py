@@ -4,11 +4,10 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_cache_dir
 
@@ -65,11 +64,7 @@ class Digits:
     test_labels: UInt8
     source: str
     checksum: str
-
-    @property
-    def first_label(self) -> int:
-        """The label of class 0: 1 if that is the least (EMNIST's letters), else 0."""
-        return int(self.train_labels.min() == 1)
+    first_label: int = 0
 
     @cached_property
     def train_sha256(self) -> str:
@@ -79,12 +74,16 @@ class Digits:
     def for_network(
         self, classes: int = 10, size: tuple[int, int] = (28, 28)
     ) -> "Digits":
-        """Return the same with class numbers for labels, or raise DataError."""
-        check_size(self.train_images, size)
-        first = self.first_label
+        """Return the same with class numbers for labels, or raise DataError.
+
+        Class 0 has the label 1 if that is the least (EMNIST's letters), otherwise 0.
+        """
+        for images in (self.train_images, self.test_images):
+            check_size(images, size)
+        first = int(self.train_labels.min() == 1)
         train = from_zero(self.train_labels, first, classes)
         test = from_zero(self.test_labels, first, classes)
-        return replace(self, train_labels=train, test_labels=test)
+        return replace(self, train_labels=train, test_labels=test, first_label=first)
 
 
 def load_mnist(
@@ -113,8 +112,14 @@ def load_mnist(
     if folder:
         return _load_folder(folder)
     cache = Path(user_cache_dir("tinycnn"), "mnist")
-    digits = _load_cache(cache, report)
-    why = "is not here"
+    digits, why = None, "is not here"
+    try:
+        cached = _load_folder(cache)
+        digits = cached if cached.source == "mnist" else None
+    except IdxError as error:
+        why = f"is damaged ({error})"
+    except DataError:
+        pass  # there is no such folder, or not all of the files
     if digits is None and online and os.environ.get("TINYCNN_OFFLINE", "") in ("", "0"):
         digits, why = _download(cache, report)
     if digits is not None:
@@ -125,15 +130,6 @@ def load_mnist(
         " or name MNIST's folder with --data DIR or TINYCNN_DATA."
     )
     return _load_folder(SAMPLE_FOLDER)
-
-
-def were_trained_on(images: UInt8, facts: Mapping[str, Any]) -> bool:
-    """Return whether the network of a weights file with these facts saw the images."""
-    checksum = content_sha256(images)
-    trained = [facts.get("train_sha256")]
-    if facts.get("data") == "mnist":
-        trained += FROM_MNIST_TRAINING
-    return checksum in trained
 
 
 def split_validation(images: UInt8, labels: UInt8) -> tuple[UInt8, UInt8, UInt8, UInt8]:
@@ -163,27 +159,9 @@ def _load_folder(folder: str | Path) -> Digits:
             raise DataError(f"{folder}: has no file {name} or {name}.gz; {remedy}")
         paths.append(Path(folder, f"{name}.gz" if f"{name}.gz" in present else name))
     arrays = (*read_pair(paths[0], paths[1]), *read_pair(paths[2], paths[3]))
-    sizes = [f"{images.shape[1]}×{images.shape[2]}" for images in arrays[::2]]
-    if sizes[0] != sizes[1]:
-        raise IdxError(
-            f"{folder}: the training images are {sizes[0]} and the test images "
-            f"{sizes[1]}; {remedy}, all images of one size"
-        )
     sha256 = "\n".join(content_sha256(array) for array in arrays)
     checksum = hashlib.sha256(sha256.encode()).hexdigest()
     return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum)
-
-
-def _load_cache(cache: Path, report: Callable[[str], None]) -> Digits | None:
-    """Load MNIST if the cache folder has it; report it if it is damaged."""
-    try:
-        digits = _load_folder(cache)
-        return digits if digits.source == "mnist" else None
-    except IdxError as error:
-        report(f"The cached MNIST is not used: {error}.")
-    except DataError:
-        pass  # there is no such folder, or not all of the files
-    return None
 
 
 def _download(cache: Path, report: Callable[[str], None]) -> tuple[Digits | None, str]:

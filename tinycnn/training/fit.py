@@ -7,12 +7,12 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.models import Forward, predict
+from tinycnn.models import Model, predict
 from tinycnn.nn import cosine, one_cycle, softmax_cross_entropy
 from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer
@@ -20,14 +20,6 @@ from tinycnn.nn.sequential import Sequential
 from tinycnn.training.augment import deform
 from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
-
-
-class Model(Forward, Protocol):
-    """A network, or the runner that `tinycnn.fast.fuse` makes of one."""
-
-    def backward(self, dy: Array) -> Array | None:
-        """Assign the gradients of the parameters."""
-
 
 Epoch = dict[str, int | float]
 
@@ -92,7 +84,7 @@ class Trainer:
         Of the order of the images and of their deformations.
     model, optimizer : Sequential, Optimizer
         Of the same parameters.
-    train_images, val_images : uint8 array (N, 28, 28)
+    train_images, val_images : uint8 array (N, H, W)
         Those to train may be lazy, as `tinycnn.glyphs.writer.Concatenated`.
     train_labels, val_labels : uint8 array (N,)
     prepare : function from a Sequential to a Model, or None
@@ -180,7 +172,7 @@ class Trainer:
         }
 
     def evaluate(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Metrics:
-        """Measure the averaged network on labelled images (N, 28, 28)."""
+        """Measure the averaged network on labelled images (N, H, W)."""
         logits = predict(self._averaged_runner, images, self.recipe.views)
         return measure(logits, labels)
 

@@ -323,12 +323,11 @@ class _Answerer:
 
     def _load(self, weights: Weights) -> None:
         from tinycnn.reading.reader import Reader
+        from tinycnn.userfile import explained
 
-        own = weights.network
-        with own.explained() if own else contextlib.nullcontext():
-            self.reader = Reader(
-                weights.names, weights.judge, network=own, remembers=True
-            )
+        names, judge, network = weights.names, weights.judge, weights.network
+        with explained(network):
+            self.reader = Reader(names, judge, network=network, remembers=True)
             self.reader.read_strokes(_sample())  # compiles what reading needs
 
     def answer(self, request: Request) -> Reply:
