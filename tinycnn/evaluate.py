@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         _cli.fail(error)
     known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
     if content_sha256(images) in (facts.get("train_sha256"), *known):
-        what = f"{path} was trained on these images; the figures say nothing of others"
+        what = f"{path} was trained on these images: not a measure of its accuracy"
         warnings.warn(what, stacklevel=1)
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}

@@ -201,7 +201,7 @@ class Run:
         images, labels, *validation = split_validation(*train)
         images, labels = images[: settings.limit], labels[: settings.limit]
         train_images: Any = images
-        # Those are 0 to 9 as in MNIST: in other data they would be strangers.
+        # Written digits are Latin; those of other data (KMNIST) may not be.
         known = digits.source in ("mnist", "sample")
         self.written = round(recipe.written * len(images)) if known else 0
         if self.written:
@@ -245,7 +245,7 @@ class Run:
                 self.folder = RunFolder(arguments.out or Path("runs", now), about)
                 self._closing.callback(self.folder.close)
             except OSError as error:
-                fail(f"the run has no place ({error}); name another with --out DIR")
+                fail(f"no folder for the run ({error}); name another with --out DIR")
         self.settings, self._facts = settings, facts
         self.began -= facts.get("seconds", 0)
         command = ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]

@@ -163,7 +163,7 @@ def test_the_sample_says_what_it_is_and_what_to_do_on_stderr(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
-    for part in ("4,000 training", "1,000 test digits", "no MNIST accuracy", "--data"):
+    for part in ("4,000 training", "1,000 test digits", "not comparable", "--data"):
         assert part in err
 
 

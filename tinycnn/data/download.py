@@ -58,8 +58,8 @@ def _fetch(
         progress = SimpleNamespace(update=update, reset=lambda: 0, close=lambda: 0)
         downloader = pooch.HTTPDownloader(
             progressbar=progress,
-            timeout=2 * SILENCE_SECONDS,  # ends a thread that was given up, too
-            allow_redirects=False,  # one could lead away from https
+            timeout=2 * SILENCE_SECONDS,  # also ends an abandoned thread
+            allow_redirects=False,  # a redirect could leave https
             headers={"Accept-Encoding": "identity"},  # the SHA-256 is of the file
         )
         try:
@@ -73,7 +73,7 @@ def _fetch(
             # Without its text, which may quote what the mirror sent.
             failure = f"failed ({type(error).__name__})"
 
-    pooch.get_logger().setLevel("WARNING")  # it announces every file on stderr
+    pooch.get_logger().setLevel("WARNING")  # below that, every file is logged
     # A daemon, because no time-out ends the look-up of a host name.
     thread = threading.Thread(target=run, name="download", daemon=True)
     thread.start()

@@ -1,8 +1,8 @@
-"""The IDX format, in which MNIST's makers keep an array of bytes.
+"""The IDX format, in which MNIST is distributed: an array of bytes in a file.
 
 An IDX file is two zero bytes, a byte for the type of the elements (8: unsigned byte), a
 byte for the number of dimensions, each dimension in four bytes (most significant
-first), then the elements in row-major order. It may be packed with gzip.
+first), then the elements in row-major order. It may be compressed with gzip.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class IdxError(DataError):
 
 
 def read_idx(path: str | Path) -> UInt8:
-    """Read an IDX file of unsigned bytes, plain or packed with gzip.
+    """Read an IDX file of unsigned bytes, plain or compressed with gzip.
 
     Returns a new, writable array of the shape in the header; no dimension is 0.
 
@@ -149,8 +149,8 @@ def _shape(content: bytes) -> tuple[int, ...]:
         if 0 < math.prod(shape) == len(content) - start:
             return shape
     raise UnreadableError(
-        "is no IDX file of unsigned bytes, or has not as many as its header says; "
-        "replace it by an undamaged copy"
+        "is no IDX file of unsigned bytes, or its length contradicts its header; "
+        "replace it with an undamaged copy"
     )
 
 

@@ -55,7 +55,7 @@ class Digits:
     Images are (N, H, W), those of MNIST (N, 28, 28); 0 is paper and 255 is ink. Labels
     are (N,). `source` is ``"mnist"`` or ``"sample"`` if the content is that, otherwise
     the folder as it was given. `checksum` is the SHA-256 over those of the four plain
-    files, so that neither their folder nor their packing matters.
+    files, so that neither their folder nor their compression matters.
     """
 
     train_images: UInt8
@@ -112,7 +112,7 @@ def load_mnist(
     if folder:
         return _load_folder(folder)
     cache = Path(user_cache_dir("tinycnn"), "mnist")
-    digits, why = None, "is not here"
+    digits, why = None, "is not on this machine"
     try:
         cached = _load_folder(cache)
         digits = cached if cached.source == "mnist" else None
@@ -126,8 +126,8 @@ def load_mnist(
         return digits
     report(
         f"MNIST {why}, so the bundled sample is used: 4,000 training and 1,000 test"
-        " digits, on which an accuracy is no MNIST accuracy; connect to a network once,"
-        " or name MNIST's folder with --data DIR or TINYCNN_DATA."
+        " digits. Its accuracy is not comparable with MNIST's: connect to a network"
+        " once, or name MNIST's folder with --data DIR or TINYCNN_DATA."
     )
     return _load_folder(SAMPLE_FOLDER)
 
@@ -141,7 +141,7 @@ def split_validation(images: UInt8, labels: UInt8) -> tuple[UInt8, UInt8, UInt8,
     DataError for fewer than 12 images.
     """
     if len(images) < VALIDATION_PART:
-        raise DataError(f"{len(images)} images have no twelfth; give at least 12")
+        raise DataError(f"{len(images)} images are too few; at least 12 are needed")
     cut = len(images) - len(images) // VALIDATION_PART
     return images[:cut], labels[:cut], images[cut:], labels[cut:]
 

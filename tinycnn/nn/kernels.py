@@ -37,7 +37,7 @@ def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
 
 @compiled(parallel=True)
 def im2col(x, KH, KW, SH, SW, cols):
-    """Lay every patch that a kernel meets in a row of a matrix.
+    """Copy every patch under the kernel into a row of a matrix.
 
     ``cols[n, oh, ow, kh, kw, c] = x[n, oh * SH + kh, ow * SW + kw, c]``
 

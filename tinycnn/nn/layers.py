@@ -241,7 +241,7 @@ class Conv2D(Layer):
             self.padding = _pair("padding", padding, least=0)
         self.weight = Parameter(_he_normal((KH, KW, C, F), rng), "weight")
         self.bias = Parameter(np.zeros(F, np.float32), "bias")
-        self.margins(KH, KW)  # refuses a padding that is none
+        self.margins(KH, KW)  # rejects an invalid padding
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to feature maps (N, OH, OW, F)."""
@@ -368,7 +368,7 @@ class GlobalAveragePool2D(Layer):
 
 
 class Flatten(Layer):
-    """Lay each image out as one row: (N, H, W, C) to (N, H * W * C)."""
+    """Reshape each image to one row: (N, H, W, C) to (N, H * W * C)."""
 
     linear_in = ("x",)
 
@@ -385,7 +385,7 @@ class Flatten(Layer):
 
 
 class Dense(Layer):
-    """Every output sees every input: ``y = x @ weight + bias``.
+    """A fully connected layer: ``y = x @ weight + bias``.
 
     Parameters
     ----------
@@ -432,7 +432,7 @@ class Dense(Layer):
 
 
 class ReLU(Layer):
-    """Keep what is positive: ``y = max(x, 0)``; its derivative is 1 or 0 (0 at 0)."""
+    """The positive part: ``y = max(x, 0)``; its derivative is 1 or 0 (0 at 0)."""
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map any array to one of the same shape."""
@@ -441,7 +441,7 @@ class ReLU(Layer):
         return y
 
     def backward(self, dy: Array) -> Array:
-        """Let the gradient pass where x was positive."""
+        """Pass the gradient where x was positive."""
         (positive,) = self._recall(dy)
         return dy * positive
 
@@ -475,11 +475,11 @@ class Dropout(Layer):
         self.restart(seed=0, number=0, step=0)
 
     def restart(self, seed: int, number: int, step: int) -> None:
-        """Set what the next mask is a function of; every mask adds 1 to the step."""
+        """Set the arguments of the next mask; every mask adds 1 to the step."""
         self._seed, self._number, self._step = seed, number, step
 
     def next_mask(self, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], float]:
-        """Return which numbers of an array survive, and what they are multiplied by."""
+        """Return which numbers of an array are kept, and their factor."""
         rng = np.random.default_rng([self._seed, self._number, self._step])
         self._step += 1
         random = np.frombuffer(rng.bytes(int(np.prod(shape))), np.uint8)
@@ -497,7 +497,7 @@ class Dropout(Layer):
         return y
 
     def backward(self, dy: Array) -> Array:
-        """Let the gradient pass where the number survived, scaled like it."""
+        """Pass the gradient where the number was kept, scaled like it."""
         (scale,) = self._recall(dy)
         return dy * scale
 

@@ -11,7 +11,7 @@ Schedule = Callable[[int], float]  # from the step, from 0, to the learning rate
 
 
 class Optimizer:
-    """What every optimizer has: parameters, a learning rate, a count of steps.
+    """The base class of optimizers: parameters, a learning rate, a count of steps.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Optimizer:
     Raises
     ------
     ValueError
-        If a setting is out of its range, or a parameter comes twice.
+        If a setting is out of its range, or a parameter is given twice.
     """
 
     def __init__(self, parameters: Sequence[Parameter], learning_rate: float) -> None:
@@ -43,7 +43,7 @@ class Optimizer:
         self._like = [np.empty_like(p.value) for p in self.parameters]
 
     def step(self) -> None:
-        """Change every parameter by what its gradient asks for.
+        """Update every parameter by its gradient.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Small random deformations, a batch at a time: every epoch has other handwriting.
+"""Small random deformations of the training images, drawn anew each epoch.
 
 The deformation of an image is a function of (seed, epoch, index of the image) alone.
 """

@@ -1,4 +1,4 @@
-"""The folder of a run: everything it needs to go on as if it had never stopped.
+"""The folder of a run: all that is needed to resume it exactly.
 
 ========================== ======================================================
 ``checkpoint.safetensors`` weights, their average and moments, the best; settings
@@ -126,8 +126,8 @@ class RunFolder:
             file.write(line + "\n")
 
     def close(self) -> None:
-        """Let another process train in this folder."""
-        # In this order: once released, the file may be the lock of another process.
+        """Release the lock of the folder."""
+        # In this order: a released file may already be the lock of another process.
         with contextlib.suppress(OSError):  # Windows removes no file that is open
             Path(self._lock.lock_file).unlink()
         self._lock.release()

@@ -1,4 +1,4 @@
-"""Learning: four statements a batch, all batches an epoch, then validation.
+"""Training: four statements a batch, all batches an epoch, then validation.
 
 A run is an iterator; the loop over it prints, saves and stops.
 """
@@ -54,7 +54,7 @@ class DivergedError(ArithmeticError):
 
 @dataclass
 class Progress:
-    """How far a run has come: what a checkpoint keeps besides arrays.
+    """The progress of a run: what a checkpoint keeps besides arrays.
 
     Attributes
     ----------
@@ -194,7 +194,7 @@ class Trainer:
         return progress.epoch * count + seen
 
     def resume(self, progress: dict[str, Any]) -> None:
-        """Continue from here; raise ValueError or TypeError if no run comes to it."""
+        """Continue from here; ValueError or TypeError if no run reaches this state."""
         self.progress = now = Progress(**progress)
         types = [type(value) for value in vars(now).values()]
         possible = (
@@ -207,7 +207,7 @@ class Trainer:
             and 0 <= now.best_accuracy <= 1
         )
         if not possible:
-            raise ValueError(f"no run of this recipe comes to {now}")
+            raise ValueError(f"no run of this recipe reaches {now}")
         self.optimizer.steps = self.steps
         self.model.seed_dropout(self.seed, self.steps)
 

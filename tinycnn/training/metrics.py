@@ -1,4 +1,4 @@
-"""How good are the probabilities? Accuracy, likelihood, calibration, confusion."""
+"""Accuracy, likelihood, calibration and confusion of predicted probabilities."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well a network named labelled images.
+    """The figures of a network on labelled images.
 
     Attributes
     ----------
