@@ -43,7 +43,7 @@ def dense_backward(step: Any, dy: Any) -> Any:
     The gradient is laid out over the whole map, zeros and all, and goes through the two
     dense products of the plain layer.
     """
-    from tinycnn.fast.vectors import DEAD
+    from tinycnn.fast.pooling import DEAD
     from tinycnn.nn import kernels
 
     x, layout, winner, scale = step._recall(dy, step._settings())

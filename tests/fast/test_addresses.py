@@ -17,8 +17,15 @@ import pytest
 import test_dense
 from pairs import Case, norm_pair, python, whole_numbers
 
-from tinycnn.fast import convolution, dense, normalization, steps, winograd
-from tinycnn.fast.vectors import COLUMNS, DEAD, LANES
+from tinycnn.fast import (
+    convolution,
+    dense,
+    normalization,
+    pooling,
+    steps,
+    winograd,
+)
+from tinycnn.fast.vectors import COLUMNS, LANES
 
 # What touches the first and the last numbers of every array.
 TIGHT = [
@@ -166,16 +173,6 @@ class Twins:
 
         return transform
 
-    def pool_channels(
-        self, x, row, column, KHP, KWP, bias, mask, drops, scale, y, winner, F
-    ):
-        window = [self.at(x + i * row + j * column, F) for i, j in np.ndindex(KHP, KWP)]
-        best = np.max(window, axis=0) + self.at(bias, F)
-        closed = (best <= 0) | (self.at(mask, F, np.uint8) < drops)
-        self.at(y, F)[:] = np.where(closed, 0, best * scale)
-        won = np.argmax(window, axis=0)
-        self.at(winner, F, np.uint8)[:] = np.where(closed, DEAD, won)
-
     def add_weighted_rows(self, places, shares, count, stride, rows, y, length):
         numbers = zip(
             self.at(places, count, np.int32), self.at(shares, count), strict=True
@@ -216,13 +213,13 @@ def interpreted(monkeypatch):
         "uintp": int,
         "multiply": twins.multiply,
         "add_weighted_rows": twins.add_weighted_rows,
-        "pool_channels": twins.pool_channels,
         "_to_6": twins.transform(winograd.patch_matrix(3)),
         "_to_8": twins.transform(winograd.patch_matrix(5)),
         "_from_6": twins.transform(winograd.output_matrix(3)),
         "_from_8": twins.transform(winograd.output_matrix(5)),
+        "pool": pooling.pool.py_func,
     }
-    for module in (convolution, dense, normalization, winograd):
+    for module in (convolution, dense, normalization, pooling, winograd):
         for name, value in list(vars(module).items()):
             of_the_module = getattr(value, "__module__", None) == module.__name__
             if name in replaced and (module is not winograd or name != "np"):

@@ -13,12 +13,10 @@ from pairs import WINOGRAD, output
 
 from tinycnn.fast.vectors import (
     COLUMNS,
-    DEAD,
     LANES,
     add_weighted_rows,
     make_transform,
     multiply,
-    pool_channels,
 )
 
 RIM = 8  # numbers on both sides of a buffer
@@ -108,68 +106,6 @@ def test_a_transform_is_the_matrix_on_both_sides():
         assert_rounded(y.values(), wanted, magnitudes.transpose(1, 2, 0))
         y.assert_rim()
         x.assert_unedited()
-
-
-# --- make_pool, through pool_channels -----------------------------------------------
-
-
-def pool(x, bias, mask, drops, scale):
-    """Return what is left of a window (KHP, KWP, F), and who won."""
-    cells, F = x.reshape(-1, x.shape[-1]), x.shape[-1]
-    won = cells.argmax(axis=0)
-    nan = np.isnan(cells)
-    # Of several that are no numbers, the last one wins.
-    won = np.where(nan.any(axis=0), len(cells) - 1 - nan[::-1].argmax(axis=0), won)
-    best = cells[won, np.arange(F)] + bias
-    closed = (best <= 0) | (drops & (mask == 0) & ~np.isnan(best))
-    return np.where(closed, 0, scale * best), np.where(closed, DEAD, won)
-
-
-def windows(shape, F, rng):
-    """Yield windows and biases: ordinary, ties, NaN, infinities, both zeros."""
-    x, bias = rng.standard_normal(shape), rng.standard_normal(F)
-    yield x, bias
-    yield rng.integers(-1, 2, shape), rng.integers(0, 2, F)
-    yield np.where(rng.random(shape) < 0.2, np.nan, x), bias
-    x = np.where(rng.random(shape) < 0.4, -np.inf, x)
-    x[..., ::3] = -np.inf
-    x[0, 0, ::4] = np.inf
-    yield x, np.where(np.arange(F) == 1, -np.inf, bias)
-    yield x, np.where(np.arange(F) % 5 == 1, np.nan, bias)
-    yield rng.choice([0.0, -0.0], shape), rng.choice([0.0, -0.0], F)
-
-
-@pytest.mark.parametrize("drops", [False, True])
-@pytest.mark.parametrize("F", [2, 7, 8, 19])  # vectors of 8 channels, and the rest
-def test_pooling_keeps_the_largest_of_a_window(F, drops):
-    scale = np.float32(1.7 if drops else 1)
-    for KHP, KWP in [(1, 1), (2, 2), (1, 3), (3, 3), (15, 17)]:
-        rng = np.random.default_rng([F, KHP])
-        for window, offsets in windows((KHP, KWP, F), F, rng):
-            i, j, f = np.ogrid[:KHP, :KWP, :F]
-            x = Buffer((i * (KWP + 1) + j) * (F + 3) + f, rng)
-            bias, y = (Buffer(np.arange(F), rng) for _ in range(2))
-            x.fill(window)
-            bias.fill(offsets)
-            # Around the mask are ones, which must not be read as part of it.
-            mask = np.ones(F + 2 * RIM, np.uint8)
-            mask[RIM:-RIM] = rng.integers(0, 2, F)
-            winner = np.full(F + 2 * RIM, 77, np.uint8)
-            row, column = 4 * (KWP + 1) * (F + 3), 4 * (F + 3)
-            pool_channels(
-                *(x.address, row, column, KHP, KWP, bias.address),
-                *(mask.ctypes.data + RIM, np.uint32(drops), scale),
-                *(y.address, winner.ctypes.data + RIM, F),
-            )
-            wanted, won = pool(x.values(), bias.values(), mask[RIM:-RIM], drops, scale)
-            np.testing.assert_array_equal(y.values(), wanted)
-            assert not np.signbit(y.values()[y.values() == 0]).any()
-            np.testing.assert_array_equal(winner[RIM:-RIM], won)
-            assert (winner[:RIM] == 77).all()
-            assert (winner[-RIM:] == 77).all()
-            y.assert_rim()
-            x.assert_unedited()
-            bias.assert_unedited()
 
 
 # --- make_weighted_sum, through add_weighted_rows -----------------------------------

@@ -1,14 +1,23 @@
-"""Two decorators: compile a kernel with Numba, and share its work among threads."""
+"""Two decorators: compile a kernel with Numba, and share its work among threads.
 
+Which thread computes which block is decided by oneTBB, where the package `tbb` is
+installed: a thread that runs takes the blocks that wait. OpenMP, Numba's next choice,
+waits at the end of every loop for all of its threads, also for one that another program
+keeps off its core. The blocks, and so the bits, are the same.
+"""
+
+import contextlib
+import ctypes
 import functools
+import importlib.metadata
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Between two parallel loops the threads wait in a busy loop for a fraction of a
-# millisecond, then they sleep. To wake them takes 100 microseconds, which is long for a
-# small kernel; OpenMP's default, never to sleep, takes the cores from other programs.
+# Of OpenMP: between two parallel loops the threads wait in a busy loop for a fraction
+# of a millisecond, then they sleep. To wake them takes 100 microseconds, which is long
+# for a small kernel; the default, never to sleep, takes the cores from other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
@@ -18,6 +27,21 @@ from numba.core import caching, cgutils
 from numba.extending import intrinsic
 
 from tinycnn.nn import kernels
+
+
+def _load_tbb() -> None:
+    """Load oneTBB, which Numba does not find in a virtual environment by itself.
+
+    Before the first parallel loop, when Numba chooses.
+    """
+    names = ("libtbb.so.12", "tbb12.dll")
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
+        for file in importlib.metadata.files("tbb") or ():
+            if file.name in names:
+                ctypes.CDLL(str(file.locate()), mode=ctypes.RTLD_GLOBAL)
+
+
+_load_tbb()
 
 
 class _WithItsFolder:

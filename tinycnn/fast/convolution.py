@@ -37,13 +37,8 @@ from numba import uintp
 
 from tinycnn.fast import winograd
 from tinycnn.fast.compiled import compiled, shared
-from tinycnn.fast.vectors import (
-    COLUMNS,
-    DEAD,
-    add_weighted_rows,
-    multiply,
-    pool_channels,
-)
+from tinycnn.fast.pooling import DEAD, pool
+from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, multiply
 
 BLOCKS = 8
 
@@ -93,7 +88,6 @@ def forward(
     N, height, width, C = x.shape
     places, H, W, _ = images.shape
     _, OH, OW, F16 = maps.shape
-    _, POH, POW, F = y.shape
     group = places // blocks
     image = images.ctypes.data + 4 * block * group * H * W * C
     map_ = maps.ctypes.data + 4 * block * group * OH * OW * F16
@@ -126,15 +120,10 @@ def forward(
                             4 * F16,
                         )  # fmt: skip
         for i in range(count):
-            for oh in range(POH):
-                for ow in range(POW):
-                    cell = (i * OH + oh * SHP) * OW + ow * SWP
-                    at = (((first + i) * POH + oh) * POW + ow) * F
-                    pool_channels(
-                        map_ + 4 * cell * F16, 4 * OW * F16, 4 * F16, KHP, KWP,
-                        bias.ctypes.data, mask.ctypes.data + at, drops, scale,
-                        y.ctypes.data + 4 * at, winner.ctypes.data + at, F,
-                    )  # fmt: skip
+            pool(
+                maps, block * group + i, bias, (KHP, KWP), (SHP, SWP),
+                mask, drops, scale, y, winner, first + i,
+            )  # fmt: skip
 
 
 @compiled()

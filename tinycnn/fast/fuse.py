@@ -11,13 +11,13 @@ from typing import Any
 import numba
 import numpy as np
 
+from tinycnn.fast.pooling import DEAD
 from tinycnn.fast.steps import (
     FusedBatchNorm,
     FusedConvolution,
     FusedDense,
     FusedFlatten,
 )
-from tinycnn.fast.vectors import DEAD
 from tinycnn.nn.layers import (
     Array,
     BatchNorm2D,

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinycnn.fast import convolution, dense, normalization, winograd
-from tinycnn.fast.vectors import COLUMNS, DEAD, LANES
+from tinycnn.fast.pooling import DEAD
+from tinycnn.fast.vectors import COLUMNS, LANES
 from tinycnn.fast.winograd import LINE
 from tinycnn.nn.layers import (
     Array,
