@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.versus [--models A B default] [--what training inference]
 [--batches N ...] [--peers PEER ...] [--rounds 7] [--threads N] [--data DIR]
-[--worst-case] [--ablation] [--scaling] [--json]``
+[--worst-case] [--busy] [--ablation] [--scaling] [--json]``
 
 1. Every contestant that is installed (`versus_peers` lists them) computes the same
    network, loss and optimizer from the same arrays on the same real digits. Before
@@ -21,7 +21,8 @@
    as many threads. Leaving out zeros, or transforming, may exceed 1.
 
 ``--worst-case`` trains also on noise, with weights that do not change (the learning
-rate is 0) and biases that open nearly every ReLU: no zeros to profit from.
+rate is 0) and biases that open nearly every ReLU: no zeros to profit from. ``--busy``
+trains also with one core taken by another program, a process that spins on it.
 ``--ablation`` trains tinycnn also with each of its tricks left out alone
 (`versus_ablation`), and as its layers are written. ``--scaling`` trains also on 1 to
 all threads, with batches of 16 to 1,024, and, in batches of 64, with 1 to 4 times the
@@ -31,11 +32,12 @@ channels. Where no batch size is said here, it is the first of ``--batches``.
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,7 +88,7 @@ class Entrant(NamedTuple):
 class Case(NamedTuple):
     """What is timed."""
 
-    part: str  # "speed", "worst case", "ablation", "threads", "batches", "width"
+    part: str  # "speed", "worst case", "busy", "ablation", "threads", ...
     model: str  # a key of `NETWORKS`
     what: str  # "training" or "inference"
     batch: int
@@ -135,6 +137,8 @@ def cases(
     first = (arguments.batches or BATCHES["training"])[0]
     for model in arguments.models if arguments.worst_case else ():
         yield Case("worst case", model, "training", first), everyone
+    for model in arguments.models if arguments.busy else ():
+        yield Case("busy", model, "training", first), everyone
     for model in arguments.models if arguments.ablation else ():
         tricks = tricks_for(NETWORKS[model](1))
         ours = [Entrant("tinycnn", threads, without) for without in (None, *tricks)]
@@ -277,6 +281,8 @@ def measure(
     ]
     replies: dict[Entrant, list[list[float]]] = {}
     with ExitStack() as stack:
+        if case.part == "busy":
+            stack.enter_context(a_busy_core())
         workers = {}
         for entrant in (*entrants, *yardsticks):
             workers[entrant] = stack.enter_context(closing(arena.start(entrant, case)))
@@ -289,6 +295,17 @@ def measure(
                 time.sleep(REST)
                 replies[entrant].append(worker.burst(BURST))
     return summarise(case, replies)
+
+
+@contextmanager
+def a_busy_core() -> Iterator[int]:
+    """Let a process spin on one core, the last; yield its number. Linux only."""
+    code = "import os\nos.sched_setaffinity(0, {max(os.sched_getaffinity(0))})\n"
+    with subprocess.Popen([sys.executable, "-c", f"{code}while True: pass"]) as process:
+        try:
+            yield process.pid
+        finally:
+            process.kill()
 
 
 # --- figures -----------------------------------------------------------------------
@@ -464,6 +481,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=integer(1, cores), default=cores, metavar="N", help=some)
     add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
     add("--worst-case", action="store_true", help="also with nothing to skip")
+    add("--busy", action="store_true", help="also with one core taken by a program")
     add("--ablation", action="store_true", help="also without each of our tricks")
     add("--scaling", action="store_true", help="also by threads, batch and width")
     return parser

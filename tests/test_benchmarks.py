@@ -5,6 +5,8 @@ No peer and no data from outside is needed, and nothing is asserted of a time.
 
 import gzip
 import json
+import os
+import time
 from collections import Counter
 from contextlib import closing
 
@@ -128,6 +130,18 @@ def test_without_a_trick_the_same_is_computed(name, sample):
     # Ink is added in the order in which a feature map is gone through.
     if name != "ink":
         assert answers["without"] != answers["tinycnn"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_a_core_is_busy_until_the_case_ends():
+    with versus.a_busy_core() as pid:
+        for _ in range(200):
+            if len(os.sched_getaffinity(pid)) == 1:
+                break
+            time.sleep(0.05)
+        assert os.sched_getaffinity(pid) == {max(os.sched_getaffinity(0))}
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 # --- versus: figures ------------------------------------------------------------------

@@ -3,15 +3,19 @@
 With a cache or without one, never by outdated code, on any number of threads.
 """
 
+import importlib.metadata
+import importlib.util
 import math
 import os
 import shutil
+import sys  # noqa: F401 - in a condition of skipif
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
 import pytest
 from pairs import output
+from test_vectors import example
 
 from tinycnn.fast import compiled as module
 from tinycnn.fast import convolution, dense, normalization, vectors, winograd
@@ -70,6 +74,50 @@ def test_arguments_of_another_kind_get_code_of_their_own():
         fill(3, numbers, value)
         assert numbers.dtype == dtype
         assert numbers.ravel().tolist() == [3, 3, 5, 5, 7, 7]
+
+
+LAYER = """
+import multiprocessing, numba, numpy as np
+from test_compiled import fill
+def work(value):
+    numbers = np.zeros(100)
+    fill(8, numbers, value)
+    return numbers
+if __name__ == "__main__":
+    here = work(3)
+    print(numba.threading_layer())
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        print(all(np.array_equal(one, here) for one in pool.map(work, [3] * 4)))
+"""
+has_tbb = pytest.mark.skipif(
+    importlib.util.find_spec("numba.np.ufunc.tbbpool") is None
+    or not any(d.name == "tbb" for d in importlib.metadata.distributions()),
+    reason="needs the package tbb, which this system has no wheel of",
+)
+
+
+@has_tbb
+def test_onetbb_shares_the_blocks_and_survives_a_fork():
+    unset = dict.fromkeys(("NUMBA_THREADING_LAYER", "NUMBA_NUM_THREADS"))
+    assert output(LAYER, **unset) == ["tbb", "True"]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param("tbb", marks=has_tbb),
+        pytest.param("omp", marks=pytest.mark.skipif("sys.platform == 'darwin'")),
+        "workqueue",
+    ],
+)
+def test_the_bits_depend_on_no_threading_layer(layer):
+    code = "import test_compiled as t; print(*t.sums())"
+    assert output(code, NUMBA_THREADING_LAYER=layer) == sums()
+
+
+def sums():
+    """Return the sum of everything that a step computes, exactly."""
+    return [float(one.sum()).hex() for one in example()[0]]
 
 
 def test_what_a_kernel_raises_on_the_calling_thread_is_heard():
