@@ -8,7 +8,6 @@ import importlib.util
 import math
 import os
 import shutil
-import sys  # noqa: F401 - in a condition of skipif
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
