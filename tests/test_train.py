@@ -6,6 +6,7 @@ batch. What a step and an epoch do is tested in ``tests/training``.
 """
 
 import errno
+import io
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+import tqdm
 
 from tinycnn import evaluate, fast, models, nn, train
 from tinycnn.data import load_mnist, mnist, split_validation, write_idx
@@ -240,6 +242,24 @@ def test_people_read_accuracy_errors_and_where_the_weights_are(settings, capsys)
     assert sorted(path.name for path in weights.parent.iterdir()) == [
         *("checkpoint.safetensors", "config.json"),
         *("metrics.jsonl", "weights.safetensors"),
+    ]
+
+
+def test_the_progress_bar_ends_full_also_when_a_run_is_resumed(settings, monkeypatch):
+    bars = []
+
+    class Noted(tqdm.tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(tqdm, "tqdm", Noted)
+    argv = [*settings, "--out", "run"]
+    assert stopped(monkeypatch, 4, send(signal.SIGTERM), argv) == 143
+    assert exit_code(["--resume", "run"]) == 0
+    assert [(bar.initial, bar.n, bar.total) for bar in bars] == [
+        (0, 58 + 22, 116),
+        (58 + 22, 116, 116),
     ]
 
 
