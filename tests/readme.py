@@ -39,6 +39,13 @@ def write(text: str, folder: Path) -> None:
     for word, name in PROGRAMS.items():
         (block,) = [block for block in blocks(text, "python") if word in block]
         (folder / name).write_text(block, "utf-8")
+    loop, (speed,) = (
+        (folder / "loop.py").read_text("utf-8"),
+        [block for block in blocks(text, "python") if "runner = fast.fuse" in block],
+    )
+    line = next(line for line in loop.splitlines() if line.startswith("runner,"))
+    fused = loop.replace(line, f"{line}\n{speed.rstrip()}")
+    (folder / "loop_fused.py").write_text(fused, "utf-8")
     script = []
     for line in commands(text):
         if line.startswith("tinycnn "):

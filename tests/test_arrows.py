@@ -31,8 +31,8 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "reading.practice": "ink ink.strokes glyphs nn fast models reading data training",
     "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
     "reading reading.practice reading.finetuned reading.corrections",
-    "recognize": "_cli | userfile threads nn ink ink.strokes reading reading.finetuned",
-    "train": "_cli | threads userfile nn models data training gradcheck fast glyphs",
+    "recognize": "_cli userfile | threads nn ink ink.strokes reading reading.finetuned",
+    "train": "_cli userfile | threads nn models data training gradcheck fast glyphs",
     "train_judge": "_cli | threads nn models data training fast glyphs reading "
     "reading.practice",
     # The window: the processes beside it, and its own

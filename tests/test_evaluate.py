@@ -197,9 +197,7 @@ def test_digits_that_do_not_fit_are_one_sentence(weights, pair, digits, capsys):
     assert "images are 20×20, and the network takes 28×28" in line
     write_idx("images.idx", digits[0])
     write_idx("labels.idx", digits[1] + np.uint8(1))
-    assert "labels are 1 to 10, and the network names" in refusal(
-        capsys, weights, *pair
-    )
+    assert "labels are 1 to 10, and the network has" in refusal(capsys, weights, *pair)
     Path("nothing").mkdir()
     line = refusal(capsys, weights, "--data", "nothing")
     assert "nothing" in line

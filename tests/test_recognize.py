@@ -236,7 +236,7 @@ def test_the_table_has_box_confidence_and_other_choices(said, capsys):
     assert head.split() == ["digit", "confidence", "box", "second", "third"]
     assert [row.split() for row in rows] == [
         ["5", "90.0%", "10,10", "to", "30,40", "0", "4.0%", "1", "1.0%"],
-        ["?", "25.5%", "60,10", "to", "80,40", "0", "4.0%", "1", "1.0%"],
+        ["?", "(7)", "25.5%", "60,10", "to", "80,40", "0", "4.0%", "1", "1.0%"],
     ]
     assert len({len(line) for line in (head, *rows)}) == 1
 
@@ -488,4 +488,4 @@ def test_compiling_is_explained_on_a_terminal(said, monkeypatch, capsys):
     assert exit_code("a.png") == 0
     out, err = capsys.readouterr()
     assert out == "5\n"
-    assert err == "compiling kernels, once if they can be kept ...\n"
+    assert err == "compiling kernels, the first time only ...\n"

@@ -10,16 +10,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "__version__", "load", "nn"]
 __version__ = "0.1.0"
-_HOMES = {"Reader": "reading.reader", "load": "models"}
+_HOMES = {"Reader": "reading.reader", "load": "models", "nn": "nn"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for; so that ``--help`` answers before NumPy is loaded."""
-    if name == "nn":
-        return import_module("tinycnn.nn")
-    if name in _HOMES:
-        return getattr(import_module(f"tinycnn.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'tinycnn' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tinycnn' has no attribute {name!r}")
+    module = import_module(f"tinycnn.{_HOMES[name]}")
+    return module if name == "nn" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

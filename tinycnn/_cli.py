@@ -106,7 +106,7 @@ def _one_line(message: object) -> str:
 @contextlib.contextmanager
 def said_if_slow() -> Iterator[None]:
     """Say on a terminal that kernels are compiled if the block does not end soon."""
-    line = "compiling kernels, once if they can be kept ..."
+    line = "compiling kernels, the first time only ..."
     timer = threading.Timer(PATIENCE, print, [line], {"file": sys.stderr})
     timer.daemon = True
     if sys.stderr.isatty():

@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         "--network",
         type=user_function,
         metavar="FILE.py:NAME",
-        help="where the network of these weights is defined, if it is your own",
+        help="the file that defines the network of these weights, if it is your own",
     )
     arguments = parser.parse_args(argv)
     root = _root()

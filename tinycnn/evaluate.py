@@ -72,7 +72,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add, file = parser.add_argument, _cli.existing_file
     weights = "a weights.safetensors of a run (default: the shipped weights)"
     add("weights", nargs="?", type=file, metavar="WEIGHTS", help=weights)
-    network = "where the network of these weights is defined, if it is your own"
+    network = "the file that defines the network of these weights, if it is your own"
     add("--network", type=_cli.user_function, metavar="FILE.py:NAME", help=network)
     add("--data", type=_cli.existing_folder, metavar="DIR", help=_cli.DATA)
     add("--images", type=file, metavar="FILE", help="images in an IDX file")

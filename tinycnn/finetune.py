@@ -20,6 +20,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -432,9 +433,9 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "tinycnn finetune",
-        "Fine-tune the reader on corrections, such as the drawing window keeps, for "
-        "about a minute, starting from the shipped weights. Without --out, the window "
-        "reads with the result.",
+        "Fine-tune the reader on corrections that the drawing window saved, starting "
+        "from the shipped weights; it takes seconds. Without --out, the window reads "
+        "with the result.",
         example="corrections --out better",
     )
     add = parser.add_argument
@@ -451,13 +452,13 @@ def _parser() -> Parser:
         help="a folder with MNIST's four files, whose test images are read before and "
         "after (default: search, or the bundled sample)",
     )
-    seed = "of the order and the distortions (default: %(default)s)"
+    seed = "for order and distortions (default: %(default)s)"
     add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=seed)
     add(
         "--threads",
         type=integer(1, 256),
         metavar="N",
-        help="threads of the kernels, which change no result (default: one a core)",
+        help="number of threads; no result depends on it (default: one per core)",
     )
     add(
         "--out",
@@ -527,7 +528,8 @@ def _handling_signals(
     action: Callable[[int, object], None] | signal.Handlers,
 ) -> Iterator[None]:
     """Handle SIGINT and SIGTERM by an action inside the block."""
-    signals = (signal.SIGINT, signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGINT, signal.SIGTERM) if in_main else ()
     before = [signal.signal(number, action) for number in signals]
     try:
         yield

@@ -130,7 +130,9 @@ def check_gradients(
                 chosen = rng.choice(values.size, entries, replace=False)
             step = 1 if linear else STEP
             slopes = _slopes(network, x, training, values, chosen, dy, step)
-            result = _compare(name, linear, gradient, chosen, *slopes)
+            # Rounding of y moves a slope by less than this, also where it is 0.
+            noise = 1e-14 * float(np.abs(dy * y).sum()) / step
+            result = _compare(name, linear, gradient, chosen, noise, *slopes)
             checks.append(TensorCheck(title, name, len(chosen), *result))
         title, y_before = f"{title} (inference)", y
     return checks
@@ -225,6 +227,7 @@ def _compare(
     linear: bool,
     gradient: Array,
     chosen: NDArray[np.int64],
+    noise: float,
     left: Array,
     right: Array,
 ) -> tuple[int, float, bool, str]:
@@ -233,9 +236,11 @@ def _compare(
 
     analytic, numeric = gradient.flat[chosen], (left + right) / 2
     rms = np.full_like(numeric, np.sqrt(np.mean(numeric**2)))
-    kinks = abs(right - left) > KINK * np.maximum.reduce([abs(left), abs(right), rms])
+    slope = np.maximum.reduce([abs(left), abs(right), rms])
+    kinks = abs(right - left) > KINK * slope + noise
     scale = np.maximum.reduce([abs(analytic), abs(numeric), rms])
     gap = abs(analytic - numeric)
+    gap[gap <= noise] = 0
     error = np.divide(gap, scale, out=np.zeros_like(gap), where=gap != 0)
     error[np.isnan(error)] = np.inf
     error[kinks] = 0
@@ -258,21 +263,21 @@ def _compare(
 def check_own_layers(model: Sequential, images: Array) -> None:
     """Check a few entries of every layer of a network that is not the library's.
 
-    Each is given what a few images (N, H, W, C) become on the way to it, moved a little
-    because the zeros behind a ReLU are kinks of many layers. Raises ValueError with the
-    layer and the worst entry if a gradient is wrong.
+    Each is given what a few images (N, H, W, C) become on the way to it, and noise: the
+    zeros of paper and of ReLU are kinks of many layers. Raises ValueError with layer
+    and worst entry if a gradient is wrong; where most are kinks, that is unknown.
     """
     import numpy as np
 
     rng, x = np.random.default_rng(0), images
     for place, layer in enumerate(copy.deepcopy(model).layers):
         if not type(layer).__module__.startswith("tinycnn.nn.layers"):
-            moved = x + x.std() / 100 * rng.standard_normal(x.shape)
+            moved = x + x.std() * rng.standard_normal(x.shape)
             for check in check_gradients(layer, moved, entries=20):
-                if not check.ok:
+                if not check.ok and 2 * check.kinks <= check.entries:
                     raise ValueError(
                         f"layer {place} ({check.layer}) has a wrong gradient: "
-                        f"{check.message}; mend it, with the help of tinycnn gradcheck"
+                        f"{check.message}; tinycnn gradcheck shows every tensor"
                     )
         x = layer.forward(x)
 
@@ -328,14 +333,14 @@ def main(argv: list[str] | None = None) -> int:
     about = "NAME() in FILE.py returns (layer, x); README.md has an example"
     add = parser.add_argument
     add("examples", nargs="*", type=user_function, metavar="FILE.py:NAME", help=about)
-    about = "of the random upstream gradient (default: %(default)s)"
+    about = "for the random upstream gradient (default: %(default)s)"
     add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=about)
     arguments = parser.parse_args(argv)
-    built_in = [(None, *pair) for pair in examples(arguments.seed)]
+    built_in = [] if arguments.examples else examples(arguments.seed)
     checks: list[TensorCheck] = []
     try:
         cases = [(function, *_example(function)) for function in arguments.examples]
-        for function, layer, x in cases or built_in:
+        for function, layer, x in cases or [(None, *pair) for pair in built_in]:
             with explained(function):
                 new = check_gradients(layer, x, seed=arguments.seed)
             if not (checks or arguments.json):

@@ -112,8 +112,7 @@ def _five_convolutions(
     return layers
 
 
-# The reader's two networks share no line with the presets: an edited preset leaves the
-# weights that ship as they are.
+# The reader's own two networks share no line with the presets.
 
 
 def digits(rng: np.random.Generator) -> list[nn.Layer]:
@@ -182,7 +181,7 @@ def build(network: str | Network, seed: int = 0) -> Sequential:
     Raises
     ------
     ValueError
-        If there is no network of that name, or the layers are none.
+        If there is no network of that name, or it has no layers.
     """
     if isinstance(network, str) and network not in NETWORKS:
         known = ", ".join(NETWORKS)
@@ -202,10 +201,7 @@ def classes(model: Sequential, size: tuple[int, int]) -> int:
     with np.errstate(over="ignore", invalid="ignore"):
         logits = model.forward(np.zeros((2, *size, 1), np.float32))
     if logits.ndim != 2 or len(logits) != 2:
-        raise ValueError(
-            f"the network returns {logits.shape} for 2 images, and must return logits "
-            "(2, K) for K classes"
-        )
+        raise ValueError(f"the network returns {logits.shape} for 2 images, not (2, K)")
     return logits.shape[1]
 
 
@@ -227,7 +223,7 @@ def load(
     Raises
     ------
     WeightsError
-        If the file is damaged, or of another network, or a fact is none.
+        If the file is damaged or of another network, or a fact is impossible.
     ValueError, OSError
         As of `build`; or if there is no such file.
     """
@@ -240,18 +236,17 @@ def load(
     model = build(network or name)
     usual = {"temperature": 1.0, "views": 1, "image_size": [28, 28], "first_label": 0}
     facts: dict[str, Any] = usual | load_weights(path, model)
-    temperature, size = facts["temperature"], facts["image_size"]
+    temperature, *others = (facts[name] for name in usual)
+    views, _, first_label = others
     if not (
         type(temperature) in (int, float)
         and 0.01 <= temperature <= 100
-        and facts["views"] in (1, 5)
-        and facts["first_label"] in (0, 1)
-        and isinstance(size, list)
-        and [type(side) for side in size] == [int, int]
+        and [type(fact) for fact in others] == [int, list, int]
+        and (views in (1, 5) and first_label in (0, 1))
     ):
         told = str({name: facts[name] for name in usual})
         raise WeightsError(
-            f"cannot use {path}: no training gives {told:.200}; train again"
+            f"cannot use {path}: its facts are impossible, {told:.200}; train again"
         )
     sha256 = facts.get("network_sha256")
     if isinstance(network, UserFunction) and sha256 not in (None, network.sha256()):

@@ -22,6 +22,7 @@ from tinycnn._cli import (
     user_function,
 )
 from tinycnn.files import write_atomically
+from tinycnn.userfile import explained
 
 if TYPE_CHECKING:
     from tinycnn.ink.ink import Ink
@@ -38,7 +39,6 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
 
-    from tinycnn.ink.files import MAX_FILE
     from tinycnn.ink.picture import PictureError
     from tinycnn.ink.strokes import StrokesError
     from tinycnn.reading.annotate import annotated_png
@@ -60,9 +60,10 @@ def main(argv: list[str] | None = None) -> int:
 
     for file in arguments.files:
         try:
-            source = sys.stdin.buffer.read(MAX_FILE + 1) if file == "-" else file
+            source = _stdin() if file == "-" else file
             ink = _ink(source)
-            reading = reader.read_ink(ink)
+            with explained(arguments.network):
+                reading = reader.read_ink(ink)
         except (PictureError, StrokesError) as error:
             failed(error)
             continue
@@ -90,20 +91,20 @@ def _parser() -> Parser:
     parser = Parser(
         "tinycnn recognize",
         "Read the digits in pictures (PNG, JPEG, BMP, GIF, WEBP) and in the drawing "
-        "window's stroke files. '?' is ink of a digit's size that is no digit.",
+        "window's stroke files. '?' marks digit-sized ink that is not a digit.",
         example="--annotate out photo.jpg",
     )
     add = parser.add_argument
     files = "a picture or a stroke file; - is stdin"
     add("files", nargs="+", metavar="FILE", help=files)
-    weights = "a weights.safetensors of a run, of ten digits; a judge.safetensors in "
+    weights = "a weights.safetensors of a run with ten digits; a judge.safetensors in "
     weights += "its folder is used as well (default: the shipped weights)"
     add("--weights", type=existing_file, metavar="FILE", help=weights)
-    network = "where the network of these weights is defined, if it is your own"
+    network = "the file that defines the network of these weights, if it is your own"
     add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
     copies = "write a copy of each picture with boxes and digits into this folder"
     add("--annotate", type=Path, metavar="DIR", help=copies)
-    least = "refuse digits of a lower confidence, from 0 to 1 (default: 0)"
+    least = "refuse digits below this confidence, 0 to 1 (default: 0)"
     share = converter("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
     add("--min-confidence", type=share, default=0.0, metavar="P", help=least)
     table = "print every digit's confidence, box, second and third choice"
@@ -118,7 +119,6 @@ def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
     from tinycnn.reading.finetuned import judge_beside
     from tinycnn.reading.reader import Reader
     from tinycnn.threads import use_threads
-    from tinycnn.userfile import explained
 
     use_threads()
     judge = None if weights is None else judge_beside(weights)
@@ -130,8 +130,21 @@ def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
         fail(error)
     if weights is not None and judge is None:
         shown = printable(weights)
-        print(f"{shown} names the digits that the shipped judge finds", file=sys.stderr)
+        print(
+            f"{shown} names the digits, the shipped judge finds them", file=sys.stderr
+        )
     return reader
+
+
+def _stdin() -> bytes:
+    """Return what comes from stdin, or raise PictureError."""
+    from tinycnn.ink.files import MAX_FILE
+    from tinycnn.ink.picture import PictureError
+
+    try:
+        return sys.stdin.buffer.read(MAX_FILE + 1)
+    except (AttributeError, OSError, ValueError) as error:  # closed, or not for reading
+        raise PictureError(f"-: stdin cannot be read ({error}); name a file") from error
 
 
 def _ink(source: str | bytes) -> "Ink":
@@ -194,7 +207,7 @@ def _table(digits: "tuple[Digit, ...]") -> list[str]:
         second, third = (f"{other} {p:.1%}" for other, p in digit.top[1:3])
         x0, y0, x1, y1 = digit.box
         box = f"{x0},{y0} to {x1},{y1}"
-        label = "?" if digit.digit is None else str(digit.digit)
+        label = f"? ({digit.top[0][0]})" if digit.digit is None else digit.label
         rows.append((label, f"{digit.confidence:.1%}", box, second, third))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

@@ -30,6 +30,7 @@ from tinycnn._cli import (
     said_if_slow,
     user_function,
 )
+from tinycnn.userfile import UserFunction, explained
 
 if TYPE_CHECKING:
     from tinycnn.data import Digits
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from tinycnn.training.checkpoint import RunFolder
     from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
-    from tinycnn.userfile import UserFunction
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
@@ -63,11 +63,12 @@ def main(argv: list[str] | None = None) -> int:
         run = Run(arguments, closing)
         try:
             run.prepare()
-            images_per_second = _loop(run)
-            run.trainer.use_best()
             data = run.digits
-            test = run.trainer.evaluate(data.test_images, data.test_labels)
-            facts = run.save_weights(test)
+            with explained(arguments.network):
+                images_per_second = _loop(run)
+                run.trainer.use_best()
+                test = run.trainer.evaluate(data.test_images, data.test_labels)
+                facts = run.save_weights(test)
         except (SystemExit, ImportError, AttributeError, ValueError) as error:
             # An interrupted import may end in one of the others.
             if run.signum is not None:
@@ -78,9 +79,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
         except ArithmeticError as error:  # a DivergedError, or weights that overflow
             kept = f"the last checkpoint is in {run.folder.path}"
-            fail(f"{error}; {kept}, but start a new run", code=3)
+            fail(f"{error}; start a new run ({kept})", code=3)
         except OSError as error:
-            fail(f"{error}; when that is mended, {run.remedy}")
+            fail(f"{error}; once that is fixed, {run.remedy}")
 
     weights = str(run.folder.weights)
     if arguments.json:
@@ -118,19 +119,18 @@ def _parser() -> Parser:
     which.add_argument(
         "--network", type=user_function, metavar="FILE.py:NAME", help=own
     )
-    start = "begin with these weights, of the same layers, and a fresh optimizer"
+    start = "start from these weights (same layers) with a new optimizer"
     add("--from", dest="start", type=existing_file, metavar="WEIGHTS", help=start)
     add("--data", type=existing_folder, metavar="DIR", help=DATA)
     add("--epochs", type=integer(1, 10_000), metavar="N", help="passes over the images")
-    add("--batch-size", type=integer(1, 10_000), metavar="N", help="images a step")
+    add("--batch-size", type=integer(1, 10_000), metavar="N", help="images per step")
     add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
-    seed = "of weights, order, deformations and dropout (default: 0)"
+    seed = "for weights, order, deformations and dropout (default: 0)"
     add("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
-    limit = "training images to use (default: all)"
-    add("--limit", type=integer(1, MOST), metavar="N", help=limit)
-    threads = "threads of the kernels, which change no result (default: one a core)"
+    add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
+    threads = "number of threads; no result depends on it (default: one per core)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
-    plain = "run the layers as they are written, fusing none; slower"
+    plain = "run the layers as they are written, without fusing; slower"
     add("--plain", action="store_const", const=True, help=plain)
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
@@ -181,6 +181,7 @@ class Run:
         from tinycnn.training.fit import Trainer
 
         arguments, threads = self.arguments, use_threads(self.arguments.threads)
+        given = (own := arguments.network) and f"{own.file}:{own.name}"
         facts: dict[str, Any] = {}
         if arguments.resume:
             self.folder = RunFolder(arguments.resume)
@@ -212,7 +213,9 @@ class Run:
             train_images = Concatenated(images, glyphs)
 
         if arguments.start:
-            load_weights(arguments.start, model)
+            start = load_weights(arguments.start, model)
+            if start.get("first_label", 0) != digits.first_label:
+                raise ValueError(f"{arguments.start} is for other labels than the data")
         parameters, rate = model.parameters(), recipe.learning_rate
         adam = nn.Adam if settings.plain else fast.Adam
         optimizer = adam(parameters, rate, weight_decay=recipe.weight_decay)
@@ -249,8 +252,9 @@ class Run:
         self.settings, self._facts = settings, facts
         self.began -= facts.get("seconds", 0)
         command = ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]
-        if arguments.resume and arguments.data:  # the checkpoint names where they were
-            command += ["--data", str(arguments.data)]
+        for flag, place in (("--data", arguments.data), ("--network", given)):
+            if arguments.resume and place:  # the checkpoint names where they were
+                command += [flag, str(place)]
         self.save_checkpoint()
         self.deferred, self.remedy = True, f"to continue: {shlex.join(command)}"
         weights = sum(parameter.value.size for parameter in parameters)
@@ -308,9 +312,7 @@ class Run:
             "best_epoch": trainer.progress.best_epoch,
             "val_accuracy": trainer.progress.best_accuracy,
         }
-        for name in ("network_sha256", "from_sha256"):
-            if name in self._facts:
-                facts[name] = self._facts[name]
+        facts |= {k: v for k, v in self._facts.items() if k.endswith("_sha256")}
         if test is not None:
             facts["temperature"] = trainer.temperature()
             for name in ("accuracy", "errors", "images"):
@@ -329,7 +331,6 @@ def _network(
     """
     from tinycnn import models
     from tinycnn.gradcheck import check_own_layers
-    from tinycnn.userfile import explained
 
     model = models.build(settings.network or settings.recipe.network, settings.seed)
     if settings.network is None:
@@ -375,10 +376,9 @@ def _flags(settings: argparse.Namespace) -> list[str]:
 
 def _same_network(
     arguments: argparse.Namespace, facts: dict[str, Any]
-) -> "UserFunction | None":
+) -> UserFunction | None:
     """Return the network of the run to be resumed; RunError if its file is another."""
     from tinycnn.training.checkpoint import RunError
-    from tinycnn.userfile import UserFunction
 
     if "network_file" not in facts:
         return arguments.network  # which `_resumed` refuses
@@ -387,7 +387,7 @@ def _same_network(
         network = arguments.network or saved
         if (str(network), network.sha256()) == (str(saved), facts["network_sha256"]):
             return network
-        reason = f"{network.file} has changed since the run began"
+        reason = f"{network} is not the network of this run, or has changed since"
     except (OSError, KeyError, TypeError) as error:
         reason = f"the file of its network cannot be read ({error})"
     raise RunError(

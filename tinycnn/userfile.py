@@ -17,15 +17,7 @@ class UserFileError(ValueError):
 
 @dataclass(frozen=True)
 class UserFunction:
-    """A function in a Python file.
-
-    Attributes
-    ----------
-    file : str
-        The path as it was given.
-    name : str
-        Of the function.
-    """
+    """A function in a Python file: the path as it was given, and its name."""
 
     file: str
     name: str
@@ -56,6 +48,7 @@ class UserFunction:
         UserFileError
             If there is no such function, or the code raises anything.
         """
+        path = sys.path.copy()
         sys.path.insert(0, str(Path(self.file).resolve().parent))
         try:
             with explained(self):
@@ -63,7 +56,7 @@ class UserFunction:
                 if callable(function):
                     return function(*arguments)
         finally:
-            del sys.path[0]
+            sys.path[:] = path
         raise UserFileError(f"{self.file} has no function named {self.name!r}")
 
 
@@ -73,12 +66,13 @@ def explained(function: UserFunction | None) -> Iterator[None]:
 
     What the code prints goes to stderr, as stdout is for results. None does nothing.
     """
+    if function is None:
+        yield
+        return
     try:
-        with contextlib.redirect_stdout(sys.stderr if function else sys.stdout):
+        with contextlib.redirect_stdout(sys.stderr):
             yield
     except (Exception, SystemExit) as error:
-        if function is None:
-            raise
         # The sentence of a ValueError says enough; "'a'", of a KeyError, does not.
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         lines: list[int | None] = []
@@ -87,7 +81,7 @@ def explained(function: UserFunction | None) -> Iterator[None]:
             frames = traceback.extract_tb(cause.__traceback__)
             lines += [f.lineno for f in frames if f.filename == function.file]
             cause = cause.__cause__
-        if not lines and isinstance(error, ValueError | OSError):
+        if not lines and isinstance(error, ValueError | OSError | ArithmeticError):
             raise  # of the library, and a sentence already
         line = f", line {lines[-1]}" if lines else ""
         raise UserFileError(f"{kind}{error} ({function.file}{line})") from error

@@ -43,7 +43,7 @@ class Model:
 def zero_model(*layers):
     model = Model(weight=np.zeros((3, 2), np.float32), bias=np.zeros(2, np.float32))
     if layers:
-        model.layers = layers
+        model.texts = layers
     return model
 
 
@@ -285,7 +285,10 @@ def test_a_file_of_another_model_is_refused(saved):
     path, _ = saved
     weight, bias = zero_model().state().values()
     for model, reason in [
-        (Model(weight=weight), r"shape of bias is \(2,\) here and absent in the model"),
+        (
+            Model(weight=weight),
+            r"shape of bias is \(2,\) here and absent in the network",
+        ),
         (
             Model(weight=weight, bias=bias, b=bias),
             r"shape of b is absent here and \(2,\)",
@@ -298,13 +301,13 @@ def test_a_file_of_another_model_is_refused(saved):
 
 def test_a_file_of_other_layers_is_refused_naming_the_first(tmp_path):
     save_weights(tmp_path / "t", zero_model("Dense()", "ReLU()"), {})
-    assert read_facts(tmp_path / "t")["layers"] == ["'Dense()'", "'ReLU()'"]
+    assert read_facts(tmp_path / "t")["layers"] == ["Dense()", "ReLU()"]
     for layers, reason in [
         (
             ("Dense()", "Tanh()"),
-            r"layer 1 is 'ReLU\(\)' here and 'Tanh\(\)' in the model",
+            r"layer 1 is ReLU\(\) here and Tanh\(\) in the network",
         ),
-        (("Dense()",), r"layer 1 is 'ReLU\(\)' here and absent in the model"),
+        (("Dense()",), r"layer 1 is ReLU\(\) here and absent in the network"),
         (("Dense()", "ReLU()", "ReLU()"), "layer 2 is absent"),
     ]:
         assert_refused(tmp_path / "t", zero_model(*layers), reason)
@@ -319,7 +322,7 @@ def test_a_file_of_other_layers_is_refused_naming_the_first(tmp_path):
 def test_a_file_of_another_model_takes_no_memory(tmp_path):
     save_arrays(tmp_path / "t", {"weight": np.zeros(4_000_000, np.float32)}, {})
     tracemalloc.start()
-    assert_refused(tmp_path / "t", small_model(), "in the model")
+    assert_refused(tmp_path / "t", small_model(), "in the network")
     refused = tracemalloc.get_traced_memory()[1]
     read_arrays(tmp_path / "t")
     accepted = tracemalloc.get_traced_memory()[1]

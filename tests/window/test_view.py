@@ -407,6 +407,14 @@ def test_learning_shows_its_progress_and_its_outcome(pilot, finetuning):
     assert "Nothing has been learned" in pilot.status()
 
 
+def test_a_window_with_other_weights_does_not_learn(pilot, monkeypatch):
+    """Learning trains the shipped networks, which that window does not show."""
+    monkeypatch.setattr(view, "FineTuning", None)
+    monkeypatch.setattr(pilot.window, "_may_reload", False)
+    pilot.window.learn()
+    assert "start without --weights" in pilot.status()
+
+
 @pytest.mark.parametrize("how", ["stops", "fails"])
 def test_learning_that_stops_or_fails_says_so(pilot, finetuning, how):
     if how == "stops":

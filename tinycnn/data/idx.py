@@ -91,7 +91,7 @@ def from_zero(labels: UInt8, first: int, classes: int) -> UInt8:
     least, most = int(labels.min()), int(labels.max())
     if least < first or most >= first + classes:
         raise DataError(
-            f"the labels are {least} to {most}, and the network names {first} to "
+            f"the labels are {least} to {most}, and the network has classes {first} to "
             f"{first + classes - 1}; use other images, or a network of your own "
             "(--network FILE.py:NAME)"
         )

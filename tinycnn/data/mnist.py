@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -55,7 +55,8 @@ class Digits:
     Images are (N, H, W), those of MNIST (N, 28, 28); 0 is paper and 255 is ink. Labels
     are (N,). `source` is ``"mnist"`` or ``"sample"`` if the content is that, otherwise
     the folder as it was given. `checksum` is the SHA-256 over those of the four plain
-    files, so that neither their folder nor their compression matters.
+    files, so that neither their folder nor their compression matters; `train_sha256` is
+    that of the training images. Class 0 has the label `first_label`.
     """
 
     train_images: UInt8
@@ -64,12 +65,8 @@ class Digits:
     test_labels: UInt8
     source: str
     checksum: str
+    train_sha256: str
     first_label: int = 0
-
-    @cached_property
-    def train_sha256(self) -> str:
-        """The SHA-256 of the plain file of the training images."""
-        return content_sha256(self.train_images)
 
     def for_network(
         self, classes: int = 10, size: tuple[int, int] = (28, 28)
@@ -159,9 +156,9 @@ def _load_folder(folder: str | Path) -> Digits:
             raise DataError(f"{folder}: has no file {name} or {name}.gz; {remedy}")
         paths.append(Path(folder, f"{name}.gz" if f"{name}.gz" in present else name))
     arrays = (*read_pair(paths[0], paths[1]), *read_pair(paths[2], paths[3]))
-    sha256 = "\n".join(content_sha256(array) for array in arrays)
-    checksum = hashlib.sha256(sha256.encode()).hexdigest()
-    return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum)
+    parts = [content_sha256(array) for array in arrays]
+    checksum = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum, parts[0])
 
 
 def _download(cache: Path, report: Callable[[str], None]) -> tuple[Digits | None, str]:

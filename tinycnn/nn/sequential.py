@@ -24,6 +24,8 @@ class Sequential(Layer):
     Attributes
     ----------
     layers : tuple of Layer
+    texts : tuple of str
+        The layers as they were made, which a weights file keeps; see `Layer.__repr__`.
 
     Raises
     ------
@@ -34,6 +36,10 @@ class Sequential(Layer):
 
     def __init__(self, layers: Sequence[Layer], seed: int = 0) -> None:
         self.layers = tuple(layers)
+        self.texts: tuple[str, ...] = tuple(
+            f"Sequential{one.texts}" if isinstance(one, Sequential) else repr(one)
+            for one in self.layers
+        )
         self._shapes: dict[int, tuple[int, ...]] = {}  # of each layer's x
         places: dict[int, str] = {}
         for place, layer in enumerate(self.layers):
@@ -148,7 +154,7 @@ def _check_output(x: Array, y: Array, method: str = "forward") -> None:
 def _check_gradients(
     layer: Layer, dy: Array, dx: Array, shape: tuple[int, ...] | None
 ) -> None:
-    """Refuse gradients without the dtype or the shape, of x, that they should have."""
+    """Refuse gradients of another dtype, or another shape than x and parameters."""
     _check_output(dy, dx, "backward")
     if dx.shape != shape:
         raise ValueError(f"backward returned {dx.shape} where x was {shape}")

@@ -35,7 +35,7 @@ class WeightsError(ValueError):
 
 
 class Stateful(Protocol):
-    """A model, or anything else with arrays to save. `layers` is optional."""
+    """A model, or anything else with arrays to save. `texts` are optional."""
 
     def state(self) -> dict[str, Array]:
         """Return the live arrays by name: writing into one changes the model."""
@@ -51,7 +51,7 @@ def save_weights(path: str | Path, model: Stateful, facts: Facts) -> None:
         Its arrays may have any shape and memory order, and dtypes bool, integers,
         floats of at most 64 bits, or complex64.
     facts : dict of str to JSON values
-        Two are added: `checksum` and, if the model has `layers`, the `repr` of each.
+        Two are added: `checksum` and, if the model has `texts`, those as `layers`.
 
     Raises
     ------
@@ -149,6 +149,8 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, Facts]]:
 def _check_sizes(prefix: bytes, size: int) -> None:
     """Check the length of the header, which the file begins with, and of the file."""
     header = int.from_bytes(prefix, "little")
+    if header >= size:
+        raise ValueError("it is no weights file")
     if header > _LONGEST_HEADER or size > _LARGEST_FILE:
         raise ValueError(
             f"its header takes {header:,} bytes and the file {size:,}, and at most "
@@ -178,8 +180,8 @@ def _checked_arrays(file: Any, facts: Facts) -> dict[str, Array]:
 
 def _layers(model: Stateful) -> Facts:
     """Return the fact `layers`, if the model has any."""
-    layers = getattr(model, "layers", None)
-    return {} if layers is None else {"layers": [repr(layer) for layer in layers]}
+    texts = getattr(model, "texts", None)
+    return {} if texts is None else {"layers": list(texts)}
 
 
 def _compare(what: str, saved: Mapping[Any, Any], own: Mapping[Any, Any]) -> None:
@@ -187,4 +189,6 @@ def _compare(what: str, saved: Mapping[Any, Any], own: Mapping[Any, Any]) -> Non
     for name in [*own, *saved]:
         found, wanted = saved.get(name, "absent"), own.get(name, "absent")
         if found != wanted:
-            raise ValueError(f"{what} {name} is {found} here and {wanted} in the model")
+            raise ValueError(
+                f"{what} {name} is {found} here and {wanted} in the network"
+            )

@@ -118,13 +118,11 @@ class Reader:
                 f"cannot use {path}: it is a judge, which tells digits from other ink; "
                 "name the weights of a network that names digits"
             )
-        if (
-            facts["image_size"] != [28, 28]
-            or models.classes(self.model, (28, 28)) != 10
-        ):
+        fits = (facts["image_size"], facts["first_label"]) == ([28, 28], 0)
+        if not fits or models.classes(self.model, (28, 28)) != 10:
             raise WeightsError(
-                f"cannot use {path}: reading needs a network of 28×28 images and ten "
-                "digits; name the weights of one"
+                f"cannot use {path}: reading needs a network of 28×28 images and the "
+                "ten digits from 0; name the weights of one"
             )
         if judge_facts["network"] != "judge":
             raise WeightsError(
@@ -167,6 +165,10 @@ class Reader:
         """
         if hasattr(picture, "read"):
             picture = picture.read(MAX_FILE + 1)
+            if not isinstance(picture, bytes):
+                raise ValueError("open the file in binary mode to read a picture")
+        if isinstance(picture, bytearray | memoryview):
+            picture = bytes(picture)
         if isinstance(picture, str | Path | bytes):
             return self.read_ink(load_picture(picture))
         return self.read_ink(picture_ink(picture))

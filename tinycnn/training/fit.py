@@ -282,5 +282,5 @@ class Trainer:
         return (
             f"training diverged: {trouble} in epoch {self.progress.epoch + 1}, batch "
             f"{batch}, at learning rate {self.optimizer.learning_rate:.3g}; try --lr "
-            f"{self.recipe.learning_rate / 3:.2g}"
+            f"{min(self.recipe.learning_rate / 3, Recipe.learning_rate):.2g}"
         )

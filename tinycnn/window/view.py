@@ -685,6 +685,9 @@ class Window:
         if self._finetuning is not None:
             self.say("Learning is already under way.")
             return
+        if not self._may_reload:
+            self.say("Learning trains the shipped networks; start without --weights.")
+            return
         try:
             count = len(self._sync.corrections)
         except DataError as error:
