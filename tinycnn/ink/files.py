@@ -75,8 +75,8 @@ def refusing(name: str) -> Iterator[None]:
         raise PictureError(f"{shown}: {error}") from error.__cause__
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"{shown}: is not a readable PNG, JPEG, BMP, GIF or WEBP picture; save it"
-            " as PNG"
+            f"{shown}: is not a PNG, JPEG, BMP, GIF or WEBP picture, or is damaged;"
+            " save it as PNG"
         ) from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{shown}: has too many pixels; make it smaller") from error
