@@ -104,7 +104,6 @@ def test_onetbb_shares_the_blocks_and_survives_a_fork():
 @pytest.mark.parametrize(
     "layer",
     [
-        pytest.param("tbb", marks=has_tbb),
         pytest.param("omp", marks=pytest.mark.skipif("sys.platform == 'darwin'")),
         "workqueue",
     ],
