@@ -11,12 +11,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from tinycnn.fast.pooling import DEAD
 from tinycnn.fast.steps import (
     FusedBatchNorm,
     FusedConvolution,
     FusedDense,
     FusedFlatten,
+    applies,
 )
 from tinycnn.nn.layers import (
     Array,
@@ -56,7 +56,10 @@ def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
     anything else                                          the layer itself
     ====================================================== =====================
 
-    Only these exact classes are recognised: a subclass of `ReLU` may compute anything.
+    A convolution is fused if its stride is 1 and its filters a multiple of 16, a
+    pooling after it if it is 2×2 with a stride of 2, as in all networks of `models`;
+    every other stays the plain layer. Only these exact classes are recognised: a
+    subclass of `ReLU` may compute anything.
 
     Parameters
     ----------
@@ -199,10 +202,10 @@ def make_steps(model: Sequential) -> dict[int, Any]:
     steps: dict[int, Any] = {}
     while rest:
         place, first = len(model.layers) - len(rest), rest.pop(0)
-        if type(first) is Conv2D and _next_is(ReLU, rest):
+        if type(first) is Conv2D and _next_is(ReLU, rest) and applies(first, None):
             del rest[0]
-            small = _next_is(MaxPool2D, rest) and _fits_a_byte(rest[0])
-            pool = rest.pop(0) if small else None
+            pooled = _next_is(MaxPool2D, rest) and applies(first, rest[0])
+            pool = rest.pop(0) if pooled else None
             dropout = rest.pop(0) if _next_is(Dropout, rest) else None
             steps[place] = FusedConvolution(first, pool, dropout)
         elif type(first) is BatchNorm2D:
@@ -313,10 +316,3 @@ def _keep_freed_memory() -> None:
 def _next_is(kind: type[Layer], rest: list[Layer]) -> bool:
     """Return whether the next layer is exactly of this class."""
     return bool(rest) and type(rest[0]) is kind
-
-
-def _fits_a_byte(pool: MaxPool2D) -> bool:
-    """Return whether the number of a window's cell fits into a byte, beside DEAD."""
-    side = pool.kernel_size
-    KH, KW = side if isinstance(side, tuple) else (side, side)
-    return KH * KW <= DEAD

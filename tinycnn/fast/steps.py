@@ -6,12 +6,14 @@ whose ``backward`` is expensive for the first layer of a network also has a
 ``backward_parameters``, which does not compute the gradient of the images.
 """
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinycnn.fast import convolution, dense, normalization, winograd
-from tinycnn.fast.pooling import DEAD
+from tinycnn.fast.convolution import BLOCKS
 from tinycnn.fast.vectors import COLUMNS, LANES
 from tinycnn.fast.winograd import LINE
 from tinycnn.nn.layers import (
@@ -29,23 +31,6 @@ from tinycnn.nn.layers import (
 PATCHES = 24
 # To wake a thread takes as long as so many multiplications.
 WORTH_A_THREAD = 2**18
-
-
-def patch_side(conv: Conv2D, OH: int, OW: int) -> int:
-    """Return the side of the patches of Winograd, or 0 if it would not pay.
-
-    It is for 3×3 and 5×5 kernels that move pixel by pixel, over channels that fill
-    vectors, where at least half of the multiplications are saved: patches that hang
-    over the edge of a small map are computed all the same.
-    """
-    KH, KW, C, F = conv.weight.value.shape
-    if conv.stride != (1, 1) or KH != KW or KH not in (3, 5):
-        return 0
-    if C % LANES != 0 or F < COLUMNS:
-        return 0
-    P, m = winograd.count_points(KH), winograd.OUTPUTS
-    patches = -(-OH // m) * -(-OW // m)  # -(-a // b) rounds up
-    return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
 
 
 class Step:
@@ -82,45 +67,113 @@ class Step:
         return tuple(values)
 
 
+def applies(conv: Conv2D, pool: MaxPool2D | None) -> bool:
+    """Return whether `FusedConvolution` does what these layers do."""
+    shape = conv.weight.value.shape
+    return (
+        len(shape) == 4
+        and shape[-1] % COLUMNS == 0
+        and _pair(conv.stride) == (1, 1)
+        and (pool is None or _pair(pool.kernel_size) == _pair(pool.stride) == (2, 2))
+    )
+
+
+def patch_side(conv: Conv2D, OH: int, OW: int) -> int:
+    """Return the side of the patches of Winograd, or 0 if it would not pay.
+
+    It is for 3×3 and 5×5 kernels over channels that fill vectors, where at least half
+    of the multiplications are saved: patches that hang over the edge of a small map are
+    computed all the same.
+    """
+    KH, KW, C, _ = conv.weight.value.shape
+    if KH != KW or KH not in (3, 5) or C % LANES != 0:
+        return 0
+    P, m = winograd.count_points(KH), winograd.OUTPUTS
+    patches = -(-OH // m) * -(-OW // m)  # -(-a // b) rounds up
+    return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
+
+
 class Layout(NamedTuple):
-    """The sizes of a convolution and its pooling, for images of one size.
+    """The sizes of a fused convolution, for images of one size.
 
     Attributes
     ----------
     margins : (int, int)
         Rows of zeros above, columns of zeros to the left.
-    padded : (int, int)
-        Rows and columns of an image with all its margins.
-    stride : (int, int)
-        Of the convolution.
-    window : (int, int, int, int)
-        Window and stride of the pooling; all 1 if there is none.
     size : (int, int)
         Rows and columns after pooling.
     patch : int
         From `patch_side`.
-    image, map : (int, int)
-        Rows and columns of an image and of its map, as they are computed.
-    group : int
-        How many images are convolved together.
-    patches : int
-        How many are transformed before they are multiplied.
+    work : tuple of shapes
+        Of what `convolution.forward` works in. There are places for some images with
+        their margins, (blocks * group, HP, WP, C), and for their maps, (blocks * group,
+        OH, OW, F); and for `winograd.convolve`, values (blocks, P * P, patches * C +
+        LINE) and products (blocks, P * P, patches * 16 + LINE), which are empty if it
+        is not used: then P is 0.
     """
 
     margins: tuple[int, int]
-    padded: tuple[int, int]
-    stride: tuple[int, int]
-    window: tuple[int, int, int, int]
     size: tuple[int, int]
     patch: int
-    image: tuple[int, int]
-    map: tuple[int, int]
-    group: int
-    patches: int
+    work: tuple[tuple[int, ...], ...]
+
+
+def lay_out(conv: Conv2D, side: int, x: Array) -> Layout | None:
+    """Return the layout for images, or None if the convolution does not take them."""
+    KH, KW, C, F = conv.weight.value.shape
+    if x.ndim != 4 or x.shape[3] != C or len(x) == 0:
+        return None
+    N, H, W, _ = x.shape
+    top, bottom, left, right = conv.margins(H, W)
+    OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
+    if min(OH, OW) < side:
+        return None
+    size = OH // side, OW // side
+    blocks, group, patches, patch = min(BLOCKS, N), 1, 0, patch_side(conv, OH, OW)
+    if patch:  # whole patches, though they hang over the edge
+        m = winograd.OUTPUTS
+        high, wide = -(-OH // m), -(-OW // m)
+        OH, OW = m * high, m * wide
+        group = min(max(1, PATCHES // (high * wide)), -(-N // blocks))
+        patches = min(-(-PATCHES // wide), group * high) * wide
+    work = (
+        (blocks * group, OH + KH - 1, OW + KW - 1, C),
+        (blocks * group, OH, OW, F),
+        (blocks, patch**2, patches * C + LINE),
+        (blocks, patch**2, patches * COLUMNS + LINE),
+    )
+    return Layout((top, left), size, patch, work)
+
+
+class Workspaces:
+    """Arrays to work in, kept for the next call with the same layout.
+
+    Fresh memory is handed out, and cleared, page by page, which takes longer than a
+    small image. A call takes the arrays and gives them back, so no two threads work in
+    the same ones.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[tuple[Array, ...]] = []
+
+    def take(self, layout: Layout) -> tuple[Array, ...]:
+        """Return arrays that nothing else uses; what the images do not fill is 0."""
+        with contextlib.suppress(IndexError):  # there are none
+            while True:
+                arrays = self._free.pop()
+                if tuple(array.shape for array in arrays) == layout.work:
+                    return arrays
+        images, *others = layout.work
+        rest = [np.empty(shape, np.float32) for shape in others]
+        return np.zeros(images, np.float32), *rest
+
+    def give_back(self, arrays: tuple[Array, ...]) -> None:
+        """Keep arrays for another call."""
+        self._free.append(arrays)
 
 
 class FusedConvolution(Step):
-    """Conv2D, ReLU and perhaps MaxPool2D and Dropout as one step.
+    """Conv2D, ReLU and perhaps MaxPool2D and Dropout as one step, where it `applies`.
 
     Parameters
     ----------
@@ -133,33 +186,31 @@ class FusedConvolution(Step):
         self, conv: Conv2D, pool: MaxPool2D | None, dropout: Dropout | None
     ) -> None:
         self.conv, self.pool, self.dropout = conv, pool, dropout
-        self._layout: tuple[tuple[Any, ...], Layout] | None = None
-        self._kernels: tuple[Array, int, Array] | None = None
-        self._workspace: tuple[tuple[int, int], list[Array]] | None = None
+        self._side = 1 if pool is None else 2
+        self._workspaces = Workspaces()
+        self._panels: tuple[Array, int, Array] | None = None
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
-        layout = self._layout_for(x)
-        N, F = len(x), self.conv.weight.value.shape[-1]
+        layout = self._lay_out(x)
+        F = self.conv.weight.value.shape[-1]
         x = np.ascontiguousarray(x, np.float32)
-        y = np.empty((N, *layout.size, F), np.float32)
-        winner = np.empty(y.shape, np.uint8)
-        # Without dropout the mask is not used, but an address must be given.
-        mask, drops, scale = winner, np.uint32(0), np.float32(1)
+        y = np.empty((len(x), *layout.size, F), np.float32)
+        scale, kept = 1.0, np.ones((), bool)
         if self.dropout is not None and training:
-            survives, factor = self.dropout.next_mask(y.shape)
-            survives = np.ascontiguousarray(np.broadcast_to(survives, y.shape), bool)
-            mask, drops = survives.view(np.uint8), np.uint32(1)
-            scale = np.float32(factor)
-
-        blocks = min(convolution.BLOCKS, N)
+            kept, scale = self.dropout.next_mask(y.shape)
+        winner = np.empty(y.shape, np.uint8)
+        winner[...] = kept
+        _check_lengths(F, self.conv.bias.value)
+        bias = np.ascontiguousarray(self.conv.bias.value, np.float32)
+        work = self._workspaces.take(layout)
         convolution.forward(
-            blocks, x, *layout.margins, self._kernels_for(layout.patch), *layout.stride,
-            layout.patch, self._bias(), *layout.window, mask, drops, scale,
-            *self._workspace_for(layout, blocks, -(-N // convolution.BLOCKS)),
+            min(BLOCKS, len(x)), x, layout.margins,
+            self._panels_for(layout.patch), bias, self._side, np.float32(scale), work,
             y, winner,
         )  # fmt: skip
-        self._remember(y, self._settings(), x, layout, winner, scale)
+        self._workspaces.give_back(work)
+        self._remember(y, self._settings(), x, layout, winner, np.float32(scale))
         return y
 
     def backward(self, dy: Array) -> Array:
@@ -168,50 +219,44 @@ class FusedConvolution(Step):
         weight = self.conv.weight.value
         KH, KW, C, F = weight.shape
         filters = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
-        sizes = (*layout.padded, C), (*layout.padded, C), (F, KH, KW * C), (F,)
-        images, dimages, dweights, dbiases = self._zeros(len(x), sizes)
+        _, *image = layout.work[0]
+        work = self._zeros(len(x), image, image, (F, KH, KW * C), (F,))
         dx = np.empty(x.shape, np.float32)
         convolution.backward(
-            len(images), np.ascontiguousarray(dy, np.float32), winner, x,
-            *layout.margins, *layout.stride, *layout.window, scale,
-            np.ascontiguousarray(filters, np.float32), images, dimages, dweights,
-            dbiases, dx,
+            len(work[0]), np.ascontiguousarray(dy, np.float32), winner, x,
+            layout.margins, self._side, scale,
+            np.ascontiguousarray(filters, np.float32), work, dx,
         )  # fmt: skip
-        grad = dweights.sum(axis=0).transpose(1, 2, 0)
-        self._assign(grad.reshape(KH, KW, C, F), dbiases)
+        grad = work[2].sum(axis=0).transpose(1, 2, 0)
+        self._assign(grad.reshape(KH, KW, C, F), work[3])
         return dx
 
     def backward_parameters(self, dy: Array) -> None:
         """Assign the gradients of the parameters alone."""
-        x, layout, winner, scale = self._recall(dy, self._settings())
         KH, KW, C, F = self.conv.weight.value.shape
-        if C >= LANES or layout.stride != (1, 1):
+        if C >= LANES:
             self.backward(dy)
             return
-        around = layout.padded[0] + KH - 1, layout.padded[1] + KW - 1
-        sizes = (*around, F), (KH, KW, C, F), (F,)
-        dmaps, dweights, dbiases = self._zeros(len(x), sizes)
+        x, layout, winner, scale = self._recall(dy, self._settings())
+        _, H, W, _ = layout.work[0]
+        around = H + KH - 1, W + KW - 1, F
+        work = self._zeros(len(x), around, (KH, KW, C, F), (F,))
         convolution.backward_of_ink(
-            len(dmaps), np.ascontiguousarray(dy, np.float32), winner, x,
-            *layout.margins, *layout.window, scale, dmaps, dweights, dbiases,
+            len(work[0]), np.ascontiguousarray(dy, np.float32), winner, x,
+            layout.margins, self._side, scale, work,
         )  # fmt: skip
-        self._assign(dweights.sum(axis=0), dbiases)
+        self._assign(work[1].sum(axis=0), work[2])
 
     @staticmethod
-    def _zeros(N: int, sizes: tuple[tuple[int, ...], ...]) -> list[Array]:
+    def _zeros(N: int, *shapes: Sequence[int]) -> tuple[Array, ...]:
         """Return arrays of zeros, each with a slice for every block of N images."""
-        blocks = min(convolution.BLOCKS, N)
-        return [np.zeros((blocks, *size), np.float32) for size in sizes]
+        blocks = min(BLOCKS, N)
+        return tuple([np.zeros((blocks, *shape), np.float32) for shape in shapes])
 
     def _assign(self, grad: Array, dbiases: Array) -> None:
         """Assign the gradients of weight and bias; the latter comes in blocks."""
         self.conv.weight.grad = grad
         self.conv.bias.grad = dbiases.sum(axis=0)
-
-    def _bias(self) -> Array:
-        bias = self.conv.bias.value
-        _check_lengths(self.conv.weight.value.shape[-1], bias)
-        return np.ascontiguousarray(bias, np.float32)
 
     def _settings(self) -> tuple[Any, ...]:
         """Return what must be the same in forward and backward."""
@@ -220,93 +265,40 @@ class FusedConvolution(Step):
         # As text, which keeps what a list held.
         return conv.weight.value.shape, f"{conv.stride} {conv.padding}", pooling
 
-    def _layout_for(self, x: Array) -> Layout:
-        """Return the sizes for images; from batch to batch they are the same."""
-        key = *x.shape[1:], len(x) == 0, *self._settings()
-        if self._layout is None or self._layout[0] != key:
-            # Reset the workspace first, so that an interrupt leaves a consistent state.
-            self._workspace, self._layout = None, (key, self._lay_out(x))
-        return self._layout[1]
-
     def _lay_out(self, x: Array) -> Layout:
-        """Return the sizes for images, computed.
+        """Return the layout for images; the layers themselves refuse what is wrong."""
+        layers = [layer for layer in (self.conv, self.pool) if layer is not None]
+        fits = applies(self.conv, self.pool)
+        layout = lay_out(self.conv, self._side, x) if fits else None
+        if layout is not None:
+            return layout
+        for layer in layers:
+            x = layer.forward(x)
+        raise ValueError(
+            f"{layers} is not what was fused: the strides are no longer 1 and 2, the "
+            f"windows 2×2, or the filters a multiple of {COLUMNS}; fuse again"
+        )
 
-        One empty image goes through the plain layers, which refuse what does not fit:
-        the kernels here go by addresses.
-        """
-        conv, pool = self.conv, self.pool
-        maps = conv.forward(np.zeros_like(x[:1]))
-        size = maps.shape[1:3] if pool is None else pool.forward(maps).shape[1:3]
-        window = (1, 1, 1, 1)
-        if pool is not None:
-            window = *_pair(pool.kernel_size), *_pair(pool.stride)
-            if window[0] * window[1] > DEAD:  # the number of a cell fits into a byte
-                raise ValueError(
-                    f"the window of {pool} has grown beyond {DEAD} cells; fuse again"
-                )
-        _, H, W, _ = x.shape
-        KH, KW, _, _ = conv.weight.value.shape
-        top, bottom, left, right = conv.margins(H, W)
-        padded = top + H + bottom, left + W + right
-        OH, OW = maps.shape[1:3]
-        group, patches, patch = 1, 0, patch_side(conv, OH, OW)
-        if patch:  # whole patches, though they hang over the edge
-            m = winograd.OUTPUTS
-            high, wide = -(-OH // m), -(-OW // m)
-            OH, OW = m * high, m * wide
-            group = max(1, PATCHES // (high * wide))
-            patches = min(-(-PATCHES // wide), group * high) * wide
-        SH, SW = stride = _pair(conv.stride)
-        image = max((OH - 1) * SH + KH, top + H), max((OW - 1) * SW + KW, left + W)
-        return Layout(
-            (top, left), padded, stride, window, size, patch, image, (OH, OW), group,
-            patches,
-        )  # fmt: skip
-
-    def _workspace_for(self, layout: Layout, blocks: int, most: int) -> list[Array]:
-        """Return the arrays `convolution.forward` works in, for blocks of ``most``.
-
-        They are kept for images of one size, as long as the step is: fresh memory is
-        handed out, and cleared, page by page, which takes longer than a small image.
-        """
-        group = min(layout.group, most)
-        key = blocks, group
-        if self._workspace is None or self._workspace[0] != key:
-            _, _, C, F = self.conv.weight.value.shape
-            F16, points = -(-F // COLUMNS) * COLUMNS, layout.patch**2
-            images = np.zeros((blocks * group, *layout.image, C), np.float32)
-            sizes = [
-                (blocks * group, *layout.map, F16),
-                (blocks, points, layout.patches * C + LINE),
-                (blocks, points, layout.patches * COLUMNS + LINE),
-            ]
-            rest = [np.empty(size, np.float32) for size in sizes]
-            self._workspace = key, [images, *rest]
-        return self._workspace[1]
-
-    def _kernels_for(self, patch: int) -> Array:
-        """Return the weights as `convolution.forward` wants them.
+    def _panels_for(self, patch: int) -> Array:
+        """Return the weights as `convolution.forward` takes them.
 
         In inference they are the same from batch to batch: then they are laid out once.
         """
         weight = self.conv.weight.value
-        if self._kernels is not None:
-            before, patch_before, kernels = self._kernels
+        if self._panels is not None:
+            before, patch_before, panels = self._panels
             same = weight.shape == before.shape and bool((weight == before).all())
             if same and patch == patch_before:
-                return kernels
+                return panels
         KH, KW, C, F = weight.shape
         if patch:
             rows = winograd.transform_kernels(weight)
         else:
             rows = weight.reshape(KH, KW * C, F)
-        panels = -(-F // COLUMNS)
-        padded = np.zeros((*rows.shape[:2], panels * COLUMNS), np.float32)
-        padded[..., :F] = rows
-        padded = padded.reshape(*rows.shape[:2], panels, COLUMNS)
-        laid_out: Array = np.ascontiguousarray(padded.transpose(2, 0, 1, 3))
-        self._kernels = weight.copy(), patch, laid_out
-        return laid_out
+        panels = rows.reshape(*rows.shape[:2], F // COLUMNS, COLUMNS)
+        panels = np.ascontiguousarray(panels.transpose(2, 0, 1, 3), np.float32)
+        self._panels = weight.copy(), patch, panels
+        return panels
 
 
 class FusedDense(Step):
@@ -327,7 +319,7 @@ class FusedDense(Step):
         if x.shape != (len(x), D) or len(x) == 0:
             return self.dense.forward(x)  # refuses it
         x = np.ascontiguousarray(x, np.float32)
-        blocks = min(convolution.BLOCKS, -(-D // dense.ROWS_FORWARD))
+        blocks = min(BLOCKS, -(-D // dense.ROWS_FORWARD))
         blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         dense.forward(blocks, x, weight, parts)
