@@ -88,7 +88,7 @@ def forward(block, blocks, x, margins, weight, bias, side, scale, work, y, winne
         image = address(x, first)
         if x.shape[1:3] != images.shape[1:3]:
             for i in range(count):
-                _copy_inside(x, first + i, images, place + i, margins)
+                _copy(x, first + i, (0, 0), images, place + i, margins, x.shape[1:3])
             image = address(images, place)
         if values.size > 0:
             winograd.convolve(image, count, weight, work, block, place)
@@ -113,14 +113,14 @@ def _convolve(image, shape, weight, maps, place):
 
 
 @compiled()
-def _copy_inside(x, n, padded, place, margins):
-    """Copy image n (H, W, C) into a place of larger ones."""
-    _, H, W, C = x.shape
-    top, left = uintp(margins[0]), uintp(margins[1])
-    for h in range(uintp(H)):
-        for w in range(uintp(W)):
-            for c in range(uintp(C)):
-                padded[uintp(place), h + top, w + left, c] = x[uintp(n), h, w, c]
+def _copy(x, n, corner, y, place, y_corner, size):
+    """Copy the rows and columns of image n from a corner on into another image."""
+    h, w, y_h, y_w = corner[0], corner[1], y_corner[0], y_corner[1]
+    for i in range(size[0]):
+        for j in range(size[1]):
+            for c in range(uintp(x.shape[3])):
+                value = x[uintp(n), uintp(h + i), uintp(w + j), c]
+                y[uintp(place), uintp(y_h + i), uintp(y_w + j), c] = value
 
 
 @shared
@@ -144,71 +144,63 @@ def backward(block, blocks, dy, winner, x, margins, side, scale, weight, work, d
         Filled.
     """
     images, dimages, dweights, dbiases = work
-    (N, OH, OW, F), KH = dy.shape, weight.shape[1]
-    run, row = weight.shape[2], images.shape[2] * images.shape[3]
-    margin = x.shape[1:3] != images.shape[1:3]
+    (N, OH, OW, F), (_, _, W, C) = dy.shape, images.shape
+    _, KH, run = weight.shape
+    has_margins = x.shape[1:3] != images.shape[1:3]
+    # For each filter, how many outputs are alive, where their patches begin, and g.
     counts = np.empty(F, np.int64)
     patches = np.empty((F, OH * OW), np.int32)
     shares = np.empty((F, OH * OW), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
         image, dimage = address(x, n), address(dx, n)
-        if margin:
-            _copy_inside(x, n, images, block, margins)
-            _clear(dimages, block)
+        if has_margins:
+            _copy(x, n, (0, 0), images, block, margins, x.shape[1:3])
             image, dimage = address(images, block), address(dimages, block)
+            dimages[block] = 0
         else:
-            _clear(dx, n)
-        alive = counts, patches, shares
+            dx[n] = 0
         _to_image(
-            dy, winner, n, side, scale, weight, dimage, images.shape, alive,
-            dbiases, block,
+            dy[n], winner[n], side, scale, weight, dimage, (W, C),
+            (counts, patches, shares), dbiases[block],
         )  # fmt: skip
         for f in range(F):
             for kh in range(KH):
                 add_weighted_rows(
-                    address(patches, f), address(shares, f), counts[f],
-                    4 * images.shape[3], image + 4 * kh * row,
-                    address(dweights, block, f, kh), run,
+                    address(patches, f), address(shares, f), counts[f], 4 * C,
+                    image + 4 * kh * W * C, address(dweights, block, f, kh), run,
                 )  # fmt: skip
-        if margin:
-            _copy_outside(dimages, block, dx, n, margins)
+        if has_margins:
+            _copy(dimages, block, margins, dx, n, (0, 0), x.shape[1:3])
 
 
 @compiled()
-def _to_image(
-    dy, winner, n, side, scale, weight, dimage, shape, alive, dbiases, block
-):  # fmt: skip
-    """Add the gradient of an image at an address, and that of the bias.
+def _to_image(dy, winner, side, scale, weight, dimage, shape, alive, dbias):
+    """Add the gradient of the image at an address, and that of the bias.
 
-    ``alive`` is filled: for each filter, how many of its outputs are alive, and of each
-    the pixel where its patch begins and its gradient.
+    Of the image, ``shape`` is W and C. The arrays of ``alive`` are filled.
     """
-    _, OH, OW, F = dy.shape
-    _, _, W, C = shape
-    _, KH, run = weight.shape
+    (OH, OW, F), (_, KH, run), (W, C) = dy.shape, weight.shape, shape
     counts, patches, shares = alive
     counts[:] = 0
-    # For each cell of a window, how many filters won there, which, and their gradients.
+    # For each cell of a window, how many filters won there, which, and their g.
     cells = side * side
     in_cell, offsets = np.empty(cells, np.int64), np.empty(cells, np.int64)
     filters, gradients = np.empty((cells, F), np.int32), np.empty((cells, F), dy.dtype)
     for cell in range(cells):
         offsets[cell] = cell // side * W + cell % side
     found = np.empty(F + 1, np.int64)
-    for oh in range(OH):
-        for ow in range(OW):
-            window = side * (oh * W + ow)
+    for oh in range(uintp(OH)):
+        for ow in range(uintp(OW)):
+            window = side * (np.int64(oh) * W + np.int64(ow))
             in_cell[:] = 0
-            # Without a branch, which would often be guessed wrongly.
             count = 0
-            for f in range(F):
+            for f in range(F):  # without a branch, which is often guessed wrongly
                 found[uintp(count)] = f
-                count += winner[uintp(n), uintp(oh), uintp(ow), uintp(f)] != DEAD
+                count += winner[oh, ow, uintp(f)] != DEAD
             for i in range(count):
                 f = uintp(found[uintp(i)])
-                cell = uintp(winner[uintp(n), uintp(oh), uintp(ow), f])
-                g = dy[uintp(n), uintp(oh), uintp(ow), f] * scale
-                dbiases[uintp(block), f] += g
+                g, cell = dy[oh, ow, f] * scale, uintp(winner[oh, ow, f])
+                dbias[f] += g
                 at = uintp(in_cell[cell])
                 filters[cell, at], gradients[cell, at] = f, g
                 in_cell[cell] += 1
@@ -222,27 +214,6 @@ def _to_image(
                         in_cell[cell], 4 * KH * run, address(weight, 0, kh),
                         dimage + 4 * (window + offsets[cell] + kh * W) * C, run,
                     )  # fmt: skip
-
-
-@compiled()
-def _clear(images, place):
-    """Fill an image with zeros."""
-    _, H, W, C = images.shape
-    for h in range(uintp(H)):
-        for w in range(uintp(W)):
-            for c in range(uintp(C)):
-                images[uintp(place), h, w, c] = 0
-
-
-@compiled()
-def _copy_outside(padded, place, x, n, margins):
-    """Copy image n (H, W, C) from a place of larger ones."""
-    _, H, W, C = x.shape
-    top, left = uintp(margins[0]), uintp(margins[1])
-    for h in range(uintp(H)):
-        for w in range(uintp(W)):
-            for c in range(uintp(C)):
-                x[uintp(n), h, w, c] = padded[uintp(place), h + top, w + left, c]
 
 
 @shared
@@ -266,8 +237,9 @@ def backward_of_ink(block, blocks, dy, winner, x, margins, side, scale, work):
     pixels = np.empty(height * width, np.int32)
     ink = np.empty(height * width, np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _clear(dmaps, block)
-        _unpool(dy, winner, n, side, scale, dmaps, dbiases, block, (KH - 1, KW - 1))
+        dmaps[block] = 0
+        corner, dmap, dbias = (KH - 1, KW - 1), dmaps[block], dbiases[block]
+        _unpool(dy[n], winner[n], side, scale, dmap, corner, dbias)
         for c in range(C):
             count = 0
             for h in range(height):
@@ -287,24 +259,24 @@ def backward_of_ink(block, blocks, dy, winner, x, margins, side, scale, work):
 
 
 @compiled()
-def _unpool(dy, winner, n, side, scale, dmaps, dbiases, block, margins):
-    """Send the gradients of image n to the cells that won, and add the bias's."""
-    _, OH, OW, F = dy.shape
-    for oh in range(OH):
-        for ow in range(OW):
-            h, w = uintp(side * oh + margins[0]), uintp(side * ow + margins[1])
-            if side == 1:  # without a branch inside, it runs along vectors
+def _unpool(dy, winner, side, scale, dmap, corner, dbias):
+    """Send gradients to the cells that won, from a corner on, and add the bias's."""
+    OH, OW, F = dy.shape
+    side, one = uintp(side), uintp(1)
+    top, left = uintp(corner[0]), uintp(corner[1])
+    for oh in range(uintp(OH)):
+        for ow in range(uintp(OW)):
+            h, w = top + side * oh, left + side * ow
+            if side == one:  # without a branch inside, it runs along vectors
                 for f in range(uintp(F)):
-                    alive = winner[uintp(n), uintp(oh), uintp(ow), f] != DEAD
-                    g = dy[uintp(n), uintp(oh), uintp(ow), f] * scale
-                    g = g if alive else np.float32(0)
-                    dmaps[uintp(block), h, w, f] = g
-                    dbiases[uintp(block), f] += g
+                    g = dy[oh, ow, f] * scale
+                    g = g if winner[oh, ow, f] != DEAD else np.float32(0)
+                    dmap[h, w, f] = g
+                    dbias[f] += g
                 continue
             for f in range(uintp(F)):
-                cell = uintp(winner[uintp(n), uintp(oh), uintp(ow), f])
+                cell = uintp(winner[oh, ow, f])
                 if cell != DEAD:
-                    g = dy[uintp(n), uintp(oh), uintp(ow), f] * scale
-                    row, column = cell >> uintp(1), cell & uintp(1)
-                    dmaps[uintp(block), h + row, w + column, f] += g
-                    dbiases[uintp(block), f] += g
+                    g = dy[oh, ow, f] * scale
+                    dmap[h + (cell >> one), w + (cell & one), f] += g
+                    dbias[f] += g

@@ -41,45 +41,24 @@ def pool(maps, place, side, bias, scale, y, winner, n):
     winner : uint8 array (N, OH, OW, F)
         Before, 0 where dropout drops, else 1.
     """
-    if side == 2:
-        _pool_2x2(maps, uintp(place), bias, scale, y, winner, uintp(n))
-    else:
-        _pool_1x1(maps, uintp(place), bias, scale, y, winner, uintp(n))
-
-
-@compiled()
-def _pool_2x2(maps, place, bias, scale, y, winner, n):
-    """Do windows of 2×2."""
     _, OH, OW, F = y.shape
-    one, two = uintp(1), uintp(2)
+    place, n, side, one = uintp(place), uintp(n), uintp(side), uintp(1)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
-            h, w = two * oh, two * ow
+            h, w = side * oh, side * ow
             for f in range(uintp(F)):
                 best, cell = maps[place, h, w, f], uint8(0)
-                right = maps[place, h, w + one, f]
-                below = maps[place, h + one, w, f]
-                across = maps[place, h + one, w + one, f]
-                best, cell = _larger(best, cell, right, uint8(1))
-                best, cell = _larger(best, cell, below, uint8(2))
-                best, cell = _larger(best, cell, across, uint8(3))
+                if side > one:
+                    right = maps[place, h, w + one, f]
+                    below = maps[place, h + one, w, f]
+                    across = maps[place, h + one, w + one, f]
+                    best, cell = _larger(best, cell, right, uint8(1))
+                    best, cell = _larger(best, cell, below, uint8(2))
+                    best, cell = _larger(best, cell, across, uint8(3))
                 best += bias[f]
-                alive = _passes(best, winner[n, oh, ow, f])
+                alive = (best > _ZERO) & (winner[n, oh, ow, f] > 0) | (best != best)
                 y[n, oh, ow, f] = scale * best if alive else _ZERO
                 winner[n, oh, ow, f] = cell if alive else _NONE
-
-
-@compiled()
-def _pool_1x1(maps, place, bias, scale, y, winner, n):
-    """Do without pooling: every cell is a window."""
-    _, OH, OW, F = y.shape
-    for oh in range(uintp(OH)):
-        for ow in range(uintp(OW)):
-            for f in range(uintp(F)):
-                best = maps[place, oh, ow, f] + bias[f]
-                alive = _passes(best, winner[n, oh, ow, f])
-                y[n, oh, ow, f] = scale * best if alive else _ZERO
-                winner[n, oh, ow, f] = uint8(0) if alive else _NONE
 
 
 @compiled()
@@ -87,9 +66,3 @@ def _larger(best, cell, value, number):
     """Return the larger of two values, and its number."""
     wins = (value > best) | (value != value)
     return (value if wins else best), (number if wins else cell)
-
-
-@compiled()
-def _passes(value, kept):
-    """Return whether a value passes ReLU and dropout."""
-    return (value > _ZERO) & (kept > 0) | (value != value)

@@ -397,13 +397,10 @@ class FusedBatchNorm(Step):
         M, C = x_hat.shape
         rows = np.ascontiguousarray(dy, np.float32).reshape(M, C)
         sums = np.empty((2, C), np.float64)
-        normalization.gradient_sums(rows, x_hat, sums[0], sums[1])
-        self.norm.weight.grad, self.norm.bias.grad = sums.astype(np.float32)
-        # Outside training, mean and variance do not depend on x: no second terms.
-        means = (sums / M if training else np.zeros_like(sums)).astype(np.float32)
         dx = np.empty_like(rows)
         scale = self.norm.weight.value / std
-        normalization.input_gradient(rows, x_hat, scale, means[1], means[0], dx)
+        normalization.backward(rows, x_hat, scale, training, sums, dx)
+        self.norm.weight.grad, self.norm.bias.grad = sums.astype(np.float32)
         return dx.reshape(dy.shape)
 
 
