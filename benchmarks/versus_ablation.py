@@ -95,7 +95,7 @@ def numpy_adam() -> AbstractContextManager[object]:
 ABLATIONS = {
     "Winograd": Trick(
         lambda layer: layer[0] == "conv" and layer[1] > 1,
-        lambda: patch("tinycnn.fast.steps.patch_side", lambda *_: 0),
+        lambda: patch("tinycnn.fast.layout.patch_side", lambda *_: 0),
     ),
     "tiles": Trick(lambda layer: layer[0] == "conv", row_by_row),
     "sparse backward": Trick(

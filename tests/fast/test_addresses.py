@@ -21,6 +21,7 @@ from pairs import Case, norm_pair, python, whole_numbers
 from tinycnn.fast import (
     convolution,
     dense,
+    layout,
     normalization,
     pooling,
     steps,
@@ -103,7 +104,7 @@ class Fences:
 def run_between_fences():
     """Give the kernels nothing but arrays between fences."""
     for at_end in (True, False):
-        steps.np = Fences(at_end)
+        steps.np = layout.np = Fences(at_end)
         run_all()
         assert len(steps.np.kept) > 100
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as draw
 from pairs import INK, USUAL, Case, assert_same, drawn, whole_numbers
 
 from tinycnn import nn
-from tinycnn.fast import convolution, steps
+from tinycnn.fast import convolution, layout
 
 
 @pytest.fixture
 def direct(monkeypatch):
     """Sum directly, whatever would pay."""
-    monkeypatch.setattr(steps, "patch_side", lambda *_: 0)
+    monkeypatch.setattr(layout, "patch_side", lambda *_: 0)
 
 
 directly = pytest.mark.usefixtures("direct")
@@ -241,7 +241,7 @@ def test_with_winograd_it_is_fifteen_millionths(monkeypatch):
     for case in WINOGRAD:
         # Also where it would not pay: hanging patches must be right, however many.
         patch = case.kernel[0] + 3
-        monkeypatch.setattr(steps, "patch_side", lambda *_, patch=patch: patch)
+        monkeypatch.setattr(layout, "patch_side", lambda *_, patch=patch: patch)
         error, *of_gradients = rounding(case, training=True)
         assert error <= 1.5e-5, case
         assert max(of_gradients) <= 2e-6, case

@@ -6,7 +6,7 @@ from pairs import WINOGRAD
 
 from tinycnn.fast import winograd
 from tinycnn.fast.fuse import make_steps
-from tinycnn.fast.steps import patch_side
+from tinycnn.fast.layout import patch_side
 from tinycnn.nn import Conv2D
 
 

@@ -72,7 +72,7 @@ def forward(block, blocks, x, margins, weight, bias, side, scale, work, y, winne
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
     work : tuple of arrays
-        Places to work in, as `steps.Layout` describes them.
+        Places to work in, as `layout.Layout` describes them.
     y : float32 array (N, OH, OW, F)
         Filled; OH and OW after pooling.
     winner : uint8 array (N, OH, OW, F)

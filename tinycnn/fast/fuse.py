@@ -11,12 +11,12 @@ from typing import Any
 import numba
 import numpy as np
 
+from tinycnn.fast.layout import applies
 from tinycnn.fast.steps import (
     FusedBatchNorm,
     FusedConvolution,
     FusedDense,
     FusedFlatten,
-    applies,
 )
 from tinycnn.nn.layers import (
     Array,

@@ -19,7 +19,7 @@ takes. The value of a polynomial at infinity is its last coefficient. Rounding g
 with the powers of a point and with one over its distance to the others; these are small
 and far apart.
 
-`tinycnn.fast.steps.patch_side` decides which convolutions are done this way.
+`tinycnn.fast.layout.patch_side` decides which convolutions are done this way.
 """
 
 import numpy as np
