@@ -49,8 +49,9 @@ def test_pooling_keeps_the_largest_of_a_window(side, drops):
                 mask = rng.integers(0, 2, mask.shape, np.uint8)
             y = np.full((2, OH, OW, F), 77, np.float32)
             winner = np.full((2, OH, OW, F), 77, np.uint8)
-            winner[1] = mask
-            pool(maps, 1, side, bias, scale, y, winner, 1)
+            if drops:
+                winner[1] = mask
+            pool(maps, 1, side, bias, drops, scale, y, winner, 1)
             for oh, ow in itertools.product(range(OH), range(OW)):
                 part = maps[1, oh * side :, ow * side :][:side, :side]
                 wanted, won = twin(part, bias, mask[oh, ow], scale)

@@ -53,7 +53,9 @@ BLOCKS = 8
 
 
 @shared
-def forward(block, blocks, x, margins, weight, bias, side, scale, work, y, winner):
+def forward(
+    block, blocks, x, margins, weight, bias, side, drops, scale, work, y, winner
+):  # fmt: skip
     """Convolve, add the bias, close what is negative, pool, and drop.
 
     Parameters
@@ -69,6 +71,8 @@ def forward(block, blocks, x, margins, weight, bias, side, scale, work, y, winne
     bias : float32 array (F,)
     side : int
         2, the side and the stride of the pooling's windows, or 1 if there is none.
+    drops : bool
+        Whether there is dropout.
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
     work : tuple of arrays
@@ -76,8 +80,8 @@ def forward(block, blocks, x, margins, weight, bias, side, scale, work, y, winne
     y : float32 array (N, OH, OW, F)
         Filled; OH and OW after pooling.
     winner : uint8 array (N, OH, OW, F)
-        Before, 0 where dropout drops, else 1. Filled with the number of the cell that
-        won, or DEAD: see `tinycnn.fast.pooling`.
+        Before, if there is dropout, 0 where it drops, else 1. Filled with the number of
+        the cell that won, or DEAD: see `tinycnn.fast.pooling`.
     """
     images, maps, values, _ = work
     N, group = len(x), len(images) // blocks
@@ -95,7 +99,7 @@ def forward(block, blocks, x, margins, weight, bias, side, scale, work, y, winne
         else:
             _convolve(image, images.shape, weight, maps, place)
         for i in range(count):
-            pool(maps, place + i, side, bias, scale, y, winner, first + i)
+            pool(maps, place + i, side, bias, drops, scale, y, winner, first + i)
 
 
 @compiled()

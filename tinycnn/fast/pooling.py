@@ -25,7 +25,7 @@ _ZERO, _NONE = np.float32(0), uint8(DEAD)
 
 
 @compiled()
-def pool(maps, place, side, bias, scale, y, winner, n):
+def pool(maps, place, side, bias, drops, scale, y, winner, n):
     """Fill image n of ``y`` and ``winner`` from the map at a place.
 
     Parameters
@@ -35,11 +35,13 @@ def pool(maps, place, side, bias, scale, y, winner, n):
     side : int
         2, the side and the stride of a window, or 1 if there is no pooling.
     bias : float32 array (F,)
+    drops : bool
+        Whether there is dropout.
     scale : float32
-        Of dropout.
+        Of dropout, or 1.
     y : float32 array (N, OH, OW, F)
     winner : uint8 array (N, OH, OW, F)
-        Before, 0 where dropout drops, else 1.
+        Before, if there is dropout, 0 where it drops, else 1.
     """
     _, OH, OW, F = y.shape
     place, n, side, one = uintp(place), uintp(n), uintp(side), uintp(1)
@@ -56,7 +58,10 @@ def pool(maps, place, side, bias, scale, y, winner, n):
                     best, cell = _larger(best, cell, below, uint8(2))
                     best, cell = _larger(best, cell, across, uint8(3))
                 best += bias[f]
-                alive = (best > _ZERO) & (winner[n, oh, ow, f] > 0) | (best != best)
+                alive = best > _ZERO
+                if drops:
+                    alive &= winner[n, oh, ow, f] > 0
+                alive |= best != best
                 y[n, oh, ow, f] = scale * best if alive else _ZERO
                 winner[n, oh, ow, f] = cell if alive else _NONE
 

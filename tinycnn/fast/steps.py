@@ -89,14 +89,14 @@ class FusedConvolution(Step):
         x = np.ascontiguousarray(x, np.float32)
         y = np.empty((len(x), *layout.size, len(bias)), np.float32)
         winner = np.empty(y.shape, np.uint8)
-        winner[...], scale = 1, np.float32(1)
+        drops, scale = self.dropout is not None and training, np.float32(1)
         if self.dropout is not None and training:
             winner[...], factor = self.dropout.next_mask(y.shape)
             scale = np.float32(factor)
         work = self._workspaces.take(layout)
         convolution.forward(
             min(BLOCKS, len(x)), x, layout.margins, self._panels_for(layout.patch),
-            bias, self._side, scale, work, y, winner,
+            bias, self._side, drops, scale, work, y, winner,
         )  # fmt: skip
         self._workspaces.give_back(work)
         self._remember(y, self._settings(), x, layout, winner, scale)
