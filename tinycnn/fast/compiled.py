@@ -124,8 +124,8 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
             for block in range(blocks):
                 kernel(block, blocks, *arguments)
             return
-        # A function is given the parts of a tuple like arguments of its own, so that it
-        # may be called as if there were none, which Numba's loops do not take.
+        # Machine code takes the parts of a tuple one by one. A parallel loop takes no
+        # tuple inside the tuple of arguments, so it is given the parts.
         flat: list[Any] = []
         for one in arguments:
             flat += one if type(one) is tuple else (one,)

@@ -7,6 +7,11 @@ so are their gradients. A product with many zeros is a sum of few rows:
 ``dx[n] = sum over j with dy[n, j] != 0 of dy[n, j] * weight[:, j]`` and
 ``dweight[i] = sum over n with x[n, i] != 0 of x[n, i] * dy[n]``.
 
+::
+
+    x[n]  3  0  0  2  0       indices 0 3        3 * weight[0] +
+                          ->  shares  3 2    ->  2 * weight[3]     = y[n] - bias
+
 Nothing is approximated; only where a weight is infinite or not a number does the
 definition say NaN for 0 times it. The weights are worked through in blocks of rows that
 stay in the cache while all images pass by. Where more than half of x is not zero, a

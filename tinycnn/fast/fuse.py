@@ -40,7 +40,7 @@ from tinycnn.nn.sequential import (
 AGREEMENT = 1e-3
 # With so many outputs or more, a dense layer is more than one product of BLAS.
 LARGE = 64
-# One thread at a time: the steps keep their workspace from batch to batch, and Numba's
+# One thread at a time: a runner and its steps remember the last forward, and Numba's
 # simplest threading layer aborts the process when two threads run parallel kernels.
 _LOCK = threading.RLock()
 
@@ -56,10 +56,11 @@ def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
     anything else                                          the layer itself
     ====================================================== =====================
 
-    A convolution is fused if its stride is 1 and its filters a multiple of 16, a
-    pooling after it if it is 2×2 with a stride of 2, as in all networks of `models`;
-    every other stays the plain layer. Only these exact classes are recognised: a
-    subclass of `ReLU` may compute anything.
+    Fused are what the networks of `models` are made of, convolutions of stride 1 with a
+    multiple of 16 filters and 2×2 poolings of stride 2; every other stays the plain
+    layer. Only these exact classes are recognised: a subclass of `ReLU` may compute
+    anything. Settings that are changed afterwards, so that a step no longer does what
+    its layers do, are refused.
 
     Parameters
     ----------
