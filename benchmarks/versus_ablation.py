@@ -46,21 +46,21 @@ def dense_backward(step: Any, dy: Any) -> Any:
     from tinycnn.fast.pooling import DEAD
     from tinycnn.nn import kernels
 
-    x, layout, winner, scale = step._recall(dy, step._settings())
+    x, _, winner, scale = step._recall(dy, step._settings())
     KH, KW, C, F = step.conv.weight.value.shape
-    (SH, SW), (_, KWP, SHP, SWP) = layout.stride, layout.window
     margins = top, bottom, left, right = step.conv.margins(*x.shape[1:3])
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     N, H, W, _ = padded.shape
-    OH, OW = (H - KH) // SH + 1, (W - KW) // SW + 1
+    OH, OW = H - KH + 1, W - KW + 1
     alive = winner != DEAD
     dmap = np.empty((N, OH, OW, F), np.float32)
     cells = np.where(alive, winner, 0).astype(np.int32)
-    kernels.max_pool_backward(dy * alive * scale, cells, KWP, SHP, SWP, dmap)
+    side = step._side
+    kernels.max_pool_backward(dy * alive * scale, cells, side, side, side, dmap)
     cols = np.empty((N, OH, OW, KH, KW * C), np.float32)
-    kernels.im2col(padded, KH, KW, SH, SW, cols)
+    kernels.im2col(padded, KH, KW, 1, 1, cols)
     cols = cols.reshape(N * OH * OW, KH * KW * C)
-    step.conv._remember(dmap, cols, padded.shape, margins, (SH, SW))
+    step.conv._remember(dmap, cols, padded.shape, margins, (1, 1))
     return step.conv.backward(dmap)
 
 
@@ -95,7 +95,7 @@ def numpy_adam() -> AbstractContextManager[object]:
 ABLATIONS = {
     "Winograd": Trick(
         lambda layer: layer[0] == "conv" and layer[1] > 1,
-        lambda: patch("tinycnn.fast.steps.patch_side", lambda *_: 0),
+        lambda: patch("tinycnn.fast.layout.patch_side", lambda *_: 0),
     ),
     "tiles": Trick(lambda layer: layer[0] == "conv", row_by_row),
     "sparse backward": Trick(

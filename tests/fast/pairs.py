@@ -91,24 +91,16 @@ class Case(NamedTuple):
     F: int
     size: tuple[int, int]  # rows and columns of the map before pooling
     kernel: tuple[int, int] = (3, 3)
-    stride: tuple[int, int] = (1, 1)
     padding: int | tuple[int, int] | str = 0
-    pool: tuple | None = None  # window and stride
+    pool: bool = False
     rate: float = 0
-    spare: int = 0  # as many of the last rows and columns may meet no kernel
 
     def image(self):
         """Return H and W."""
-        found = []
-        for i, out in enumerate(self.size):
-            K, S = self.kernel[i], self.stride[i]
-            spare = min(self.spare, S - 1)
-            if self.padding == "same":
-                found.append(out * S - spare)
-            else:
-                P = self.padding[i] if isinstance(self.padding, tuple) else self.padding
-                found.append((out - 1) * S + K + spare - 2 * P)
-        return tuple(found)
+        if self.padding == "same":
+            return self.size
+        P = self.padding if isinstance(self.padding, tuple) else (self.padding,) * 2
+        return tuple(self.size[i] + self.kernel[i] - 1 - 2 * P[i] for i in (0, 1))
 
     def images(self, zeros=0.15):
         """Return images of whole numbers."""
@@ -117,10 +109,10 @@ class Case(NamedTuple):
     def pair(self):
         """Return the fused convolution and its layers."""
         conv = nn.Conv2D(
-            self.C, self.F, self.kernel, stride=self.stride, padding=self.padding,
+            self.C, self.F, self.kernel, padding=self.padding,
             rng=np.random.default_rng(1),
         )  # fmt: skip
-        pooling = [nn.MaxPool2D(self.pool[0], stride=self.pool[1])] if self.pool else []
+        pooling = [nn.MaxPool2D(2)] if self.pool else []
         dropout = [nn.Dropout(self.rate)] if self.rate else []
         return pair_of([conv, nn.ReLU(), *pooling, *dropout])
 
@@ -140,11 +132,11 @@ def norm_pair(C):
 
 
 # A convolution with everything that a step can do.
-USUAL = Case(5, 3, 17, (7, 8), (3, 5), (1, 2), 1, (3, 2), rate=0.5)
-WINOGRAD = Case(17, 8, 17, (8, 8), padding="same", pool=(2, 2), rate=0.5)
-UNPOOLED = USUAL._replace(pool=None, rate=0)
+USUAL = Case(5, 11, 32, (7, 8), (3, 5), (1, 2), True, rate=0.5)
+WINOGRAD = Case(17, 8, 32, (8, 8), padding="same", pool=True, rate=0.5)
+UNPOOLED = USUAL._replace(pool=False, rate=0)
 # The first layer of a network of digits: gradients go from pixels with ink.
-INK = Case(17, 1, 33, (8, 10), (5, 5), padding=2, pool=(2, 2), rate=0.5)
+INK = Case(17, 1, 48, (8, 10), (5, 5), padding=2, pool=True, rate=0.5)
 
 
 def backwards(array):

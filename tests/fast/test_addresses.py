@@ -7,6 +7,7 @@ is in. A rim round the operands of each micro-kernel is in `test_vectors`.
 """
 
 import ctypes
+import itertools
 import mmap
 import signal
 import sys
@@ -20,29 +21,30 @@ from pairs import Case, norm_pair, python, whole_numbers
 from tinycnn.fast import (
     convolution,
     dense,
+    layout,
     normalization,
     pooling,
     steps,
     winograd,
 )
-from tinycnn.fast.vectors import COLUMNS, LANES
+from tinycnn.fast.vectors import COLUMNS, LANES, address
 
 # What touches the first and the last numbers of every array.
 TIGHT = [
-    Case(1, 1, 1, (1, 1), (1, 1)),
-    Case(2, 3, 17, (4, 7), (3, 5), pool=(2, 2), rate=0.5),
-    Case(17, 2, 5, (5, 5), (7, 5), (2, 3), pool=(3, 1), rate=0.5),
-    Case(3, 16, 33, (6, 13), (1, 1), pool=((3, 2), (3, 2))),
-    Case(2, 1, 16, (3, 12), (2, 4), (3, 1), "same"),
+    Case(2, 8, 16, (4, 7), (3, 5), pool=True, rate=0.5),
+    Case(17, 9, 32, (5, 5), (7, 5), rate=0.5),
+    Case(3, 16, 48, (6, 13), (1, 1), pool=True),
+    Case(2, 12, 16, (3, 12), (2, 4), "same"),
     # The gradients of these go from pixels with ink.
-    Case(17, 1, 1, (1, 1), (1, 1)),
-    Case(2, 2, 17, (6, 5), (5, 4), padding="same", pool=(2, 2)),
-    Case(2, 7, 5, (4, 5), (2, 3), padding=2),
+    Case(1, 1, 16, (1, 1), (1, 1)),
+    Case(17, 1, 16, (1, 1), (1, 1)),
+    Case(2, 2, 32, (6, 5), (5, 4), padding="same", pool=True),
+    Case(2, 7, 16, (4, 5), (2, 3), padding=2),
 ]
 WINOGRAD = [
     Case(2, 8, 16, (4, 4), (3, 3)),
-    Case(17, 8, 17, (7, 8), (3, 3), padding="same", pool=(2, 2)),
-    Case(1, 16, 33, (3, 5), (5, 5), padding=1),
+    Case(17, 8, 32, (7, 8), (3, 3), padding="same", pool=True),
+    Case(1, 16, 48, (3, 5), (5, 5), padding=1),
     Case(1, 8, 16, (60, 8), (3, 3), padding="same"),  # more rows than go in a band
 ]
 DENSE = [(1, 1, 64), (1, 64, 97), (8, 65, 64), (9, 97, 193), (3, 200, 80)]
@@ -102,7 +104,7 @@ class Fences:
 def run_between_fences():
     """Give the kernels nothing but arrays between fences."""
     for at_end in (True, False):
-        steps.np = Fences(at_end)
+        steps.np = layout.np = Fences(at_end)
         run_all()
         assert len(steps.np.kept) > 100
 
@@ -200,7 +202,9 @@ def interpreted(monkeypatch):
 
         def run(blocks, *arguments):
             # Last things first: later arguments never lie inside earlier ones.
-            twins.arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+            parts = [a if isinstance(a, tuple) else (a,) for a in arguments]
+            arrays = itertools.chain(*parts)
+            twins.arrays = [a for a in arrays if isinstance(a, np.ndarray)]
             given = len(twins.arrays)
             for block in range(blocks):
                 function(block, blocks, *arguments)
@@ -211,6 +215,7 @@ def interpreted(monkeypatch):
     replaced = {
         "np": numpy,
         "uintp": int,
+        "address": address.py_func,
         "multiply": twins.multiply,
         "add_weighted_rows": twins.add_weighted_rows,
         "_to_6": twins.transform(winograd.patch_matrix(3)),

@@ -1,8 +1,11 @@
 """The laws that every fused step keeps; see also tests/nn/test_mistakes."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
 import numpy as np
 import pytest
-from pairs import LAYOUTS, STEPS, assert_same, whole_numbers
+from pairs import LAYOUTS, STEPS, USUAL, assert_same, whole_numbers
 
 every_step = pytest.mark.parametrize("name", STEPS)
 both_ways = pytest.mark.parametrize("training", [True, False])
@@ -88,3 +91,16 @@ def test_wrong_images_are_refused_by_the_layer_also_later(name):
             with pytest.raises(ValueError, match=r"(Conv2D|Dense|BatchNorm2D) needs "):
                 pair.step.forward(other)
         pair.step.forward(x)
+
+
+@every_step
+def test_several_threads_may_ask_one_step(name):
+    """Each call works in arrays of its own; also for batches of other sizes."""
+    pair, x = make(name)
+    USUAL.pair().step.forward(USUAL.images())  # in parallel, which chooses the layer
+    if numba.threading_layer() == "workqueue":
+        pytest.skip("Numba's workqueue aborts when two threads run parallel kernels")
+    batches = [np.roll(x, n, axis=0)[: 1 + n % len(x)] for n in range(200)]
+    wanted = [make(name)[0].step.forward(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as threads:
+        assert_same(threads.map(pair.step.forward, batches), wanted)

@@ -36,8 +36,8 @@ def dense(D=3, U=3):
 
 def network():
     """Return a network with every fused step, and a layer of a learner at place 4."""
-    layers = [nn.Conv2D(1, 3, 3, padding=1, rng=RNG), nn.ReLU(), nn.MaxPool2D(2)]
-    layers += [nn.BatchNorm2D(3), Mine(), nn.Flatten(), dense(27, 64), nn.ReLU()]
+    layers = [nn.Conv2D(1, 16, 3, padding=1, rng=RNG), nn.ReLU(), nn.MaxPool2D(2)]
+    layers += [nn.BatchNorm2D(16), Mine(), nn.Flatten(), dense(144, 64), nn.ReLU()]
     return nn.Sequential([*layers, dense(64, 5)])
 
 
@@ -222,7 +222,7 @@ def test_images_that_do_not_fit_are_refused(run):
         (X[None], 0, "(N, H, W, 1), not (1, 2, 6, 6, 1)"),
         (X.repeat(3, axis=3), 0, "(N, H, W, 1), not (2, 6, 6, 3)"),
         (X[:, :1, :1], 2, "2×2", "1×1"),
-        (X.repeat(2, axis=1), 6, "(N, 27), not (2, 54)"),
+        (X.repeat(2, axis=1), 6, "(N, 144), not (2, 288)"),
     ]
     for x, place, *parts in cases:
         for training in (True, False):
@@ -237,20 +237,20 @@ BEFORE_FORWARD = [
     (0, "padding", (0, -1), "not -1"),
     (0, "bias.value", ones(4), ""),
     (0, "bias.value", ones(2), ""),
-    (0, "weight.value", ones(9, 3), ""),
+    (0, "weight.value", ones(9, 16), ""),
     (
         0,
         "weight.value",
-        ones(3, 3, 2, 3),
+        ones(3, 3, 2, 16),
         "(N, H, W, 2), not (2, 6, 6, 1)",
     ),
     (2, "kernel_size", (0, 2), "kernel_size"),
-    (3, "weight.value", ones(4), "(N, H, W, 4), not (2, 3, 3, 3)"),
+    (3, "weight.value", ones(4), "(N, H, W, 4), not (2, 3, 3, 16)"),
     (3, "bias.value", ones(2), ""),
     (3, "running_mean", ones(2), ""),
     (3, "running_var", ones(5), ""),
     (6, "bias.value", ones(63), ""),
-    (6, "weight.value", ones(28, 64), "(N, 28), not (2, 27)"),
+    (6, "weight.value", ones(28, 64), "(N, 28), not (2, 144)"),
     (4, "forward", lambda *_: None, "returned None, which is no array"),
     (4, "forward", lambda x, _: [x, x], "returned list, which is no array"),
     (4, "forward", lambda x, _: x.astype(np.float64), "float32 and returned float64"),
@@ -299,13 +299,14 @@ BEFORE_BACKWARD = [
     (0, "stride", 2, AGAIN),
     (0, "stride", 0, AGAIN),
     (0, "padding", 0, AGAIN),
-    (0, "weight.value", ones(5, 5, 1, 3), AGAIN),
+    (0, "weight.value", ones(5, 5, 1, 16), AGAIN),
     (0, "weight.value", ones(3, 3, 1, 4), AGAIN),
-    (0, "weight.value", np.ones((3, 3, 1, 3)), "float64"),
+    (0, "weight.value", ones(3, 3, 1, 32), AGAIN),
+    (0, "weight.value", np.ones((3, 3, 1, 16)), "float64"),
     (2, "kernel_size", 3, AGAIN),
     (2, "stride", 1, AGAIN),
     (3, "weight.value", ones(2), AGAIN),
-    (6, "weight.value", ones(27, 32), AGAIN),
+    (6, "weight.value", ones(144, 32), AGAIN),
 ]
 
 
@@ -335,7 +336,7 @@ GRADIENTS = [
 RETURNED = [
     (lambda _: None, 4, "backward returned None"),
     (lambda dx: dx.astype(np.float64), 4, "given float32 and returned float64"),
-    (lambda dx: dx[:, :2], 4, "returned (2, 2, 3, 3) where x was (2, 3, 3, 3)"),
+    (lambda dx: dx[:, :2], 4, "returned (2, 2, 3, 16) where x was (2, 3, 3, 16)"),
 ]
 
 

@@ -107,7 +107,8 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
     function : function of (block, blocks, *arguments)
         It does block number ``block`` of ``blocks``. What it writes belongs to that
         block alone, and how many blocks there are does not depend on the threads: then
-        neither do the bits. The arguments are C-contiguous arrays and numbers.
+        neither do the bits. Arguments are C-contiguous arrays, numbers, and tuples of
+        these.
 
     Returns
     -------
@@ -123,10 +124,15 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
             for block in range(blocks):
                 kernel(block, blocks, *arguments)
             return
+        # Machine code takes the parts of a tuple one by one. A parallel loop takes no
+        # tuple inside the tuple of arguments, so it is given the parts.
+        flat: list[Any] = []
+        for one in arguments:
+            flat += one if type(one) is tuple else (one,)
         kind = tuple(
             [
                 (one.dtype, one.ndim) if type(one) is np.ndarray else type(one)
-                for one in arguments
+                for one in flat
             ]
         )
         if kind not in addresses:
@@ -136,7 +142,7 @@ def shared(function: Callable[..., None]) -> Callable[..., None]:
             addresses[kind] = code.library.get_pointer_to_function(
                 code.fndesc.llvm_func_name
             )
-        _for_each_block(addresses[kind], blocks, arguments)
+        _for_each_block(addresses[kind], blocks, tuple(flat))
 
     return functools.wraps(function)(share)
 

@@ -1,5 +1,14 @@
 """Convolution, ReLU, max pooling and dropout as one step.
 
+::
+
+                image (H, W, C)          map (OH, OW, F)        y, winner
+    forward     +--+                     . . | . .
+                |  | patch  -> * weight  . . | 7 .   -> max,    7, cell 2
+                +--+                     ----+----      ReLU
+    backward    patch += g * weight[f]   <- g at the cell that won, of filter f
+                weight[f] += g * patch
+
 **Forward.** An image at a time, or a few small ones: their feature maps are computed
 into a buffer that stays in the cache, and only what survives ReLU, pooling and dropout
 is written, with the number of the cell that won. The large maps of a whole batch never
@@ -38,15 +47,14 @@ from numba import uintp
 from tinycnn.fast import winograd
 from tinycnn.fast.compiled import compiled, shared
 from tinycnn.fast.pooling import DEAD, pool
-from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, multiply
+from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
 
 BLOCKS = 8
 
 
 @shared
 def forward(
-    block, blocks, x, top, left, weight, SH, SW, P, bias, KHP, KWP, SHP, SWP,
-    mask, drops, scale, images, maps, values, products, y, winner,
+    block, blocks, x, margins, weight, bias, side, drops, scale, work, y, winner
 ):  # fmt: skip
     """Convolve, add the bias, close what is negative, pool, and drop.
 
@@ -55,93 +63,72 @@ def forward(
     block, blocks : int
         Each block is a part of the images; see `tinycnn.fast.compiled.shared`.
     x : float32 array (N, H, W, C)
-    top, left : int
+    margins : (int, int)
         Rows of zeros above and columns of zeros to the left.
-    weight : float32 array (panels, KH, KW * C, 16), or (panels, P * P, C, 16) for P > 0
-        Cut into panels of 16 filters; the rest of the last is zeros. If P is not 0, it
-        comes from `winograd.transform_kernels`.
-    SH, SW : int
-        Stride of the convolution.
-    P : int
-        6 or 8, the side of a patch, for `winograd.convolve`; else 0.
+    weight : float32 array (F / 16, KH, KW * C, 16) or (F / 16, P * P, C, 16)
+        Cut into panels of 16 filters. The latter is for `winograd.convolve` and comes
+        from `winograd.transform_kernels`.
     bias : float32 array (F,)
-    KHP, KWP, SHP, SWP : int
-        Window and stride of the pooling; all 1 if there is none.
-    mask : uint8 array (N, OH, OW, F)
-        0 where dropout drops, else 1.
-    drops : uint32
-        1 if there is dropout, else 0.
+    side : int
+        2, the side and the stride of the pooling's windows, or 1 if there is none.
+    drops : bool
+        Whether there is dropout.
     scale : float32
         What dropout multiplies the survivors by; 1 if there is none.
-    images : float32 array (blocks * group, HP, WP, C)
-        Places for some images with their margins, which are zeros. Images without
-        margins stay where they are.
-    maps : float32 array (blocks * group, OH, OW, F16)
-        Places for their maps; F16 is 16 times the panels.
-    values, products : float32 array (blocks, P * P, ...)
-        Places for `winograd.convolve`.
+    work : tuple of arrays
+        Places to work in, as `layout.Layout` describes them.
     y : float32 array (N, OH, OW, F)
         Filled; OH and OW after pooling.
     winner : uint8 array (N, OH, OW, F)
-        Filled with ``kh * KWP + kw`` of the cell that won, or DEAD.
+        Before, if there is dropout, 0 where it drops, else 1. Filled with the number of
+        the cell that won, or DEAD: see `tinycnn.fast.pooling`.
     """
-    N, height, width, C = x.shape
-    places, H, W, _ = images.shape
-    _, OH, OW, F16 = maps.shape
-    group = places // blocks
-    image = images.ctypes.data + 4 * block * group * H * W * C
-    map_ = maps.ctypes.data + 4 * block * group * OH * OW * F16
+    images, maps, values, _ = work
+    N, group = len(x), len(images) // blocks
     end = N * (block + 1) // blocks
     for first in range(N * block // blocks, end, group):
         count = min(group, end - first)
-        if height == H and width == W:
-            image = x.ctypes.data + 4 * first * H * W * C
-        else:
+        place = block * group
+        image = address(x, first)
+        if x.shape[1:3] != images.shape[1:3]:
             for i in range(count):
-                _copy_inside(x, first + i, images, block * group + i, top, left)
-        if P > 0:
-            high, wide = OH // winograd.OUTPUTS, OW // winograd.OUTPUTS
-            band = (values.shape[2] - winograd.LINE) // (wide * C)
-            winograd.convolve(
-                image, count, H, W, C, weight.ctypes.data, F16, P, high, wide,
-                band, values.ctypes.data + 4 * block * (values.size // blocks),
-                products.ctypes.data + 4 * block * (products.size // blocks), map_,
-            )  # fmt: skip
+                _copy(x, first + i, (0, 0), images, place + i, margins, x.shape[1:3])
+            image = address(images, place)
+        if values.size > 0:
+            winograd.convolve(image, count, weight, work, block, place)
         else:
-            panels, KH, run, _ = weight.shape
-            for i in range(count):
-                for oh in range(OH):
-                    for p in range(panels):
-                        multiply(
-                            image + 4 * (i * H + oh * SH) * W * C,
-                            4 * SW * C, 4 * W * C, OW, KH, run,
-                            weight.ctypes.data + 4 * p * KH * run * COLUMNS,
-                            map_ + 4 * ((i * OH + oh) * OW * F16 + p * COLUMNS),
-                            4 * F16,
-                        )  # fmt: skip
+            _convolve(image, images.shape, weight, maps, place)
         for i in range(count):
-            pool(
-                maps, block * group + i, bias, (KHP, KWP), (SHP, SWP),
-                mask, drops, scale, y, winner, first + i,
+            pool(maps, place + i, side, bias, drops, scale, y, winner, first + i)
+
+
+@compiled()
+def _convolve(image, shape, weight, maps, place):
+    """Convolve the image (H, W, C) at an address: a product for each row of its map."""
+    _, _, W, C = shape
+    _, OH, OW, F = maps.shape
+    panels, KH, run, _ = weight.shape
+    for oh in range(OH):
+        for p in range(panels):
+            multiply(
+                image + 4 * oh * W * C, 4 * C, 4 * W * C, OW, KH, run,
+                address(weight, p), address(maps, place, oh, 0, p * COLUMNS), 4 * F,
             )  # fmt: skip
 
 
 @compiled()
-def _copy_inside(x, n, padded, block, top, left):
-    """Copy an image (H, W, C) into its place in a larger one."""
-    _, H, W, C = x.shape
-    top, left = uintp(top), uintp(left)
-    for h in range(uintp(H)):
-        for w in range(uintp(W)):
-            for c in range(uintp(C)):
-                padded[uintp(block), h + top, w + left, c] = x[uintp(n), h, w, c]
+def _copy(x, n, corner, y, place, y_corner, size):
+    """Copy the rows and columns of image n from a corner on into another image."""
+    h, w, y_h, y_w = corner[0], corner[1], y_corner[0], y_corner[1]
+    for i in range(size[0]):
+        for j in range(size[1]):
+            for c in range(uintp(x.shape[3])):
+                value = x[uintp(n), uintp(h + i), uintp(w + j), c]
+                y[uintp(place), uintp(y_h + i), uintp(y_w + j), c] = value
 
 
 @shared
-def backward(
-    block, blocks, dy, winner, x, top, left, SH, SW, KHP, KWP, SHP, SWP, scale, weight,
-    images, dimages, dweights, dbiases, dx,
-):  # fmt: skip
+def backward(block, blocks, dy, winner, x, margins, side, scale, weight, work, dx):
     """Give every output that is alive its share of the gradients.
 
     Parameters
@@ -150,168 +137,150 @@ def backward(
     dy : float32 array (N, OH, OW, F)
     winner : uint8 array (N, OH, OW, F)
     x : float32 array (N, H, W, C)
-    top, left, SH, SW, KHP, KWP, SHP, SWP, scale
+    margins, side, scale
         As in `forward`.
     weight : float32 array (F, KH, KW * C)
-    images, dimages : float32 array (blocks, HP, WP, C)
-        Zeros; places for an image with its margins, and its gradient. Without margins,
-        both are where they belong from the beginning.
-    dweights : float32 array (blocks, F, KH, KW * C)
-    dbiases : float32 array (blocks, F)
-        Zeros, to which the gradients are added, summed over a block of images.
+    work : tuple of float32 arrays
+        Zeros: places for an image with its margins and for its gradient, both (blocks,
+        HP, WP, C) and not used without margins; dweight (blocks, F, KH, KW * C) and
+        dbias (blocks, F), to which the gradients are added, summed over a block.
     dx : float32 array (N, H, W, C)
         Filled.
     """
-    N, OH, OW, F = dy.shape
-    _, height, width, _ = x.shape
-    _, H, W, C = images.shape
+    images, dimages, dweights, dbiases = work
+    (N, OH, OW, F), (_, _, W, C) = dy.shape, images.shape
     _, KH, run = weight.shape
-    margins = height < H or width < W
-    image = images.ctypes.data + 4 * block * images.size // blocks
-    dimage = dimages.ctypes.data + 4 * block * images.size // blocks
-    dkernels = dweights.ctypes.data + 4 * block * weight.size
-    # By cell of a window, which filters are alive in it, and by filter, which patches.
-    cells, places = KHP * KWP, OH * OW
-    in_cell, of_filter = np.empty(cells, np.int64), np.empty(F, np.int64)
-    filters, shares = np.empty(cells * F, np.int32), np.empty(cells * F, np.float32)
-    patches, steps = np.empty(F * places, np.int32), np.empty(F * places, np.float32)
-    alive, first = np.empty(F + 1, np.int64), np.empty(cells, np.int64)
-    for cell in range(cells):
-        first[cell] = cell // KWP * SH * W + cell % KWP * SW
+    has_margins = x.shape[1:3] != images.shape[1:3]
+    # For each filter, how many outputs are alive, where their patches begin, and g.
+    counts = np.empty(F, np.int64)
+    patches = np.empty((F, OH * OW), np.int32)
+    shares = np.empty((F, OH * OW), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        if margins:
-            _copy_inside(x, n, images, block, top, left)
-            _clear(dimages, block)
+        image, dimage = address(x, n), address(dx, n)
+        if has_margins:
+            _copy(x, n, (0, 0), images, block, margins, x.shape[1:3])
+            image, dimage = address(images, block), address(dimages, block)
+            dimages[block] = 0
         else:
-            image = x.ctypes.data + 4 * n * H * W * C
-            dimage = dx.ctypes.data + 4 * n * H * W * C
-            _clear(dx, n)
+            dx[n] = 0
+        _to_image(
+            dy[n], winner[n], side, scale, weight, dimage, (W, C),
+            (counts, patches, shares), dbiases[block],
+        )  # fmt: skip
         for f in range(F):
-            of_filter[f] = 0
-        for oh in range(OH):
-            for ow in range(OW):
-                window = oh * SHP * SH * W + ow * SWP * SW
-                for cell in range(cells):
-                    in_cell[cell] = 0
-                # Without a branch, which would often be guessed wrongly.
-                count = 0
-                for f in range(F):
-                    alive[uintp(count)] = f
-                    count += winner[uintp(n), uintp(oh), uintp(ow), uintp(f)] != DEAD
-                for i in range(count):
-                    f = alive[uintp(i)]
-                    won = np.int64(winner[uintp(n), uintp(oh), uintp(ow), uintp(f)])
-                    g = dy[uintp(n), uintp(oh), uintp(ow), uintp(f)] * scale
-                    dbiases[uintp(block), uintp(f)] += g
-                    at = uintp(won * F + in_cell[uintp(won)])
-                    filters[at], shares[at] = f, g
-                    in_cell[uintp(won)] += 1
-                    at = uintp(f * places + of_filter[uintp(f)])
-                    patches[at], steps[at] = window + first[uintp(won)], g
-                    of_filter[uintp(f)] += 1
-                for cell in range(cells):
-                    if in_cell[cell] > 0:
-                        at = 4 * cell * F
-                        patch = dimage + 4 * (window + first[cell]) * C
-                        for kh in range(KH):
-                            add_weighted_rows(
-                                filters.ctypes.data + at, shares.ctypes.data + at,
-                                in_cell[cell], 4 * KH * run,
-                                weight.ctypes.data + 4 * kh * run,
-                                patch + 4 * kh * W * C, run,
-                            )  # fmt: skip
-        for f in range(F):
-            at = 4 * f * places
             for kh in range(KH):
                 add_weighted_rows(
-                    patches.ctypes.data + at, steps.ctypes.data + at,
-                    of_filter[f], 4 * C,
-                    image + 4 * kh * W * C, dkernels + 4 * (f * KH + kh) * run, run,
+                    address(patches, f), address(shares, f), counts[f], 4 * C,
+                    image + 4 * kh * W * C, address(dweights, block, f, kh), run,
                 )  # fmt: skip
-        if margins:
-            _copy_outside(dimages, block, dx, n, top, left)
+        if has_margins:
+            _copy(dimages, block, margins, dx, n, (0, 0), x.shape[1:3])
 
 
 @compiled()
-def _clear(images, block):
-    """Fill an image with zeros."""
-    _, H, W, C = images.shape
-    for h in range(uintp(H)):
-        for w in range(uintp(W)):
-            for c in range(uintp(C)):
-                images[uintp(block), h, w, c] = 0
+def _to_image(dy, winner, side, scale, weight, dimage, shape, alive, dbias):
+    """Add the gradient of the image at an address, and that of the bias.
 
-
-@compiled()
-def _copy_outside(padded, block, x, n, top, left):
-    """Copy an image (H, W, C) from its place in a larger one."""
-    _, H, W, C = x.shape
-    top, left = uintp(top), uintp(left)
-    for h in range(uintp(H)):
-        for w in range(uintp(W)):
-            for c in range(uintp(C)):
-                x[uintp(n), h, w, c] = padded[uintp(block), h + top, w + left, c]
+    Of the image, ``shape`` is W and C. The arrays of ``alive`` are filled.
+    """
+    (OH, OW, F), (_, KH, run), (W, C) = dy.shape, weight.shape, shape
+    counts, patches, shares = alive
+    counts[:] = 0
+    # For each cell of a window, how many filters won there, which, and their g.
+    cells = side * side
+    in_cell, offsets = np.empty(cells, np.int64), np.empty(cells, np.int64)
+    filters, gradients = np.empty((cells, F), np.int32), np.empty((cells, F), dy.dtype)
+    for cell in range(cells):
+        offsets[cell] = cell // side * W + cell % side
+    found = np.empty(F + 1, np.int64)
+    for oh in range(uintp(OH)):
+        for ow in range(uintp(OW)):
+            window = side * (np.int64(oh) * W + np.int64(ow))
+            in_cell[:] = 0
+            count = 0
+            for f in range(F):  # without a branch, which is often guessed wrongly
+                found[uintp(count)] = f
+                count += winner[oh, ow, uintp(f)] != DEAD
+            for i in range(count):
+                f = uintp(found[uintp(i)])
+                g, cell = dy[oh, ow, f] * scale, uintp(winner[oh, ow, f])
+                dbias[f] += g
+                at = uintp(in_cell[cell])
+                filters[cell, at], gradients[cell, at] = f, g
+                in_cell[cell] += 1
+                at = uintp(counts[f])
+                patches[f, at], shares[f, at] = window + offsets[cell], g
+                counts[f] += 1
+            for cell in range(cells):
+                for kh in range(KH if in_cell[cell] > 0 else 0):
+                    add_weighted_rows(
+                        address(filters, cell), address(gradients, cell),
+                        in_cell[cell], 4 * KH * run, address(weight, 0, kh),
+                        dimage + 4 * (window + offsets[cell] + kh * W) * C, run,
+                    )  # fmt: skip
 
 
 @shared
-def backward_of_ink(
-    block, blocks, dy, winner, x, top, left, KHP, KWP, SHP, SWP, scale,
-    dmaps, dweights, dbiases,
-):  # fmt: skip
-    """Give every pixel with ink its share of the weights' gradient; the stride is 1.
+def backward_of_ink(block, blocks, dy, winner, x, margins, side, scale, work):
+    """Give every pixel with ink its share of the weights' gradient.
 
     Parameters
     ----------
-    block, blocks, dy, winner, x, top, left, KHP, KWP, SHP, SWP, scale
+    block, blocks, dy, winner, x, margins, side, scale
         As in `backward`.
-    dmaps : float32 array (blocks, OH + 2 * (KH - 1), OW + 2 * (KW - 1), F)
-        Zeros; a place for the gradient of a map, with room around it.
-    dweights : float32 array (blocks, KH, KW, C, F)
-    dbiases : float32 array (blocks, F)
-        Zeros, to which the gradients are added, summed over a block of images.
+    work : tuple of float32 arrays
+        Zeros: dmap (blocks, OH + 2 * (KH - 1), OW + 2 * (KW - 1), F), a place for the
+        gradient of a map before pooling, with room around it; dweight (blocks, KH, KW,
+        C, F) and dbias (blocks, F), to which the gradients are added.
     """
+    dmaps, dweights, dbiases = work
     _, _, W, F = dmaps.shape
     _, KH, KW, C, _ = dweights.shape
-    N, OH, OW, _ = dy.shape
-    _, height, width, _ = x.shape
-    dmap = dmaps.ctypes.data + 4 * block * (dmaps.size // blocks)
-    dweight = dweights.ctypes.data + 4 * block * (dweights.size // blocks)
-    places = np.empty(height * width, np.int32)
+    N, height, width, _ = x.shape
+    top, left = margins[0] + KH - 1, margins[1] + KW - 1
+    pixels = np.empty(height * width, np.int32)
     ink = np.empty(height * width, np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _clear(dmaps, block)
-        for oh in range(OH):
-            for ow in range(OW):
-                h, w = uintp(oh * SHP + KH - 1), uintp(ow * SWP + KW - 1)
-                if KHP * KWP == 1:  # without a branch inside, it runs along vectors
-                    for f in range(uintp(F)):
-                        alive = winner[uintp(n), uintp(oh), uintp(ow), f] != DEAD
-                        g = dy[uintp(n), uintp(oh), uintp(ow), f] * scale
-                        g = g if alive else np.float32(0)
-                        dmaps[uintp(block), h, w, f] = g
-                        dbiases[uintp(block), f] += g
-                    continue
-                for f in range(uintp(F)):
-                    cell = uintp(winner[uintp(n), uintp(oh), uintp(ow), f])
-                    if cell != DEAD:
-                        g = dy[uintp(n), uintp(oh), uintp(ow), f] * scale
-                        row, column = cell // uintp(KWP), cell % uintp(KWP)
-                        dmaps[uintp(block), h + row, w + column, f] += g
-                        dbiases[uintp(block), f] += g
+        dmaps[block] = 0
+        corner, dmap, dbias = (KH - 1, KW - 1), dmaps[block], dbiases[block]
+        _unpool(dy[n], winner[n], side, scale, dmap, corner, dbias)
         for c in range(C):
             count = 0
             for h in range(height):
                 for w in range(width):
                     value = x[uintp(n), uintp(h), uintp(w), uintp(c)]
                     if value != 0:
-                        row, column = h + top + KH - 1, w + left + KW - 1
-                        places[uintp(count)] = row * W + column
+                        pixels[uintp(count)] = (h + top) * W + w + left
                         ink[uintp(count)] = value
                         count += 1
             for kh in range(KH):
                 for kw in range(KW):
                     add_weighted_rows(
-                        places.ctypes.data, ink.ctypes.data, count, 4 * F,
-                        dmap - 4 * (kh * W + kw) * F,
-                        dweight + 4 * ((kh * KW + kw) * C + c) * F, F,
+                        pixels.ctypes.data, ink.ctypes.data, count, 4 * F,
+                        address(dmaps, block) - 4 * (kh * W + kw) * F,
+                        address(dweights, block, kh, kw, c), F,
                     )  # fmt: skip
+
+
+@compiled()
+def _unpool(dy, winner, side, scale, dmap, corner, dbias):
+    """Send gradients to the cells that won, from a corner on, and add the bias's."""
+    OH, OW, F = dy.shape
+    side, one = uintp(side), uintp(1)
+    top, left = uintp(corner[0]), uintp(corner[1])
+    for oh in range(uintp(OH)):
+        for ow in range(uintp(OW)):
+            h, w = top + side * oh, left + side * ow
+            if side == one:  # without a branch inside, it runs along vectors
+                for f in range(uintp(F)):
+                    g = dy[oh, ow, f] * scale
+                    g = g if winner[oh, ow, f] != DEAD else np.float32(0)
+                    dmap[h, w, f] = g
+                    dbias[f] += g
+                continue
+            for f in range(uintp(F)):
+                cell = uintp(winner[oh, ow, f])
+                if cell != DEAD:
+                    g = dy[oh, ow, f] * scale
+                    dmap[h + (cell >> one), w + (cell & one), f] += g
+                    dbias[f] += g

@@ -7,6 +7,11 @@ so are their gradients. A product with many zeros is a sum of few rows:
 ``dx[n] = sum over j with dy[n, j] != 0 of dy[n, j] * weight[:, j]`` and
 ``dweight[i] = sum over n with x[n, i] != 0 of x[n, i] * dy[n]``.
 
+::
+
+    x[n]  3  0  0  2  0       indices 0 3        3 * weight[0] +
+                          ->  shares  3 2    ->  2 * weight[3]     = y[n] - bias
+
 Nothing is approximated; only where a weight is infinite or not a number does the
 definition say NaN for 0 times it. The weights are worked through in blocks of rows that
 stay in the cache while all images pass by. Where more than half of x is not zero, a
@@ -75,16 +80,7 @@ def forward(block, blocks, x, weight, y):
                     _copy_panel(weight, first, last, j + k, width, tile, at)
                 rows, stride = tile.ctypes.data, 4 * width
             if many:
-                for k in range(0, columns, COLUMNS):
-                    multiply(
-                        inputs.ctypes.data, 4 * ROWS_FORWARD, 0, N, 1, last - first,
-                        rows + 4 * k * (last - first),
-                        product.ctypes.data + 4 * k, 4 * columns,
-                    )  # fmt: skip
-                for n in range(uintp(N)):
-                    for k in range(uintp(columns)):
-                        sums = product[n * uintp(columns) + k]
-                        y[uintp(block), n, uintp(j) + k] += sums
+                _add_product(inputs, tile, last - first, product, y, block, j, columns)
                 continue
             for n in range(N):
                 add_weighted_rows(
@@ -92,6 +88,19 @@ def forward(block, blocks, x, weight, y):
                     shares.ctypes.data + 4 * n * room, counts[n], stride, rows,
                     y.ctypes.data + 4 * ((block * N + n) * U + j), columns,
                 )  # fmt: skip
+
+
+@compiled()
+def _add_product(inputs, panels, rows, product, y, block, j, columns):
+    """Add the product of inputs and rows of the weights, cut into panels."""
+    for k in range(0, columns, COLUMNS):
+        multiply(
+            inputs.ctypes.data, 4 * ROWS_FORWARD, 0, len(inputs), 1, rows,
+            panels.ctypes.data + 4 * k * rows, product.ctypes.data + 4 * k, 4 * columns,
+        )  # fmt: skip
+    for n in range(uintp(len(inputs))):
+        for k in range(uintp(columns)):
+            y[uintp(block), n, uintp(j) + k] += product[n * uintp(columns) + k]
 
 
 @compiled()

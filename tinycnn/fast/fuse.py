@@ -11,7 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from tinycnn.fast.pooling import DEAD
+from tinycnn.fast.layout import applies
 from tinycnn.fast.steps import (
     FusedBatchNorm,
     FusedConvolution,
@@ -40,7 +40,7 @@ from tinycnn.nn.sequential import (
 AGREEMENT = 1e-3
 # With so many outputs or more, a dense layer is more than one product of BLAS.
 LARGE = 64
-# One thread at a time: the steps keep their workspace from batch to batch, and Numba's
+# One thread at a time: a runner and its steps remember the last forward, and Numba's
 # simplest threading layer aborts the process when two threads run parallel kernels.
 _LOCK = threading.RLock()
 
@@ -56,7 +56,11 @@ def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
     anything else                                          the layer itself
     ====================================================== =====================
 
-    Only these exact classes are recognised: a subclass of `ReLU` may compute anything.
+    Fused are what the networks of `models` are made of, convolutions of stride 1 with a
+    multiple of 16 filters and 2×2 poolings of stride 2; every other stays the plain
+    layer. Only these exact classes are recognised: a subclass of `ReLU` may compute
+    anything. Settings that are changed afterwards, so that a step no longer does what
+    its layers do, are refused.
 
     Parameters
     ----------
@@ -199,10 +203,10 @@ def make_steps(model: Sequential) -> dict[int, Any]:
     steps: dict[int, Any] = {}
     while rest:
         place, first = len(model.layers) - len(rest), rest.pop(0)
-        if type(first) is Conv2D and _next_is(ReLU, rest):
+        if type(first) is Conv2D and _next_is(ReLU, rest) and applies(first, None):
             del rest[0]
-            small = _next_is(MaxPool2D, rest) and _fits_a_byte(rest[0])
-            pool = rest.pop(0) if small else None
+            pooled = _next_is(MaxPool2D, rest) and applies(first, rest[0])
+            pool = rest.pop(0) if pooled else None
             dropout = rest.pop(0) if _next_is(Dropout, rest) else None
             steps[place] = FusedConvolution(first, pool, dropout)
         elif type(first) is BatchNorm2D:
@@ -313,10 +317,3 @@ def _keep_freed_memory() -> None:
 def _next_is(kind: type[Layer], rest: list[Layer]) -> bool:
     """Return whether the next layer is exactly of this class."""
     return bool(rest) and type(rest[0]) is kind
-
-
-def _fits_a_byte(pool: MaxPool2D) -> bool:
-    """Return whether the number of a window's cell fits into a byte, beside DEAD."""
-    side = pool.kernel_size
-    KH, KW = side if isinstance(side, tuple) else (side, side)
-    return KH * KW <= DEAD

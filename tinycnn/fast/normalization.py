@@ -1,12 +1,17 @@
 """Batch norm in few passes over the memory.
 
-Written with NumPy, batch norm makes a new array for each of its operations, and most of
-its time goes into moving them. Here the same sums run in plain loops: forward reads the
-map three times (mean, variance, result), backward twice. Sums are kept in float64 and
-in order; there are no threads that could change them. The plain twin is
-`tinycnn.nn.layers.BatchNorm2D`.
+::
 
-Arrays are (M, C): M = N * H * W values of each of C channels.
+    forward     x -> mean      x -> variance      x -> x_hat, y
+    backward    dy, x_hat -> sum(dy * x_hat), sum(dy)      dy, x_hat -> dx
+
+Written with NumPy, batch norm makes a new array for each of its operations, and most of
+its time goes into moving them. Here each arrow is one plain loop. Sums are kept in
+float64 and in order; there are no threads that could change them. The plain twin, with
+the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
+
+Arrays are (M, C): M = N * H * W values of each of C channels. The loops run over the
+numbers as they lie in memory, from ``at`` on those of a row.
 """
 
 import numpy as np
@@ -26,18 +31,16 @@ def moments(x, mean, variance):
         Filled. The variance is the biased one, divided by M.
     """
     M, C = x.shape
-    flat = x.reshape(x.size)
+    x = x.reshape(M * C)
     mean[:] = 0
     variance[:] = 0
-    for m in range(M):
-        at = uintp(m * C)
+    for at in range(0, M * C, C):
         for c in range(uintp(C)):
-            mean[c] += flat[at + c]
+            mean[c] += x[uintp(at) + c]
     mean /= M
-    for m in range(M):
-        at = uintp(m * C)
+    for at in range(0, M * C, C):
         for c in range(uintp(C)):
-            apart = flat[at + c] - mean[c]
+            apart = x[uintp(at) + c] - mean[c]
             variance[c] += apart * apart
     variance /= M
 
@@ -54,61 +57,44 @@ def normalize(x, mean, std, weight, bias, x_hat, y):
         Filled.
     """
     M, C = x.shape
-    flat, flat_x_hat, flat_y = (
-        x.reshape(x.size),
-        x_hat.reshape(x.size),
-        y.reshape(x.size),
-    )
+    x, x_hat, y = x.reshape(M * C), x_hat.reshape(M * C), y.reshape(M * C)
     one_over_std = np.float32(1) / std
-    for m in range(M):
-        at = uintp(m * C)
+    for at in range(0, M * C, C):
         for c in range(uintp(C)):
-            value = (flat[at + c] - mean[c]) * one_over_std[c]
-            flat_x_hat[at + c] = value
-            flat_y[at + c] = weight[c] * value + bias[c]
+            value = (x[uintp(at) + c] - mean[c]) * one_over_std[c]
+            x_hat[uintp(at) + c] = value
+            y[uintp(at) + c] = weight[c] * value + bias[c]
 
 
 @compiled()
-def gradient_sums(dy, x_hat, dweight, dbias):
-    """Fill ``dweight = sum(dy * x_hat)`` and ``dbias = sum(dy)`` of each channel.
+def backward(dy, x_hat, scale, training, sums, dx):
+    """Fill the gradients of weight and bias, and that of x.
 
     Parameters
     ----------
     dy, x_hat : float32 array (M, C)
-    dweight, dbias : float64 array (C,)
-        Filled.
-    """
-    M, C = dy.shape
-    flat_dy, flat_x_hat = dy.reshape(dy.size), x_hat.reshape(dy.size)
-    dweight[:] = 0
-    dbias[:] = 0
-    for m in range(M):
-        at = uintp(m * C)
-        for c in range(uintp(C)):
-            dbias[c] += flat_dy[at + c]
-            dweight[c] += flat_dy[at + c] * flat_x_hat[at + c]
-
-
-@compiled()
-def input_gradient(dy, x_hat, scale, mean_dy, mean_dy_x_hat, dx):
-    """Fill ``dx = scale * (dy - mean_dy - x_hat * mean_dy_x_hat)``.
-
-    Parameters
-    ----------
-    dy, x_hat : float32 array (M, C)
-    scale, mean_dy, mean_dy_x_hat : float32 array (C,)
+    scale : float32 array (C,)
+        ``weight / std``
+    training : bool
+        Else mean and variance do not depend on x, and dx has no second terms.
+    sums : float64 array (2, C)
+        Filled with ``sum(dy * x_hat)`` and ``sum(dy)``.
     dx : float32 array (M, C)
-        Filled.
+        Filled with ``scale * (dy - mean(dy) - x_hat * mean(dy * x_hat))``.
     """
     M, C = dy.shape
-    flat_dy, flat_x_hat, flat_dx = (
-        dy.reshape(dy.size),
-        x_hat.reshape(dy.size),
-        dx.reshape(dy.size),
-    )
-    for m in range(M):
-        at = uintp(m * C)
+    dy, x_hat, dx = dy.reshape(M * C), x_hat.reshape(M * C), dx.reshape(M * C)
+    sums[:] = 0
+    dweight, dbias = sums[0], sums[1]
+    for at in range(0, M * C, C):
         for c in range(uintp(C)):
-            flat_dx[at + c] = scale[c] * (
-                flat_dy[at + c] - mean_dy[c] - flat_x_hat[at + c] * mean_dy_x_hat[c]
-            )
+            dbias[c] += dy[uintp(at) + c]
+            dweight[c] += dy[uintp(at) + c] * x_hat[uintp(at) + c]
+    means = (sums / M).astype(np.float32)
+    if not training:
+        means[:] = 0
+    mean_dy_x_hat, mean_dy = means[0], means[1]
+    for at in range(0, M * C, C):
+        for c in range(uintp(C)):
+            i = uintp(at) + c
+            dx[i] = scale[c] * (dy[i] - mean_dy[c] - x_hat[i] * mean_dy_x_hat[c])

@@ -5,15 +5,19 @@ registers. A compiler that is given plain loops does not keep twelve sums in reg
 so these programs are written instruction by instruction; LLVM translates them for every
 processor. Everything else in this folder is loops.
 
-======================== ====================================== =====================
-`make_tile`              a small matrix product                 `multiply`
-`make_transform`         ``matrix @ x @ matrix.T``              `winograd.convolve`
-`make_weighted_sum`      a sum of few rows out of many          `add_weighted_rows`
-======================== ====================================== =====================
+::
 
-The right column names the user. The plain twins are a line of NumPy each, in the
-tests. `Code` is the notation: ``+``, ``-`` and ``*`` of addresses and of vectors,
-`load`, `store`, and a `loop` whose carried values stay in registers.
+    multiply            y = a @ b               6 rows of a by 16 columns at a time
+    make_transform      y = M @ x @ M.T         M is known beforehand; for `winograd`
+    add_weighted_rows   y += shares @ rows[indices]
+
+    sum += number * vector:     a b c d e f g h    <- 8 columns
+                              * n n n n n n n n    <- a number, repeated
+                              + . . . . . . . .    <- a sum: stays in its register
+
+The plain twins are a line of NumPy each, in the tests. `Code` is the notation: ``+``,
+``-`` and ``*`` of addresses and of vectors, `load`, `store`, and a `loop` whose carried
+values stay in registers.
 
 Kernels go by addresses: the caller makes sure that what lies there is float32 and large
 enough.
@@ -62,6 +66,12 @@ class Value:
     def __mul__(self, other: "Value | int") -> "Value":
         return self._with("fmul", "mul", other)
 
+    def __floordiv__(self, other: "Value | int") -> "Value":
+        return self._with("fdiv", "udiv", other)
+
+    def __mod__(self, other: "Value | int") -> "Value":
+        return self._with("frem", "urem", other)
+
 
 class Code:
     """The instructions of a micro-kernel, in the order in which they are written.
@@ -71,6 +81,10 @@ class Code:
 
     def __init__(self, builder: Any, lanes: int) -> None:
         self.builder, self.kind = builder, _VECTOR if lanes > 1 else _FLOAT
+
+    def with_lanes(self, lanes: int) -> "Code":
+        """Return the same code, with numbers of another kind."""
+        return Code(self.builder, lanes)
 
     def load(self, address: Value, kind: Any = None) -> Value:
         """Return what lies at an address: a vector, or a number of another kind."""
@@ -131,13 +145,13 @@ class Code:
         return rest
 
 
-def _micro_kernel(write: Callable[..., None], lanes: int = LANES) -> Any:
+def _micro_kernel(write: Callable[..., None]) -> Any:
     """Return what kernels call with int64s: the instructions that a function writes."""
     _, *names = inspect.signature(write).parameters
 
     def typed(_: Any, *__: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            write(Code(builder, lanes), *(Value(builder, value) for value in values))
+            write(Code(builder, LANES), *(Value(builder, value) for value in values))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * len(names)), generate
@@ -146,6 +160,18 @@ def _micro_kernel(write: Callable[..., None], lanes: int = LANES) -> Any:
     parameters = [inspect.Parameter(n, kind) for n in ("typing_context", *names)]
     typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return intrinsic(typed)
+
+
+@compiled()
+def address(array, *index):
+    """Return the address of ``array[index]``: of a number, or of where a part begins.
+
+    As slices do, but a slice takes longer to make inside a loop.
+    """
+    at = np.int64(array.ctypes.data)
+    for axis in range(len(index)):
+        at += index[axis] * array.strides[axis]
+    return at
 
 
 def make_tile(rows: int) -> Any:
@@ -261,73 +287,48 @@ def make_transform(matrix: NDArray[np.floating]) -> Any:
     return _micro_kernel(transform)
 
 
-def make_weighted_sum(vectors: int) -> Any:
-    """Return a sum of rows of ``8 * vectors`` floats, or of one for 0.
+def _write_weighted_rows(code, indices, shares, count, stride, rows, y, length):
+    """Write the instructions of `add_weighted_rows`."""
+    for size in (96, 80, 48, 32, 16, 8, 1):
+        lanes = LANES if size >= LANES else 1
+        part = code.with_lanes(lanes)
+        offsets = [4 * j for j in range(0, size, lanes)]
 
-    ``y[j] += sum over i < count of shares[i] * rows[indices[i], j]``
+        def add_part(rows, y, part=part, offsets=offsets, size=size):
+            def add_row(indices, shares, *sums):
+                row = rows + code.load_index(indices) * stride
+                share = part.load_repeated(shares)
+                totals = [
+                    part.multiply_add(share, part.load(row + offset), total)
+                    for offset, total in zip(offsets, sums, strict=True)
+                ]
+                return indices + 4, shares + 4, *totals
 
-    The sums stay in registers until all rows are in.
+            sums = [part.load(y + offset) for offset in offsets]
+            _, _, *sums = code.loop(count, [indices, shares, *sums], add_row)
+            for offset, total in zip(offsets, sums, strict=True):
+                part.store(total, y + offset)
+            return rows + 4 * size, y + 4 * size
 
-    Returns
-    -------
-    intrinsic
-        Its arguments are int64: addresses of the indices (int32) and of the shares
-        (float32), the count, the bytes from row to row, addresses of the rows and of y.
-    """
-    offsets = [VECTOR_BYTES * j for j in range(max(vectors, 1))]
-
-    def weighted_sum(code, indices, shares, count, stride, rows, y):
-        def along_rows(indices, shares, *sums):
-            row = rows + code.load_index(indices) * stride
-            share = code.load_repeated(shares)
-            totals = [
-                code.multiply_add(share, code.load(row + offset), total)
-                for offset, total in zip(offsets, sums, strict=True)
-            ]
-            return indices + 4, shares + 4, *totals
-
-        sums = [code.load(y + offset) for offset in offsets]
-        _, _, *sums = code.loop(count, [indices, shares, *sums], along_rows)
-        for offset, total in zip(offsets, sums, strict=True):
-            code.store(total, y + offset)
-
-    return _micro_kernel(weighted_sum, LANES if vectors else 1)
+        rows, y = code.loop(length // size, [rows, y], add_part)
+        length = length % size
 
 
-_sum_of_96, _sum_of_80, _sum_of_48, _sum_of_32, _sum_of_16, _sum_of_8, _sum_of_1 = (
-    make_weighted_sum(vectors) for vectors in (12, 10, 6, 4, 2, 1, 0)
-)
+_add_weighted_rows = _micro_kernel(_write_weighted_rows)
 
 
 @compiled()
 def add_weighted_rows(indices, shares, count, stride, rows, y, length):
-    """Add the weighted sum of ``count`` rows of any length: see `make_weighted_sum`.
+    """Add a weighted sum of rows of any length.
 
-    A row is taken in as few parts as possible: with one or two sums, each addition
-    would have to wait for the one before.
+    ``y[j] += sum over i < count of shares[i] * rows[indices[i], j]``
+
+    A row is taken in as few parts as possible, of up to 96 numbers. The sums of a part
+    stay in registers until all rows are in; with one or two, each addition would have
+    to wait for the one before.
+
+    All arguments are int64: addresses of the indices (int32) and of the shares
+    (float32), the count, the bytes from row to row, addresses of the rows and of y,
+    and the length of a row.
     """
-    while length > 0:
-        if length >= 96:
-            size = 96
-            _sum_of_96(indices, shares, count, stride, rows, y)
-        elif length >= 80:
-            size = 80
-            _sum_of_80(indices, shares, count, stride, rows, y)
-        elif length >= 48:
-            size = 48
-            _sum_of_48(indices, shares, count, stride, rows, y)
-        elif length >= 32:
-            size = 32
-            _sum_of_32(indices, shares, count, stride, rows, y)
-        elif length >= 16:
-            size = 16
-            _sum_of_16(indices, shares, count, stride, rows, y)
-        elif length >= 8:
-            size = 8
-            _sum_of_8(indices, shares, count, stride, rows, y)
-        else:
-            size = 1
-            _sum_of_1(indices, shares, count, stride, rows, y)
-        rows += 4 * size
-        y += 4 * size
-        length -= size
+    _add_weighted_rows(indices, shares, count, stride, rows, y, length)

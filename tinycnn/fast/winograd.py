@@ -19,14 +19,14 @@ takes. The value of a polynomial at infinity is its last coefficient. Rounding g
 with the powers of a point and with one over its distance to the others; these are small
 and far apart.
 
-`tinycnn.fast.steps.patch_side` decides which convolutions are done this way.
+`tinycnn.fast.layout.patch_side` decides which convolutions are done this way.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.fast.compiled import compiled
-from tinycnn.fast.vectors import COLUMNS, LANES, make_transform, multiply
+from tinycnn.fast.vectors import COLUMNS, LANES, address, make_transform, multiply
 
 Matrix = NDArray[np.float64]
 
@@ -101,64 +101,74 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @compiled()
-def convolve(
-    images, count, H, W, C, kernels, F, P, high, wide, band, values, products, y
-):
+def convolve(image, count, kernels, work, block, place):
     """Convolve some images.
 
     Parameters
     ----------
-    images : int
-        Address of (count, H, W, C) floats; H is at least 4 * high + P - 4, W at least
-        4 * wide + P - 4, and C a multiple of 8.
-    count, H, W, C : int
-    kernels : int
-        Address of (F / 16, P * P, C, 16) floats: `transform_kernels`, cut into panels.
-    F : int
-        A multiple of 16.
-    P : int
-        6 or 8: how many pixels a patch has in each direction.
-    high, wide : int
-        How many patches cover a map.
-    band : int
-        How many rows of patches, of one image or several, are transformed before they
-        are multiplied: as many as the processor's cache holds.
-    values, products : int
-        Addresses of floats to work with: P * P times band * wide * C + LINE, and band *
-        wide * 16 + LINE.
-    y : int
-        Address of (count, 4 * high, 4 * wide, F) floats, filled.
+    image : int
+        Address of (count, H, W, C) floats; C is a multiple of 8.
+    count : int
+    kernels : float32 array (F / 16, P * P, C, 16)
+        `transform_kernels`, cut into panels.
+    work : tuple of float32 arrays
+        Images (places, H, W, C), of which the shape alone is used; maps (places, 4 *
+        high, 4 * wide, F); values (blocks, P * P, band * wide * C + LINE) and products
+        (blocks, P * P, band * wide * 16 + LINE). A band is as many rows of patches, of
+        one image or several, as the cache holds.
+    block, place : int
+        Where to work, and the first map to fill.
     """
-    for first in range(0, count * high, band):
-        tiles = min(band, count * high - first) * wide
-        # From point to point, in floats. The values of a patch lie in as many lines of
+    images, maps, values, products = work
+    C, points, wide = images.shape[3], kernels.shape[1], maps.shape[2] // OUTPUTS
+    bands = count * maps.shape[1] // OUTPUTS
+    band = (values.shape[2] - LINE) // (wide * C)
+    for first in range(0, bands, band):
+        tiles = min(band, bands - first) * wide
+        # From point to point, in bytes. The values of a patch lie in as many lines of
         # the cache: were they a power of two apart, they would drive each other out.
-        apart, apart_after = tiles * C + LINE, tiles * COLUMNS + LINE
-        for t in range(tiles):
-            over, w = first + t // wide, OUTPUTS * (t % wide)  # rows of patches before
-            h = over // high * H + OUTPUTS * (over % high)
-            for c in range(0, C, LANES):
-                source = images + 4 * ((h * W + w) * C + c)
-                into = values + 4 * (t * C + c)
-                if P == 6:
-                    _to_6(source, 4 * W * C, 4 * C, into, 4 * P * apart, 4 * apart)
-                else:
-                    _to_8(source, 4 * W * C, 4 * C, into, 4 * P * apart, 4 * apart)
-        row, column = 4 * P * apart_after, 4 * apart_after
-        y_row, y_column = 4 * OUTPUTS * wide * F, 4 * F
-        for f in range(0, F, COLUMNS):
-            for point in range(P * P):
+        apart, apart_after = 4 * (tiles * C + LINE), 4 * (tiles * COLUMNS + LINE)
+        value, product = address(values, block), address(products, block)
+        _transform_patches(image, images.shape, maps.shape, first, tiles, value, points)
+        for panel in range(len(kernels)):
+            for point in range(points):
                 multiply(
-                    values + 4 * point * apart, 4 * C, 0, tiles, 1, C,
-                    kernels + 4 * (f * P * P + point * COLUMNS) * C,
-                    products + point * column, 4 * COLUMNS,
+                    value + point * apart, 4 * C, 0, tiles, 1, C,
+                    address(kernels, panel, point), product + point * apart_after,
+                    4 * COLUMNS,
                 )  # fmt: skip
-            for t in range(tiles):
-                h, w = OUTPUTS * (first + t // wide), OUTPUTS * (t % wide)
-                for i in range(0, COLUMNS, LANES):
-                    source = products + 4 * (t * COLUMNS + i)
-                    into = y + 4 * ((h * OUTPUTS * wide + w) * F + f + i)
-                    if P == 6:
-                        _from_6(source, row, column, into, y_row, y_column)
-                    else:
-                        _from_8(source, row, column, into, y_row, y_column)
+            y = address(maps, place, 0, 0, panel * COLUMNS)
+            _transform_products(product, maps.shape, first, tiles, y, points)
+
+
+@compiled()
+def _transform_patches(image, shape, map_shape, first, tiles, values, points):
+    """Transform the patches of some rows of patches, of which ``first`` lie above."""
+    _, H, W, C = shape
+    high, wide = map_shape[1] // OUTPUTS, map_shape[2] // OUTPUTS
+    column = 4 * (tiles * C + LINE)
+    for t in range(tiles):
+        above, w = first + t // wide, OUTPUTS * (t % wide)
+        h = above // high * H + OUTPUTS * (above % high)
+        for c in range(0, C, LANES):
+            patch, value = image + 4 * ((h * W + w) * C + c), values + 4 * (t * C + c)
+            if points == 36:
+                _to_6(patch, 4 * W * C, 4 * C, value, 6 * column, column)
+            else:
+                _to_8(patch, 4 * W * C, 4 * C, value, 8 * column, column)
+
+
+@compiled()
+def _transform_products(products, shape, first, tiles, y, points):
+    """Transform the products of a panel back, into 16 channels of the maps at y."""
+    _, _, width, F = shape
+    wide, column = width // OUTPUTS, 4 * (tiles * COLUMNS + LINE)
+    for t in range(tiles):
+        h, w = OUTPUTS * (first + t // wide), OUTPUTS * (t % wide)
+        for c in range(0, COLUMNS, LANES):
+            product = products + 4 * (t * COLUMNS + c)
+            output = y + 4 * ((h * width + w) * F + c)
+            if points == 36:
+                _from_6(product, 6 * column, column, output, 4 * width * F, 4 * F)
+            else:
+                _from_8(product, 8 * column, column, output, 4 * width * F, 4 * F)
