@@ -1,0 +1,111 @@
+"""The laws of the judges: wrong answers are told apart, right ones pass.
+
+All in one process; ``answers.py`` has the answers.
+"""
+
+import contextlib
+import re
+
+import pytest
+from answers import RIGHT, WRONG
+
+from tinycnn import nn
+from tinycnn.exercises.judge import verdict
+from tinycnn.exercises.path import BY_NAME, EXERCISES
+
+NAMES = list(BY_NAME)
+
+
+def verdict_of(exercise, text, folder):
+    """Judge a text beside the solutions of the exercises before."""
+    for other in EXERCISES[: exercise.number - 1]:
+        (folder / other.file).write_text(other.solution())
+    (folder / exercise.file).write_text(text)
+    with contextlib.redirect_stdout(None):
+        return verdict(exercise, folder)
+
+
+def changed(exercise, old, new):
+    text = exercise.solution()
+    assert old in text, (exercise.name, old)
+    return text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=NAMES)
+def test_a_starter_fails_and_names_its_first_gap(exercise, tmp_path):
+    text = exercise.starter()
+    said = verdict_of(exercise, text, tmp_path)
+    (gap, *_) = re.findall(r'raise NotImplementedError\("(.+)"\)', text)
+    line = text[: text.index("raise NotImplementedError")].count("\n") + 1
+    wanted = f"{exercise.file}, line {line}: {gap} is still to be written"
+    assert (said.solved, said.message) == (False, wanted)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=NAMES)
+def test_the_solution_passes(exercise, tmp_path):
+    said = verdict_of(exercise, exercise.solution(), tmp_path)
+    assert said.solved, said.message
+
+
+@pytest.mark.parametrize(
+    ("exercise", "old", "new", "message"),
+    [(BY_NAME[name], *answer) for name in WRONG for answer in WRONG[name]],
+    ids=[f"{name}-{i}" for name in WRONG for i in range(len(WRONG[name]))],
+)
+def test_a_wrong_answer_is_told_apart(exercise, old, new, message, tmp_path):
+    said = verdict_of(exercise, changed(exercise, old, new), tmp_path)
+    assert not said.solved
+    assert message in said.message
+    assert said.message.startswith(exercise.file)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "old", "new"),
+    [(BY_NAME[name], *answer) for name in RIGHT for answer in RIGHT[name]],
+    ids=[f"{name}-{i}" for name in RIGHT for i in range(len(RIGHT[name]))],
+)
+def test_a_right_answer_written_another_way_passes(exercise, old, new, tmp_path):
+    said = verdict_of(exercise, changed(exercise, old, new), tmp_path)
+    assert said.solved, said.message
+
+
+def test_every_exercise_has_its_answers_and_three_hints():
+    assert set(WRONG) == set(RIGHT) == set(BY_NAME)
+    for name, exercise in BY_NAME.items():
+        assert len({answer[1] for answer in WRONG[name]}) >= 8, name
+        assert len(RIGHT[name]) >= 3, name
+        hints = exercise.hints()
+        assert len(hints) == 3, name
+        assert all(len(hint) > 60 for hint in hints), name
+        # The solution is not in view: no line of it that stands in a gap.
+        starter = exercise.starter()
+        assert "NotImplementedError" in starter
+        assert exercise.starter() != exercise.solution()
+
+
+def broken(*_, **__):
+    raise AssertionError("the library's was called")
+
+
+def test_only_the_learners_layers_are_judged(tmp_path, monkeypatch):
+    """The library's, replaced by broken ones, change nothing; nor are they learned."""
+    for layer in (nn.ReLU, nn.Dense, nn.Conv2D, nn.MaxPool2D, nn.BatchNorm2D):
+        monkeypatch.setattr(layer, "forward", broken)
+        monkeypatch.setattr(layer, "backward", broken)
+    monkeypatch.setattr(nn.SGD, "step", broken)
+    monkeypatch.setattr(nn.Adam, "step", broken)
+    monkeypatch.setattr(nn.losses, "softmax_cross_entropy", broken)
+    monkeypatch.setattr(nn, "softmax_cross_entropy", broken)
+    for exercise in EXERCISES:
+        said = verdict_of(exercise, exercise.solution(), tmp_path)
+        assert said.solved, said.message
+
+
+def test_a_broken_earlier_file_is_what_a_later_one_uses(tmp_path):
+    exercise = BY_NAME["training"]
+    verdict_of(exercise, exercise.solution(), tmp_path)
+    dense = tmp_path / BY_NAME["dense"].file
+    dense.write_text(dense.read_text().replace("self.x.T @", "self.x @"))
+    said = verdict(exercise, tmp_path)
+    assert not said.solved
+    assert said.message.startswith("ex02_dense.py, line 24: ")

@@ -1,0 +1,239 @@
+"""Learn by doing: ``python -m tinycnn.exercises``.
+
+Lays out the exercises in a folder, judges them, shows hints and solutions. Exit code 0:
+solved; 1: not; 2: wrong usage.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinycnn._cli import Parser, fail, printable, run_command
+from tinycnn.exercises.path import EXERCISES, Exercise
+
+if TYPE_CHECKING:
+    from tinycnn.exercises.workshop import Workshop
+
+ACTIONS = {
+    "start": "lay out the exercises in a folder (default: tinycnn-exercises)",
+    "check": "judge exercise N (default: the first that is open)",
+    "hint": "show the next of three hints",
+    "list": "show what is done",
+    "skip": "leave exercise N out; later ones use the library's instead",
+    "reset": "lay out exercise N anew; your file is kept in kept/",
+    "solution": "show the solution of exercise N once it is solved",
+}
+FOLDER = "tinycnn-exercises"
+PERIOD = 0.3  # seconds between two looks at the files
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return 0 if what was judged is solved, 1 if not."""
+    parser = Parser(
+        "tinycnn exercises",
+        "Build the library yourself, piece by piece, each judged in a second. "
+        + "; ".join(f"{name}: {about}" for name, about in ACTIONS.items())
+        + ".",
+        example="start",
+        json=False,
+    )
+    add = parser.add_argument
+    about = "one of " + ", ".join(ACTIONS) + " (default: check)"
+    add("action", nargs="?", choices=ACTIONS, metavar="ACTION", help=about)
+    about = "the folder of start; the number of an exercise for all others"
+    add("which", nargs="?", metavar="WHICH", help=about)
+    add("--watch", action="store_true", help="judge again whenever a file is saved")
+    add("--show", action="store_true", help="show the solution of what is not solved")
+    arguments = parser.parse_args(argv)
+    action = arguments.action or "check"
+    if arguments.watch and action != "check":
+        parser.error(f"--watch judges; it does not go with {action}")
+    if arguments.show and action != "solution":
+        parser.error("--show goes with solution N")
+
+    from tinycnn.exercises.workshop import Workshop, WorkshopError
+
+    try:
+        if action == "start":
+            return _start(Path(FOLDER if arguments.which is None else arguments.which))
+        chosen = None if arguments.which is None else _number(parser, arguments.which)
+        if chosen is None and action in ("reset", "solution"):
+            parser.error(f"{action} needs the number of an exercise")
+        if action == "list" and chosen is not None:
+            parser.error("list takes no number")
+        workshop = Workshop(Path.cwd())
+        if action == "check":
+            return (
+                _watch(workshop, chosen)
+                if arguments.watch
+                else _check(workshop, chosen)
+            )
+        if action == "list":
+            return _list(workshop)
+        exercise = chosen or workshop.first_open()
+        if exercise is None:
+            print("All exercises are done; name one by its number.")
+            return 0
+        if action == "hint":
+            return _hint(workshop, exercise)
+        if action == "solution":
+            return _solution(workshop, exercise, arguments.show)
+        return _replace(workshop, exercise, action)
+    except WorkshopError as error:
+        fail(error)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        fail(f"{error.filename or 'the folder'} cannot be used ({error.strerror})")
+
+
+def _number(parser: Parser, text: str) -> Exercise:
+    """Return the exercise with a number."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= len(EXERCISES)):
+        needed = f"the number of an exercise, 1 to {len(EXERCISES)}"
+        parser.error(f"argument WHICH: needs {needed}, not {text!r}")
+    return EXERCISES[int(text[:9]) - 1]
+
+
+def _start(folder: Path) -> int:
+    from tinycnn.exercises.workshop import Workshop
+
+    if not str(folder).strip():
+        fail("name a folder that is new or empty")
+    Workshop.start(folder)
+    shown = f'"{folder}"' if " " in str(folder) else str(folder)
+    print(
+        f"{len(EXERCISES)} exercises are in {printable(folder)}. Begin with "
+        f"{EXERCISES[0].file}: read it, fill the gaps, and judge it:\n\n"
+        f"  cd {printable(shown)}\n"
+        "  tinycnn exercises           # or --watch: judge at every save\n"
+        "  tinycnn exercises hint      # if you are stuck"
+    )
+    return 0
+
+
+def _check(workshop: "Workshop", chosen: Exercise | None = None) -> int:
+    """Judge an exercise, print the verdict and note it."""
+    from tinycnn.exercises.judge import judge
+
+    exercise = chosen or workshop.first_open()
+    if exercise is None:
+        print(_coloured("All exercises are done.", "32"))
+        return 0
+    for other in workshop.missing(exercise):
+        print(
+            f"{exercise} builds on {other.file}, which is open: solve {other.number}, "
+            f"or tinycnn exercises skip {other.number} to use the library's"
+        )
+        return 1
+    verdict = judge(exercise, workshop.folder)
+    if verdict.printed:
+        lines = (f"  | {printable(line)}" for line in verdict.printed.splitlines())
+        print("\n".join(lines))
+    word = _coloured("solved", "32") if verdict.solved else _coloured("not yet", "33")
+    print(f"{exercise}: {word}")
+    if verdict.message:
+        print(f"  {printable(verdict.message)}")
+    skipped = [
+        e for e in map(_by_name, exercise.needs) if workshop.state(e) == "skipped"
+    ]
+    if skipped:
+        print("  not yours, because skipped: " + ", ".join(map(str, skipped)))
+    if not verdict.solved:
+        print(f"  stuck? tinycnn exercises hint {exercise.number}")
+        return 1
+    workshop.note(exercise, state="solved")
+    following = workshop.first_open()
+    if following:
+        print(f"Next: {following}, in {following.file}")
+    else:
+        print(_coloured("All exercises are done.", "32"))
+    return 0
+
+
+def _by_name(name: str) -> Exercise:
+    return next(e for e in EXERCISES if e.name == name)
+
+
+def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:
+    """Judge at every save, until all is solved or Ctrl-C."""
+
+    def saved() -> list[tuple[str, int]]:
+        files = [(e.file, workshop.path(e)) for e in EXERCISES if workshop.has(e)]
+        return [(name, path.stat().st_mtime_ns) for name, path in files]
+
+    while True:
+        before = saved()
+        solved = _check(workshop, chosen) == 0
+        if solved and (chosen or workshop.first_open() is None):
+            return 0
+        if not solved:
+            print("Waiting for a file to be saved; Ctrl-C ends.", flush=True)
+            while saved() == before:
+                time.sleep(PERIOD)
+        print(flush=True)
+
+
+def _list(workshop: "Workshop") -> int:
+    """Print all exercises and what is done."""
+    marks = {"solved": "x", "skipped": "-", "open": " "}
+    current = workshop.first_open()
+    for exercise in EXERCISES:
+        state, hints = workshop.state(exercise), workshop.hints(exercise)
+        shown = (
+            f"[{marks[state]}] {exercise.number:2} {exercise.title:40}{exercise.file}"
+        )
+        if hints:
+            shown += f", {hints} of 3 hints"
+        if state == "skipped":
+            shown += ", skipped"
+        if not workshop.has(exercise):
+            shown += f", missing: tinycnn exercises reset {exercise.number}"
+        if exercise is current:
+            shown = _coloured(shown, "1")
+        print(_coloured(shown, "32") if state == "solved" else shown)
+    return 0
+
+
+def _hint(workshop: "Workshop", exercise: Exercise) -> int:
+    """Show the hints that were shown, and one more."""
+    hints = exercise.hints()
+    shown = min(workshop.hints(exercise) + 1, len(hints))
+    workshop.note(exercise, hints=shown)
+    print(f"{exercise}")
+    for number, hint in enumerate(hints[:shown], 1):
+        print(f"\nHint {number} of {len(hints)}: {hint}")
+    return 0
+
+
+def _solution(workshop: "Workshop", exercise: Exercise, show: bool) -> int:
+    if workshop.state(exercise) != "solved" and not show:
+        fail(f"{exercise} is not solved yet; --show shows its solution all the same")
+    print(exercise.solution(), end="")
+    return 0
+
+
+def _replace(workshop: "Workshop", exercise: Exercise, action: str) -> int:
+    """Lay out the starter, or what stands in for a skipped exercise."""
+    text = exercise.starter() if action == "reset" else exercise.stand_in()
+    kept = workshop.replace(exercise, text)
+    workshop.note(exercise, state="open" if action == "reset" else "skipped")
+    if action == "reset":
+        print(f"{exercise.file} is the starter again.", end=" ")
+    else:
+        what = "library's" if exercise.library else "reference solution"
+        print(f"{exercise.file} now uses the {what}.", end=" ")
+    print(f"Your file is {kept.relative_to(workshop.folder)}." if kept else "")
+    return 0
+
+
+def _coloured(text: str, code: str) -> str:
+    """Colour a text on a terminal only."""
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"\x1b[{code}m{text}\x1b[0m" if colours else text
+
+
+if __name__ == "__main__":
+    run_command(main)
