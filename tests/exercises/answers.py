@@ -22,7 +22,7 @@ WRONG = {
         ("np.maximum(x, 0)", "(x > 0).astype(x.dtype)", "says where x is positive"),
         ("np.maximum(x, 0)", "np.maximum(x, np.float64(0))", "float64"),
         ("np.maximum(x, 0)", "np.max(x, 0)", "the shape (4, 5)"),
-        ("return np.maximum(x, 0)", "np.maximum(x, 0)", "y is None"),
+        ("return np.maximum(x, 0)", "np.maximum(x, 0)", "forward is None"),
         (
             RELU_FORWARD,
             "        x[x < 0] = 0\n        return x.copy()\n",
@@ -30,7 +30,7 @@ WRONG = {
         ),
         ("return dy * self.positive", "return dy.copy()", "that is dy itself"),
         ("dy * self.positive", "dy * ~self.positive", "turn it round"),
-        ("return dy * self.positive", "return self.positive * 1", "int64"),
+        ("return dy * self.positive", "return self.positive * 1", "the slope alone"),
         (
             "return dy * self.positive",
             "return self.positive.astype(dy.dtype)",

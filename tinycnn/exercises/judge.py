@@ -107,9 +107,13 @@ def _shortened(printed: bytes) -> str:
 
 def verdict(exercise: Exercise, folder: Path) -> Verdict:
     """Import the learner's file in this process and judge what it defines."""
+    import threadpoolctl
+
     from tinycnn.exercises.judges import JUDGES
     from tinycnn.exercises.judges.compare import Mine, Wrong
 
+    # On a busy machine, threads that wait for each other take ten times as long.
+    threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     try:
         with learners_modules(folder):
             mine = Mine(import_file(folder / exercise.file))
@@ -119,7 +123,7 @@ def verdict(exercise: Exercise, folder: Path) -> Verdict:
     except SyntaxError as error:
         name = Path(error.filename or exercise.file).name
         return Verdict(False, f"{name}, line {error.lineno}: {error.msg}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a learner's code raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a learner's code
         name = _place(error, folder) or exercise.file
         if isinstance(error, NotImplementedError) and name != exercise.file:
             return Verdict(False, f"{name}: {error} is still to be written")

@@ -15,7 +15,7 @@ from tinycnn.exercises.judges.compare import (
     reference,
 )
 from tinycnn.models import as_input, predict
-from tinycnn.nn import Layer, Parameter
+from tinycnn.nn import Parameter
 from tinycnn.nn.layers import Array
 
 
@@ -23,140 +23,39 @@ def relu(mine: Mine) -> None:
     """Judge ReLU: the forward, the backward, and the corner at 0."""
     rng = np.random.default_rng(0)
     x = rng.permutation(60).reshape(3, 4, 5) / 10 - 3.0  # one entry is exactly 0
-
-    def tells(x: Array, dy: Array, _: Layer) -> dict[str, Tells]:
-        return {
-            "y": [
-                ("that is |x|; negative numbers become 0", abs(x)),
-                ("that keeps the negative numbers", np.minimum(x, 0)),
-                ("that is x unchanged", x),
-                ("that says where x is positive; keep the numbers there", x > 0),
-                ("there are no numbers above 1 left: is max meant?", np.clip(x, 0, 1)),
-            ],
-            "x": [
-                ("that is dy itself: nothing passes where x was negative", dy),
-                ("that passes dy where x was negative: turn it round", dy * (x <= 0)),
-                ("that is the slope alone: multiply it by dy", x > 0),
-                ("that multiplies by x, and not by the slope, which is 1 or 0",
-                 dy * np.maximum(x, 0)),
-                ("that asks where dy is positive, and not where x was",
-                 np.maximum(dy, 0)),
-                ("at x = 0 exactly the slope is to be 0: is >= meant to be >?",
-                 dy * (x >= 0)),
-            ],
-        }  # fmt: skip
-
-    check_layer(mine.ReLU(), reference("relu").ReLU(), x, tells)
+    check_layer("relu", mine.ReLU(), reference("relu").ReLU(), x)
 
 
 def dense(mine: Mine) -> None:
     """Judge Dense, with sizes that are all different."""
     rng = np.random.default_rng(0)
     layer, right = mine.Dense(5, 3, rng=rng), reference("dense").Dense(5, 3, rng=rng)
-    if not isinstance(getattr(layer, "bias", None), Parameter):
-        raise Wrong("Dense.bias is no Parameter: __init__ of the starter makes it")
-    layer.bias.value[:] = rng.standard_normal(3)  # a forgotten bias must be seen
-    x = rng.standard_normal((7, 5))
-
-    def tells(x: Array, dy: Array, right: Layer) -> dict[str, Tells]:
-        weight, bias = (p.value for p in right.parameters())
-        product = x @ weight
-        return {
-            "y": [
-                ("the bias is missing", product),
-                ("the bias is subtracted", product - bias),
-                ("the bias counts twice", product + 2 * bias),
-            ],
-            "weight": [
-                ("that is the mean over the rows; the gradient is their sum",
-                 x.T @ dy / 7),
-                ("that is transposed: the weight is (D, U)", dy.T @ x),
-                ("that is the gradient times the weight; the slope is x alone",
-                 x.T @ dy * weight),
-            ],
-            "bias": [
-                ("that is the mean over the rows; the gradient is their sum",
-                 dy.mean(axis=0)),
-                ("sum it over the rows, axis 0", dy),
-                ("that sums over the wrong axis: sum over the rows, axis 0",
-                 dy.sum(axis=1)),
-                ("keepdims leaves an axis too many", dy.sum(axis=0, keepdims=True)),
-                ("the sum runs over all of dy; only over its rows, axis 0", dy.sum()),
-                ("that is times the bias; the slope of y by the bias is 1",
-                 dy.sum(axis=0) * bias),
-            ],
-            "x": [
-                ("that is dy itself: multiply it by the weight, transposed", dy),
-                ("the bias has no part in it", dy @ weight.T + bias.sum()),
-            ],
-        }  # fmt: skip
-
-    check_layer(layer, right, x, tells)
+    with_bias(layer, rng)
+    check_layer("dense", layer, right, rng.standard_normal((7, 5)))
 
 
 def loss(mine: Mine) -> None:
     """Judge the loss: its value, its gradient, and logits of a thousand."""
+    right = reference("loss").softmax_cross_entropy
     rng = np.random.default_rng(0)
     N, K = 6, 4
     logits = rng.standard_normal((N, K)).astype(np.float32)
     labels = np.array([0, 3, 1, 1, 2, 0])
-    right_loss, right = reference("loss").softmax_cross_entropy(logits, labels)
-    loss, dlogits = _loss_of(mine, logits, labels)
-    powers = np.exp(logits)
-    p = powers / powers.sum(axis=1, keepdims=True)
-    t = np.eye(K, dtype=np.float32)[labels]
-    all_logs = -np.log(p)
-    compare(
-        "the loss",
-        np.float64(loss),
-        np.float64(right_loss),
-        [
-            ("that is the sum over the images; take the mean", right_loss * N),
-            ("the sign is wrong: a logarithm of p is negative", -right_loss),
-            ("that divides by K as well; divide by N alone", right_loss / K),
-            ("that averages over all classes; only the label's counts",
-             all_logs.mean()),
-            ("that sums over all classes; only the label's counts",
-             all_logs.sum() / N),
-            ("that is the mean probability: its logarithm is missing",
-             (p * t).sum() / N),
-            ("that is the logarithm to base 2", right_loss / np.log(2)),
-            ("that is the mean logit: softmax is missing", -(logits * t).sum() / N),
-        ],
-        1e-4,
-    )  # fmt: skip
-    columns = powers / powers.sum(axis=0, keepdims=True)
-    compare(
-        "dlogits",
-        dlogits,
-        right,
-        [
-            ("the 1/N of the mean is missing", right * N),
-            ("the sign is wrong: it is p less the target", -right),
-            ("that is p / N: 1 must be subtracted at the label", p / N),
-            ("that is p: subtract 1 at the label, and divide by N", p),
-            ("the 1/N belongs to p as well", p - t / N),
-            ("the 1 is divided by N as well as p", p / N - t),
-            ("that divides by N * K; divide by N", right / K),
-            ("that divides by N twice", right / N),
-            ("softmax runs over the wrong axis: rows sum to 1", (columns - t) / N),
-            ("only the label's entry is there; p counts in the others as well",
-             right * t),
-            ("that is the derivative by p; go on to the logits", -t / p / N),
-        ],
-        1e-4,
-    )  # fmt: skip
-    large = 1000 * logits
-    with np.errstate(all="ignore"):
-        found, gradient = _loss_of(mine, large, labels)
-    if not (np.isfinite(found) and np.isfinite(gradient).all()):
-        raise Wrong(
-            "with logits of 1000 the result is not finite: subtract the largest logit "
-            "of each row first, and do not take the logarithm of p"
-        )
-    right_loss, right = reference("loss").softmax_cross_entropy(large, labels)
-    compare("the loss of logits of 1000", np.float64(found), np.float64(right_loss))
-    compare("dlogits of logits of 1000", gradient, right)
+    powers, t = np.exp(logits), np.eye(K, dtype=np.float32)[labels]
+    names = {"N": N, "K": K, "t": t, "p": powers / powers.sum(axis=1, keepdims=True)}
+    names |= {"columns": powers / powers.sum(axis=0), "logits": logits}
+    for of, size in (("", 1), (" of logits of 1000", 1000)):
+        with np.errstate(all="ignore"):
+            found = _loss_of(mine, size * logits, labels)
+        if size > 1 and not all(np.isfinite(result).all() for result in found):
+            raise Wrong(
+                "with logits of 1000 the result is not finite: subtract the largest "
+                "logit of each row first, and do not take the logarithm of p"
+            )
+        should = right(size * logits, labels)
+        tells = Tells("loss", loss=should[0], **names)
+        compare(f"the loss{of}", found[0], should[0], tells, "loss")
+        compare(f"dlogits{of}", found[1], should[1], tells, "dlogits")
 
 
 def _loss_of(mine: Mine, logits: Array, labels: Any) -> tuple[float, Any]:
@@ -203,43 +102,16 @@ def sgd(mine: Mine) -> None:
                     )
         return parameters
 
-    right = reference("sgd").SGD
-    g, v = [grad[0] for grad in grads], values[0]
-    cases: list[tuple[float, int, str, Tells]] = [
-        (0.0, 1, "after a step without momentum", [
-            ("nothing has changed: p.value itself must change", v),
-            ("that goes uphill: subtract", v + 0.5 * g[0]),
-            ("the learning rate is missing", v - g[0]),
-            ("the value is replaced, not changed", -0.5 * g[0]),
-            ("the learning rate counts twice", v - 0.25 * g[0]),
-        ]),
-        (0.9, 1, "after a step with momentum 0.9", [
-            ("the gradient is not to be scaled by 1 - momentum", v - 0.05 * g[0]),
-            ("the first step uses the velocity before it is updated", v),
-            ("that has momentum for the gradient: momentum * velocity + grad",
-             v - 0.45 * g[0]),
-            ("momentum * velocity + grad is added twice", v - 0.95 * g[0]),
-        ]),
-        (0.9, 2, "after two steps with momentum 0.9", [
-            ("the velocity is not kept from step to step", v - 0.5 * (g[0] + g[1])),
-            ("the velocity is never scaled by momentum", v - 0.5 * (2 * g[0] + g[1])),
-            ("the old velocity moves the value: update it first",
-             v - 0.5 * g[0]),
-            ("the velocity must be added to, not subtracted from, the gradient",
-             v - 0.5 * (g[0] - 0.9 * g[0] + g[1])),
-        ]),
-        (0.9, 5, "after five steps, with another learning_rate from the fourth", [
-            ("the learning rate of the start is used: read self.learning_rate in step",
-             _descent(v, g, [0.5] * 5)),
-            ("the learning rate must not be inside the velocity",
-             _descent(v, g, [0.5, 0.5, 0.5, 0.1, 0.1], inside=True)),
-        ]),
-    ]  # fmt: skip
-    for momentum, steps, when, tells in cases:
-        should = run(right, momentum, steps)
+    tells = Tells("sgd", v=values[0], g=[g[0] for g in grads], descent=_descent)
+    cases = ((0.0, 1, "plain"), (0.9, 1, "momentum"), (0.9, 2, "momentum"))
+    for momentum, steps, kind in (*cases, (0.9, 5, "momentum")):
+        should = run(reference("sgd").SGD, momentum, steps)
         found = run(mine.SGD, momentum, steps)
-        for p, q, known in zip(found, should, (tells, ()), strict=True):
-            compare(f"the value {when}", p.value, q.value, known, 1e-4)
+        for p, q in zip(found, should, strict=True):
+            what = (
+                f"with momentum {momentum}, after {steps} steps, the value of {p.name}"
+            )
+            compare(what, p.value, q.value, tells, f"{kind} {steps}")
 
 
 def _descent(
@@ -278,6 +150,13 @@ class _Recorder:
         self.calls.append("step")
 
 
+def with_bias(layer: Any, rng: np.random.Generator) -> None:
+    """Make the bias other than zero, so that a forgotten one is seen."""
+    if not isinstance(getattr(layer, "bias", None), Parameter):
+        raise Wrong("bias is no Parameter: __init__ of the starter makes it")
+    layer.bias.value[:] = rng.standard_normal(layer.bias.value.shape)
+
+
 def check_steps(mine: Mine) -> None:
     """Judge one training step, and the batches of an epoch."""
     both = _Recorder()
@@ -294,16 +173,11 @@ def check_steps(mine: Mine) -> None:
     if both.training is not True:
         raise Wrong("training_step must call forward with training=True")
     right_loss, right = reference("loss").softmax_cross_entropy(both.logits, labels)
-    compare(
-        "what backward is given",
-        np.asarray(both.given),
-        right,
-        [("that is the loss; backward needs dlogits", np.asarray(right_loss)),
-         ("those are the logits; backward needs dlogits", both.logits)],
-    )  # fmt: skip
+    tells = Tells("training", loss=right_loss, logits=both.logits)
+    compare("what backward is given", both.given, right, tells, "given")
     if loss is None:
         raise Wrong("training_step returns None: return the loss")
-    compare("the loss of a step", np.float64(loss), np.float64(right_loss))
+    compare("the loss of a step", loss, right_loss)
     _check_epoch(mine)
 
 
