@@ -169,6 +169,187 @@ WRONG = {
         ("0.05, 0.9", "1e-5, 0.0", "at least 92%"),
         ("0.05, 0.9", "np.float32(np.nan), 0.9", "the network has diverged"),
     ],
+    "convolution": [
+        ("total = bias[f]", "total = 0", "the bias is missing"),
+        ("total = bias[f]", "total = bias[0]", "a bias of its own"),
+        ("total += pixel", "total = pixel", "only the last term"),
+        (
+            "total += pixel * weight[kh, kw, c, f]",
+            "total += pixel * weight[kh, kw, c, f] + bias[f]",
+            "entries are wrong",
+        ),
+        (
+            "total += pixel * weight[kh, kw, c, f]",
+            "total += pixel * weight[-1 - kh, -1 - kw, c, f]",
+            "the kernel is turned round",
+        ),
+        ("weight[kh, kw, c, f]", "weight[-1 - kh, kw, c, f]", "upside down"),
+        ("weight[kh, kw, c, f]", "weight[kh, -1 - kw, c, f]", "left to right"),
+        ("weight[kh, kw, c, f]", "weight[kw, kh, c, f]", "IndexError"),
+        ("range(C)", "range(1)", "only the first channel"),
+        ("oh * stride + kh, ow * stride + kw", "oh + kh, ow + kw", "stride is missing"),
+        (
+            "(H - KH) // stride + 1",
+            "(H - KH) // stride",
+            "and should have (2, 3, 4, 6)",
+        ),
+        ("(H - KH) // stride + 1", "H // stride", "IndexError"),
+        (
+            "OW = (H - KH) // stride + 1, (W - KW) // stride + 1",
+            "OW = (H - KH) + 1, (W - KW) + 1",
+            "IndexError",
+        ),
+        (", x.dtype)", ")", "float64"),
+        ("    return y\n", "", "is None"),
+        ("    y = np", "    bias -= 1\n    y = np", "edits its arguments"),
+        (
+            "                    total = bias[f]\n",
+            "                    total = bias\n",
+            "ValueError",
+        ),
+    ],
+    "convolution_backward": [
+        ("dx[n, h, w, c] +=", "dx[n, h, w, c] =", "a pixel lies under several"),
+        ("dweight[kh, kw, c, f] +=", "dweight[kh, kw, c, f] =", "used at every place"),
+        ("dbias[f] += d", "dbias[f] = d", "the bias is used at every place"),
+        ("weight[kh, kw, c, f]\n", "weight[-1 - kh, -1 - kw, c, f]\n", "turned round"),
+        ("d * x[n", "d * weight[kh, kw, c, f] * x[n", "that is times the weight"),
+        ("d * weight[kh", "d * x[n, h, w, c] * weight[kh", "that is times x"),
+        ("oh * stride + kh, ow * stride + kw", "oh + kh, ow + kw", "stride is missing"),
+        ("return dx, dweight, dbias", "return dx, dweight / len(x), dbias", "the mean"),
+        ("return dx, dweight, dbias", "return dx, dweight, dbias / len(x)", "the mean"),
+        ("return dx, dweight, dbias", "return dx, dweight", "return three arrays"),
+        ("return dx, dweight, dbias", "return dweight, dx, dbias", "has the shape"),
+        ("    return dx, dweight, dbias\n", "", "return three arrays"),
+        ("np.zeros(F, dy.dtype)", "np.zeros(F)", "float64"),
+        ("return dx,", "return -dx,", "the wrong sign"),
+        (
+            "dx, dweight = np.zeros_like(x), ",
+            "dx, dweight = x, ",
+            "edits its arguments",
+        ),
+        ("dbias[f] += d", "dbias += d", "sum over n, oh and ow only"),
+        (
+            "w = oh * stride + kh, ow * stride + kw",
+            "w = oh * stride, ow * stride",
+            "entries are wrong",
+        ),
+    ],
+    "im2col": [
+        ("x[:, rows, columns] += cols", "x[:, rows, columns] = cols", "that assigns"),
+        (
+            "cols[:, :, :, kh, kw] = x",
+            "cols[:, :, :, -1 - kh, -1 - kw] = x",
+            "every patch is turned round",
+        ),
+        ("cols[:, :, :, kh, kw] = x", "cols[:, :, :, kw, kh] = x", "IndexError"),
+        (
+            "slice(kh, kh + stride * OH, stride)",
+            "slice(kh, kh + OH)",
+            "entries are wrong",
+        ),
+        (
+            "slice(kh, kh + stride * OH, stride)",
+            "slice(0, stride * OH, stride)",
+            "entries are wrong",
+        ),
+        ("return cols\n", "return cols.reshape(N * OH * OW, -1)\n", "has the shape"),
+        (
+            "np.empty((N, OH, OW, KH, KW, C), x.dtype)",
+            "np.empty((N, OH, OW, KH, KW, C))",
+            "float64",
+        ),
+        (" + self.bias.value\n", "\n", "the bias is missing"),
+        ("(self.cols.T @ dy).reshape(KH, KW, C, F)", "self.cols.T @ dy", "reshape it"),
+        (
+            "(self.cols.T @ dy).reshape(KH, KW, C, F)",
+            "(dy.T @ self.cols).reshape(KH, KW, C, F)",
+            "before it is reshaped",
+        ),
+        ("(self.cols.T @ dy)", "(self.cols.T @ dy / N)", "the mean over the images"),
+        ("dy.sum(axis=0)", "dy.mean(axis=0)", "the mean over all places"),
+        ("dy.sum(axis=0)", "dy.sum(axis=1)", "has the shape"),
+        (
+            "return col2im(dcols.reshape(N, OH, OW, KH, KW, C), self.x_shape",
+            "return (lambda *_: dcols)(self.x_shape",
+            "col2im brings it back",
+        ),
+        ("KW * C, F).T\n", "KW * C, F)\n", "is a transpose missing"),
+        ("        self.bias.grad = dy.sum(axis=0)\n", "", "nothing to bias.grad"),
+        (", self.x_shape, self.stride)", ", self.x_shape)", "backward"),
+        ("    return x\n", "", "is None"),
+        (
+            "cols = im2col(x, KH, KW, self.stride)",
+            "cols = im2col(x, KH, KW)",
+            "y of Conv2D.forward has the shape",
+        ),
+    ],
+    "pooling": [
+        ("cols.max(axis=3)", "cols.min(axis=3)", "that is the smallest"),
+        ("cols.max(axis=3)", "cols.mean(axis=3)", "that is the mean"),
+        ("cols.max(axis=3)", "cols.max(axis=4)", "has the shape"),
+        ("cols.max(axis=3)", "np.maximum(cols.max(axis=3), 0)", "zeros win"),
+        ("cols.argmax(axis=3)", "cols.argmin(axis=3)", "the smallest cell receives"),
+        (
+            "cols.argmax(axis=3)",
+            "K * K - 1 - cols[:, :, :, ::-1].argmax(axis=3)",
+            "the last of tied cells",
+        ),
+        (
+            "np.put_along_axis(dcols, winner, dy, axis=3)",
+            "dcols[:] = dy",
+            "every cell receives",
+        ),
+        (
+            "np.put_along_axis(dcols, winner, dy, axis=3)",
+            "dcols[:] = dy / K**2",
+            "backward of a mean",
+        ),
+        ("winner, dy, axis=3", "winner, 1, axis=3", "which cell won, without dy"),
+        ("(N, OH, OW, K * K, C), dy.dtype", "(N, OH, OW, K * K, C)", "float64"),
+        (", self.x_shape, self.stride)", ", self.x_shape, K)", "ValueError"),
+        ("return col2im(", "col2im(", "return dx"),
+        ("im2col(x, K, K, self.stride)", "im2col(x, K, K, K)", "has the shape"),
+        (
+            "self.winner = cols.argmax(axis=3)\n",
+            "self.winner = cols == cols.max(axis=3, keepdims=True)\n",
+            "IndexError",
+        ),
+        ("        return cols.max(axis=3)\n", "", "is None"),
+    ],
+    "cnn": [
+        ("5 * 5 * 16", "7 * 7 * 16", "is a transpose missing"),
+        ("Conv2D(8, 16", "Conv2D(1, 16", "ex08_im2col.py, line"),
+        ("16, 10, rng", "16, 11, rng", "a logit for each of ten digits"),
+        ("        Flatten(),\n", "", "ex02_dense.py, line"),
+        ("    return [\n", "    [\n", "not NoneType"),
+        (
+            "ReLU(),\n        MaxPool2D(2),\n        Conv2D",
+            "ReLU,\n        Conv2D",
+            "is the class ReLU",
+        ),
+        ("rng=rng),\n    ]", "rng=rng),\n        ReLU(),\n    ]", "end in Dense"),
+        (
+            "    return [\n",
+            (
+                "    end = Dense(4608, 10, rng=rng)\n    return [Conv2D(1, 8, 5, rng=rng), "
+                "ReLU(), Flatten(), end]\n    return [\n"
+            ),
+            "has no MaxPool2D",
+        ),
+        (
+            "    return [\n",
+            "    return [Flatten(), Dense(784, 10, rng=rng)]\n    return [\n",
+            "has no Conv2D",
+        ),
+        (
+            "Conv2D(1, 8, 5, rng=rng),\n        ReLU(),",
+            "Conv2D(1, 8, 29, rng=rng),\n        ReLU(),",
+            "at least one image",
+        ),
+        ("    return model\n", "", "return the model"),
+        ("train_epoch(model", "[0] or train_epoch(model", "and at least"),
+    ],
 }
 
 RIGHT = {
@@ -216,5 +397,57 @@ RIGHT = {
         ),
         ("labels)\n    model", "labels)\n    dlogits = 1 * dlogits\n    model"),
         ("rng.permutation(len(images))", "rng.permuted(np.arange(len(images)))"),
+    ],
+    "convolution": [
+        ("total += pixel * weight", "total = total + pixel * weight"),
+        ("total = bias[f]", "total = float(bias[f])"),
+        (
+            "                    y[n, oh, ow, f] = total\n",
+            (
+                "                    h, w = oh * stride, ow * stride\n"
+                "                    patch = x[n, h : h + KH, w : w + KW]\n"
+                "                    total = (patch * weight[..., f]).sum() + bias[f]\n"
+                "                    y[n, oh, ow, f] = total\n"
+            ),
+        ),
+    ],
+    "convolution_backward": [
+        ("np.zeros_like(x), ", "np.zeros(x.shape, x.dtype), "),
+        ("dbias[f] += d\n", "dbias[f] = dbias[f] + d\n"),
+        (
+            "    return dx, dweight, dbias",
+            "    dbias = dy.sum(axis=(0, 1, 2))\n    return dx, dweight, dbias",
+        ),
+    ],
+    "im2col": [
+        ("np.empty((N, OH", "np.zeros((N, OH"),
+        ("self.cols.T @ dy", "np.tensordot(self.cols, dy, (0, 0))"),
+        (
+            "slice(kh, kh + stride * OH, stride)",
+            "slice(kh, kh + stride * (OH - 1) + 1, stride)",
+        ),
+        (
+            "x = np.zeros(x_shape, cols.dtype)\n",
+            "x = np.empty(x_shape, cols.dtype)\n    x[:] = 0\n",
+        ),
+    ],
+    "pooling": [
+        (
+            "return cols.max(axis=3)",
+            "w = self.winner[:, :, :, None]\n        return np.take_along_axis(cols, w, 3)[:, :, :, 0]",
+        ),
+        (
+            "np.put_along_axis(dcols, winner, dy, axis=3)",
+            "dcols[:] = dy * (np.arange(K * K)[:, None] == winner)",
+        ),
+        ("cols.argmax(axis=3)", "np.argmax(cols, 3)"),
+    ],
+    "cnn": [
+        ("Conv2D(8, 16", "Conv2D(8, 16"),
+        ("Conv2D(1, 8, 5, rng=rng)", "Conv2D(1, 8, (5, 5), rng=rng)"),
+        (
+            "Dense(5 * 5 * 16, 10, rng=rng)",
+            "Dense(400, 32, rng=rng),\n        ReLU(),\n        Dense(32, 10, rng=rng)",
+        ),
     ],
 }

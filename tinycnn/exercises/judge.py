@@ -128,9 +128,9 @@ def verdict(exercise: Exercise, folder: Path) -> Verdict:
         if isinstance(error, NotImplementedError) and name != exercise.file:
             return Verdict(False, f"{name}: {error} is still to be written")
         text = f"{type(error).__name__}: {error}"
-        for said, meant in MEANT.items():
-            if said in text:
-                return Verdict(False, f"{name}: {meant} ({text})")
+        text = next((f"{MEANT[said]} ({text})" for said in MEANT if said in text), text)
+        if not name.startswith(exercise.file):
+            return Verdict(False, f"{exercise.file}: {text} (raised in {name})")
         return Verdict(False, f"{name}: {text}")
 
 
@@ -145,13 +145,13 @@ def _place(error: BaseException | None, folder: Path) -> str:
     return place
 
 
-def import_file(path: Path, prefix: str = "") -> ModuleType:
-    """Import a file under its own name, or one with a prefix, from its source.
+def import_file(path: Path) -> ModuleType:
+    """Import a file from its source.
 
     Compiled code beside it is not used: it can be older than a file saved twice within
     a second.
     """
-    module = ModuleType(prefix + path.stem)
+    module = ModuleType(path.stem)
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # as an import does; later files import it
     code = compile(path.read_bytes(), str(path), "exec")

@@ -1,5 +1,7 @@
 """The path: all exercises in their order, and the files of each."""
 
+import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +47,15 @@ class Exercise:
         return (ROOM / "starters" / self.file).read_text("utf-8")
 
     def solution(self) -> str:
-        """Return the text of the reference solution."""
-        return (ROOM / "solutions" / self.file).read_text("utf-8")
+        """Return the starter with the bodies of the functions in ``solutions``."""
+        lines = self.starter().splitlines()
+        solved = (ROOM / "solutions" / self.file).read_text("utf-8")
+        bodies = dict(_bodies(solved))
+        for name, (start, end) in reversed(list(_bodies("\n".join(lines)))):
+            if name in bodies:
+                first, last = bodies[name]
+                lines[start:end] = solved.splitlines()[first:last]
+        return "\n".join(lines) + "\n"
 
     def hints(self) -> list[str]:
         """Return three hints, each of which says more than the last."""
@@ -66,6 +75,18 @@ class Exercise:
         )
 
 
+def _bodies(source: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield name and lines of the body of every function, without its docstring."""
+    for part in ast.parse(source).body:
+        for function in part.body if isinstance(part, ast.ClassDef) else [part]:
+            if isinstance(function, ast.FunctionDef):
+                name = function.name
+                if part is not function:
+                    name = f"{part.name}.{name}"  # type: ignore[attr-defined]
+                first = function.body[ast.get_docstring(function) is not None]
+                yield name, (first.lineno - 1, function.end_lineno or 0)
+
+
 _PATH: tuple[tuple[str, str, str, str, float], ...] = (
     # name, title, what it needs, what the library has in its place, seconds
     ("relu", "ReLU", "", "ReLU", 10),
@@ -73,6 +94,11 @@ _PATH: tuple[tuple[str, str, str, str, float], ...] = (
     ("loss", "Softmax cross-entropy", "", "softmax_cross_entropy", 10),
     ("sgd", "SGD with momentum", "", "SGD", 10),
     ("training", "The training step", "relu dense loss sgd", "", TRAINING),
+    ("convolution", "Convolution in loops, forward", "", "", 10),
+    ("convolution_backward", "Convolution in loops, backward", "", "", 10),
+    ("im2col", "Convolution as one product", "", "", 10),
+    ("pooling", "Max pooling, and ties", "im2col", "", 10),
+    ("cnn", "Your CNN", "relu dense loss sgd training im2col pooling", "", TRAINING),
 )
 EXERCISES = tuple(
     Exercise(number, name, title, tuple(needs.split()), library, seconds)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tinycnn.exercises.judges import basics
+from tinycnn.exercises.judges import basics, convolution
 from tinycnn.exercises.judges.compare import Mine
 
 JUDGES: dict[str, Callable[[Mine], str | None]] = {
@@ -11,4 +11,9 @@ JUDGES: dict[str, Callable[[Mine], str | None]] = {
     "loss": basics.loss,
     "sgd": basics.sgd,
     "training": basics.training,
+    "convolution": convolution.forward,
+    "convolution_backward": convolution.backward,
+    "im2col": convolution.im2col,
+    "pooling": convolution.pooling,
+    "cnn": convolution.cnn,
 }

@@ -23,7 +23,7 @@ def relu(mine: Mine) -> None:
     """Judge ReLU: the forward, the backward, and the corner at 0."""
     rng = np.random.default_rng(0)
     x = rng.permutation(60).reshape(3, 4, 5) / 10 - 3.0  # one entry is exactly 0
-    check_layer("relu", mine.ReLU(), reference("relu").ReLU(), x)
+    check_layer("relu", (mine.ReLU(), reference("relu").ReLU()), x)
 
 
 def dense(mine: Mine) -> None:
@@ -31,7 +31,7 @@ def dense(mine: Mine) -> None:
     rng = np.random.default_rng(0)
     layer, right = mine.Dense(5, 3, rng=rng), reference("dense").Dense(5, 3, rng=rng)
     with_bias(layer, rng)
-    check_layer("dense", layer, right, rng.standard_normal((7, 5)))
+    check_layer("dense", (layer, right), rng.standard_normal((7, 5)))
 
 
 def loss(mine: Mine) -> None:

@@ -1,12 +1,14 @@
 """What the judges share: comparing results, and saying what is wrong with them."""
 
 import copy
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from tinycnn.exercises.judge import import_file
 from tinycnn.exercises.path import BY_NAME, ROOM
 from tinycnn.gradcheck import check_gradients
 from tinycnn.nn.layers import Array, Layer
@@ -31,9 +33,37 @@ class Mine:
             ) from None
 
 
-def reference(name: str) -> Any:
-    """Return the module of an exercise's solution."""
-    return import_file(ROOM / "solutions" / BY_NAME[name].file, "solution_")
+def changed(exercise: str, *texts: str) -> Any:
+    """Return an exercise's solution with texts in place of others: old, new, ...
+
+    What it imports of other exercises are their solutions.
+    """
+    source = BY_NAME[exercise].solution()
+    for old, new in zip(texts[::2], texts[1::2], strict=True):
+        assert old in source, old
+        source = source.replace(old, new)
+    module, mine = ModuleType("solution"), dict(sys.modules)
+    sys.modules.update(
+        {BY_NAME[n].file[:-3]: changed(n) for n in BY_NAME[exercise].needs}
+    )
+    exec(source, module.__dict__)
+    for name in BY_NAME[exercise].needs:
+        del sys.modules[BY_NAME[name].file[:-3]]
+    sys.modules.update(mine)
+    return module
+
+
+reference = changed
+
+
+def unedited(function: Any, *arguments: Any) -> Any:
+    """Return what a function returns, if it leaves its arguments as they are."""
+    given = copy.deepcopy(arguments)
+    found = function(*given)
+    for before, after in zip(arguments, given, strict=True):
+        if not np.array_equal(before, after):
+            raise Wrong(f"{function.__name__} edits its arguments: work on a copy")
+    return found
 
 
 class Tells:
@@ -47,7 +77,7 @@ class Tells:
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         lines = [line for line in lines if line and not line.startswith("#")]
         self._entries = list(zip(lines[::2], lines[1::2], strict=True))
-        self.names = {"np": np} | names
+        self.names = {"np": np, "changed": partial(changed, exercise)} | names
 
     def find(self, result: str, found: Array, tolerance: float) -> str:
         """Return the sentence for a wrong result, empty if it is not known."""
@@ -55,14 +85,12 @@ class Tells:
             name, _, expression = line.partition(": ")
             if name == result:
                 wrong = np.asarray(eval(expression, dict(self.names)))
-                if same_size(found, wrong) and worst(found, wrong, tolerance) is None:
+                if (
+                    found.shape == wrong.shape
+                    and worst(found, wrong, tolerance) is None
+                ):
                     return sentence.strip()
         return ""
-
-
-def same_size(found: Array, wrong: Array) -> bool:
-    """Return whether two arrays can be compared."""
-    return found.shape == wrong.shape
 
 
 def compare(
@@ -136,16 +164,20 @@ def _pattern(found: Array, right: Array, tolerance: float) -> str:
 
 def check_layer(
     exercise: str,
-    layer: Any,
-    right: Layer,
+    layers: Sequence[Any],
     x: Array,
+    *,
     training: bool = False,
-    **names: Any,
+    more: Callable[[Any, Array], dict[str, Any]] | None = None,
+    definition: bool = True,
 ) -> None:
     """Compare a layer with the right one, then its backward with its forward.
 
-    `right` is given the values of the layer's parameters; `names` are for the tells.
+    `layers` are the learner's and the right one, which is given the
+    values of the other's parameters. ``more(right, dy)`` returns
+    names for the tells. Where `definition` is False there is no derivative: ties.
     """
+    layer, right = layers
     name = type(layer).__name__
     if not isinstance(layer, Layer):
         raise Wrong(f"{name} must be a subclass of Layer")
@@ -158,9 +190,11 @@ def check_layer(
         p.value = value.copy()
     y = right.forward(x, training)
     dy = np.random.default_rng(5).standard_normal(y.shape).astype(np.float32)
-    names |= {p.name: p.value for p in right.parameters()}
-    dx = right.backward(dy)
-    tells = Tells(exercise, x=x, y=y, dy=dy, dx=dx, **names)
+    names: dict[str, Any] = {p.name: p.value for p in right.parameters()}
+    names["dx"] = right.backward(dy)
+    tells = Tells(exercise, **({"x": x, "y": y, "dy": dy} | names))
+    if more:
+        tells.names |= more(right, dy)
     given, given_dy = x.copy(), dy.copy()
     my_y = layer.forward(given, training)
     if not np.array_equal(given, x):
@@ -183,7 +217,9 @@ def check_layer(
         compare(f"{p.name}.grad", mine[p.name].grad, p.grad, tells, p.name)
     if my_dx is None:
         raise Wrong(f"{name}.backward returns None: return dx")
-    compare(f"dx of {name}.backward", my_dx, dx, tells, "dx")
+    compare(f"dx of {name}.backward", my_dx, names["dx"], tells, "dx")
+    if not definition:
+        return
     try:  # and by the definition of the derivative, in float64 and outside training
         checks = check_gradients(copy.deepcopy(layer), x)
     except ValueError as error:

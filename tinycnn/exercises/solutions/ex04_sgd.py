@@ -1,11 +1,7 @@
 """SGD with momentum: the reference solution."""
 
-import numpy as np
-
 
 class SGD:
-    """Gradient descent that keeps a part of its last step."""
-
     def __init__(self, parameters, learning_rate, *, momentum=0.0):
         self.parameters = list(parameters)
         self.learning_rate = learning_rate
@@ -13,7 +9,6 @@ class SGD:
         self.velocity = [np.zeros_like(p.value) for p in self.parameters]
 
     def step(self):
-        """Change every parameter once."""
         for i, p in enumerate(self.parameters):
             self.velocity[i] = self.momentum * self.velocity[i] + p.grad
             p.value -= self.learning_rate * self.velocity[i]

@@ -39,7 +39,7 @@ from ex04_sgd import SGD
 
 from tinycnn.nn import Flatten, Sequential
 
-EPOCHS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 6, 32, 0.05, 0.9
+EPOCHS, BATCH_SIZE, LEARNING_RATE, MOMENTUM = 10, 32, 0.05, 0.9
 
 
 def network(rng):

@@ -1,0 +1,143 @@
+"""Judges of convolution and pooling, and of the network made of them."""
+
+from typing import Any
+
+import numpy as np
+
+from tinycnn.exercises.judges import basics
+from tinycnn.exercises.judges.compare import (
+    Mine,
+    Tells,
+    Wrong,
+    changed,
+    check_layer,
+    compare,
+    reference,
+    unedited,
+)
+from tinycnn.nn import Sequential
+from tinycnn.nn.layers import Array
+
+# N, H, W, C, KH, KW, F, stride: no two sizes of a row are alike, but for the stride
+GEOMETRIES = ((2, 5, 7, 3, 3, 4, 6, 1), (1, 9, 8, 2, 3, 4, 5, 2))
+
+
+def _arrays(N: int, H: int, W: int, C: int, KH: int, KW: int, F: int) -> list[Array]:
+    """Return x, weight and bias."""
+    rng = np.random.default_rng(0)
+    shapes = ((N, H, W, C), (KH, KW, C, F), (F,))
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def forward(mine: Mine) -> None:
+    """Judge the forward in loops."""
+    convolve = reference("convolution").convolve
+    for *sizes, stride in GEOMETRIES:
+        x, weight, bias = _arrays(*sizes)
+        y = convolve(x, weight, bias, stride)
+        tells = Tells("convolution", x=x, weight=weight, bias=bias, stride=stride, y=y)
+        tells.names["convolve"] = convolve
+        found = unedited(mine.convolve, x, weight, bias, stride)
+        compare(f"with stride {stride}, y", found, y, tells, "y")
+
+
+def backward(mine: Mine) -> None:
+    """Judge the backward in loops."""
+    name, right = "convolution_backward", reference("convolution_backward")
+    for *sizes, stride in GEOMETRIES:
+        x, weight, bias = _arrays(*sizes)
+        y = reference("convolution").convolve(x, weight, bias, stride)
+        dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
+        should = right.convolve_backward(dy, x, weight, stride)
+        found = unedited(mine.convolve_backward, dy, x, weight, stride)
+        if not (isinstance(found, tuple) and len(found) == 3):
+            raise Wrong(
+                "convolve_backward must return three arrays: dx, dweight, dbias"
+            )
+        names = ("dx", "dweight", "dbias")
+        tells = Tells(name, dy=dy, x=x, weight=weight, stride=stride)
+        tells.names |= dict(zip(names, should, strict=True))
+        tells.names["backward"] = right.convolve_backward
+        for result, mine_, right_ in zip(names, found, should, strict=True):
+            compare(f"with stride {stride}, {result}", mine_, right_, tells, result)
+
+
+def im2col(mine: Mine) -> None:
+    """Judge im2col, col2im and the layer made of them."""
+    right = reference("im2col")
+    for *sizes, stride in GEOMETRIES:
+        x, weight, _ = _arrays(*sizes)
+        KH, KW, C, F = weight.shape
+        patches = right.im2col(x, KH, KW, stride)
+        cols = np.random.default_rng(1).standard_normal(patches.shape)
+        cols = cols.astype(np.float32)
+        names = {"x": x, "KH": KH, "KW": KW, "stride": stride, "cols": cols}
+        names |= {"im2col": right.im2col, "col2im": right.col2im}
+        tells = Tells("im2col", **names)
+        found = unedited(mine.im2col, x, KH, KW, stride)
+        compare(f"with stride {stride}, cols", found, patches, tells, "cols")
+        found = unedited(mine.col2im, cols, x.shape, stride)
+        should = right.col2im(cols, x.shape, stride)
+        compare(f"with stride {stride}, x of col2im", found, should, tells, "col2im")
+        layers = [
+            module.Conv2D(C, F, (KH, KW), stride=stride, rng=np.random.default_rng(2))
+            for module in (mine, right)
+        ]
+        basics.with_bias(layers[0], np.random.default_rng(3))
+
+        def more(conv: Any, dy: Array, names: dict[str, Any] = names) -> dict[str, Any]:
+            dcols = dy @ conv.weight.value.reshape(-1, dy.shape[-1]).T
+            dcols = dcols.reshape(names["cols"].shape)
+            patches = conv.cols.reshape(dcols.shape)
+            dw, db = conv.weight.grad, conv.bias.grad
+            return names | {"dweight": dw, "dbias": db, "dcols": dcols, "cols": patches}
+
+        check_layer("im2col", layers, x, more=more)
+
+
+def pooling(mine: Mine) -> None:
+    """Judge max pooling: of distinct numbers, negative ones, and ties."""
+    right = reference("pooling")
+    rng = np.random.default_rng(0)
+    distinct = rng.permutation(2 * 7 * 8 * 3).reshape(2, 7, 8, 3) / 10 - 60
+    ties = rng.integers(-3, 0, (2, 7, 8, 3)) / 1
+    for x in (distinct, ties):
+        for size, stride in ((2, 2), (3, 2), (3, 1)):
+            layers = [m.MaxPool2D(size, stride=stride) for m in (mine, right)]
+
+            def more(_: Any, dy: Array, x: Array = x, layer: Any = layers[1]) -> Any:
+                def pool(*texts: str, add: str = "+=") -> tuple[Array, Array]:
+                    module = changed("pooling", *texts)
+                    im2col = changed("im2col", "] += cols", f"] {add} cols")
+                    module.col2im = im2col.col2im
+                    wrong = module.MaxPool2D(layer.kernel_size, stride=layer.stride)
+                    return wrong.forward(x), wrong.backward(dy)
+
+                return {"pool": pool}
+
+            check_layer("pooling", layers, x, more=more, definition=x is distinct)
+
+
+def cnn(mine: Mine) -> str:
+    """Judge the layers of the network, then train it."""
+    layers = mine.network(np.random.default_rng(0))
+    if not isinstance(layers, list):
+        raise Wrong(
+            f"network must return a list of layers, not {type(layers).__name__}"
+        )
+    kinds = [type(layer).__name__ for layer in layers]
+    for kind in ("Conv2D", "MaxPool2D", "ReLU", "Dense"):
+        if kind not in kinds:
+            raise Wrong(f"the network has no {kind}: it has {', '.join(kinds)}")
+    logits = Sequential(layers).forward(np.ones((3, 28, 28, 1), np.float32))
+    if logits.shape != (3, 10):
+        raise Wrong(
+            f"for 3 images the network returns {logits.shape} and should return "
+            "(3, 10): a logit for each of ten digits"
+        )
+    if kinds[-1] != "Dense":
+        raise Wrong(
+            f"the network ends in {kinds[-1]}; logits are of either sign and any size: "
+            "end in Dense"
+        )
+    return basics.check_training(mine, 0.96)
