@@ -129,7 +129,7 @@ WRONG = {
             ),
             "inside the velocity",
         ),
-        ("-= self.learning_rate *", "-= 0.5 *", "learning rate of the start"),
+        ("-= self.learning_rate *", "-= 0.07 *", "learning rate of the start"),
         (
             "self.velocity[i] = self.momentum * self.velocity[i] + p.grad",
             (
@@ -332,8 +332,9 @@ WRONG = {
         (
             "    return [\n",
             (
-                "    end = Dense(4608, 10, rng=rng)\n    return [Conv2D(1, 8, 5, rng=rng), "
-                "ReLU(), Flatten(), end]\n    return [\n"
+                "    last = Dense(4608, 10, rng=rng)\n"
+                "    return [Conv2D(1, 8, 5, rng=rng), "
+                "ReLU(), Flatten(), last]\n    return [\n"
             ),
             "has no MaxPool2D",
         ),
@@ -349,6 +350,117 @@ WRONG = {
         ),
         ("    return model\n", "", "return the model"),
         ("train_epoch(model", "[0] or train_epoch(model", "and at least"),
+    ],
+    "adam": [
+        ("p.value -=", "p.value +=", "goes uphill"),
+        ("p.value -=", "value = p.value -", "nothing has changed"),
+        ("self.m[i] / (1 - self.beta1**self.steps)", "self.m[i]", "m is not corrected"),
+        ("self.v[i] / (1 - self.beta2**self.steps)", "self.v[i]", "v is not corrected"),
+        ("np.sqrt(v_hat)", "v_hat", "the root of v_hat is missing"),
+        ("p.grad**2", "p.grad", "of the squares of the gradients"),
+        ("* m_hat", "* p.grad", "along m_hat"),
+        ("self.learning_rate * m_hat", "m_hat", "the learning rate is missing"),
+        ("self.steps = 0", "self.steps = 1", "t must be 1"),
+        ("self.steps += 1", "pass", "not finite"),
+        ("np.sqrt(v_hat) + self.eps", "np.sqrt(v_hat + self.eps)", "outside the root"),
+        ("np.sqrt(v_hat) + self.eps", "np.sqrt(v_hat)", "eps is missing"),
+        ("self.beta1**self.steps", "self.beta1", "from step to step"),
+        ("self.beta1 * self.m[i] + ", "", "m is not kept"),
+        ("self.beta2 * self.v[i] + ", "", "v is not kept"),
+        ("(1 - self.beta2**self.steps)", "(1 - self.beta1**self.steps)", "should be"),
+        ("m_hat = self.m[i] /", "m_hat = self.m[i] = self.m[i] /", "m itself must"),
+        ("v_hat = self.v[i] /", "v_hat = self.v[i] = self.v[i] /", "v itself must"),
+        ("self.learning_rate * m_hat", "0.07 * m_hat", "learning rate of the start"),
+        (
+            "for i, p in enumerate(self.parameters):\n",
+            "for i, p in enumerate(self.parameters):\n            self.steps += i\n",
+            "t counts the steps",
+        ),
+    ],
+    "dropout": [
+        ("mask / (1 - self.rate)", "1 * mask", "must be scaled up"),
+        ("mask / (1 - self.rate)", "mask * (1 - self.rate)", "upside down"),
+        ("mask / (1 - self.rate)", "mask / self.rate", "not 1 / rate"),
+        (">= self.rate", "< self.rate", "are dropped"),
+        ("if training", "if not training", "nothing is dropped"),
+        ("if training:", "if True:", "y outside training"),
+        (".astype(x.dtype)", "", "float64"),
+        ("return dy * self.scale", "return dy", "the mask is missing"),
+        ("return dy * self.scale", "return dy * (self.scale > 0)", "scale is missing"),
+        (
+            "return dy * self.scale",
+            "return dy * (self.scale == 0) * 4 / 3",
+            "turned round",
+        ),
+        ("return dy * self.scale", "dy * self.scale", "is None"),
+        ("self.rng.random(x.shape)", "self.rng.random(x.shape[1:])", "decides on many"),
+        ("self.rng.random(x.shape)", "np.random.random(x.shape)", "from call to call"),
+        (
+            "self.rng.random(x.shape)",
+            "np.random.default_rng(0).random(x.shape)",
+            "the same at every step",
+        ),
+        (
+            "        return x * self.scale",
+            "        x *= self.scale\n        return x.copy()",
+            "edits its argument",
+        ),
+        (
+            "        self.scale = np.ones_like(x)\n        if",
+            "        if",
+            "y outside training",
+        ),
+    ],
+    "batchnorm": [
+        (
+            (
+                "        if self.training:\n            dy = dy - self.bias.grad / M - "
+                "self.x_hat * "
+                "(self.weight.grad / M)\n"
+            ),
+            "",
+            "ways 2 and 3 are missing",
+        ),
+        ("dy - self.bias.grad / M - ", "dy - ", "way 2, through the mean, is missing"),
+        (" - self.x_hat * (self.weight.grad / M)", "", "way 3, through the standard"),
+        (
+            "- self.x_hat * (",
+            "+ self.x_hat * (",
+            "way 3, through the standard deviation, has",
+        ),
+        (
+            "dy - self.bias.grad / M",
+            "dy + self.bias.grad / M",
+            "way 2, through the mean, has",
+        ),
+        (
+            "- self.x_hat * (self.weight.grad / M)",
+            "- self.weight.grad / M",
+            "its x_hat",
+        ),
+        ("M = dy.size // dy.shape[-1]", "M = 1", "are to be divided by M"),
+        ("M = dy.size // dy.shape[-1]", "M = len(dy)", "M is N * H * W"),
+        ("self.weight.value / self.std * dy", "dy / self.std", "the weight is missing"),
+        (
+            "self.weight.value / self.std * dy",
+            "self.weight.value * dy",
+            "by std is missing",
+        ),
+        ("self.weight.value / self.std", "self.weight.value * self.std", "divide"),
+        ("(dy * self.x_hat).sum(axis=(0, 1, 2))", "dy.sum(axis=(0, 1, 2))", "is x_hat"),
+        ("dy.sum(axis=(0, 1, 2))", "dy.mean(axis=(0, 1, 2))", "that is the mean"),
+        ("dy.sum(axis=(0, 1, 2))", "dy.sum(axis=0)", "all but the channels"),
+        (
+            "        if self.training:\n            dy = dy",
+            "        if True:\n            dy = dy",
+            "inference",
+        ),
+        (
+            "return self.weight.value / self.std",
+            "self.weight.value / self.std",
+            "return dx",
+        ),
+        ("dy = dy - self.bias.grad / M", "dy -= self.bias.grad / M", "edits dy"),
     ],
 }
 
@@ -434,7 +546,10 @@ RIGHT = {
     "pooling": [
         (
             "return cols.max(axis=3)",
-            "w = self.winner[:, :, :, None]\n        return np.take_along_axis(cols, w, 3)[:, :, :, 0]",
+            (
+                "w = self.winner[:, :, :, None]\n"
+                "        return np.take_along_axis(cols, w, 3)[:, :, :, 0]"
+            ),
         ),
         (
             "np.put_along_axis(dcols, winner, dy, axis=3)",
@@ -448,6 +563,39 @@ RIGHT = {
         (
             "Dense(5 * 5 * 16, 10, rng=rng)",
             "Dense(400, 32, rng=rng),\n        ReLU(),\n        Dense(32, 10, rng=rng)",
+        ),
+    ],
+    "adam": [
+        (
+            "self.beta1 * self.m[i] + (1 - self.beta1) * p.grad",
+            "self.m[i] + (1 - self.beta1) * (p.grad - self.m[i])",
+        ),
+        (
+            "p.value -= self.learning_rate * m_hat",
+            "p.value = p.value - self.learning_rate * m_hat",
+        ),
+        ("np.sqrt(v_hat)", "v_hat**0.5"),
+    ],
+    "dropout": [
+        (
+            "self.rng.random(x.shape) >= self.rate",
+            "self.rng.random(x.shape) < 1 - self.rate",
+        ),
+        (
+            "self.rng.random(x.shape) >= self.rate",
+            "self.rng.uniform(0, 1, x.shape) >= self.rate",
+        ),
+        ("return x * self.scale", "return np.where(self.scale > 0, x * self.scale, 0)"),
+    ],
+    "batchnorm": [
+        (
+            "(dy * self.x_hat).sum(axis=(0, 1, 2))",
+            'np.einsum("nhwc,nhwc->c", dy, self.x_hat)',
+        ),
+        ("dy - self.bias.grad / M", "dy - dy.mean(axis=(0, 1, 2))"),
+        (
+            "self.x_hat * (self.weight.grad / M)",
+            "self.x_hat * (dy * self.x_hat).mean(axis=(0, 1, 2))",
         ),
     ],
 }

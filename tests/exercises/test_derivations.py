@@ -45,8 +45,8 @@ def test_every_derivation_is_there_and_its_formulas_are_closed():
     assert len(displayed) > 20
     for line in inline.split("\n\n"):
         assert line.count("$") % 2 == 0, line
-    # GitHub ends a formula at a blank line, and reads * as Markdown: a displayed formula is
-    # one line, and braces are balanced.
+    # GitHub ends a formula at a blank line, and reads * as Markdown: a displayed one
+    # is one line, and braces are balanced.
     for formula in [*displayed, *re.findall(r"\$([^$]+)\$", inline)]:
         assert formula.count("{") == formula.count("}")
         assert formula == formula.strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn._cli import Parser, fail, printable, run_command
-from tinycnn.exercises.path import EXERCISES, Exercise
+from tinycnn.exercises.path import BY_NAME, EXERCISES, Exercise
 
 if TYPE_CHECKING:
     from tinycnn.exercises.workshop import Workshop
@@ -136,11 +136,10 @@ def _check(workshop: "Workshop", chosen: Exercise | None = None) -> int:
     print(f"{exercise}: {word}")
     if verdict.message:
         print(f"  {printable(verdict.message)}")
-    skipped = [
-        e for e in map(_by_name, exercise.needs) if workshop.state(e) == "skipped"
-    ]
+    needed = (BY_NAME[name] for name in exercise.needs)
+    skipped = [str(e) for e in needed if workshop.state(e) == "skipped"]
     if skipped:
-        print("  not yours, because skipped: " + ", ".join(map(str, skipped)))
+        print("  not yours, because skipped: " + ", ".join(skipped))
     if not verdict.solved:
         print(f"  stuck? tinycnn exercises hint {exercise.number}")
         return 1
@@ -151,10 +150,6 @@ def _check(workshop: "Workshop", chosen: Exercise | None = None) -> int:
     else:
         print(_coloured("All exercises are done.", "32"))
     return 0
-
-
-def _by_name(name: str) -> Exercise:
-    return next(e for e in EXERCISES if e.name == name)
 
 
 def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:

@@ -99,6 +99,9 @@ _PATH: tuple[tuple[str, str, str, str, float], ...] = (
     ("im2col", "Convolution as one product", "", "", 10),
     ("pooling", "Max pooling, and ties", "im2col", "", 10),
     ("cnn", "Your CNN", "relu dense loss sgd training im2col pooling", "", TRAINING),
+    ("adam", "Adam", "", "Adam", 10),
+    ("dropout", "Dropout", "", "Dropout", 10),
+    ("batchnorm", "Batch norm, the full backward", "", "BatchNorm2D", 10),
 )
 EXERCISES = tuple(
     Exercise(number, name, title, tuple(needs.split()), library, seconds)

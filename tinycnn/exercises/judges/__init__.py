@@ -1,11 +1,11 @@
 """The judges: each looks at one exercise and raises `Wrong`, or returns a remark."""
 
 from collections.abc import Callable
+from typing import Any
 
-from tinycnn.exercises.judges import basics, convolution
-from tinycnn.exercises.judges.compare import Mine
+from tinycnn.exercises.judges import basics, convolution, training
 
-JUDGES: dict[str, Callable[[Mine], str | None]] = {
+JUDGES: dict[str, Callable[[Any], str | None]] = {
     "relu": basics.relu,
     "dense": basics.dense,
     "loss": basics.loss,
@@ -16,4 +16,7 @@ JUDGES: dict[str, Callable[[Mine], str | None]] = {
     "im2col": convolution.im2col,
     "pooling": convolution.pooling,
     "cnn": convolution.cnn,
+    "adam": training.adam,
+    "dropout": training.dropout,
+    "batchnorm": training.batch_norm,
 }

@@ -7,9 +7,9 @@ import numpy as np
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.exercises.judges.compare import (
-    Mine,
     Tells,
     Wrong,
+    changed,
     check_layer,
     compare,
     reference,
@@ -19,14 +19,14 @@ from tinycnn.nn import Parameter
 from tinycnn.nn.layers import Array
 
 
-def relu(mine: Mine) -> None:
+def relu(mine: Any) -> None:
     """Judge ReLU: the forward, the backward, and the corner at 0."""
     rng = np.random.default_rng(0)
     x = rng.permutation(60).reshape(3, 4, 5) / 10 - 3.0  # one entry is exactly 0
     check_layer("relu", (mine.ReLU(), reference("relu").ReLU()), x)
 
 
-def dense(mine: Mine) -> None:
+def dense(mine: Any) -> None:
     """Judge Dense, with sizes that are all different."""
     rng = np.random.default_rng(0)
     layer, right = mine.Dense(5, 3, rng=rng), reference("dense").Dense(5, 3, rng=rng)
@@ -34,7 +34,7 @@ def dense(mine: Mine) -> None:
     check_layer("dense", (layer, right), rng.standard_normal((7, 5)))
 
 
-def loss(mine: Mine) -> None:
+def loss(mine: Any) -> None:
     """Judge the loss: its value, its gradient, and logits of a thousand."""
     right = reference("loss").softmax_cross_entropy
     rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def loss(mine: Mine) -> None:
         compare(f"dlogits{of}", found[1], should[1], tells, "dlogits")
 
 
-def _loss_of(mine: Mine, logits: Array, labels: Any) -> tuple[float, Any]:
+def _loss_of(mine: Any, logits: Array, labels: Any) -> tuple[float, Any]:
     """Call the learner's loss, and check what kind of results it has."""
     given, given_labels = logits.copy(), labels.copy()
     pair = mine.softmax_cross_entropy(given, given_labels)
@@ -77,52 +77,51 @@ def _loss_of(mine: Mine, logits: Array, labels: Any) -> tuple[float, Any]:
     return pair
 
 
-def sgd(mine: Mine) -> None:
-    """Judge SGD over five steps, the learning rate changed midway."""
+SHAPES = ((3, 4), (4,))
+
+
+def optimized(
+    optimizer: Any, count: int, small: bool = False, **settings: Any
+) -> list[Array]:
+    """Return the values before, then those after some steps with random gradients.
+
+    From the fourth step on, the learning rate is a fifth. Small gradients are 1e-8.
+    """
     rng = np.random.default_rng(0)
-    values = [rng.standard_normal(s).astype(np.float32) for s in ((3, 4), (4,))]
-    grads = [
-        [rng.standard_normal(v.shape).astype(np.float32) for v in values]
-        for _ in range(5)
-    ]
-
-    def run(optimizer: Any, momentum: float, steps: int) -> list[Parameter]:
-        parameters = [Parameter(v.copy(), f"p{i}") for i, v in enumerate(values)]
-        sgd = optimizer(parameters, 0.5, momentum=momentum)
-        for step in range(steps):
-            if step == 3:
-                sgd.learning_rate = 0.1
-            for p, grad in zip(parameters, grads[step], strict=True):
-                p.grad = grad.copy()
-            sgd.step()
-            for p, grad in zip(parameters, grads[step], strict=True):
-                if p.grad is None or not np.array_equal(p.grad, grad):
-                    raise Wrong(
-                        "step changes p.grad: velocity and gradient must be two arrays"
-                    )
-        return parameters
-
-    tells = Tells("sgd", v=values[0], g=[g[0] for g in grads], descent=_descent)
-    cases = ((0.0, 1, "plain"), (0.9, 1, "momentum"), (0.9, 2, "momentum"))
-    for momentum, steps, kind in (*cases, (0.9, 5, "momentum")):
-        should = run(reference("sgd").SGD, momentum, steps)
-        found = run(mine.SGD, momentum, steps)
-        for p, q in zip(found, should, strict=True):
-            what = (
-                f"with momentum {momentum}, after {steps} steps, the value of {p.name}"
-            )
-            compare(what, p.value, q.value, tells, f"{kind} {steps}")
+    values = [rng.standard_normal(s).astype(np.float32) for s in SHAPES]
+    parameters = [Parameter(v.copy(), f"p{i}") for i, v in enumerate(values)]
+    descent = optimizer(parameters, 0.07, **settings)
+    for step in range(count):
+        if step == 3:
+            descent.learning_rate = 0.02
+        for p in parameters:
+            p.grad = rng.standard_normal(p.value.shape).astype(np.float32)
+            p.grad *= np.float32(1e-8 if small else 1)
+        grads = [p.grad for p in parameters]
+        kept = [grad.copy() for grad in grads if grad is not None]
+        descent.step()
+        for p, grad in zip(parameters, kept, strict=True):
+            if p.grad is None or not np.array_equal(p.grad, grad):
+                raise Wrong("step changes p.grad; it changes p.value only")
+    return [*values, *(p.value for p in parameters)]
 
 
-def _descent(
-    value: Array, grads: list[Array], rates: list[float], inside: bool = False
-) -> Array:
-    """Return where momentum 0.9 leads, also with the rate inside the velocity."""
-    velocity = np.zeros_like(value)
-    for grad, rate in zip(grads, rates, strict=True):
-        velocity = 0.9 * velocity + (rate * grad if inside else grad)
-        value = value - (velocity if inside else rate * velocity)
-    return value
+def sgd(mine: Any) -> None:
+    """Judge SGD over five steps, the learning rate changed midway."""
+    right = reference("sgd").SGD
+    cases = ((1, 0.0, "plain"), (1, 0.9, "momentum"), (2, 0.9, "momentum"))
+    for count, momentum, kind in (*cases, (5, 0.9, "momentum")):
+
+        def run(*texts: str, count: int = count, momentum: float = momentum) -> Array:
+            return optimized(changed("sgd", *texts).SGD, count, momentum=momentum)[2]
+
+        found = optimized(mine.SGD, count, momentum=momentum)
+        should = optimized(right, count, momentum=momentum)
+        tells = Tells("sgd", v=should[0], run=run)
+        for number in (2, 3):
+            what = f"with momentum {momentum}, after step {count}, the value of p"
+            what += str(number - 2)
+            compare(what, found[number], should[number], tells, f"{kind} {count}")
 
 
 class _Recorder:
@@ -157,7 +156,7 @@ def with_bias(layer: Any, rng: np.random.Generator) -> None:
     layer.bias.value[:] = rng.standard_normal(layer.bias.value.shape)
 
 
-def check_steps(mine: Mine) -> None:
+def check_steps(mine: Any) -> None:
     """Judge one training step, and the batches of an epoch."""
     both = _Recorder()
     labels = np.array([0, 2])
@@ -181,13 +180,12 @@ def check_steps(mine: Mine) -> None:
     _check_epoch(mine)
 
 
-def _check_epoch(mine: Mine) -> None:
+def _check_epoch(mine: Any) -> None:
     N, size = 70, 32
     images = np.arange(N, dtype=np.float32).reshape(N, 1, 1, 1)
     labels = np.arange(N) % 3
     pairs: list[tuple[int, int]] = []
-    module: Any = mine.module
-    step = module.training_step
+    step = mine.training_step
 
     def recorded(model: Any, optimizer: Any, images: Array, labels: Any) -> Any:
         indices = [int(i) for i in images[:, 0, 0, 0]]
@@ -195,12 +193,12 @@ def _check_epoch(mine: Mine) -> None:
         return step(model, optimizer, images, labels)
 
     both = _Recorder()
-    module.training_step = recorded
+    mine.training_step = recorded
     try:
         rng = np.random.default_rng(0)
         losses = mine.train_epoch(both, both, images, labels, rng, size)
     finally:
-        module.training_step = step
+        mine.training_step = step
     seen = [index for batch in both.batches for index in batch]
     sizes = [len(batch) for batch in both.batches]
     if len(seen) < N and len(set(seen)) == len(seen) == N // size * size:
@@ -223,13 +221,13 @@ def _check_epoch(mine: Mine) -> None:
         raise Wrong("train_epoch must return the list of losses, one for each batch")
 
 
-def training(mine: Mine) -> str:
+def training(mine: Any) -> str:
     """Judge the step, the epoch, and the network that they train."""
     check_steps(mine)
     return check_training(mine, 0.92)
 
 
-def check_training(mine: Mine, least: float) -> str:
+def check_training(mine: Any, least: float) -> str:
     """Train on the sample; refuse a network that reads too few of the test digits."""
     digits = load_mnist(SAMPLE_FOLDER)
     model = mine.train(as_input(digits.train_images), digits.train_labels.astype(int))

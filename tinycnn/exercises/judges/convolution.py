@@ -6,7 +6,6 @@ import numpy as np
 
 from tinycnn.exercises.judges import basics
 from tinycnn.exercises.judges.compare import (
-    Mine,
     Tells,
     Wrong,
     changed,
@@ -29,7 +28,7 @@ def _arrays(N: int, H: int, W: int, C: int, KH: int, KW: int, F: int) -> list[Ar
     return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
-def forward(mine: Mine) -> None:
+def forward(mine: Any) -> None:
     """Judge the forward in loops."""
     convolve = reference("convolution").convolve
     for *sizes, stride in GEOMETRIES:
@@ -41,7 +40,7 @@ def forward(mine: Mine) -> None:
         compare(f"with stride {stride}, y", found, y, tells, "y")
 
 
-def backward(mine: Mine) -> None:
+def backward(mine: Any) -> None:
     """Judge the backward in loops."""
     name, right = "convolution_backward", reference("convolution_backward")
     for *sizes, stride in GEOMETRIES:
@@ -62,7 +61,7 @@ def backward(mine: Mine) -> None:
             compare(f"with stride {stride}, {result}", mine_, right_, tells, result)
 
 
-def im2col(mine: Mine) -> None:
+def im2col(mine: Any) -> None:
     """Judge im2col, col2im and the layer made of them."""
     right = reference("im2col")
     for *sizes, stride in GEOMETRIES:
@@ -95,7 +94,7 @@ def im2col(mine: Mine) -> None:
         check_layer("im2col", layers, x, more=more)
 
 
-def pooling(mine: Mine) -> None:
+def pooling(mine: Any) -> None:
     """Judge max pooling: of distinct numbers, negative ones, and ties."""
     right = reference("pooling")
     rng = np.random.default_rng(0)
@@ -118,7 +117,7 @@ def pooling(mine: Mine) -> None:
             check_layer("pooling", layers, x, more=more, definition=x is distinct)
 
 
-def cnn(mine: Mine) -> str:
+def cnn(mine: Any) -> str:
     """Judge the layers of the network, then train it."""
     layers = mine.network(np.random.default_rng(0))
     if not isinstance(layers, list):

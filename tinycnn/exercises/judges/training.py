@@ -1,0 +1,75 @@
+"""Judges of what helps a network learn: Adam, dropout, batch norm."""
+
+from typing import Any
+
+import numpy as np
+
+from tinycnn.exercises.judges.basics import optimized
+from tinycnn.exercises.judges.compare import (
+    Tells,
+    Wrong,
+    changed,
+    check_definition,
+    check_layer,
+    compare,
+    reference,
+)
+from tinycnn.nn.layers import Array
+
+
+def adam(mine: Any) -> None:
+    """Judge Adam after a step, with tiny gradients, and after five steps."""
+
+    def run(count: int, *texts: str, small: bool = False, number: int = 2) -> Array:
+        return optimized(changed("adam", *texts).Adam, count, small)[number]
+
+    for count, small, kind in ((1, False, "1"), (1, True, "small"), (5, False, "5")):
+        found = optimized(mine.Adam, count, small)
+        right = optimized(reference("adam").Adam, count, small)
+        tells = Tells("adam", v=right[0], run=run)
+        when = "after a step with gradients of 1e-8" if small else f"after step {count}"
+        for number in (2, 3):
+            what = f"{when}, the value of p{number - 2}"
+            compare(what, found[number], right[number], tells, f"adam {kind}")
+
+
+def dropout(mine: Any) -> None:
+    """Judge dropout: its mask and scale, its backward, and that masks differ."""
+    rng, rate = np.random.default_rng(1), 0.25
+    x, dy = rng.uniform(1, 2, (2, 20, 50)).astype(np.float32)
+    layer = mine.Dropout(rate, seed=3)
+    y = layer.forward(x.copy(), training=True)
+    if np.shape(y) != x.shape:
+        raise Wrong(f"y has the shape {np.shape(y)} and should have {x.shape}")
+    mask = y != 0
+    scale = mask / np.float32(1 - rate)
+    tells = Tells("dropout", x=x, y=y, dy=dy, rate=rate, mask=mask)
+    compare("y in training", y, x * scale, tells, "train")
+    if not 0.2 < 1 - mask.mean() < 0.3:
+        raise Wrong(f"with rate 0.25, {1 - mask.mean():.0%} of the numbers are dropped")
+    if (mask == mask[0]).all() or (mask == mask[:, :1]).all():
+        raise Wrong("one random number decides on many entries: draw one for each")
+    compare("dx in training", layer.backward(dy.copy()), dy * scale, tells, "dx")
+    again = layer.forward(x.copy(), training=True)
+    if np.array_equal(mask, again != 0):
+        raise Wrong("the mask is the same at every step: draw it anew in forward")
+    compare("y outside training", layer.forward(x.copy()), x, tells, "otherwise")
+    compare("dx outside training", layer.backward(dy.copy()), dy, tells, "otherwise")
+    check_definition(mine.Dropout(rate, seed=3), x[:4, :6])
+
+
+def batch_norm(mine: Any) -> None:
+    """Judge the backward of batch norm, in training and outside."""
+    rng = np.random.default_rng(0)
+    layers = [module.BatchNorm2D(3) for module in (mine, reference("batchnorm"))]
+    values = [rng.uniform(0.5, 2, 3).astype(np.float32) for _ in range(4)]
+    for layer in layers:
+        for array, value in zip(layer.state().values(), values, strict=True):
+            array[:] = value
+
+    def more(right: Any, dy: Array) -> dict[str, Any]:
+        names = {"x_hat": right.x_hat, "std": right.std, "M": dy.size // 3}
+        return names | {"dw": right.weight.grad, "db": right.bias.grad}
+
+    x = 2 * rng.standard_normal((4, 2, 5, 3)) + 1
+    check_layer("batchnorm", layers, x, training=True, more=more)
