@@ -46,7 +46,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "draw": "_cli | window.messages window.worker window "
     "reading.finetuned reading.corrections",
     "tinycnn": "| nn models reading",
-    "exercises": "_cli userfile tinycnn nn models data training gradcheck",
+    "exercises": "_cli userfile tinycnn nn models data gradcheck | ink.strokes reading",
     "__main__": "_cli tinycnn",
 }
 

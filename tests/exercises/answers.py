@@ -28,40 +28,40 @@ WRONG = {
             "        x[x < 0] = 0\n        return x.copy()\n",
             "forward edits x",
         ),
-        ("return dy * self.positive", "return dy.copy()", "that is dy itself"),
-        ("dy * self.positive", "dy * ~self.positive", "turn it round"),
-        ("return dy * self.positive", "return self.positive * 1", "the slope alone"),
+        ("return dy * self._positive", "return dy.copy()", "that is dy itself"),
+        ("dy * self._positive", "dy * ~self._positive", "turn it round"),
+        ("return dy * self._positive", "return self._positive * 1", "the slope alone"),
         (
-            "return dy * self.positive",
-            "return self.positive.astype(dy.dtype)",
+            "return dy * self._positive",
+            "return self._positive.astype(dy.dtype)",
             "the slope alone",
         ),
-        ("dy * self.positive", "np.maximum(dy, 0)", "where dy is positive"),
+        ("dy * self._positive", "np.maximum(dy, 0)", "where dy is positive"),
         (
-            "self.positive = x > 0",
-            "self.positive = np.maximum(x, 0)",
+            "self._positive = x > 0",
+            "self._positive = np.maximum(x, 0)",
             "multiplies by x",
         ),
-        ("self.positive = x > 0", "self.positive = x >= 0", "is >= meant to be >"),
-        ("return dy * self.positive", "dy * self.positive", "return dx"),
+        ("self._positive = x > 0", "self._positive = x >= 0", "is >= meant to be >"),
+        ("return dy * self._positive", "dy * self._positive", "return dx"),
         (
-            "return dy * self.positive",
-            "dy[~self.positive] = 0\n        return dy",
+            "return dy * self._positive",
+            "dy[~self._positive] = 0\n        return dy",
             "edits dy",
         ),
-        ("dy * self.positive", "-dy * self.positive", "the wrong sign"),
-        ("dy * self.positive", "dy * self.mask", "is the name the same?"),
+        ("dy * self._positive", "-dy * self._positive", "the wrong sign"),
+        ("dy * self._positive", "dy * self._mask", "is the name the same?"),
     ],
     "dense": [
         ("self.weight.value + self.bias.value", "self.weight.value", "bias is missing"),
         (" + self.bias.value", " - self.bias.value", "bias is subtracted"),
         ("x @ self.weight.value", "self.weight.value @ x", "is a transpose missing"),
         ("x @ self.weight.value", "x @ self.weight.value.T", "is a transpose missing"),
-        ("self.x.T @ dy", "dy.T @ self.x", "that is transposed"),
-        ("self.x.T @ dy", "self.x @ dy", "is a transpose missing"),
-        ("self.x.T @ dy", "self.x.T @ dy / len(dy)", "mean over the rows"),
-        ("self.x.T @ dy", "-self.x.T @ dy", "the wrong sign"),
-        ("self.x.T @ dy", "2 * self.x.T @ dy", "2 times what it should be"),
+        ("self._x.T @ dy", "dy.T @ self._x", "that is transposed"),
+        ("self._x.T @ dy", "self._x @ dy", "is a transpose missing"),
+        ("self._x.T @ dy", "self._x.T @ dy / len(dy)", "mean over the rows"),
+        ("self._x.T @ dy", "-self._x.T @ dy", "the wrong sign"),
+        ("self._x.T @ dy", "2 * self._x.T @ dy", "2 times what it should be"),
         ("dy.sum(axis=0)", "dy.mean(axis=0)", "mean over the rows"),
         ("dy.sum(axis=0)", "dy.sum(axis=1)", "over the wrong axis"),
         ("dy.sum(axis=0)", "dy", "sum it over the rows"),
@@ -71,7 +71,7 @@ WRONG = {
         ("return dy @ self", "dy @ self", "return dx"),
         ("        self.bias.grad = dy.sum(axis=0)\n", "", "nothing to bias.grad"),
         ("self.weight.grad =", "self.weight.grad +=", "with = and not +="),
-        ("self.x.T @ dy", "(self.x.astype(float)).T @ dy", "float64"),
+        ("self._x.T @ dy", "(self._x.astype(float)).T @ dy", "float64"),
         (
             "        return dy @",
             "        self.weight.value -= 0.1 * self.weight.grad\n        return dy @",
@@ -260,23 +260,32 @@ WRONG = {
             "float64",
         ),
         (" + self.bias.value\n", "\n", "the bias is missing"),
-        ("(self.cols.T @ dy).reshape(KH, KW, C, F)", "self.cols.T @ dy", "reshape it"),
         (
-            "(self.cols.T @ dy).reshape(KH, KW, C, F)",
-            "(dy.T @ self.cols).reshape(KH, KW, C, F)",
+            "self._cols = ",
+            "self.shape = x.shape\n        self._cols = ",
+            "begins with _",
+        ),
+        (
+            "(self._cols.T @ dy).reshape(KH, KW, C, F)",
+            "self._cols.T @ dy",
+            "reshape it",
+        ),
+        (
+            "(self._cols.T @ dy).reshape(KH, KW, C, F)",
+            "(dy.T @ self._cols).reshape(KH, KW, C, F)",
             "before it is reshaped",
         ),
-        ("(self.cols.T @ dy)", "(self.cols.T @ dy / N)", "the mean over the images"),
+        ("(self._cols.T @ dy)", "(self._cols.T @ dy / N)", "the mean over the images"),
         ("dy.sum(axis=0)", "dy.mean(axis=0)", "the mean over all places"),
         ("dy.sum(axis=0)", "dy.sum(axis=1)", "has the shape"),
         (
-            "return col2im(dcols.reshape(N, OH, OW, KH, KW, C), self.x_shape",
-            "return (lambda *_: dcols)(self.x_shape",
+            "return col2im(dcols.reshape(N, OH, OW, KH, KW, C), self._x_shape",
+            "return (lambda *_: dcols)(self._x_shape",
             "col2im brings it back",
         ),
         ("KW * C, F).T\n", "KW * C, F)\n", "is a transpose missing"),
         ("        self.bias.grad = dy.sum(axis=0)\n", "", "nothing to bias.grad"),
-        (", self.x_shape, self.stride)", ", self.x_shape)", "backward"),
+        (", self._x_shape, self.stride)", ", self._x_shape)", "backward"),
         ("    return x\n", "", "is None"),
         (
             "cols = im2col(x, KH, KW, self.stride)",
@@ -307,12 +316,12 @@ WRONG = {
         ),
         ("winner, dy, axis=3", "winner, 1, axis=3", "which cell won, without dy"),
         ("(N, OH, OW, K * K, C), dy.dtype", "(N, OH, OW, K * K, C)", "float64"),
-        (", self.x_shape, self.stride)", ", self.x_shape, K)", "ValueError"),
+        (", self._x_shape, self.stride)", ", self._x_shape, K)", "ValueError"),
         ("return col2im(", "col2im(", "return dx"),
         ("im2col(x, K, K, self.stride)", "im2col(x, K, K, K)", "has the shape"),
         (
-            "self.winner = cols.argmax(axis=3)\n",
-            "self.winner = cols == cols.max(axis=3, keepdims=True)\n",
+            "self._winner = cols.argmax(axis=3)\n",
+            "self._winner = cols == cols.max(axis=3, keepdims=True)\n",
             "IndexError",
         ),
         ("        return cols.max(axis=3)\n", "", "is None"),
@@ -385,14 +394,18 @@ WRONG = {
         ("if training", "if not training", "nothing is dropped"),
         ("if training:", "if True:", "y outside training"),
         (".astype(x.dtype)", "", "float64"),
-        ("return dy * self.scale", "return dy", "the mask is missing"),
-        ("return dy * self.scale", "return dy * (self.scale > 0)", "scale is missing"),
+        ("return dy * self._scale", "return dy", "the mask is missing"),
         (
-            "return dy * self.scale",
-            "return dy * (self.scale == 0) * 4 / 3",
+            "return dy * self._scale",
+            "return dy * (self._scale > 0)",
+            "scale is missing",
+        ),
+        (
+            "return dy * self._scale",
+            "return dy * (self._scale == 0) * 4 / 3",
             "turned round",
         ),
-        ("return dy * self.scale", "dy * self.scale", "is None"),
+        ("return dy * self._scale", "dy * self._scale", "is None"),
         ("self.rng.random(x.shape)", "self.rng.random(x.shape[1:])", "decides on many"),
         ("self.rng.random(x.shape)", "np.random.random(x.shape)", "from call to call"),
         (
@@ -401,12 +414,12 @@ WRONG = {
             "the same at every step",
         ),
         (
-            "        return x * self.scale",
-            "        x *= self.scale\n        return x.copy()",
+            "        return x * self._scale",
+            "        x *= self._scale\n        return x.copy()",
             "edits its argument",
         ),
         (
-            "        self.scale = np.ones_like(x)\n        if",
+            "        self._scale = np.ones_like(x)\n        if",
             "        if",
             "y outside training",
         ),
@@ -414,18 +427,19 @@ WRONG = {
     "batchnorm": [
         (
             (
-                "        if self.training:\n            dy = dy - self.bias.grad / M - "
-                "self.x_hat * "
+                "        if self._training:\n"
+                "            dy = dy - self.bias.grad / M - "
+                "self._x_hat * "
                 "(self.weight.grad / M)\n"
             ),
             "",
             "ways 2 and 3 are missing",
         ),
         ("dy - self.bias.grad / M - ", "dy - ", "way 2, through the mean, is missing"),
-        (" - self.x_hat * (self.weight.grad / M)", "", "way 3, through the standard"),
+        (" - self._x_hat * (self.weight.grad / M)", "", "way 3, through the standard"),
         (
-            "- self.x_hat * (",
-            "+ self.x_hat * (",
+            "- self._x_hat * (",
+            "+ self._x_hat * (",
             "way 3, through the standard deviation, has",
         ),
         (
@@ -434,33 +448,69 @@ WRONG = {
             "way 2, through the mean, has",
         ),
         (
-            "- self.x_hat * (self.weight.grad / M)",
+            "- self._x_hat * (self.weight.grad / M)",
             "- self.weight.grad / M",
             "its x_hat",
         ),
         ("M = dy.size // dy.shape[-1]", "M = 1", "are to be divided by M"),
         ("M = dy.size // dy.shape[-1]", "M = len(dy)", "M is N * H * W"),
-        ("self.weight.value / self.std * dy", "dy / self.std", "the weight is missing"),
         (
-            "self.weight.value / self.std * dy",
+            "self.weight.value / self._std * dy",
+            "dy / self._std",
+            "the weight is missing",
+        ),
+        (
+            "self.weight.value / self._std * dy",
             "self.weight.value * dy",
             "by std is missing",
         ),
-        ("self.weight.value / self.std", "self.weight.value * self.std", "divide"),
-        ("(dy * self.x_hat).sum(axis=(0, 1, 2))", "dy.sum(axis=(0, 1, 2))", "is x_hat"),
+        ("self.weight.value / self._std", "self.weight.value * self._std", "divide"),
+        (
+            "(dy * self._x_hat).sum(axis=(0, 1, 2))",
+            "dy.sum(axis=(0, 1, 2))",
+            "is x_hat",
+        ),
         ("dy.sum(axis=(0, 1, 2))", "dy.mean(axis=(0, 1, 2))", "that is the mean"),
         ("dy.sum(axis=(0, 1, 2))", "dy.sum(axis=0)", "all but the channels"),
         (
-            "        if self.training:\n            dy = dy",
+            "        if self._training:\n            dy = dy",
             "        if True:\n            dy = dy",
             "inference",
         ),
         (
-            "return self.weight.value / self.std",
-            "self.weight.value / self.std",
+            "return self.weight.value / self._std",
+            "self.weight.value / self._std",
             "return dx",
         ),
         ("dy = dy - self.bias.grad / M", "dy -= self.bias.grad / M", "edits dy"),
+    ],
+    "window": [
+        ("BatchNorm2D(8)", "BatchNorm2D(16)", "do not fit"),
+        ("BatchNorm2D(8)", "BatchNorm2D(28)", "do not fit"),
+        ("BatchNorm2D(8)", "BatchNorm2D", "is the class BatchNorm2D"),
+        ("        Dropout(0.2),\n", "", "has no Dropout"),
+        ("        Flatten(),\n", "", "ex02_dense.py, line"),
+        ("16, 10, rng", "16, 9, rng", "a logit for each of ten digits"),
+        ("    return [\n", "    return Flatten(), [\n", "not tuple"),
+        ("    save_weights(path", "    dict(path", "TypeError"),
+        ("    save_weights(path, model", "    save_weights(model, path", "line "),
+        ('save_weights(path, model, {"network": "mine"})', "pass", "wrote no file"),
+        (
+            'save_weights(path, model, {"network": "mine"})',
+            "open(path, 'w').close()",
+            "header too small",
+        ),
+        (
+            "save_weights(path, model,",
+            "save_weights(path.with_suffix('.x'), model,",
+            "wrote no file",
+        ),
+        (
+            "save_weights(path, model,",
+            "save_weights(path, Sequential(network(np.random.default_rng(1))),",
+            "the file has another",
+        ),
+        ("    return model\n", "", "return the model"),
     ],
 }
 
@@ -468,16 +518,16 @@ RIGHT = {
     "relu": [
         ("np.maximum(x, 0)", "np.where(x > 0, x, 0)"),
         ("np.maximum(x, 0)", "x * (x > 0)"),
-        ("dy * self.positive", "np.where(self.positive, dy, 0)"),
+        ("dy * self._positive", "np.where(self._positive, dy, 0)"),
         (
             RELU_FORWARD,
             "        y = x.copy()\n        y[x < 0] = 0\n        return y\n",
         ),
     ],
     "dense": [
-        ("self.x.T @ dy", "(dy.T @ self.x).T"),
+        ("self._x.T @ dy", "(dy.T @ self._x).T"),
         ("dy @ self.weight.value.T", "(self.weight.value @ dy.T).T"),
-        ("self.x.T @ dy", 'np.einsum("nd,nu->du", self.x, dy)'),
+        ("self._x.T @ dy", 'np.einsum("nd,nu->du", self._x, dy)'),
         ("dy.sum(axis=0)", "np.ones(len(dy), dy.dtype) @ dy"),
     ],
     "loss": [
@@ -533,7 +583,7 @@ RIGHT = {
     ],
     "im2col": [
         ("np.empty((N, OH", "np.zeros((N, OH"),
-        ("self.cols.T @ dy", "np.tensordot(self.cols, dy, (0, 0))"),
+        ("self._cols.T @ dy", "np.tensordot(self._cols, dy, (0, 0))"),
         (
             "slice(kh, kh + stride * OH, stride)",
             "slice(kh, kh + stride * (OH - 1) + 1, stride)",
@@ -547,7 +597,7 @@ RIGHT = {
         (
             "return cols.max(axis=3)",
             (
-                "w = self.winner[:, :, :, None]\n"
+                "w = self._winner[:, :, :, None]\n"
                 "        return np.take_along_axis(cols, w, 3)[:, :, :, 0]"
             ),
         ),
@@ -585,17 +635,25 @@ RIGHT = {
             "self.rng.random(x.shape) >= self.rate",
             "self.rng.uniform(0, 1, x.shape) >= self.rate",
         ),
-        ("return x * self.scale", "return np.where(self.scale > 0, x * self.scale, 0)"),
+        (
+            "return x * self._scale",
+            "return np.where(self._scale > 0, x * self._scale, 0)",
+        ),
     ],
     "batchnorm": [
         (
-            "(dy * self.x_hat).sum(axis=(0, 1, 2))",
-            'np.einsum("nhwc,nhwc->c", dy, self.x_hat)',
+            "(dy * self._x_hat).sum(axis=(0, 1, 2))",
+            'np.einsum("nhwc,nhwc->c", dy, self._x_hat)',
         ),
         ("dy - self.bias.grad / M", "dy - dy.mean(axis=(0, 1, 2))"),
         (
-            "self.x_hat * (self.weight.grad / M)",
-            "self.x_hat * (dy * self.x_hat).mean(axis=(0, 1, 2))",
+            "self._x_hat * (self.weight.grad / M)",
+            "self._x_hat * (dy * self._x_hat).mean(axis=(0, 1, 2))",
         ),
+    ],
+    "window": [
+        ("BatchNorm2D(8)", "BatchNorm2D(8, momentum=0.2)"),
+        ("Dropout(0.2)", "Dropout(0.1, seed=1)"),
+        ('{"network": "mine"}', '{"network": "ex14", "seed": 0}'),
     ],
 }

@@ -119,7 +119,7 @@ def test_only_the_learners_layers_are_judged(tmp_path, monkeypatch):
     monkeypatch.setattr(nn.Adam, "step", broken)
     monkeypatch.setattr(nn.losses, "softmax_cross_entropy", broken)
     monkeypatch.setattr(nn, "softmax_cross_entropy", broken)
-    for exercise in EXERCISES:
+    for exercise in EXERCISES[:-1]:  # the last has the shipped reader, too
         said = verdict_of(exercise, exercise.solution(), tmp_path)
         assert said.solved, said.message
 
@@ -128,7 +128,7 @@ def test_a_broken_earlier_file_is_what_a_later_one_uses(tmp_path):
     exercise = BY_NAME["training"]
     verdict_of(exercise, exercise.solution(), tmp_path)
     dense = tmp_path / BY_NAME["dense"].file
-    dense.write_text(dense.read_text().replace("self.x.T @", "self.x @"))
+    dense.write_text(dense.read_text().replace("self._x.T @", "self._x @"))
     said = verdict(exercise, tmp_path)
     assert not said.solved
     assert said.message.endswith(" (raised in ex02_dense.py, line 59)")

@@ -19,4 +19,5 @@ JUDGES: dict[str, Callable[[Any], str | None]] = {
     "adam": training.adam,
     "dropout": training.dropout,
     "batchnorm": training.batch_norm,
+    "window": training.window,
 }

@@ -1,6 +1,7 @@
 """Judges of the first five exercises: from ReLU to a network that learns."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 
@@ -124,31 +125,6 @@ def sgd(mine: Any) -> None:
             compare(what, found[number], should[number], tells, f"{kind} {count}")
 
 
-class _Recorder:
-    """Stands in for a network and an optimizer, and writes down what is called."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.training: Any = None
-        self.given: Any = None
-        self.batches: list[list[int]] = []
-        self.logits = np.array([[1.0, 2.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        self.calls.append("forward")
-        self.training = training
-        self.batches.append([int(i) for i in x[:, 0, 0, 0]])
-        return np.resize(self.logits, (len(x), 3))
-
-    def backward(self, dy: Any) -> Any:
-        self.calls.append("backward")
-        self.given = dy
-        return dy
-
-    def step(self) -> None:
-        self.calls.append("step")
-
-
 def with_bias(layer: Any, rng: np.random.Generator) -> None:
     """Make the bias other than zero, so that a forgotten one is seen."""
     if not isinstance(getattr(layer, "bias", None), Parameter):
@@ -156,52 +132,44 @@ def with_bias(layer: Any, rng: np.random.Generator) -> None:
     layer.bias.value[:] = rng.standard_normal(layer.bias.value.shape)
 
 
-def check_steps(mine: Any) -> None:
-    """Judge one training step, and the batches of an epoch."""
-    both = _Recorder()
-    labels = np.array([0, 2])
-    loss = mine.training_step(both, both, np.zeros((2, 1, 1, 1), np.float32), labels)
-    wanted = ["forward", "backward", "step"]
-    if both.calls != wanted:
-        missing = [name for name in wanted if name not in both.calls]
+def _check_step(mine: Any) -> None:
+    """Judge which methods a training step calls, and with what."""
+    logits = np.array([[1.0, 2.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
+    labels, images = np.array([0, 2]), np.zeros((2, 1, 1, 1), np.float32)
+    right_loss, right = reference("loss").softmax_cross_entropy(logits, labels)
+    both = Mock(**{"forward.return_value": logits})  # the network and the optimizer
+    loss = mine.training_step(both, both, images, labels)
+    calls, wanted = [name for name, *_ in both.mock_calls], "forward backward step"
+    if calls != wanted.split():
+        missing = [f"{name} is missing" for name in wanted.split() if name not in calls]
         raise Wrong(
-            f"training_step calls {', '.join(both.calls) or 'nothing'}; it must call "
-            "forward, backward and step, once each and in this order"
-            + (f": {missing[0]} is missing" if missing else "")
+            f"training_step calls {', '.join(calls) or 'nothing'}; it must call forward, "
+            f"backward, step, once each and in this order: {', '.join(missing)}"
         )
-    if both.training is not True:
+    given = both.forward.call_args
+    if True not in (*given.args[1:], *given.kwargs.values()):
         raise Wrong("training_step must call forward with training=True")
-    right_loss, right = reference("loss").softmax_cross_entropy(both.logits, labels)
-    tells = Tells("training", loss=right_loss, logits=both.logits)
-    compare("what backward is given", both.given, right, tells, "given")
+    tells = Tells("training", loss=right_loss, logits=logits)
+    gradient = both.backward.call_args.args[0]
+    compare("what backward is given", gradient, right, tells, "given")
     if loss is None:
         raise Wrong("training_step returns None: return the loss")
     compare("the loss of a step", loss, right_loss)
-    _check_epoch(mine)
 
 
 def _check_epoch(mine: Any) -> None:
-    N, size = 70, 32
+    """Judge which images the steps of an epoch are given."""
+    N, size, step = 70, 32, mine.training_step
     images = np.arange(N, dtype=np.float32).reshape(N, 1, 1, 1)
-    labels = np.arange(N) % 3
-    pairs: list[tuple[int, int]] = []
-    step = mine.training_step
-
-    def recorded(model: Any, optimizer: Any, images: Array, labels: Any) -> Any:
-        indices = [int(i) for i in images[:, 0, 0, 0]]
-        pairs.extend(zip(indices, map(int, labels), strict=True))
-        return step(model, optimizer, images, labels)
-
-    both = _Recorder()
-    mine.training_step = recorded
+    labels, rng = np.arange(N) % 3, np.random.default_rng(0)
+    mine.training_step = Mock(return_value=0.5)
     try:
-        rng = np.random.default_rng(0)
-        losses = mine.train_epoch(both, both, images, labels, rng, size)
+        losses = mine.train_epoch(None, None, images, labels, rng, size)
+        batches = [call.args[2:] for call in mine.training_step.call_args_list]
     finally:
         mine.training_step = step
-    seen = [index for batch in both.batches for index in batch]
-    sizes = [len(batch) for batch in both.batches]
-    if len(seen) < N and len(set(seen)) == len(seen) == N // size * size:
+    seen = [int(i) for batch, _ in batches for i in batch.ravel()]
+    if len(seen) == len(set(seen)) == N // size * size:
         raise Wrong(
             f"train_epoch leaves out the last batch, which is shorter: of {N} images "
             f"only {len(seen)} are learned from"
@@ -211,11 +179,11 @@ def _check_epoch(mine: Any) -> None:
             f"train_epoch must show each of {N} images once; {len(seen)} were shown, "
             f"{len(set(seen))} of them different"
         )
-    if sizes != [32, 32, 6]:
-        raise Wrong(f"the batches of 70 images by 32 are 32, 32 and 6, not {sizes}")
+    if [len(batch) for batch, _ in batches] != [32, 32, 6]:
+        raise Wrong("the batches of 70 images by 32 must have 32, 32 and 6")
     if seen == sorted(seen):
         raise Wrong("train_epoch does not shuffle the images: use rng.permutation")
-    if pairs and any(label != index % 3 for index, label in pairs):
+    if any((batch.ravel() % 3 != names).any() for batch, names in batches):
         raise Wrong("images and labels are shuffled apart: take both by one order")
     if losses is None or np.shape(losses) != (3,):
         raise Wrong("train_epoch must return the list of losses, one for each batch")
@@ -223,11 +191,12 @@ def _check_epoch(mine: Any) -> None:
 
 def training(mine: Any) -> str:
     """Judge the step, the epoch, and the network that they train."""
-    check_steps(mine)
-    return check_training(mine, 0.92)
+    _check_step(mine)
+    _check_epoch(mine)
+    return check_training(mine, 0.92)[0]
 
 
-def check_training(mine: Any, least: float) -> str:
+def check_training(mine: Any, least: float) -> tuple[str, Any]:
     """Train on the sample; refuse a network that reads too few of the test digits."""
     digits = load_mnist(SAMPLE_FOLDER)
     model = mine.train(as_input(digits.train_images), digits.train_labels.astype(int))
@@ -244,4 +213,4 @@ def check_training(mine: Any, least: float) -> str:
     said = f"{share:.1%} of the 1,000 test digits are right"
     if share < least:
         raise Wrong(f"{said}, and at least {least:.0%} must be")
-    return f"{said}, by layers of your own"
+    return f"{said}, by layers of your own", model

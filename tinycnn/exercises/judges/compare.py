@@ -185,11 +185,16 @@ def check_layer(
     tells = Tells(exercise, **({"x": x, "y": y, "dy": dy} | names))
     if more:
         tells.names |= more(right, dy)
-    given, given_dy = x.copy(), dy.copy()
+    given, given_dy, settings = x.copy(), dy.copy(), repr(layer)
     my_y = layer.forward(given, training)
     if not np.array_equal(given, x):
         raise Wrong(f"{name}.forward edits x: make a new array, or work on a copy")
     compare(f"y of {name}.forward", my_y, y, tells, "y")
+    if repr(layer) != settings:
+        raise Wrong(
+            f"forward has changed the settings of {name}, which are its public numbers "
+            "and tuples: keep what backward needs under a name that begins with _"
+        )
     kept = my_y.copy()
     my_dx = layer.backward(given_dy)
     if not (np.array_equal(given_dy, dy) and np.array_equal(given, x)):

@@ -87,7 +87,7 @@ def im2col(mine: Any) -> None:
         def more(conv: Any, dy: Array, names: dict[str, Any] = names) -> dict[str, Any]:
             dcols = dy @ conv.weight.value.reshape(-1, dy.shape[-1]).T
             dcols = dcols.reshape(names["cols"].shape)
-            patches = conv.cols.reshape(dcols.shape)
+            patches = conv._cols.reshape(dcols.shape)
             dw, db = conv.weight.grad, conv.bias.grad
             return names | {"dweight": dw, "dbias": db, "dcols": dcols, "cols": patches}
 
@@ -119,13 +119,19 @@ def pooling(mine: Any) -> None:
 
 def cnn(mine: Any) -> str:
     """Judge the layers of the network, then train it."""
+    check_network(mine, ("Conv2D", "MaxPool2D", "ReLU", "Dense"))
+    return basics.check_training(mine, 0.96)[0]
+
+
+def check_network(mine: Any, needed: tuple[str, ...]) -> None:
+    """Refuse a network that lacks a layer, or does not make logits of images."""
     layers = mine.network(np.random.default_rng(0))
     if not isinstance(layers, list):
         raise Wrong(
             f"network must return a list of layers, not {type(layers).__name__}"
         )
     kinds = [type(layer).__name__ for layer in layers]
-    for kind in ("Conv2D", "MaxPool2D", "ReLU", "Dense"):
+    for kind in needed:
         if kind not in kinds:
             raise Wrong(f"the network has no {kind}: it has {', '.join(kinds)}")
     logits = Sequential(layers).forward(np.ones((3, 28, 28, 1), np.float32))
@@ -139,4 +145,3 @@ def cnn(mine: Any) -> str:
             f"the network ends in {kinds[-1]}; logits are of either sign and any size: "
             "end in Dense"
         )
-    return basics.check_training(mine, 0.96)

@@ -1,9 +1,11 @@
 """Judges of what helps a network learn: Adam, dropout, batch norm."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinycnn.exercises.judges import basics
 from tinycnn.exercises.judges.basics import optimized
 from tinycnn.exercises.judges.compare import (
     Tells,
@@ -14,7 +16,9 @@ from tinycnn.exercises.judges.compare import (
     compare,
     reference,
 )
+from tinycnn.exercises.judges.convolution import check_network
 from tinycnn.nn.layers import Array
+from tinycnn.userfile import UserFunction
 
 
 def adam(mine: Any) -> None:
@@ -68,8 +72,34 @@ def batch_norm(mine: Any) -> None:
             array[:] = value
 
     def more(right: Any, dy: Array) -> dict[str, Any]:
-        names = {"x_hat": right.x_hat, "std": right.std, "M": dy.size // 3}
+        names = {"x_hat": right._x_hat, "std": right._std, "M": dy.size // 3}
         return names | {"dw": right.weight.grad, "db": right.bias.grad}
 
     x = 2 * rng.standard_normal((4, 2, 5, 3)) + 1
     check_layer("batchnorm", layers, x, training=True, more=more)
+
+
+def window(mine: Any) -> str:
+    """Judge the network, its training and its file: a drawn 7 must be read."""
+    from tinycnn.ink.strokes import Strokes
+    from tinycnn.reading.reader import Reader
+
+    check_network(mine, ("Conv2D", "BatchNorm2D", "Dropout", "Dense"))
+    said, model = basics.check_training(mine, 0.96)
+    path = Path(mine.__file__).with_name("mine.safetensors")
+    path.unlink(missing_ok=True)
+    mine.save(model, path)
+    if not path.is_file():
+        raise Wrong("save wrote no file at the path that it was given")
+    reader = Reader(path, network=UserFunction(mine.__file__, "network"))
+    for name, value in model.state().items():
+        if not np.array_equal(value, reader.model.state()[name]):
+            raise Wrong(f"the file has another {name} than the model given to save")
+    seven = np.array([[90.0, 70], [190, 72], [150, 140], [120, 230]])
+    text = reader.read_strokes(Strokes((seven,), (14.0,), (300, 300))).text
+    if text != "7":
+        raise Wrong(f"a 7 was drawn, and {text!r} was read; train longer")
+    return (
+        f"{said}; a drawn 7 is read. Now yours: tinycnn draw --weights {path.name} "
+        f"--network {Path(mine.__file__).name}:network"
+    )

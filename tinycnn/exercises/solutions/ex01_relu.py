@@ -3,8 +3,8 @@
 
 class ReLU:
     def forward(self, x, training=False):
-        self.positive = x > 0
+        self._positive = x > 0
         return np.maximum(x, 0)
 
     def backward(self, dy):
-        return dy * self.positive
+        return dy * self._positive

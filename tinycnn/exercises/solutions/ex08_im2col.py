@@ -29,16 +29,16 @@ class Conv2D:
         KH, KW, C, F = self.weight.value.shape
         cols = im2col(x, KH, KW, self.stride)
         N, OH, OW = cols.shape[:3]
-        self.x_shape = x.shape
-        self.cols = cols.reshape(N * OH * OW, KH * KW * C)
-        y = self.cols @ self.weight.value.reshape(KH * KW * C, F) + self.bias.value
+        self._x_shape = x.shape
+        self._cols = cols.reshape(N * OH * OW, KH * KW * C)
+        y = self._cols @ self.weight.value.reshape(KH * KW * C, F) + self.bias.value
         return y.reshape(N, OH, OW, F)
 
     def backward(self, dy):
         KH, KW, C, F = self.weight.value.shape
         N, OH, OW, F = dy.shape
         dy = dy.reshape(N * OH * OW, F)
-        self.weight.grad = (self.cols.T @ dy).reshape(KH, KW, C, F)
+        self.weight.grad = (self._cols.T @ dy).reshape(KH, KW, C, F)
         self.bias.grad = dy.sum(axis=0)
         dcols = dy @ self.weight.value.reshape(KH * KW * C, F).T
-        return col2im(dcols.reshape(N, OH, OW, KH, KW, C), self.x_shape, self.stride)
+        return col2im(dcols.reshape(N, OH, OW, KH, KW, C), self._x_shape, self.stride)

@@ -3,11 +3,11 @@
 
 class Dropout:
     def forward(self, x, training=False):
-        self.scale = np.ones_like(x)
+        self._scale = np.ones_like(x)
         if training:
             mask = self.rng.random(x.shape) >= self.rate
-            self.scale = (mask / (1 - self.rate)).astype(x.dtype)
-        return x * self.scale
+            self._scale = (mask / (1 - self.rate)).astype(x.dtype)
+        return x * self._scale
 
     def backward(self, dy):
-        return dy * self.scale
+        return dy * self._scale

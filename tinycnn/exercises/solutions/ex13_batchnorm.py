@@ -3,9 +3,9 @@
 
 class BatchNorm2D:
     def backward(self, dy):
-        self.weight.grad = (dy * self.x_hat).sum(axis=(0, 1, 2))
+        self.weight.grad = (dy * self._x_hat).sum(axis=(0, 1, 2))
         self.bias.grad = dy.sum(axis=(0, 1, 2))
         M = dy.size // dy.shape[-1]
-        if self.training:
-            dy = dy - self.bias.grad / M - self.x_hat * (self.weight.grad / M)
-        return self.weight.value / self.std * dy
+        if self._training:
+            dy = dy - self.bias.grad / M - self._x_hat * (self.weight.grad / M)
+        return self.weight.value / self._std * dy

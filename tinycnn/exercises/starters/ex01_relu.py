@@ -2,7 +2,8 @@
 
 A layer is a differentiable function of one array.
 
-    forward(x)    returns y, and keeps in self what backward will need
+    forward(x)    returns y, and keeps in self what backward will need, under a name
+                  that begins with _ (others are settings of the layer)
     backward(dy)  is given dL/dy, the gradient of the loss L by every entry of y,
                   and returns dx = dL/dx, of the shape of x
 

@@ -65,11 +65,11 @@ class BatchNorm2D(Layer):
             mean, var = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
             self.running_mean += self.momentum * (mean - self.running_mean)
             self.running_var += self.momentum * (var - self.running_var)
-        self.training = training
-        self.std = np.sqrt(var + self.eps)
-        self.x_hat = (x - mean) / self.std
-        return self.weight.value * self.x_hat + self.bias.value
+        self._training = training
+        self._std = np.sqrt(var + self.eps)
+        self._x_hat = (x - mean) / self._std
+        return self.weight.value * self._x_hat + self.bias.value
 
     def backward(self, dy):
-        # self.training, self.std (C,) and self.x_hat (N, H, W, C) are from forward
+        # self._training, self._std (C,) and self._x_hat (N, H, W, C) are from forward
         raise NotImplementedError("BatchNorm2D.backward")
