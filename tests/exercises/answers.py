@@ -22,7 +22,7 @@ WRONG = {
         ("np.maximum(x, 0)", "(x > 0).astype(x.dtype)", "says where x is positive"),
         ("np.maximum(x, 0)", "np.maximum(x, np.float64(0))", "float64"),
         ("np.maximum(x, 0)", "np.max(x, 0)", "the shape (4, 5)"),
-        ("return np.maximum(x, 0)", "np.maximum(x, 0)", "forward is None"),
+        ("return np.maximum(x, 0)", "np.maximum(x, 0)", "forward: y is None"),
         (
             RELU_FORWARD,
             "        x[x < 0] = 0\n        return x.copy()\n",
@@ -290,7 +290,7 @@ WRONG = {
         (
             "cols = im2col(x, KH, KW, self.stride)",
             "cols = im2col(x, KH, KW)",
-            "y of Conv2D.forward has the shape",
+            "Conv2D.forward: y has the shape",
         ),
     ],
     "pooling": [

@@ -5,7 +5,9 @@ solved; 1: not; 2: wrong usage.
 """
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ ACTIONS = {
     "solution": "show the solution of exercise N once it is solved",
 }
 FOLDER = "tinycnn-exercises"
+DONE = "All exercises are done; name one by its number to judge it again."
 PERIOD = 0.3  # seconds between two looks at the files
 
 
@@ -64,18 +67,16 @@ def main(argv: list[str] | None = None) -> int:
         if action == "list" and chosen is not None:
             parser.error("list takes no number")
         workshop = Workshop(Path.cwd())
-        if action == "check":
-            return (
-                _watch(workshop, chosen)
-                if arguments.watch
-                else _check(workshop, chosen)
-            )
         if action == "list":
             return _list(workshop)
+        if action == "check" and arguments.watch:
+            return _watch(workshop, chosen)
         exercise = chosen or workshop.first_open()
         if exercise is None:
-            print("All exercises are done; name one by its number.")
+            print(_coloured(DONE, "32"))
             return 0
+        if action == "check":
+            return _check(workshop, exercise)
         if action == "hint":
             return _hint(workshop, exercise)
         if action == "solution":
@@ -106,7 +107,7 @@ def _start(folder: Path) -> int:
     shown = f'"{folder}"' if " " in str(folder) else str(folder)
     print(
         f"{len(EXERCISES)} exercises are in {printable(folder)}. Begin with "
-        f"{EXERCISES[0].file}: read it, fill the gaps, and judge it:\n\n"
+        f"{EXERCISES[0].file}:\nread it, fill the gaps, and judge it.\n\n"
         f"  cd {printable(shown)}\n"
         "  tinycnn exercises           # or --watch: judge at every save\n"
         "  tinycnn exercises hint      # if you are stuck"
@@ -114,14 +115,10 @@ def _start(folder: Path) -> int:
     return 0
 
 
-def _check(workshop: "Workshop", chosen: Exercise | None = None) -> int:
+def _check(workshop: "Workshop", exercise: Exercise) -> int:
     """Judge an exercise, print the verdict and note it."""
     from tinycnn.exercises.judge import judge
 
-    exercise = chosen or workshop.first_open()
-    if exercise is None:
-        print(_coloured("All exercises are done.", "32"))
-        return 0
     for other in workshop.missing(exercise):
         print(
             f"{exercise} builds on {other.file}, which is open: solve {other.number}, "
@@ -135,7 +132,7 @@ def _check(workshop: "Workshop", chosen: Exercise | None = None) -> int:
     word = _coloured("solved", "32") if verdict.solved else _coloured("not yet", "33")
     print(f"{exercise}: {word}")
     if verdict.message:
-        print(f"  {printable(verdict.message)}")
+        print(_wrapped(printable(verdict.message), "  "))
     needed = (BY_NAME[name] for name in exercise.needs)
     skipped = [str(e) for e in needed if workshop.state(e) == "skipped"]
     if skipped:
@@ -145,30 +142,28 @@ def _check(workshop: "Workshop", chosen: Exercise | None = None) -> int:
         return 1
     workshop.note(exercise, state="solved")
     following = workshop.first_open()
-    if following:
-        print(f"Next: {following}, in {following.file}")
-    else:
-        print(_coloured("All exercises are done.", "32"))
+    print(f"Next: {following}, in {following.file}" if following else DONE)
     return 0
 
 
 def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:
     """Judge at every save, until all is solved or Ctrl-C."""
 
-    def saved() -> list[tuple[str, int]]:
-        files = [(e.file, workshop.path(e)) for e in EXERCISES if workshop.has(e)]
-        return [(name, path.stat().st_mtime_ns) for name, path in files]
+    def saved() -> list[int]:
+        return [
+            workshop.path(e).stat().st_mtime_ns for e in EXERCISES if workshop.has(e)
+        ]
 
-    while True:
+    while exercise := chosen or workshop.first_open():
         before = saved()
-        solved = _check(workshop, chosen) == 0
-        if solved and (chosen or workshop.first_open() is None):
+        if _check(workshop, exercise) == 0 and chosen:
             return 0
-        if not solved:
+        if workshop.state(exercise) == "open":
             print("Waiting for a file to be saved; Ctrl-C ends.", flush=True)
             while saved() == before:
                 time.sleep(PERIOD)
         print(flush=True)
+    return 0
 
 
 def _list(workshop: "Workshop") -> int:
@@ -177,13 +172,9 @@ def _list(workshop: "Workshop") -> int:
     current = workshop.first_open()
     for exercise in EXERCISES:
         state, hints = workshop.state(exercise), workshop.hints(exercise)
-        shown = (
-            f"[{marks[state]}] {exercise.number:2} {exercise.title:40}{exercise.file}"
-        )
-        if hints:
-            shown += f", {hints} of 3 hints"
-        if state == "skipped":
-            shown += ", skipped"
+        shown = f"[{marks[state]}] {exercise.number:2} {exercise.title:40}"
+        shown += exercise.file + f", {hints} of 3 hints" * (hints > 0)
+        shown += ", skipped" * (state == "skipped")
         if not workshop.has(exercise):
             shown += f", missing: tinycnn exercises reset {exercise.number}"
         if exercise is current:
@@ -199,7 +190,7 @@ def _hint(workshop: "Workshop", exercise: Exercise) -> int:
     workshop.note(exercise, hints=shown)
     print(f"{exercise}")
     for number, hint in enumerate(hints[:shown], 1):
-        print(f"\nHint {number} of {len(hints)}: {hint}")
+        print("\n" + _wrapped(f"Hint {number} of {len(hints)}: {hint}"))
     return 0
 
 
@@ -215,13 +206,19 @@ def _replace(workshop: "Workshop", exercise: Exercise, action: str) -> int:
     text = exercise.starter() if action == "reset" else exercise.stand_in()
     kept = workshop.replace(exercise, text)
     workshop.note(exercise, state="open" if action == "reset" else "skipped")
-    if action == "reset":
-        print(f"{exercise.file} is the starter again.", end=" ")
-    else:
-        what = "library's" if exercise.library else "reference solution"
-        print(f"{exercise.file} now uses the {what}.", end=" ")
+    what = "library's" if exercise.library else "reference solution"
+    now = "is the starter again" if action == "reset" else f"now uses the {what}"
+    print(f"{exercise.file} {now}.", end=" ")
     print(f"Your file is {kept.relative_to(workshop.folder)}." if kept else "")
     return 0
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Break lines between words, on a terminal only."""
+    if not sys.stdout.isatty():
+        return indent + text
+    width = min(shutil.get_terminal_size().columns, 88)
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
 
 
 def _coloured(text: str, code: str) -> str:

@@ -14,6 +14,7 @@ from tinycnn.exercises.judges.compare import (
     check_layer,
     compare,
     reference,
+    unedited,
 )
 from tinycnn.models import as_input, predict
 from tinycnn.nn import Parameter
@@ -46,8 +47,17 @@ def loss(mine: Any) -> None:
     names = {"N": N, "K": K, "t": t, "p": powers / powers.sum(axis=1, keepdims=True)}
     names |= {"columns": powers / powers.sum(axis=0), "logits": logits}
     for of, size in (("", 1), (" of logits of 1000", 1000)):
-        with np.errstate(all="ignore"):
-            found = _loss_of(mine, size * logits, labels)
+        found = unedited(mine.softmax_cross_entropy, size * logits, labels)
+        if not (isinstance(found, tuple) and len(found) == 2):
+            raise Wrong(
+                f"softmax_cross_entropy returned {type(found).__name__}, not two "
+                "results, loss and dlogits"
+            )
+        if np.shape(found[0]) != ():
+            raise Wrong(
+                f"the loss has the shape {np.shape(found[0])} and should be one "
+                "number: the mean over the batch"
+            )
         if size > 1 and not all(np.isfinite(result).all() for result in found):
             raise Wrong(
                 "with logits of 1000 the result is not finite: subtract the largest "
@@ -59,70 +69,59 @@ def loss(mine: Any) -> None:
         compare(f"dlogits{of}", found[1], should[1], tells, "dlogits")
 
 
-def _loss_of(mine: Any, logits: Array, labels: Any) -> tuple[float, Any]:
-    """Call the learner's loss, and check what kind of results it has."""
-    given, given_labels = logits.copy(), labels.copy()
-    pair = mine.softmax_cross_entropy(given, given_labels)
-    if not (isinstance(pair, tuple) and len(pair) == 2):
-        raise Wrong(
-            f"softmax_cross_entropy returned {type(pair).__name__}, not two results, "
-            "loss and dlogits"
-        )
-    if not (np.array_equal(given, logits) and np.array_equal(given_labels, labels)):
-        raise Wrong("softmax_cross_entropy edits its arguments: work on a copy")
-    if np.shape(pair[0]) != ():
-        raise Wrong(
-            f"the loss has the shape {np.shape(pair[0])} and should be one number: the "
-            "mean over the batch"
-        )
-    return pair
-
-
-SHAPES = ((3, 4), (4,))
-
-
-def optimized(
-    optimizer: Any, count: int, small: bool = False, **settings: Any
-) -> list[Array]:
-    """Return the values before, then those after some steps with random gradients.
-
-    From the fourth step on, the learning rate is a fifth. Small gradients are 1e-8.
-    """
-    rng = np.random.default_rng(0)
-    values = [rng.standard_normal(s).astype(np.float32) for s in SHAPES]
-    parameters = [Parameter(v.copy(), f"p{i}") for i, v in enumerate(values)]
-    descent = optimizer(parameters, 0.07, **settings)
-    for step in range(count):
-        if step == 3:
-            descent.learning_rate = 0.02
-        for p in parameters:
-            p.grad = rng.standard_normal(p.value.shape).astype(np.float32)
-            p.grad *= np.float32(1e-8 if small else 1)
-        grads = [p.grad for p in parameters]
-        kept = [grad.copy() for grad in grads if grad is not None]
-        descent.step()
-        for p, grad in zip(parameters, kept, strict=True):
-            if p.grad is None or not np.array_equal(p.grad, grad):
-                raise Wrong("step changes p.grad; it changes p.value only")
-    return [*values, *(p.value for p in parameters)]
-
-
 def sgd(mine: Any) -> None:
     """Judge SGD over five steps, the learning rate changed midway."""
-    right = reference("sgd").SGD
-    cases = ((1, 0.0, "plain"), (1, 0.9, "momentum"), (2, 0.9, "momentum"))
-    for count, momentum, kind in (*cases, (5, 0.9, "momentum")):
+    check_optimizer("sgd", "SGD", mine, "plain 1", 1)
+    for count in (1, 2, 5):
+        check_optimizer("sgd", "SGD", mine, f"momentum {count}", count, momentum=0.9)
 
-        def run(*texts: str, count: int = count, momentum: float = momentum) -> Array:
-            return optimized(changed("sgd", *texts).SGD, count, momentum=momentum)[2]
 
-        found = optimized(mine.SGD, count, momentum=momentum)
-        should = optimized(right, count, momentum=momentum)
-        tells = Tells("sgd", v=should[0], run=run)
-        for number in (2, 3):
-            what = f"with momentum {momentum}, after step {count}, the value of p"
-            what += str(number - 2)
-            compare(what, found[number], should[number], tells, f"{kind} {count}")
+def check_optimizer(
+    exercise: str,
+    name: str,
+    mine: Any,
+    kind: str,
+    count: int,
+    scale: float = 1,
+    **settings: Any,
+) -> None:
+    """Compare the values of two parameters after some steps.
+
+    From the fourth step on, the learning rate is smaller. The gradients are random
+    numbers times `scale`.
+    """
+
+    def run(*texts: str, number: int = 0) -> Array:
+        return steps(changed(exercise, *texts))[number]
+
+    def steps(module: Any) -> list[Array]:
+        rng = np.random.default_rng(0)
+        pair = [Parameter(v.copy(), f"p{i}") for i, v in enumerate(values)]
+        optimizer = getattr(module, name)(pair, 0.07, **settings)
+        for step in range(count):
+            optimizer.learning_rate = 0.07 if step < 3 else 0.02
+            grads = [
+                (scale * rng.standard_normal(s)).astype(np.float32) for s in shapes
+            ]
+            for p, grad in zip(pair, grads, strict=True):
+                p.grad = grad.copy()
+            optimizer.step()
+            for p, grad in zip(pair, grads, strict=True):
+                if p.grad is None or not np.array_equal(p.grad, grad):
+                    raise Wrong("step changes p.grad; it changes p.value only")
+        return [p.value for p in pair]
+
+    shapes = ((3, 4), (4,))
+    values = [np.random.default_rng(1).random(s).astype(np.float32) for s in shapes]
+    tells = Tells(exercise, v=values[0], run=run)
+    for number, (found, right) in enumerate(
+        zip(steps(mine), steps(reference(exercise)), strict=True)
+    ):
+        with_ = "".join(f"{key} {value}, " for key, value in settings.items())
+        what = (
+            f"with {with_}gradients of about {scale:g}, after step {count}, the value"
+        )
+        compare(f"{what} of p{number}", found, right, tells, kind)
 
 
 def with_bias(layer: Any, rng: np.random.Generator) -> None:
@@ -141,10 +140,10 @@ def _check_step(mine: Any) -> None:
     loss = mine.training_step(both, both, images, labels)
     calls, wanted = [name for name, *_ in both.mock_calls], "forward backward step"
     if calls != wanted.split():
-        missing = [f"{name} is missing" for name in wanted.split() if name not in calls]
+        missing = [f"{n} is missing" for n in wanted.split() if n not in calls]
         raise Wrong(
-            f"training_step calls {', '.join(calls) or 'nothing'}; it must call forward, "
-            f"backward, step, once each and in this order: {', '.join(missing)}"
+            f"training_step calls {', '.join(calls) or 'nothing'}; it must call "
+            f"forward, backward, step, once each, in this order: {', '.join(missing)}"
         )
     given = both.forward.call_args
     if True not in (*given.args[1:], *given.kwargs.values()):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -27,14 +28,10 @@ def changed(exercise: str, *texts: str) -> Any:
     for old, new in zip(texts[::2], texts[1::2], strict=True):
         assert old in source, old
         source = source.replace(old, new)
-    module, mine = ModuleType("solution"), dict(sys.modules)
-    sys.modules.update(
-        {BY_NAME[n].file[:-3]: changed(n) for n in BY_NAME[exercise].needs}
-    )
-    exec(source, module.__dict__)
-    for name in BY_NAME[exercise].needs:
-        del sys.modules[BY_NAME[name].file[:-3]]
-    sys.modules.update(mine)
+    module = ModuleType("solution")
+    needed = {BY_NAME[n].file[:-3]: changed(n) for n in BY_NAME[exercise].needs}
+    with mock.patch.dict(sys.modules, needed):
+        exec(source, module.__dict__)
     return module
 
 
@@ -70,10 +67,8 @@ class Tells:
             name, _, expression = line.partition(": ")
             if name == result:
                 wrong = np.asarray(eval(expression, dict(self.names)))
-                if (
-                    found.shape == wrong.shape
-                    and worst(found, wrong, tolerance) is None
-                ):
+                fits = found.shape == wrong.shape
+                if fits and worst(found, wrong, tolerance) is None:
                     return sentence.strip()
         return ""
 
@@ -189,7 +184,7 @@ def check_layer(
     my_y = layer.forward(given, training)
     if not np.array_equal(given, x):
         raise Wrong(f"{name}.forward edits x: make a new array, or work on a copy")
-    compare(f"y of {name}.forward", my_y, y, tells, "y")
+    compare(f"{name}.forward: y", my_y, y, tells, "y")
     if repr(layer) != settings:
         raise Wrong(
             f"forward has changed the settings of {name}, which are its public numbers "
@@ -209,10 +204,12 @@ def check_layer(
             )
         if mine[p.name].grad is None:
             raise Wrong(f"{name}.backward assigns nothing to {p.name}.grad")
-        compare(f"{p.name}.grad", mine[p.name].grad, p.grad, tells, p.name)
+        compare(
+            f"{name}.backward: {p.name}.grad", mine[p.name].grad, p.grad, tells, p.name
+        )
     if my_dx is None:
         raise Wrong(f"{name}.backward returns None: return dx")
-    compare(f"dx of {name}.backward", my_dx, names["dx"], tells, "dx")
+    compare(f"{name}.backward: dx", my_dx, names["dx"], tells, "dx")
     if definition:
         check_definition(layer, x)
 

@@ -1,5 +1,6 @@
 """Judges of convolution and pooling, and of the network made of them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,55 +22,52 @@ from tinycnn.nn.layers import Array
 GEOMETRIES = ((2, 5, 7, 3, 3, 4, 6, 1), (1, 9, 8, 2, 3, 4, 5, 2))
 
 
-def _arrays(N: int, H: int, W: int, C: int, KH: int, KW: int, F: int) -> list[Array]:
-    """Return x, weight and bias."""
+def _cases() -> Iterator[tuple[Array, Array, Array, int, Array, Array]]:
+    """Yield x, weight, bias, stride, y and dy of every geometry."""
     rng = np.random.default_rng(0)
-    shapes = ((N, H, W, C), (KH, KW, C, F), (F,))
-    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    for N, H, W, C, KH, KW, F, stride in GEOMETRIES:
+        shapes = ((N, H, W, C), (KH, KW, C, F), (F,))
+        x, weight, bias = (rng.standard_normal(s).astype(np.float32) for s in shapes)
+        y = reference("convolution").convolve(x, weight, bias, stride)
+        dy = rng.standard_normal(y.shape).astype(np.float32)
+        yield x, weight, bias, stride, y, dy
 
 
 def forward(mine: Any) -> None:
     """Judge the forward in loops."""
-    convolve = reference("convolution").convolve
-    for *sizes, stride in GEOMETRIES:
-        x, weight, bias = _arrays(*sizes)
-        y = convolve(x, weight, bias, stride)
-        tells = Tells("convolution", x=x, weight=weight, bias=bias, stride=stride, y=y)
-        tells.names["convolve"] = convolve
+    right = reference("convolution").convolve
+    for x, weight, bias, stride, y, _ in _cases():
+        names = {"x": x, "weight": weight, "bias": bias, "stride": stride, "y": y}
         found = unedited(mine.convolve, x, weight, bias, stride)
+        tells = Tells("convolution", convolve=right, **names)
         compare(f"with stride {stride}, y", found, y, tells, "y")
 
 
 def backward(mine: Any) -> None:
     """Judge the backward in loops."""
-    name, right = "convolution_backward", reference("convolution_backward")
-    for *sizes, stride in GEOMETRIES:
-        x, weight, bias = _arrays(*sizes)
-        y = reference("convolution").convolve(x, weight, bias, stride)
-        dy = np.random.default_rng(1).standard_normal(y.shape).astype(np.float32)
-        should = right.convolve_backward(dy, x, weight, stride)
+    right = reference("convolution_backward").convolve_backward
+    for x, weight, _, stride, _, dy in _cases():
         found = unedited(mine.convolve_backward, dy, x, weight, stride)
         if not (isinstance(found, tuple) and len(found) == 3):
             raise Wrong(
                 "convolve_backward must return three arrays: dx, dweight, dbias"
             )
+        should = right(dy, x, weight, stride)
+        tells = Tells("convolution_backward", dy=dy, x=x, weight=weight, stride=stride)
+        tells.names["backward"] = right
         names = ("dx", "dweight", "dbias")
-        tells = Tells(name, dy=dy, x=x, weight=weight, stride=stride)
         tells.names |= dict(zip(names, should, strict=True))
-        tells.names["backward"] = right.convolve_backward
-        for result, mine_, right_ in zip(names, found, should, strict=True):
-            compare(f"with stride {stride}, {result}", mine_, right_, tells, result)
+        for name, own, wanted in zip(names, found, should, strict=True):
+            compare(f"with stride {stride}, {name}", own, wanted, tells, name)
 
 
 def im2col(mine: Any) -> None:
     """Judge im2col, col2im and the layer made of them."""
     right = reference("im2col")
-    for *sizes, stride in GEOMETRIES:
-        x, weight, _ = _arrays(*sizes)
+    for x, weight, _, stride, _, _ in _cases():
         KH, KW, C, F = weight.shape
         patches = right.im2col(x, KH, KW, stride)
-        cols = np.random.default_rng(1).standard_normal(patches.shape)
-        cols = cols.astype(np.float32)
+        cols = np.random.default_rng(1).permuted(patches)
         names = {"x": x, "KH": KH, "KW": KW, "stride": stride, "cols": cols}
         names |= {"im2col": right.im2col, "col2im": right.col2im}
         tells = Tells("im2col", **names)

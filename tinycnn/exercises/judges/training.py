@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 
 from tinycnn.exercises.judges import basics
-from tinycnn.exercises.judges.basics import optimized
 from tinycnn.exercises.judges.compare import (
     Tells,
     Wrong,
-    changed,
     check_definition,
     check_layer,
     compare,
@@ -23,18 +21,9 @@ from tinycnn.userfile import UserFunction
 
 def adam(mine: Any) -> None:
     """Judge Adam after a step, with tiny gradients, and after five steps."""
-
-    def run(count: int, *texts: str, small: bool = False, number: int = 2) -> Array:
-        return optimized(changed("adam", *texts).Adam, count, small)[number]
-
-    for count, small, kind in ((1, False, "1"), (1, True, "small"), (5, False, "5")):
-        found = optimized(mine.Adam, count, small)
-        right = optimized(reference("adam").Adam, count, small)
-        tells = Tells("adam", v=right[0], run=run)
-        when = "after a step with gradients of 1e-8" if small else f"after step {count}"
-        for number in (2, 3):
-            what = f"{when}, the value of p{number - 2}"
-            compare(what, found[number], right[number], tells, f"adam {kind}")
+    basics.check_optimizer("adam", "Adam", mine, "adam 1", 1)
+    basics.check_optimizer("adam", "Adam", mine, "adam small", 1, scale=1e-8)
+    basics.check_optimizer("adam", "Adam", mine, "adam 5", 5)
 
 
 def dropout(mine: Any) -> None:
