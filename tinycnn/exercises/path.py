@@ -29,9 +29,9 @@ class Exercise:
     number: int
     name: str
     title: str
-    needs: tuple[str, ...] = ()
-    library: str = ""
-    seconds: float = 10.0
+    needs: tuple[str, ...]
+    library: str
+    seconds: float
 
     @property
     def file(self) -> str:
@@ -64,9 +64,7 @@ class Exercise:
     def stand_in(self) -> str:
         """Return the text of the file where the exercise is skipped."""
         if not self.library:
-            return (
-                f'"""Skipped: the reference solution stands in."""\n{self.solution()}'
-            )
+            return '"""Skipped: the solution stands in."""\n' + self.solution()
         return (
             '"""Skipped: the library\'s stands in."""\n\n'
             f"from tinycnn.nn import {self.library}\n\n"
@@ -86,32 +84,14 @@ def _bodies(source: str) -> Iterator[tuple[str, tuple[int, int]]]:
                 yield name, (first.lineno - 1, function.end_lineno or 0)
 
 
-_LAYERS = "relu dense loss sgd training im2col pooling"
-_PATH: tuple[tuple[str, str, str, str, float], ...] = (
-    # name, title, what it needs, what the library has in its place, seconds
-    ("relu", "ReLU", "", "ReLU", 10),
-    ("dense", "Dense", "", "Dense", 10),
-    ("loss", "Softmax cross-entropy", "", "softmax_cross_entropy", 10),
-    ("sgd", "SGD with momentum", "", "SGD", 10),
-    ("training", "The training step", "relu dense loss sgd", "", 120),
-    ("convolution", "Convolution in loops, forward", "", "", 10),
-    ("convolution_backward", "Convolution in loops, backward", "", "", 10),
-    ("im2col", "Convolution as one product", "", "", 10),
-    ("pooling", "Max pooling, and ties", "im2col", "", 10),
-    ("cnn", "Your CNN", _LAYERS, "", 120),
-    ("adam", "Adam", "", "Adam", 10),
-    ("dropout", "Dropout", "", "Dropout", 10),
-    ("batchnorm", "Batch norm, the full backward", "", "BatchNorm2D", 10),
-    (
-        "window",
-        "Your network in the window",
-        f"{_LAYERS} adam dropout batchnorm",
-        "",
-        120,
-    ),
-)
-EXERCISES = tuple(
-    Exercise(number, name, title, tuple(needs.split()), library, seconds)
-    for number, (name, title, needs, library, seconds) in enumerate(_PATH, 1)
-)
+def _path() -> Iterator[Exercise]:
+    """Yield the exercises of ``path.txt``."""
+    lines = (ROOM / "path.txt").read_text("utf-8").splitlines()
+    rows = [line.split("; ") for line in lines if line and line[0] != "#"]
+    for number, (name, title, needs, library, seconds) in enumerate(rows, 1):
+        needed = tuple(needs.split())
+        yield Exercise(number, name, title, needed, library.strip(), float(seconds))
+
+
+EXERCISES = tuple(_path())
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}

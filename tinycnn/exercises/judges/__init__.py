@@ -4,20 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tinycnn.exercises.judges import basics, convolution, training
+from tinycnn.exercises.path import EXERCISES
 
 JUDGES: dict[str, Callable[[Any], str | None]] = {
-    "relu": basics.relu,
-    "dense": basics.dense,
-    "loss": basics.loss,
-    "sgd": basics.sgd,
-    "training": basics.training,
-    "convolution": convolution.forward,
-    "convolution_backward": convolution.backward,
-    "im2col": convolution.im2col,
-    "pooling": convolution.pooling,
-    "cnn": convolution.cnn,
-    "adam": training.adam,
-    "dropout": training.dropout,
-    "batchnorm": training.batch_norm,
-    "window": training.window,
+    e.name: getattr(room, e.name)
+    for room in (basics, convolution, training)
+    for e in EXERCISES
+    if hasattr(room, e.name)
 }

@@ -54,10 +54,7 @@ def loss(mine: Any) -> None:
                 "results, loss and dlogits"
             )
         if np.shape(found[0]) != ():
-            raise Wrong(
-                f"the loss has the shape {np.shape(found[0])} and should be one "
-                "number: the mean over the batch"
-            )
+            raise Wrong(f"the loss should be one number, not {np.shape(found[0])}")
         if size > 1 and not all(np.isfinite(result).all() for result in found):
             raise Wrong(
                 "with logits of 1000 the result is not finite: subtract the largest "

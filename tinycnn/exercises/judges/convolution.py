@@ -33,7 +33,7 @@ def _cases() -> Iterator[tuple[Array, Array, Array, int, Array, Array]]:
         yield x, weight, bias, stride, y, dy
 
 
-def forward(mine: Any) -> None:
+def convolution(mine: Any) -> None:
     """Judge the forward in loops."""
     right = reference("convolution").convolve
     for x, weight, bias, stride, y, _ in _cases():
@@ -43,7 +43,7 @@ def forward(mine: Any) -> None:
         compare(f"with stride {stride}, y", found, y, tells, "y")
 
 
-def backward(mine: Any) -> None:
+def convolution_backward(mine: Any) -> None:
     """Judge the backward in loops."""
     right = reference("convolution_backward").convolve_backward
     for x, weight, _, stride, _, dy in _cases():

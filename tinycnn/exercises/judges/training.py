@@ -51,7 +51,7 @@ def dropout(mine: Any) -> None:
     check_definition(mine.Dropout(rate, seed=3), x[:4, :6])
 
 
-def batch_norm(mine: Any) -> None:
+def batchnorm(mine: Any) -> None:
     """Judge the backward of batch norm, in training and outside."""
     rng = np.random.default_rng(0)
     layers = [module.BatchNorm2D(3) for module in (mine, reference("batchnorm"))]
