@@ -176,7 +176,7 @@ WRONG = {
         (
             "total += pixel * weight[kh, kw, c, f]",
             "total += pixel * weight[kh, kw, c, f] + bias[f]",
-            "entries are wrong",
+            "once for each term",
         ),
         (
             "total += pixel * weight[kh, kw, c, f]",
@@ -246,12 +246,12 @@ WRONG = {
         (
             "slice(kh, kh + stride * OH, stride)",
             "slice(kh, kh + OH)",
-            "entries are wrong",
+            "the rows go in steps of 1",
         ),
         (
             "slice(kh, kh + stride * OH, stride)",
             "slice(0, stride * OH, stride)",
-            "entries are wrong",
+            "begin at kh",
         ),
         ("return cols\n", "return cols.reshape(N * OH * OW, -1)\n", "has the shape"),
         (

@@ -9,7 +9,7 @@ probabilities, and the loss is the mean surprise about the right class:
     logits z: (N, K)      labels: (N,), integers from 0 to K - 1
     loss: one number      dlogits = dloss/dz: (N, K)
 
-      logits        exp           p              label 1: surprise -log 0.24 = 1.41
+      logits        exp           p              label 1: surprise -log 0.24 = 1.42
     [2.0 1.0 0.1]  [7.4 2.7 1.1]  [0.66 0.24 0.10]
 
 Large logits. exp(1000) is infinite in any float, and 0 / 0 is not a number. Softmax

@@ -11,7 +11,7 @@ Pooling keeps the largest number of every window of K x K pixels, channel by cha
     3 4 | 0 2               5 2          a b          0 0 | 0 ?     a tie: 2 and 2
     ----+----      2x2                                ----+----
     7 7 | 1 0     ---->     7 1   dy:    c d          c 0 | d 0
-    7 0 | 0 1                                         0 0 | 0 0
+    7 0 | 0 0                                         0 0 | 0 0
 
 Derivation. Within a window, y moves with the largest pixel, with slope 1, and with none
 of the others: the gradient goes to the cell that won, whole. Where two pixels tie there
