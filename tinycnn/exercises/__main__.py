@@ -4,6 +4,7 @@ Lays out the exercises in a folder, judges them, shows hints and solutions. Exit
 solved; 1: not; 2: wrong usage.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -150,9 +151,11 @@ def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:
     """Judge at every save, until all is solved or Ctrl-C."""
 
     def saved() -> list[int]:
-        return [
-            workshop.path(e).stat().st_mtime_ns for e in EXERCISES if workshop.has(e)
-        ]
+        found = []
+        for exercise in EXERCISES:
+            with contextlib.suppress(OSError):  # some editors delete, then write
+                found.append(workshop.path(exercise).stat().st_mtime_ns)
+        return found
 
     while exercise := chosen or workshop.first_open():
         before = saved()
