@@ -85,9 +85,9 @@ def main(argv: list[str] | None = None) -> int:
         return _replace(workshop, exercise, action)
     except WorkshopError as error:
         fail(error)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         fail(f"{error.filename or 'the folder'} cannot be used ({error.strerror})")
 
 

@@ -78,7 +78,8 @@ def judge(exercise: Exercise, folder: Path, seconds: float | None = None) -> Ver
             process.kill()
             process.wait()
         reader.join(1)
-        text = _shortened(b"".join(printed))
+        text = b"".join(printed).decode("utf-8", "replace")
+        text = text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " ... and more"
         if not ended:
             message = f"no result after {seconds:g} s: is there a loop without an end?"
             return Verdict(False, f"{exercise.file}: {message}", text)
@@ -99,11 +100,6 @@ def _drain(pipe: IO[bytes], printed: list[bytes]) -> None:
             if kept <= SHOWN:
                 printed.append(chunk[: SHOWN + 1 - kept])
                 kept += len(printed[-1])
-
-
-def _shortened(printed: bytes) -> str:
-    text = printed.decode("utf-8", "replace")
-    return text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " ... and more"
 
 
 def verdict(exercise: Exercise, folder: Path) -> Verdict:
