@@ -70,7 +70,7 @@ def test_the_whole_way_of_one_exercise(folder, said):
     assert first.startswith("[x]  1 ReLU ")
     assert "3 of 3 hints" in first
     assert second.startswith("[ ]  2 Dense ")
-    assert progress(folder) == {"relu": {"hints": 3, "state": "solved"}}
+    assert progress(folder) == {"relu": {"state": "solved", "hints": 3}}
 
 
 def test_a_reset_or_skipped_file_is_kept(folder, said):
@@ -88,6 +88,17 @@ def test_a_reset_or_skipped_file_is_kept(folder, said):
     assert len(list(Path("kept").iterdir())) == 2
     assert progress(folder)["relu"]["state"] == "skipped"
     assert said("list")[1].splitlines()[0].endswith(", skipped")
+
+
+def test_what_is_done_is_what_was_judged_last(folder, said):
+    (folder / RELU.file).write_text(RELU.solution())
+    assert said()[0] == 0
+    (folder / RELU.file).write_text(RELU.starter())
+    assert said("check", "1")[0] == 1
+    assert progress(folder)["relu"]["state"] == "open"
+    said("skip", "1")
+    assert said("check", "1")[0] == 0
+    assert progress(folder)["relu"]["state"] == "skipped"  # the library's is not yours
 
 
 def test_what_an_exercise_builds_on_is_solved_or_skipped_and_that_is_said(folder, said):

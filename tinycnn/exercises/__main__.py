@@ -94,16 +94,13 @@ def main(argv: list[str] | None = None) -> int:
 def _number(parser: Parser, text: str) -> Exercise:
     """Return the exercise with a number."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= len(EXERCISES)):
-        needed = f"the number of an exercise, 1 to {len(EXERCISES)}"
-        parser.error(f"argument WHICH: needs {needed}, not {text!r}")
+        parser.error(f"WHICH: needs a number from 1 to {len(EXERCISES)}, not {text!r}")
     return EXERCISES[int(text[:9]) - 1]
 
 
 def _start(folder: Path) -> int:
     from tinycnn.exercises.workshop import Workshop
 
-    if not str(folder).strip():
-        fail("name a folder that is new or empty")
     Workshop.start(folder)
     shown = f'"{folder}"' if " " in str(folder) else str(folder)
     print(
@@ -127,9 +124,8 @@ def _check(workshop: "Workshop", exercise: Exercise) -> int:
         )
         return 1
     verdict = judge(exercise, workshop.folder)
-    if verdict.printed:
-        lines = (f"  | {printable(line)}" for line in verdict.printed.splitlines())
-        print("\n".join(lines))
+    for line in verdict.printed.splitlines():
+        print(f"  | {printable(line)}")
     word = _coloured("solved", "32") if verdict.solved else _coloured("not yet", "33")
     print(f"{exercise}: {word}")
     if verdict.message:
@@ -138,10 +134,11 @@ def _check(workshop: "Workshop", exercise: Exercise) -> int:
     skipped = [str(e) for e in needed if workshop.state(e) == "skipped"]
     if skipped:
         print("  not yours, because skipped: " + ", ".join(skipped))
+    if not workshop.stands_in(exercise):
+        workshop.note(exercise, state="solved" if verdict.solved else "open")
     if not verdict.solved:
         print(f"  stuck? tinycnn exercises hint {exercise.number}")
         return 1
-    workshop.note(exercise, state="solved")
     following = workshop.first_open()
     print(f"Next: {following}, in {following.file}" if following else DONE)
     return 0
@@ -191,7 +188,7 @@ def _hint(workshop: "Workshop", exercise: Exercise) -> int:
     hints = exercise.hints()
     shown = min(workshop.hints(exercise) + 1, len(hints))
     workshop.note(exercise, hints=shown)
-    print(f"{exercise}")
+    print(exercise)
     for number, hint in enumerate(hints[:shown], 1):
         print("\n" + _wrapped(f"Hint {number} of {len(hints)}: {hint}"))
     return 0

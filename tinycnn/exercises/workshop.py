@@ -83,6 +83,11 @@ class Workshop:
         """Return the first exercise that is neither solved nor skipped."""
         return next((e for e in EXERCISES if self.state(e) == "open"), None)
 
+    def stands_in(self, exercise: Exercise) -> bool:
+        """Return whether the file is that of a skipped exercise, as it was written."""
+        text = exercise.stand_in().encode()
+        return self.has(exercise) and self.path(exercise).read_bytes() == text
+
     def missing(self, exercise: Exercise) -> list[Exercise]:
         """Return the open exercises on whose files an exercise builds."""
         needed = [BY_NAME[name] for name in exercise.needs]
