@@ -23,6 +23,7 @@ COMMANDS = sorted(
     for path in PACKAGE.glob("*.py")
     if "Parser(" in path.read_text("utf-8") and path.stem != "_cli"
 )
+COMMANDS += [path.parent.name for path in PACKAGE.glob("*/__main__.py")]
 
 # What the values in the table stand for is made anew for each test.
 FILE, FOLDER, FULL_FOLDER = "a file.txt", "an empty folder", "a full folder"
@@ -54,9 +55,10 @@ WRONG = {
     "--labels": NO_FILE,
     "WEIGHTS": NO_FILE,
     "PICTURE": NO_FILE,
+    "ACTION": ["", " ", "Start", "solve", "1"],
 }
-# Refused when they are used: see test_recognize.py and test_gradcheck.py.
-FREE = {"FILE", "--annotate"}
+# Refused when they are used: see the tests of recognize and of exercises.
+FREE = {"FILE", "--annotate", "WHICH"}
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ COMPILED = {"numba", "llvmlite", "scipy"}
 HEAVY = {*COMPILED, "numpy", "PIL", "tqdm", "tkinter", "socket", "ssl"}
 FILES = sorted(PACKAGE.glob("*.py"))
 COMMANDS = [file.stem for file in FILES if "\ndef main(" in file.read_text("utf-8")]
+COMMANDS += [file.parent.name for file in PACKAGE.glob("*/__main__.py")]
 # Ends the process at once if a socket is as much as made.
 NO_SOCKET = """
 import os

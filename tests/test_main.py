@@ -24,12 +24,12 @@ def run(*argv, program=("-m", "tinycnn"), **settings):
 
 
 def test_every_command_is_listed_and_only_those():
-    files = (path for path in Path(tinycnn.__file__).parent.glob("*.py"))
+    package = Path(tinycnn.__file__).parent
     commands = {
         path.stem
-        for path in files
+        for path in package.glob("*.py")
         if "Parser(" in path.read_text("utf-8") and path.stem != "_cli"
-    }
+    } | {path.parent.name for path in package.glob("*/__main__.py")}
     assert set(__main__.COMMANDS) == commands
 
 

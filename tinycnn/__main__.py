@@ -12,6 +12,7 @@ COMMANDS = {
     "recognize": "read the numbers in pictures",
     "draw": "open a window, draw digits and see them read",
     "gradcheck": "check whether every backward is the derivative of its forward",
+    "exercises": "build the library yourself, piece by piece, with a judge",
     "finetune": "fine-tune the reader on corrections that the window kept",
     "train_judge": "train the network that tells digits from other ink",
 }

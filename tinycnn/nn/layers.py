@@ -7,7 +7,7 @@ edits its argument, and gradients are never added to, so nothing has to be zeroe
 between two steps.
 
 Images are NHWC: N images, H rows, W columns, C channels. Float32 goes in and comes out,
-float64 when a gradient is checked.
+float64 when a gradient is checked. Derivations: ``exercises/derivations.md``.
 """
 
 from collections import Counter

@@ -1,0 +1,231 @@
+"""Learn by doing: ``python -m tinycnn.exercises``.
+
+Lays out the exercises in a folder, judges them, shows hints and solutions. Exit code 0:
+solved; 1: not; 2: wrong usage.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinycnn._cli import Parser, fail, printable, run_command
+from tinycnn.exercises.path import BY_NAME, EXERCISES, Exercise
+
+if TYPE_CHECKING:
+    from tinycnn.exercises.workshop import Workshop
+
+ACTIONS = {
+    "start": "lay out the exercises in a folder (default: tinycnn-exercises)",
+    "check": "judge exercise N (default: the first that is open)",
+    "hint": "show the next of three hints",
+    "list": "show what is done",
+    "skip": "leave exercise N out; later ones use the library's instead",
+    "reset": "lay out exercise N anew; your file is kept in kept/",
+    "solution": "show the solution of exercise N once it is solved",
+}
+FOLDER = "tinycnn-exercises"
+DONE = "All exercises are done; name one by its number to judge it again."
+PERIOD = 0.3  # seconds between two looks at the files
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return 0 if what was judged is solved, 1 if not."""
+    parser = Parser(
+        "tinycnn exercises",
+        "Build the library yourself, piece by piece, each judged in a second. "
+        + "; ".join(f"{name}: {about}" for name, about in ACTIONS.items())
+        + ".",
+        example="start",
+        json=False,
+    )
+    add = parser.add_argument
+    about = "one of " + ", ".join(ACTIONS) + " (default: check)"
+    add("action", nargs="?", choices=ACTIONS, metavar="ACTION", help=about)
+    about = "the folder of start; the number of an exercise for all others"
+    add("which", nargs="?", metavar="WHICH", help=about)
+    add("--watch", action="store_true", help="judge again whenever a file is saved")
+    add("--show", action="store_true", help="show the solution of what is not solved")
+    arguments = parser.parse_args(argv)
+    action = arguments.action or "check"
+    if arguments.watch and action != "check":
+        parser.error(f"--watch judges; it does not go with {action}")
+    if arguments.show and action != "solution":
+        parser.error("--show goes with solution N")
+
+    from tinycnn.exercises.workshop import Workshop, WorkshopError
+
+    try:
+        if action == "start":
+            return _start(Path(FOLDER if arguments.which is None else arguments.which))
+        chosen = None if arguments.which is None else _number(parser, arguments.which)
+        if chosen is None and action in ("reset", "solution"):
+            parser.error(f"{action} needs the number of an exercise")
+        if action == "list" and chosen is not None:
+            parser.error("list takes no number")
+        workshop = Workshop(Path.cwd())
+        if action == "list":
+            return _list(workshop)
+        if action == "check" and arguments.watch:
+            return _watch(workshop, chosen)
+        exercise = chosen or workshop.first_open()
+        if exercise is None:
+            print(_coloured(DONE, "32"))
+            return 0
+        if action == "check":
+            return _check(workshop, exercise)
+        if action == "hint":
+            return _hint(workshop, exercise)
+        if action == "solution":
+            return _solution(workshop, exercise, arguments.show)
+        return _replace(workshop, exercise, action)
+    except WorkshopError as error:
+        fail(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fail(f"{error.filename or 'the folder'} cannot be used ({error.strerror})")
+
+
+def _number(parser: Parser, text: str) -> Exercise:
+    """Return the exercise with a number."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= len(EXERCISES)):
+        parser.error(f"WHICH: needs a number from 1 to {len(EXERCISES)}, not {text!r}")
+    return EXERCISES[int(text[:9]) - 1]
+
+
+def _start(folder: Path) -> int:
+    from tinycnn.exercises.workshop import Workshop
+
+    Workshop.start(folder)
+    shown = f'"{folder}"' if " " in str(folder) else str(folder)
+    print(
+        f"{len(EXERCISES)} exercises are in {printable(folder)}. Begin with "
+        f"{EXERCISES[0].file}:\nread it, fill the gaps, and judge it.\n\n"
+        f"  cd {printable(shown)}\n"
+        "  tinycnn exercises           # or --watch: judge at every save\n"
+        "  tinycnn exercises hint      # if you are stuck"
+    )
+    return 0
+
+
+def _check(workshop: "Workshop", exercise: Exercise) -> int:
+    """Judge an exercise, print the verdict and note it."""
+    from tinycnn.exercises.judge import judge
+
+    for other in workshop.missing(exercise):
+        print(
+            f"{exercise} builds on {other.file}, which is open: solve {other.number}, "
+            f"or tinycnn exercises skip {other.number} to use the library's"
+        )
+        return 1
+    verdict = judge(exercise, workshop.folder)
+    for line in verdict.printed.splitlines():
+        print(f"  | {printable(line)}")
+    word = _coloured("solved", "32") if verdict.solved else _coloured("not yet", "33")
+    print(f"{exercise}: {word}")
+    if verdict.message:
+        print(_wrapped(printable(verdict.message), "  "))
+    needed = (BY_NAME[name] for name in exercise.needs)
+    skipped = [str(e) for e in needed if workshop.state(e) == "skipped"]
+    if skipped:
+        print("  not yours, because skipped: " + ", ".join(skipped))
+    if not workshop.stands_in(exercise):
+        workshop.note(exercise, state="solved" if verdict.solved else "open")
+    if not verdict.solved:
+        print(f"  stuck? tinycnn exercises hint {exercise.number}")
+        return 1
+    following = workshop.first_open()
+    print(f"Next: {following}, in {following.file}" if following else DONE)
+    return 0
+
+
+def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:
+    """Judge at every save, until all is solved or Ctrl-C."""
+
+    def saved() -> list[int]:
+        found = []
+        for exercise in EXERCISES:
+            with contextlib.suppress(OSError):  # some editors delete, then write
+                found.append(workshop.path(exercise).stat().st_mtime_ns)
+        return found
+
+    while exercise := chosen or workshop.first_open():
+        before = saved()
+        if _check(workshop, exercise) == 0 and chosen:
+            return 0
+        if workshop.state(exercise) == "open":
+            print("Waiting for a file to be saved; Ctrl-C ends.", flush=True)
+            while saved() == before:
+                time.sleep(PERIOD)
+        print(flush=True)
+    return 0
+
+
+def _list(workshop: "Workshop") -> int:
+    """Print all exercises and what is done."""
+    marks = {"solved": "x", "skipped": "-", "open": " "}
+    current = workshop.first_open()
+    for exercise in EXERCISES:
+        state, hints = workshop.state(exercise), workshop.hints(exercise)
+        shown = f"[{marks[state]}] {exercise.number:2} {exercise.title:40}"
+        shown += exercise.file + f", {hints} of 3 hints" * (hints > 0)
+        shown += ", skipped" * (state == "skipped")
+        if not workshop.has(exercise):
+            shown += f", missing: tinycnn exercises reset {exercise.number}"
+        if exercise is current:
+            shown = _coloured(shown, "1")
+        print(_coloured(shown, "32") if state == "solved" else shown)
+    return 0
+
+
+def _hint(workshop: "Workshop", exercise: Exercise) -> int:
+    """Show the hints that were shown, and one more."""
+    hints = exercise.hints()
+    shown = min(workshop.hints(exercise) + 1, len(hints))
+    workshop.note(exercise, hints=shown)
+    print(exercise)
+    for number, hint in enumerate(hints[:shown], 1):
+        print("\n" + _wrapped(f"Hint {number} of {len(hints)}: {hint}"))
+    return 0
+
+
+def _solution(workshop: "Workshop", exercise: Exercise, show: bool) -> int:
+    if workshop.state(exercise) != "solved" and not show:
+        fail(f"{exercise} is not solved yet; --show shows its solution all the same")
+    print(exercise.solution(), end="")
+    return 0
+
+
+def _replace(workshop: "Workshop", exercise: Exercise, action: str) -> int:
+    """Lay out the starter, or what stands in for a skipped exercise."""
+    text = exercise.starter() if action == "reset" else exercise.stand_in()
+    kept = workshop.replace(exercise, text)
+    workshop.note(exercise, state="open" if action == "reset" else "skipped")
+    what = "library's" if exercise.library else "reference solution"
+    now = "is the starter again" if action == "reset" else f"now uses the {what}"
+    print(f"{exercise.file} {now}.", end=" ")
+    print(f"Your file is {kept.relative_to(workshop.folder)}." if kept else "")
+    return 0
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Break lines between words, on a terminal only."""
+    if not sys.stdout.isatty():
+        return indent + text
+    width = min(shutil.get_terminal_size().columns, 88)
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
+
+
+def _coloured(text: str, code: str) -> str:
+    """Colour a text on a terminal only."""
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"\x1b[{code}m{text}\x1b[0m" if colours else text
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,97 @@
+"""The path: all exercises in their order, and the files of each."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOM = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    name, title : str
+    needs : tuple of str
+        The names of earlier exercises whose files this one imports.
+    library : str
+        What a skipped file imports from the library instead; empty if the library has
+        no such function, and the reference solution stands in.
+    seconds : float
+        When a judgement is stopped.
+    """
+
+    number: int
+    name: str
+    title: str
+    needs: tuple[str, ...]
+    library: str
+    seconds: float
+
+    @property
+    def file(self) -> str:
+        """The file in the learner's folder."""
+        return f"ex{self.number:02}_{self.name}.py"
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.title}"
+
+    def starter(self) -> str:
+        """Return the text of the file as it is laid out."""
+        return (ROOM / "starters" / self.file).read_text("utf-8")
+
+    def solution(self) -> str:
+        """Return the starter with the bodies of the functions in ``solutions``."""
+        lines = self.starter().splitlines()
+        solved = (ROOM / "solutions" / self.file).read_text("utf-8")
+        bodies = dict(_bodies(solved))
+        for name, (start, end) in reversed(list(_bodies("\n".join(lines)))):
+            if name in bodies:
+                first, last = bodies[name]
+                lines[start:end] = solved.splitlines()[first:last]
+        return "\n".join(lines) + "\n"
+
+    def hints(self) -> list[str]:
+        """Return three hints, each of which says more than the last."""
+        text = (ROOM / "hints" / self.file).with_suffix(".txt").read_text("utf-8")
+        return text.strip().split("\n\n")
+
+    def stand_in(self) -> str:
+        """Return the text of the file where the exercise is skipped."""
+        if not self.library:
+            return '"""Skipped: the solution stands in."""\n' + self.solution()
+        return (
+            '"""Skipped: the library\'s stands in."""\n\n'
+            f"from tinycnn.nn import {self.library}\n\n"
+            f'__all__ = ["{self.library}"]\n'
+        )
+
+
+def _bodies(source: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield name and lines of the body of every function, without its docstring."""
+    for part in ast.parse(source).body:
+        for function in part.body if isinstance(part, ast.ClassDef) else [part]:
+            if isinstance(function, ast.FunctionDef):
+                name = function.name
+                if part is not function:
+                    name = f"{part.name}.{name}"  # type: ignore[attr-defined]
+                first = function.body[ast.get_docstring(function) is not None]
+                yield name, (first.lineno - 1, function.end_lineno or 0)
+
+
+def _path() -> Iterator[Exercise]:
+    """Yield the exercises of ``path.txt``."""
+    lines = (ROOM / "path.txt").read_text("utf-8").splitlines()
+    rows = [line.split("; ") for line in lines if line and line[0] != "#"]
+    for number, (name, title, needs, library, seconds) in enumerate(rows, 1):
+        needed = tuple(needs.split())
+        yield Exercise(number, name, title, needed, library.strip(), float(seconds))
+
+
+EXERCISES = tuple(_path())
+BY_NAME = {exercise.name: exercise for exercise in EXERCISES}
