@@ -8,11 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-PROGRAMS = {
-    "LeakyReLU": "my_network.py",
-    "load_mnist": "loop.py",
-    "Reader": "reader.py",
-}
+PROGRAMS = {"LeakyReLU": "my_network.py", "load_mnist": "loop.py"}
 # A window is closed after some seconds by SIGTERM, which ends the command with 143.
 CLOSED = "code=0; timeout --preserve-status 15 {} || code=$?; test $code = 143"
 

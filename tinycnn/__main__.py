@@ -17,14 +17,13 @@ COMMANDS = {
     "train_judge": "train the network that tells digits from other ink",
 }
 HELP = """\
-usage: tinycnn COMMAND [...]
+usage: tinycnn COMMAND [...] | tinycnn --version
 
 A convolutional network written by hand that learns to read digits.
 
 {commands}
 
-tinycnn COMMAND --help lists the flags of a command; tinycnn --version prints
-the version. python -m tinycnn COMMAND is the same.
+tinycnn COMMAND --help lists its flags. python -m tinycnn COMMAND is the same.
 """
 
 
