@@ -208,8 +208,8 @@ def _replace(workshop: "Workshop", exercise: Exercise, action: str) -> int:
     workshop.note(exercise, state="open" if action == "reset" else "skipped")
     what = "library's" if exercise.library else "reference solution"
     now = "is the starter again" if action == "reset" else f"now uses the {what}"
-    print(f"{exercise.file} {now}.", end=" ")
-    print(f"Your file is {kept.relative_to(workshop.folder)}." if kept else "")
+    place = f" Your file is {kept.relative_to(workshop.folder)}." if kept else ""
+    print(f"{exercise.file} {now}.{place}")
     return 0
 
 

@@ -25,13 +25,13 @@ SHOWN = 2000  # characters of what the learner's code prints
 COMMAND = (sys.executable, "-P", "-u", "-m", "tinycnn.exercises.judge")
 # What NumPy and Python say, and what is meant in these exercises.
 MEANT = {
-    "module 'ex": "the file does not define it; reset lays the starter out anew",
-    "matmul": "the inner sizes of a product differ: is a transpose missing, or one too "
-    "many, or are the factors in the wrong order?",
-    "broadcast": "the shapes of two arrays do not fit: is the right axis summed?",
+    "module 'ex": "the file does not define it; reset restores the starter",
+    "enough dimensions": "a Parameter is no array: its array is .value",
+    "matmul": "the inner sizes of a product differ: is a transpose missing, or wrong?",
+    "broadcast": "two shapes do not fit: where do slices end, which axis is summed?",
     "'NoneType' and": "a gradient is None until backward assigns it, with = and not +=",
-    "object has no attribute": "what backward needs, forward puts into self: is the "
-    "name the same?",
+    "attribute 'value'": "is a Parameter replaced? assign its .grad or .value",
+    "has no attribute": "forward puts what backward needs into self, by the same name",
 }
 
 
@@ -125,7 +125,7 @@ def verdict(exercise: Exercise, folder: Path) -> Verdict:
         name = _place(error, folder) or exercise.file
         if isinstance(error, NotImplementedError) and name != exercise.file:
             return Verdict(False, f"{name}: {error} is still to be written")
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
         text = next((f"{MEANT[said]} ({text})" for said in MEANT if said in text), text)
         if not name.startswith(exercise.file):
             return Verdict(False, f"{exercise.file}: {text} (raised in {name})")

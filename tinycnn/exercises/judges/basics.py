@@ -139,8 +139,8 @@ def _check_step(mine: Any) -> None:
     if calls != wanted.split():
         missing = [f"{n} is missing" for n in wanted.split() if n not in calls]
         raise Wrong(
-            f"training_step calls {', '.join(calls) or 'nothing'}; it must call "
-            f"forward, backward, step, once each, in this order: {', '.join(missing)}"
+            f"training_step calls {', '.join(calls) or 'nothing'}, not forward, "
+            f"backward, step, in this order; {', '.join(missing) or 'each once'}"
         )
     given = both.forward.call_args
     if True not in (*given.args[1:], *given.kwargs.values()):
@@ -180,7 +180,7 @@ def _check_epoch(mine: Any) -> None:
     if seen == sorted(seen):
         raise Wrong("train_epoch does not shuffle the images: use rng.permutation")
     if any((batch.ravel() % 3 != names).any() for batch, names in batches):
-        raise Wrong("images and labels are shuffled apart: take both by one order")
+        raise Wrong("images and labels have two orders: take both by the same one")
     if losses is None or np.shape(losses) != (3,):
         raise Wrong("train_epoch must return the list of losses, one for each batch")
 

@@ -32,7 +32,7 @@ Then write each sum as a product of matrices: in (a @ b)[i, j] = sum over k of
 a[i, k] * b[k, j] the summed index is inside, and .T swaps the two indices of a matrix.
 The shapes above leave one way only.
 
-Judge it: tinycnn exercises
+Input and output are float32. Judge it: tinycnn exercises
 """
 
 import numpy as np

@@ -27,7 +27,8 @@ The derivative of log(s) is ds/s, and of s = sum over j of exp(z[j]) only one te
 with z[k]. Write the fraction down: it is something that you have computed already. Then
 remember the 1/N of the mean.
 
-The function edits neither logits nor labels. Judge it: tinycnn exercises
+The function edits neither logits nor labels. Input and output are
+float32. Judge it: tinycnn exercises
 """
 
 import numpy as np

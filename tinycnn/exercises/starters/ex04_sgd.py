@@ -4,7 +4,7 @@ The gradient points to where the loss grows. An optimizer goes the other way:
 
     value = value - learning_rate * grad
 
-In a narrow valley this zigzags from wall to wall. Momentum remembers the way so far and
+In a narrow valley this zigzags from wall to wall. Momentum remembers earlier steps and
 lets the zigzag cancel out:
 
     velocity = momentum * velocity + grad             velocity starts at 0
@@ -13,7 +13,7 @@ lets the zigzag cancel out:
     without:  \  /\  /\  /\  /         with:   \
                \/  \/  \/  \/                   \__.-----.____
 
-Each parameter has a velocity of its own, of its shape and dtype.
+Each parameter has a velocity of its own, with the same shape and dtype.
 
     parameters: list of Parameter, each with .value and .grad (of one shape, float32)
     learning_rate: may be changed between two steps: optimizer.learning_rate = 0.1

@@ -14,7 +14,7 @@ under it are multiplied by its weights and summed: one number of the output.
 One channel, a 2x2 kernel, stride 1:
 
       x                 weight         y
-    1 2 0 1             1 0            1*1 + 2*0 + 0*0 + 3*2 = 7    2 + 2 = 4 ...
+    1 2 0 1             1 0            1*1 + 2*0 + 0*0 + 3*2 = 7   2 + 0 + 0 + 2 = 4 ...
     0 3 1 0             0 2            .
     2 1 1 2
                  the kernel's first place is rows 0 and 1, columns 0 and 1
@@ -24,7 +24,7 @@ and its last row, KH - 1 further down, must not leave the image: the first row i
 most H - KH. Count the multiples of stride from 0 to H - KH: that is OH. In the drawing
 it is 2, and OW is 3. There is no padding.
 
-The kernel is not turned round (strictly, this is a cross-correlation). The result has
+The kernel is not flipped (strictly, this is a cross-correlation). The result has
 the dtype of x. Write the sum as it stands there, in loops; speed is for later.
 
 Judge it: tinycnn exercises

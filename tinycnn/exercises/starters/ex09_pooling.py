@@ -28,7 +28,7 @@ col2im adds every row back. Reshape K, K to K * K. NumPy's argmax(axis) returns 
 *first* place of the largest number; np.take_along_axis and np.put_along_axis read and
 write at such places.
 
-Judge it: tinycnn exercises
+Input and output are float32. Judge it: tinycnn exercises
 """
 
 import numpy as np

@@ -6,7 +6,7 @@ divided by how large the gradients of this weight usually are.
     m = beta1 * m + (1 - beta1) * grad            the mean of the gradients
     v = beta2 * v + (1 - beta2) * grad ** 2       the mean of their squares
 
-Both start at 0, one array for each parameter, of its shape and dtype.
+Both start at 0, one array for each parameter, with its shape and dtype.
 
 The correction. Averages that start at 0 are too small at first. Suppose that every
 gradient is g. What is m after t steps?
