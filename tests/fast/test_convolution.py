@@ -11,7 +11,7 @@ from hypothesis import strategies as draw
 from pairs import INK, USUAL, Case, assert_same, drawn, whole_numbers
 
 from tinycnn import nn
-from tinycnn.fast import convolution, layout
+from tinycnn.fast import convolution, fuse, layout
 
 
 @pytest.fixture
@@ -80,6 +80,21 @@ def test_the_gradients_of_a_first_layer_go_from_pixels_with_ink(monkeypatch):
         calls.clear()
         case.pair().hold_together(case.images())
         assert len(calls) == count
+
+
+@pytest.mark.parametrize("padding", ["same", 2])
+@pytest.mark.parametrize("C", [1, 16])
+def test_images_that_fill_as_many_patches_leave_nothing_to_smaller_ones(C, padding):
+    """28 and 26 pixels are 7 patches: ink of the one lay in margins of the other."""
+    conv = nn.Conv2D(C, 16, 3, padding=padding, rng=np.random.default_rng(0))
+    model = nn.Sequential([conv, nn.ReLU(), nn.MaxPool2D(2)])
+    runner = fuse(model)
+    for size, change in [(28, 0), (26, 0), (25, 0), (28, 0), (30, -1), (28, 0)]:
+        if padding != "same":  # the same size with its margins, in another place
+            conv.padding = 2 + change
+        x = np.random.default_rng(size).random((3, size, size, C), np.float32) + 1
+        found, wanted = runner.forward(x), model.forward(x)
+        np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
 
 
 @directly

@@ -28,6 +28,8 @@ class Layout(NamedTuple):
 
     Attributes
     ----------
+    image : (int, int)
+        Rows and columns.
     margins : (int, int)
         Rows of zeros above, columns of zeros to the left.
     size : (int, int)
@@ -42,6 +44,7 @@ class Layout(NamedTuple):
         is not used: then P is 0.
     """
 
+    image: tuple[int, int]
     margins: tuple[int, int]
     size: tuple[int, int]
     patch: int
@@ -106,7 +109,7 @@ def lay_out(conv: Conv2D, pool: MaxPool2D | None, x: Array) -> Layout:
         (blocks, patch**2, patches * C + winograd.LINE),
         (blocks, patch**2, patches * COLUMNS + winograd.LINE),
     )
-    return Layout((top, left), size, patch, work)
+    return Layout((H, W), (top, left), size, patch, work)
 
 
 def _refuse(layers: list[Any], x: Array) -> None:
@@ -129,23 +132,24 @@ class Workspaces:
 
     Fresh memory is handed out, and cleared, page by page, which takes longer than a
     small image. A call takes the arrays and gives them back, so no two threads work in
-    the same ones.
+    the same ones. Around the images they hold zeros, which only images of the same size
+    in the same place leave as they are.
     """
 
     def __init__(self) -> None:
-        self._free: list[tuple[Array, ...]] = []
+        self._free: list[tuple[Layout, tuple[Array, ...]]] = []
 
     def take(self, layout: Layout) -> tuple[Array, ...]:
         """Return arrays that nothing else uses; what the images do not fill is 0."""
         with contextlib.suppress(IndexError):  # there are none
             while True:
-                arrays = self._free.pop()
-                if tuple([array.shape for array in arrays]) == layout.work:
+                before, arrays = self._free.pop()
+                if before == layout:
                     return arrays
         images, *others = layout.work
         rest = [np.empty(shape, np.float32) for shape in others]
         return np.zeros(images, np.float32), *rest
 
-    def give_back(self, arrays: tuple[Array, ...]) -> None:
-        """Keep arrays for another call."""
-        self._free.append(arrays)
+    def give_back(self, layout: Layout, arrays: tuple[Array, ...]) -> None:
+        """Keep arrays for another call with the same layout."""
+        self._free.append((layout, arrays))

@@ -98,7 +98,7 @@ class FusedConvolution(Step):
             min(BLOCKS, len(x)), x, layout.margins, self._panels_for(layout.patch),
             bias, self._side, drops, scale, work, y, winner,
         )  # fmt: skip
-        self._workspaces.give_back(work)
+        self._workspaces.give_back(layout, work)
         self._remember(y, self._settings(), x, layout, winner, scale)
         return y
 
