@@ -300,6 +300,18 @@ def test_a_steep_curve_is_no_kink_and_a_layer_without_gradient_may_say_zero():
     assert square.kinks == nothing.kinks == nothing.max_relative_error == 0
 
 
+def test_a_slope_of_0_is_no_kink_and_large_numbers_hide_no_fault():
+    """Rounding makes differences of 1e-11 beside 0, and of 1 beside numbers of 1e8."""
+    rng = np.random.default_rng(0)
+    before_norm = nn.Sequential([nn.Conv2D(2, 3, 3, rng=rng), nn.BatchNorm2D(3)])
+    for check in check_gradients(before_norm, rng.normal(size=(3, 6, 7, 2))):
+        assert check.ok, check.message
+    for offset in (0, 1e6, 1e8, 1e10):
+        wrong = Map(lambda x, offset=offset: x + offset, lambda x: 2 + 0 * x)
+        (check,) = check_gradients(wrong, X)
+        assert not check.ok, offset
+
+
 def test_the_layer_and_the_input_are_left_as_they_were():
     model = nn.Sequential([dense(), nn.Dropout(0.5)])
     for layer, x in [*examples(), (model, X)]:

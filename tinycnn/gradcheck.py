@@ -48,7 +48,7 @@ class TensorCheck:
         no derivative exists; those are left out of the error.
     max_relative_error : float
         ``max |a - n| / max(|a|, |n|, rms)`` with ``a`` from ``backward``, ``n`` the
-        difference quotient, and ``rms`` the root mean square of all the ``n``.
+        difference quotient, ``rms`` the root mean square of all ``n``; 0 if rounding.
     ok : bool
     message : str
         The worst entry: its index, both numbers, the error.
@@ -130,8 +130,8 @@ def check_gradients(
                 chosen = rng.choice(values.size, entries, replace=False)
             step = 1 if linear else STEP
             slopes = _slopes(network, x, training, values, chosen, dy, step)
-            # Rounding of y moves a slope by less than this, also where it is 0.
-            noise = 1e-14 * float(np.abs(dy * y).sum()) / step
+            # Rounding of y moves a slope by less, unless y is huge; also a slope of 0.
+            noise = min(1e-14 * float(np.abs(dy * y).sum()) / step, 1e-6)
             result = _compare(name, linear, gradient, chosen, noise, *slopes)
             checks.append(TensorCheck(title, name, len(chosen), *result))
         title, y_before = f"{title} (inference)", y

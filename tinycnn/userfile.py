@@ -62,7 +62,7 @@ class UserFunction:
 
 @contextlib.contextmanager
 def explained(function: UserFunction | None) -> Iterator[None]:
-    """Turn what the code of the function's file raises to a `UserFileError`.
+    """Turn what the code of the function's file raises into a `UserFileError`.
 
     What the code prints goes to stderr, as stdout is for results. None does nothing.
     """
