@@ -8,7 +8,7 @@ import tinycnn
 PACKAGE = Path(tinycnn.__file__).parent
 
 # These rooms import nothing of ours but themselves and `files`, as every room may.
-LOWEST = """files threads userfile nn pretrained ink.strokes
+LOWEST = """files threads userfile nn ink.strokes
     reading.result reading.explanation reading.finetuned"""
 # The others, and the rooms that they may import, all of them above. Behind the bar:
 # inside functions only, so that `--help` and the window's own process load none of it.
@@ -16,7 +16,8 @@ LOWEST = """files threads userfile nn pretrained ink.strokes
 ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "_cli": "userfile",
     "fast": "nn",
-    "models": "nn userfile",
+    "pretrained": "nn",
+    "models": "nn userfile pretrained",
     "data.idx": "nn",
     "data": "nn data.idx",
     "training": "nn models data",

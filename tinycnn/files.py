@@ -1,17 +1,13 @@
 """Reading a file that a user names, and replacing a file in one step."""
 
 import errno
-import glob
 import os
 import secrets
 import shutil
 import stat
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-
-LEFTOVER_SECONDS = 3600.0  # no write takes this long: its process was killed
 
 
 class UnreadableError(ValueError):
@@ -50,9 +46,8 @@ def write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:
     """Replace a file by one with this content in one step, or change nothing.
 
     The content first goes to ``NAME.PID-RANDOM.tmp`` in the same folder, which is
-    removed when anything fails. What a killed process leaves is removed by the next
-    write that finds it more than an hour old. A symbolic link is followed. A replaced
-    file keeps its permissions.
+    removed when anything fails; a killed process leaves it. A symbolic link is
+    followed. A replaced file keeps its permissions.
 
     Raises
     ------
@@ -61,10 +56,6 @@ def write_atomically(path: str | Path, parts: Iterable[bytes]) -> None:
         names `path`, and the old file is untouched.
     """
     target = Path(os.path.realpath(path))
-    for leftover in target.parent.glob(f"{glob.escape(target.name)}.[0-9]*-*.tmp"):
-        with suppress(OSError):  # renamed by its writer meanwhile, or another user's
-            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
-                leftover.unlink()
     # The number tells processes apart, the token threads and machines.
     unique = f"{os.getpid()}-{secrets.token_hex(4)}"
     temporary = target.with_name(f"{target.name}.{unique}.tmp")

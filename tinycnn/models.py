@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn import nn
+from tinycnn import nn, pretrained
 from tinycnn.nn import Sequential
 from tinycnn.nn.layers import Array
 from tinycnn.nn.weights import WeightsError, load_weights, read_facts
@@ -112,58 +112,9 @@ def _five_convolutions(
     return layers
 
 
-# The reader's own two networks share no line with the presets.
-
-
-def digits(rng: np.random.Generator) -> list[nn.Layer]:
-    """Return the shipped network that names digits."""
-    return [
-        nn.Conv2D(1, 32, 5, padding="same", rng=rng),
-        nn.ReLU(),
-        nn.MaxPool2D(2),
-        nn.BatchNorm2D(32),
-        nn.Conv2D(32, 32, 3, padding="same", rng=rng),
-        nn.ReLU(),
-        nn.BatchNorm2D(32),
-        nn.Conv2D(32, 32, 3, padding="same", rng=rng),
-        nn.ReLU(),
-        nn.MaxPool2D(2),
-        nn.BatchNorm2D(32),
-        nn.Conv2D(32, 64, 3, padding="same", rng=rng),
-        nn.ReLU(),
-        nn.BatchNorm2D(64),
-        nn.Conv2D(64, 64, 3, padding="same", rng=rng),
-        nn.ReLU(),
-        nn.BatchNorm2D(64),
-        nn.Flatten(),
-        nn.Dropout(0.3),
-        nn.Dense(7 * 7 * 64, 10, rng=rng),
-    ]
-
-
-def judge(rng: np.random.Generator) -> list[nn.Layer]:
-    """Return the shipped network whose eleventh class is no digit at all."""
-    return [
-        nn.Conv2D(1, 32, 5, padding="same", rng=rng),
-        nn.ReLU(),
-        nn.MaxPool2D(2),
-        nn.BatchNorm2D(32),
-        nn.Conv2D(32, 64, 3, rng=rng),
-        nn.ReLU(),
-        nn.MaxPool2D(2),
-        nn.BatchNorm2D(64),
-        nn.Conv2D(64, 128, 3, rng=rng),
-        nn.ReLU(),
-        nn.BatchNorm2D(128),
-        nn.Flatten(),
-        nn.Dropout(0.2),
-        nn.Dense(4 * 4 * 128, 11, rng=rng),
-    ]
-
-
-NETWORKS = {f.__name__: f for f in (quick, default, best, tiny, classic, digits, judge)}
-SHIPPED = Path(__file__).parent / "pretrained" / "digits.safetensors"
-JUDGE = SHIPPED.with_name("judge.safetensors")
+_presets = (quick, default, best, tiny, classic)
+NETWORKS = {f.__name__: f for f in (*_presets, pretrained.digits, pretrained.judge)}
+SHIPPED, JUDGE = pretrained.SHIPPED, pretrained.JUDGE
 Network = Callable[[np.random.Generator], Sequence[nn.Layer]]
 
 
