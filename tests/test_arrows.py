@@ -33,7 +33,9 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
     "reading reading.practice reading.finetuned reading.corrections",
     "recognize": "_cli userfile | threads nn ink ink.strokes reading reading.finetuned",
-    "train": "_cli userfile | threads nn models data training gradcheck fast glyphs",
+    "cluster": "_cli threads nn models data training",
+    "train": "_cli userfile | threads nn models data training gradcheck fast glyphs "
+    "cluster",
     "train_judge": "_cli | threads nn models data training fast glyphs reading "
     "reading.practice",
     # The window: the processes beside it, and its own

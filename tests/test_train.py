@@ -676,7 +676,7 @@ def test_two_processes_do_not_train_in_one_folder(settings, whole, capsys, monke
 def test_other_settings_and_images_are_refused_by_name(whole, capsys, tmp_path):
     before = contents(whole)
     different = ["--preset=classic", "--epochs=3", "--batch-size=11", "--lr=0.25"]
-    different += ["--seed=7", "--limit=30", "--plain"]
+    different += ["--seed=7", "--limit=30", "--plain", "--shards=2"]
     assert len(different) == len(train.SETTINGS)
     for flags in (*([flag] for flag in different), different):
         said = refusal(capsys, ["--resume", whole, *flags], code=2)

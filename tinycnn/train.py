@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import (
     DATA,
     Parser,
+    converter,
     counted,
     existing_file,
     existing_folder,
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that a resumed run must not change.
-SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "plain")
+SETTINGS = ["preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards"]
+# What mpiexec, of MPICH and its kin or of Open MPI, or Slurm tells a process: its rank.
+LAUNCHERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 MOST = 1_000_000_000
 
 
@@ -52,15 +56,32 @@ def main(argv: list[str] | None = None) -> int:
     It is 0, or 130 or 143 if a signal stopped the run. Other failures (1, 2, or 3 if
     training diverged) leave by `SystemExit`.
     """
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if arguments.start and arguments.resume:
-        parser.error("argument --from: not allowed with argument --resume")
-    if arguments.threads is not None:  # Numba reads this once, when it is imported
-        cores = os.cpu_count() or 1
-        os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
+    ranks = [os.environ[name] for name in LAUNCHERS if name in os.environ]
+    with contextlib.ExitStack() as quiet:
+        if ranks and ranks[0] != "0":  # rank 0 alone talks
+            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        parser = _parser()
+        arguments = parser.parse_args(argv)
+        if arguments.shards == 1:
+            arguments.shards = None  # the same, and the same files
+        if arguments.start and arguments.resume:
+            parser.error("argument --from: not allowed with argument --resume")
+        if arguments.threads is not None:  # Numba reads this once, when it is imported
+            cores = os.cpu_count() or 1
+            os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
+        command = partial(_sweep if arguments.seeds else _train, arguments)
+        if not ranks:
+            return command()
+        from tinycnn.cluster import on_all
+
+        return on_all(command)
+
+
+def _train(arguments: argparse.Namespace, comm: Any = None) -> int:
+    """Make a run on the processes of a communicator of MPI, or on this one alone."""
     with contextlib.ExitStack() as closing:
-        run = Run(arguments, closing)
+        run = Run(arguments, closing, comm)
         try:
             run.prepare()
             data = run.digits
@@ -126,17 +147,32 @@ def _parser() -> Parser:
     add("--batch-size", type=integer(1, 10_000), metavar="N", help="images per step")
     add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
     seed = "for weights, order, deformations and dropout (default: 0)"
-    add("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
+    one = parser.add_mutually_exclusive_group().add_argument
+    one("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
+    several = "a run for each of these seeds, several at a time, and a line for each"
+    one("--seeds", type=_seeds, metavar="A-B", help=several)
     add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
     threads = "number of threads; no result depends on it (default: one per core)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
     plain = "run the layers as they are written, without fusing; slower"
     add("--plain", action="store_const", const=True, help=plain)
+    shards = "parts of a batch, for up to so many processes of mpiexec (default: 1)"
+    add("--shards", type=_shards, metavar="S", help=shards)
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
     resume = "the folder of a run to continue"
     where.add_argument("--resume", type=existing_folder, metavar="DIR", help=resume)
     return parser
+
+
+_seeds = converter(
+    "seeds like 0-9",
+    lambda text: range(int(text.split("-")[0]), int(text.split("-")[-1]) + 1),
+    lambda seeds: 0 <= seeds.start < seeds.stop <= 2**32,
+)
+_shards = converter(
+    "a power of two up to 1024", int, lambda S: 0 < S <= 1024 and S & (S - 1) == 0
+)
 
 
 class Run:
@@ -149,9 +185,12 @@ class Run:
     """
 
     def __init__(
-        self, arguments: argparse.Namespace, closing: contextlib.ExitStack
+        self,
+        arguments: argparse.Namespace,
+        closing: contextlib.ExitStack,
+        comm: Any = None,
     ) -> None:
-        self.began = time.perf_counter()
+        self.began, self.comm = time.perf_counter(), comm
         self.arguments, self._closing = arguments, closing
         self.signum: int | None = None
         self.deferred = False
@@ -172,7 +211,7 @@ class Run:
         """Load the data, and begin a run or restore one; raise ValueError, OSError."""
         import numpy as np
 
-        from tinycnn import fast, nn
+        from tinycnn import cluster, fast, nn
         from tinycnn.data import load_mnist, split_validation
         from tinycnn.fast import fuse
         from tinycnn.nn.weights import load_weights
@@ -180,18 +219,21 @@ class Run:
         from tinycnn.training.checkpoint import RunFolder
         from tinycnn.training.fit import Trainer
 
-        arguments, threads = self.arguments, use_threads(self.arguments.threads)
+        arguments, comm = self.arguments, self.comm or cluster.ALONE
+        self.comm, Folder = comm, cluster.NoFolder if comm.rank else RunFolder
+        threads = use_threads(arguments.threads or cluster.threads(comm))
         given = (own := arguments.network) and f"{own.file}:{own.name}"
         facts: dict[str, Any] = {}
         if arguments.resume:
-            self.folder = RunFolder(arguments.resume)
+            self.folder = Folder(arguments.resume)
             self._closing.callback(self.folder.close)
-            facts = self.folder.facts()
+            facts = comm.bcast(self.folder.facts())
             arguments.network = _same_network(arguments, facts)
         place = arguments.data or facts.get("data_folder")
-        digits = load_mnist(place and str(place), report=_say)
+        load = partial(load_mnist, place and str(place), report=_say)
+        digits = cluster.load_first(comm, load)
         if arguments.resume:
-            settings = _resumed(arguments, self.folder, digits.checksum)
+            settings = _resumed(arguments, facts, self.folder, digits.checksum)
         else:
             count = len(split_validation(digits.train_images, digits.train_labels)[0])
             settings = _completed(arguments, count)
@@ -221,7 +263,15 @@ class Run:
         optimizer = adam(parameters, rate, weight_decay=recipe.weight_decay)
         prepare = None if settings.plain else fuse
         data = train_images, labels, *validation
-        self.trainer = Trainer(
+        make: Any = Trainer
+        if settings.shards or comm.size > 1:
+            make = partial(
+                cluster.ShardedTrainer,
+                comm=comm,
+                shards=settings.shards or 1,
+                asked=lambda: self.signum,
+            )
+        self.trainer: Trainer = make(
             recipe, settings.seed, model, optimizer, *data, prepare=prepare
         )
         if arguments.resume:
@@ -245,13 +295,15 @@ class Run:
             name = settings.preset or settings.network.name
             now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
             try:
-                self.folder = RunFolder(arguments.out or Path("runs", now), about)
+                self.folder = Folder(arguments.out or Path("runs", now), about)
                 self._closing.callback(self.folder.close)
             except OSError as error:
                 fail(f"no folder for the run ({error}); name another with --out DIR")
+        cluster.share(comm, self.trainer)
         self.settings, self._facts = settings, facts
         self.began -= facts.get("seconds", 0)
-        command = ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]
+        command = ["mpiexec", "-n", str(comm.size)] if comm.size > 1 else []
+        command += ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]
         for flag, place in (("--data", arguments.data), ("--network", given)):
             if arguments.resume and place:  # the checkpoint names where they were
                 command += [flag, str(place)]
@@ -266,6 +318,8 @@ class Run:
             f"{len(validation[0]):,} to validate; {counted(threads, 'thread')}; run "
             f"folder {self.folder.path}"
         )
+        if comm.size > 1:
+            _say(f"{comm.size} processes; {self.remedy}")
 
     def seconds(self) -> float:
         """Return how long the run has taken, interruptions not counted."""
@@ -317,8 +371,27 @@ class Run:
             facts["temperature"] = trainer.temperature()
             for name in ("accuracy", "errors", "images"):
                 facts[f"test_{name}"] = getattr(test, name)
-        save_weights(self.folder.weights, trainer.averaged, facts)
+        if self.comm.rank == 0:
+            save_weights(self.folder.weights, trainer.averaged, facts)
         return facts
+
+
+def _sweep(arguments: argparse.Namespace, comm: Any = None) -> int:
+    """Make a run for each seed in a folder of all, as one command each."""
+    from tinycnn import cluster
+    from tinycnn.threads import available_cores
+
+    comm, own = comm or cluster.ALONE, arguments.network
+    threads = arguments.threads or cluster.threads(comm) or 1
+    given = {"data": arguments.data, "from": arguments.start, "threads": threads}
+    given["network"] = own and f"{own.file}:{own.name}"
+    flags = [f"--{name}={value}" for name, value in given.items() if value]
+    now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_seeds_{os.getpid()}"
+    folder = arguments.resume or arguments.out or Path("runs", now)
+    at_once = max(1, available_cores() // threads)
+    return cluster.sweep(
+        comm, folder, arguments.seeds, [*_flags(arguments), *flags], at_once
+    )
 
 
 def _network(
@@ -397,10 +470,12 @@ def _same_network(
 
 
 def _resumed(
-    arguments: argparse.Namespace, folder: "RunFolder", checksum: str
+    arguments: argparse.Namespace,
+    facts: dict[str, Any],
+    folder: "RunFolder",
+    checksum: str,
 ) -> argparse.Namespace:
     """Return the settings of the run to be resumed; refuse to change one."""
-    facts = folder.facts()
     try:
         output = io.StringIO()
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
@@ -456,7 +531,10 @@ def _loop(run: Run) -> float:
                 bar.update(item)
             else:
                 run.record(item)
-            if run.signum is not None:
+            # All processes stop after the same step.
+            signum = run.signum if run.comm.size == 1 else trainer.signum
+            if signum is not None:
+                run.signum = signum
                 run.save_checkpoint()
                 raise SystemExit(128 + run.signum)
             if time.perf_counter() - run.saved > SECONDS_BETWEEN_CHECKPOINTS:

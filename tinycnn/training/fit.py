@@ -17,7 +17,7 @@ from tinycnn.nn import cosine, one_cycle, softmax_cross_entropy
 from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer
 from tinycnn.nn.sequential import Sequential
-from tinycnn.training.augment import deform
+from tinycnn.training.augment import Warps, deform
 from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
 
@@ -100,6 +100,8 @@ class Trainer:
         A copy of the averaged state after its best epoch on validation.
     """
 
+    signum: int | None = None  # see `tinycnn.cluster.ShardedTrainer`
+
     def __init__(
         self,
         recipe: Recipe,
@@ -149,8 +151,7 @@ class Trainer:
             while progress.batch < self.batches:
                 start = progress.batch * self.recipe.batch_size
                 chosen = order[start : start + self.recipe.batch_size]
-                images = deform(self.train_images[chosen], warps.of(chosen))
-                self._learn(images, self.train_labels[chosen])
+                self._learn(chosen, warps)
                 yield len(chosen)
             yield self._finish_epoch(epoch)
 
@@ -173,13 +174,11 @@ class Trainer:
 
     def evaluate(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Metrics:
         """Measure the averaged network on labelled images (N, H, W)."""
-        logits = predict(self._averaged_runner, images, self.recipe.views)
-        return measure(logits, labels)
+        return measure(self._predict(images), labels)
 
     def temperature(self) -> float:
         """Return the temperature that calibrates the averaged network on validation."""
-        logits = predict(self._averaged_runner, self.val_images, self.recipe.views)
-        return fit_temperature(logits, self.val_labels)
+        return fit_temperature(self._predict(self.val_images), self.val_labels)
 
     @property
     def steps(self) -> int:
@@ -217,23 +216,40 @@ class Trainer:
             if not np.isfinite(array).all():
                 raise DivergedError(self._account_of(f"the array {name} is not finite"))
 
-    def _learn(self, images: Array, labels: NDArray[np.uint8]) -> None:
-        """Take one step on a batch."""
+    def _learn(self, chosen: NDArray[np.integer], warps: Warps) -> None:
+        """Take one step on the images with these numbers."""
         progress, step = self.progress, self.steps
         self.optimizer.learning_rate = self.schedule(step)
-        smoothing = self.recipe.label_smoothing
         # Overflow is found in the loss.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            loss, logits = train_step(
-                self._runner, self.optimizer, images, labels, smoothing
-            )
+            loss, correct = self._step(chosen, warps)
         if not math.isfinite(loss):
             raise DivergedError(self._account_of(f"the loss is {loss}"))
         if self.averaged is not self.model:
             self._move_average(step)
         progress.batch += 1
-        progress.loss_sum += loss * len(labels)
-        progress.correct += int((logits.argmax(axis=1) == labels).sum())
+        progress.loss_sum += loss * len(chosen)
+        progress.correct += correct
+
+    # What `tinycnn.cluster.ShardedTrainer` does on many processes.
+
+    def _step(self, chosen: NDArray[np.integer], warps: Warps) -> tuple[float, int]:
+        """Return the loss before the step, and how many images were named right."""
+        images, labels = self._batch(chosen, warps)
+        loss, logits = train_step(
+            self._runner, self.optimizer, images, labels, self.recipe.label_smoothing
+        )
+        return loss, int((logits.argmax(axis=1) == labels).sum())
+
+    def _predict(self, images: NDArray[np.uint8]) -> Array:
+        """Return the logits of the averaged network."""
+        return predict(self._averaged_runner, images, self.recipe.views)
+
+    def _batch(
+        self, chosen: NDArray[np.integer], warps: Warps
+    ) -> tuple[Array, NDArray[np.uint8]]:
+        images = deform(self.train_images[chosen], warps.of(chosen))
+        return images, self.train_labels[chosen]
 
     def _move_average(self, step: int) -> None:
         """Move the averaged weights a little towards the weights.
