@@ -23,18 +23,59 @@ FOLDER keeps the runs. ``bits`` and ``kills`` are of ``default`` on the sample a
 """
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.interruptions import OFTEN, outcome
 from benchmarks.tables import markdown
 from tinycnn._cli import Parser, existing_folder, integer, run_command
 
 RATES = 8e-3, 1.6e-2, 3.2e-2
 LEARN, JUDGE, SEEDS = 35_000, 25_000, 3
+ROUNDS = 5
+RUNS = {
+    "default": ["--preset=default", "--epochs=2", "--shards=8"],
+    "classic": ["--preset=classic", "--epochs=2", "--shards=8", "--limit=4000"],
+}
+# Training that adds to its result the share of its steps' time that goes into the
+# exchange of gradients, waiting for the other process included.
+TIMED = (
+    "-c",
+    """
+import json, time
+from tinycnn import cluster, train
+from tinycnn.cluster import ShardedTrainer
+spent = {"step": 0.0, "exchange": 0.0}
+
+def timed(name, function):
+    def call(*arguments):
+        began = time.perf_counter()
+        result = function(*arguments)
+        spent[name] += time.perf_counter() - began
+        return result
+    return call
+
+cluster.summed = timed("exchange", cluster.summed)
+ShardedTrainer._step = timed("step", ShardedTrainer._step)
+dumps = json.dumps
+def with_share(value, **options):
+    if isinstance(value, dict) and "images_per_second" in value:
+        value = value | {"exchange": spent["exchange"] / spent["step"]}
+    return dumps(value, **options)
+json.dumps = with_share
+train.run_command(train.main)
+""",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,16 +85,22 @@ def main(argv: list[str] | None = None) -> int:
     add("folder", type=Path, metavar="FOLDER", help="keeps all runs")
     add("--what", choices=sorted(PARTS), required=True, help="what to measure")
     add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
+    add("--seed", type=integer(0, 2**32), default=0, metavar="N", help="of kills")
     add("--threads", type=integer(1, 256), default=1, metavar="N", help="of accuracy")
     arguments = parser.parse_args(argv)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     return PARTS[arguments.what](arguments)
 
 
-def train(folder: Path, *flags: str, processes: int = 0) -> dict[str, Any]:
+def train(
+    folder: Path,
+    *flags: str,
+    processes: int = 0,
+    program: tuple[str, str] = ("-m", "tinycnn.train"),
+) -> dict[str, Any]:
     """Train to the end, with mpiexec if there are processes; return the result."""
     command = ["mpiexec", "-n", str(processes)] if processes else []
-    command += [sys.executable, "-m", "tinycnn.train", "--json", *flags]
+    command += [sys.executable, *program, "--json", *flags]
     where = "--resume" if (folder / "checkpoint.safetensors").exists() else "--out"
     ended = subprocess.run(
         [*command, where, str(folder)], stdout=subprocess.PIPE, text=True, check=True
@@ -100,7 +147,100 @@ def accuracy(arguments: argparse.Namespace) -> int:
     return 0
 
 
-PARTS = {"accuracy": accuracy}
+def bits(arguments: argparse.Namespace) -> int:
+    """Compare the weights files of different numbers of processes."""
+    different = 0
+    for name, flags in RUNS.items():
+        found = {}
+        for processes in (0, 1, 2, 3, 4, 8):
+            folder = arguments.folder / f"{name}_{processes}"
+            train(folder, *flags, *_data(arguments), processes=processes)
+            found[processes] = outcome(folder)
+            print(name, processes, found[processes]["weights"], flush=True)
+        different += sum(one != found[0] for one in found.values())
+    return min(different, 1)
+
+
+def kills(arguments: argparse.Namespace) -> int:
+    """Kill one process of ten runs; let another number of processes go on."""
+    rng, different, lived = np.random.default_rng(arguments.seed), 0, []
+    flags = [*RUNS["default"], *_data(arguments)]
+    whole = arguments.folder / "whole"
+    seconds = train(whole, *flags, processes=2)["seconds"]
+    for number in range(10):
+        folder = arguments.folder / f"killed_{number}"
+        first, then = rng.permutation([1, 2, 3, 4])[:2].tolist()
+        command = ["mpiexec", "-n", str(max(first, 2)), sys.executable, "-c", OFTEN]
+        run = subprocess.Popen(
+            [*command, *flags, "--out", str(folder)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not (folder / "checkpoint.safetensors").exists():
+            time.sleep(0.05)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(float(rng.uniform(0, 0.7 * seconds)))
+        ranks = _processes(folder)
+        if ranks:
+            os.kill(int(rng.choice(ranks)), signal.SIGKILL)
+        began = time.monotonic()
+        while _processes(folder):
+            time.sleep(0.02)
+        lived.append(time.monotonic() - began)
+        run.wait()
+        train(folder, processes=then)
+        same = outcome(folder) == outcome(whole)
+        different += not same
+        print(
+            f"{max(first, 2)} processes, {len(ranks)} alive when one was killed, the "
+            f"others gone after {lived[-1]:.1f} s; {then} went on: "
+            f"{'the same' if same else 'DIFFERENT'}",
+            flush=True,
+        )
+    print(f"{different} different; gone after at most {max(lived):.1f} s")
+    return min(different, 1)
+
+
+def _processes(folder: Path) -> list[int]:
+    """Return the processes of Python that train in a folder (Linux)."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            argv = (place / "cmdline").read_bytes().decode().split("\0")
+            if argv[0] == sys.executable and str(folder) in argv:
+                found.append(int(place.name))
+    return found
+
+
+def speed(arguments: argparse.Namespace) -> int:
+    """Compare one process with two, each with one thread."""
+    rows = []
+    for preset, batch in (("default", 64), ("default", 512), ("classic", 200)):
+        flags = [f"--preset={preset}", f"--batch-size={batch}", "--shards=8"]
+        flags += ["--threads=1", "--epochs=1", "--limit=8000", *_data(arguments)]
+        found: dict[int, list[float]] = {1: [], 2: []}
+        shares = []
+        for number in range(ROUNDS):
+            for processes, rates in found.items():
+                folder = arguments.folder / f"{preset}_{batch}_{processes}_{number}"
+                result = train(folder, *flags, processes=processes, program=TIMED)
+                rates.append(result["images_per_second"])
+            shares.append(result["exchange"])
+        one, two = (statistics.median(rates) for rates in found.values())
+        ratio = statistics.median(b / a for a, b in zip(*found.values(), strict=True))
+        share = f"{statistics.median(shares):.0%}"
+        rows.append(
+            [f"{preset}, {batch}", f"{one:,.0f}", f"{two:,.0f}", f"{ratio:.2f}", share]
+        )
+    print(markdown(("", "one process", "two", "ratio", "exchange"), rows))
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> list[str]:
+    return ["--data", str(arguments.data)] if arguments.data else []
+
+
+PARTS = {"accuracy": accuracy, "bits": bits, "kills": kills, "speed": speed}
 
 
 if __name__ == "__main__":

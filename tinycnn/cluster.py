@@ -24,7 +24,7 @@ import llvmlite.binding
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn._cli import fail, report
+from tinycnn._cli import counted, fail, report
 from tinycnn.models import BATCH, predict
 from tinycnn.nn import softmax_cross_entropy
 from tinycnn.nn.layers import Array
@@ -174,8 +174,8 @@ class ShardedTrainer(Trainer):
             raise ValueError(f"--shards needs a power of two, not {shards}")
         if comm.size > shards:
             raise ValueError(
-                f"{comm.size} processes cannot share {shards} shards of a batch; start "
-                f"up to {shards}, or give --shards a power of two from {comm.size} up"
+                f"{comm.size} processes cannot share {counted(shards, 'shard')} of a "
+                f"batch; start fewer, or give --shards a larger power of two"
             )
         if self.recipe.batch_size < shards:
             raise ValueError(

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -61,21 +62,30 @@ def main(argv: list[str] | None = None) -> int:
         if ranks and ranks[0] != "0":  # rank 0 alone talks
             quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
             quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        parser = _parser()
-        arguments = parser.parse_args(argv)
-        if arguments.shards == 1:
-            arguments.shards = None  # the same, and the same files
-        if arguments.start and arguments.resume:
-            parser.error("argument --from: not allowed with argument --resume")
-        if arguments.threads is not None:  # Numba reads this once, when it is imported
-            cores = os.cpu_count() or 1
-            os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
-        command = partial(_sweep if arguments.seeds else _train, arguments)
         if not ranks:
-            return command()
+            return _command(argv)()
+        try:
+            command = _command(argv)
+        except SystemExit as error:  # perhaps of this process alone
+            code = int(error.code or 0)
+            command = lambda _: code  # noqa: E731
         from tinycnn.cluster import on_all
 
         return on_all(command)
+
+
+def _command(argv: list[str] | None) -> Callable[..., int]:
+    """Return what the arguments ask for, a function of the communicator of MPI."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.shards == 1:
+        arguments.shards = None  # the same, and the same files
+    if arguments.start and arguments.resume:
+        parser.error("argument --from: not allowed with argument --resume")
+    if arguments.threads is not None:  # Numba reads this once, when it is imported
+        cores = os.cpu_count() or 1
+        os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
+    return partial(_sweep if arguments.seeds else _train, arguments)
 
 
 def _train(arguments: argparse.Namespace, comm: Any = None) -> int:
