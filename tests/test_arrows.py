@@ -34,6 +34,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "reading reading.practice reading.finetuned reading.corrections",
     "recognize": "_cli userfile | threads nn ink ink.strokes reading reading.finetuned",
     "cluster": "_cli threads nn models data training",
+    "export": "_cli | userfile nn models",
     "train": "_cli userfile | threads nn models data training gradcheck fast glyphs "
     "cluster",
     "train_judge": "_cli | threads nn models data training fast glyphs reading "

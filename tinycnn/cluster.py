@@ -3,6 +3,7 @@
 ``mpiexec -n P python -m tinycnn.train --shards S``
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -18,132 +19,103 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import llvmlite.binding
 import numpy as np
+from llvmlite.binding import get_host_cpu_name
 from numpy.typing import NDArray
 
-from tinycnn._cli import counted, fail, report
+from tinycnn._cli import fail, report
 from tinycnn.models import BATCH, predict
 from tinycnn.nn import softmax_cross_entropy
 from tinycnn.nn.layers import Array
+from tinycnn.nn.weights import load_weights
 from tinycnn.threads import available_cores
-from tinycnn.training.augment import Warps
+from tinycnn.training.augment import Warps, deform
 from tinycnn.training.checkpoint import RunFolder
-from tinycnn.training.fit import Epoch, Trainer
-
-if TYPE_CHECKING:
-    from tinycnn.data import Digits
+from tinycnn.training.fit import Trainer
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
 PATIENCE = 2.0  # seconds in which all processes fail, or one ends the others
+# One process as an `mpi4py.MPI.Comm`, as far as that is used here.
+ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x], barrier=lambda: None)
 
 
-# What `mpi4py.MPI.Comm` is for one process, as far as it is used here.
-ALONE = SimpleNamespace(
-    rank=0,
-    size=1,
-    allgather=lambda value: [value],
-    bcast=lambda value: value,
-    Bcast=lambda array: None,  # noqa: ARG005
-    barrier=lambda: None,
-)
+def add_up(first: int, count: int, known: Callable[..., Array | None]) -> Array:
+    """Return the sum of some shards' arrays along the tree: left half + right half.
 
-
-class Tree:
-    """Adds the arrays of shards 0 to S - 1 along one binary tree, whatever comes whole.
-
-    ::
-
-        0   1   2   3   4   5   6   7
-        +---+   +---+   +---+   +---+       a node is left + right
-          +-------+       +-------+
-              +---------------+
-
-    Attributes
+    Parameters
     ----------
-    nodes : list of (int, int, array)
-        First shard, number of shards and sum of each node whose parent is not complete.
+    first, count : int
+        The count is a power of two.
+    known : function of (first, count)
+        Returns the sum of these shards, or None if it has to be added up.
     """
-
-    def __init__(self) -> None:
-        self.nodes: list[tuple[int, int, Array]] = []
-
-    def add(self, first: int, count: int, array: Array) -> None:
-        """Add a node, which begins where the last one ended, and complete its parents.
-
-        Parameters
-        ----------
-        first, count : int
-            The shards whose sum it is; 1 of them, or a power of two.
-        array : float array (M,)
-        """
-        while self.nodes and self.nodes[-1][1] == count and first % (2 * count):
-            first, _, left = self.nodes.pop()
-            array, count = left + array, 2 * count
-        self.nodes.append((first, count, array))
+    array, half = known(first, count), count // 2
+    if array is not None:
+        return array
+    return add_up(first, half, known) + add_up(first + half, half, known)
 
 
-def shards_of(rank: int, size: int, shards: int) -> range:
-    """Return the shards that a process computes."""
-    return range(shards * rank // size, shards * (rank + 1) // size)
+def nodes_of(rank: int, size: int, shards: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, count) of the tree's nodes that a process adds up by itself."""
+    first, end = shards * rank // size, shards * (rank + 1) // size
+    while first < end:
+        count = 1
+        while first % (2 * count) == 0 and first + 2 * count <= end:
+            count *= 2
+        yield first, count
+        first += count
 
 
-def summed(comm: Any, shards: int, nodes: Sequence[Array]) -> Array:
+def summed(comm: Any, shards: int, compute: Callable[[int], Array]) -> Array:
     """Return the sum of all shards' arrays, the same bits for any number of processes.
 
-    Every process owns a slice of the array: it is sent this slice of all nodes, goes on
-    with the tree there, and sends the sum to all. That is the volume of an ordinary
-    all-reduce, if each process has one node, as with 1, 2, 4 or 8 of them.
+    Each process owns a slice of the sum: it receives this slice of all nodes, finishes
+    the tree there, and sends the result to all.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm or ALONE
     shards : int
-        A power of two.
-    nodes : sequence of float32 array (M,)
-        Those of the `Tree` of this process's shards.
+        A power of two, not below the number of processes.
+    compute : function from a shard's number to its float32 array (M,)
     """
+    theirs = [list(nodes_of(rank, comm.size, shards)) for rank in range(comm.size)]
+
+    def computed(first: int, count: int) -> Array | None:
+        return compute(first) if count == 1 else None
+
+    nodes = [add_up(a, n, computed) for a, n in nodes_of(comm.rank, comm.size, shards)]
     if comm.size == 1:
         return nodes[0]
-    M, ranks = nodes[0].size, range(comm.size)
-    cuts = [M * rank // comm.size for rank in (*ranks, comm.size)]
-    widths = [end - start for start, end in itertools.pairwise(cuts)]
-    theirs = []  # the nodes of every process
-    for rank in ranks:
-        tree = Tree()
-        for shard in shards_of(rank, comm.size, shards):
-            tree.add(shard, 1, np.empty(0, np.float32))
-        theirs.append(tree.nodes)
-    width, received = widths[comm.rank], sum(map(len, theirs))
-    slices = [node[a:b] for a, b in itertools.pairwise(cuts) for node in nodes]
-    pieces = np.empty((received, width), np.float32)
-    comm.Alltoallv(
-        (np.concatenate(slices), [len(nodes) * w for w in widths]),
-        (pieces, [len(their) * width for their in theirs]),
-    )
-    whole = Tree()
-    for (first, count, _), piece in zip(itertools.chain(*theirs), pieces, strict=True):
-        whole.add(first, count, piece)
-    result = np.empty(M, np.float32)
-    comm.Allgatherv(whole.nodes[0][2], (result, widths))
-    return result
+    cuts = [nodes[0].size * rank // comm.size for rank in range(comm.size + 1)]
+    ends, widths = list(itertools.pairwise(cuts)), np.diff(cuts)
+    sent = np.concatenate([node[start:end] for start, end in ends for node in nodes])
+    counts = np.array([len(its) for its in theirs])
+    received = np.empty((counts.sum(), widths[comm.rank]), np.float32)
+    comm.Alltoallv((sent, len(nodes) * widths), (received, counts * widths[comm.rank]))
+    found = dict(zip(itertools.chain(*theirs), received, strict=True))
+    total = np.empty(cuts[-1], np.float32)
+    comm.Allgatherv(add_up(0, shards, lambda *node: found.get(node)), (total, widths))
+    return total
 
 
 class ShardedTrainer(Trainer):
     """A trainer that cuts every batch of B images into S shards.
 
-    Shard s has the images from ``B * s // S`` to ``B * (s + 1) // S``. Its forward and
-    backward are those of any batch: batch norm's statistics are the shard's own. Its
-    gradient is that of the sum of its losses, divided by B. Running averages start from
-    the step's and change by the mean of what the images' shards make of them. The mask
-    of dropout is a function of (seed, layer, step * S + s).
+    Shard s has the images from ``B * s // S`` to ``B * (s + 1) // S``, and the
+    statistics of batch norm are its own. The gradient is that of the sum of the losses,
+    divided by B. Running averages start from the step's; what the shards make of them
+    is averaged over the images. The mask of dropout is a function of (seed, layer,
+    step * S + s).
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm or ALONE
     shards : int
+        S, a power of two. ValueError if it is below the number of processes or above
+        the batch; and in the first step, if the processes do not round alike.
     asked : function
         Returns the signal that asks this process to stop, or None.
 
@@ -151,59 +123,47 @@ class ShardedTrainer(Trainer):
     ----------
     signum : int or None
         The signal that had reached any process by the last step.
-
-    Raises
-    ------
-    ValueError
-        If S is no power of two, P above S or a batch below S; or in the first step, if
-        processors round differently.
     """
 
     def __init__(
         self,
-        *arguments: Any,
         comm: Any,
         shards: int,
         asked: Callable[[], int | None],
+        *arguments: Any,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        self._comm, self.shards, self._asked = comm, shards, asked
+        self._comm, self._shards, self._asked = comm, shards, asked
         self._compared = comm.size == 1
-        if shards & (shards - 1):
-            raise ValueError(f"--shards needs a power of two, not {shards}")
-        if comm.size > shards:
+        batch = self.recipe.batch_size
+        if not comm.size <= shards <= batch:
             raise ValueError(
-                f"{comm.size} processes cannot share {counted(shards, 'shard')} of a "
-                f"batch; start fewer, or give --shards a larger power of two"
+                f"{comm.size} processes cannot share a batch of {batch} images in "
+                f"{shards} shards; give --shards a power of two from the number of "
+                "processes up to --batch-size"
             )
-        if self.recipe.batch_size < shards:
-            raise ValueError(
-                f"a batch of {self.recipe.batch_size} images cannot be cut into "
-                f"{shards} shards; give more by --batch-size, or fewer shards"
-            )
-        if any(array.dtype != np.float32 for array in self.model.state().values()):
-            raise ValueError("--shards needs float32 parameters and buffers")
 
     def _step(self, chosen: NDArray[np.integer], warps: Warps) -> tuple[float, int]:
-        S, B, tree = self.shards, len(chosen), Tree()
-        parts = [chosen[B * s // S : B * (s + 1) // S] for s in range(S)]
-        first, self._compared = not self._compared, True
+        S, B, first = self._shards, len(chosen), not self._compared
+
+        def compute(s: int) -> Array:
+            return self._shard(s, chosen[B * s // S : B * (s + 1) // S], B, warps)
+
         if first:
-            self._compare(self._shard(0, parts[0], B, warps)[: -len(SIGNALS)])
-        for s in shards_of(self._comm.rank, self._comm.size, S):
-            tree.add(s, 1, self._shard(s, parts[s], B, warps))
-        total = summed(self._comm, S, [array for *_, array in tree.nodes])
-        parameters, buffers = self.model.parameters(), self._buffers()
-        sizes = [p.value.size for p in parameters] + [b.size for b in buffers]
-        *arrays, last = np.split(total, np.cumsum(sizes))
-        for parameter in parameters:
-            parameter.grad = arrays.pop(0).reshape(parameter.value.shape)
-        for buffer, change in zip(buffers, arrays, strict=True):
-            buffer += change.reshape(buffer.shape)
+            self._compare(compute(0)[: -len(SIGNALS)])
+        total = summed(self._comm, S, compute)
+        arrays, parameters = list(self.model.state().values()), self._parameters()
+        *parts, last = np.split(total, np.cumsum([array.size for array in arrays]))
+        for array, part in zip(arrays, parts, strict=True):
+            if id(array) in parameters:
+                parameters[id(array)].grad = part.reshape(array.shape)
+            else:
+                array += part.reshape(array.shape)
         self.optimizer.step()
         if first:
-            self._compare(np.concatenate([p.value.ravel() for p in parameters]))
+            self._compare(np.concatenate([array.ravel() for array in arrays]))
+            self._compared = True
         loss, right, *asked = last.tolist()
         self.signum = next((s for s, n in zip(SIGNALS, asked, strict=True) if n), None)
         return loss, int(right)
@@ -212,102 +172,84 @@ class ShardedTrainer(Trainer):
         self, s: int, part: NDArray[np.integer], B: int, warps: Warps
     ) -> NDArray[np.float32]:
         """Return gradients, changes of buffers, loss, images named right, signals."""
-        buffers, parameters = self._buffers(), self.model.parameters()
-        asked = [float(self._asked() == number) for number in SIGNALS]
-        if len(part) == 0:  # of a short last batch
-            M = sum(p.value.size for p in parameters) + sum(b.size for b in buffers)
-            return np.array([0.0] * (M + 2) + asked, np.float32)
-        before = [buffer.copy() for buffer in buffers]
-        self.model.seed_dropout(self.seed, self.steps * self.shards + s)
-        images, labels = self._batch(part, warps)
-        logits = self._runner.forward(images, training=True)
-        smoothing, share = self.recipe.label_smoothing, np.float32(len(part) / B)
-        loss, dlogits = softmax_cross_entropy(logits, labels, smoothing)
-        self._runner.backward(dlogits * share)
-        changes = []
-        for buffer, old in zip(buffers, before, strict=True):
-            changes.append((buffer - old) * share)
-            buffer[...] = old
-        right = (logits.argmax(axis=1) == labels).sum()
-        grads = [np.asarray(parameter.grad) for parameter in parameters]
-        arrays = [array.ravel() for array in (*grads, *changes)]
-        last = np.array([loss * share, right, *asked], np.float32)
-        return np.concatenate([*arrays, last])
+        arrays, parameters = list(self.model.state().values()), self._parameters()
+        before = [array.copy() for array in arrays]
+        parts = [np.zeros(array.size) for array in arrays]
+        loss, right = 0.0, 0
+        if len(part) > 0:  # a short last batch may have fewer images than shards
+            images = deform(self.train_images[part], warps.of(part))
+            labels, smoothing = self.train_labels[part], self.recipe.label_smoothing
+            share = np.float32(len(part) / B)
+            self.model.seed_dropout(self.seed, self.steps * self._shards + s)
+            logits = self._runner.forward(images, training=True)
+            loss, dlogits = softmax_cross_entropy(logits, labels, smoothing)
+            self._runner.backward(dlogits * share)
+            loss *= float(share)
+            right = int((logits.argmax(axis=1) == labels).sum())
+            for number, (array, old) in enumerate(zip(arrays, before, strict=True)):
+                if id(array) in parameters:
+                    parts[number] = parameters[id(array)].grad.ravel()
+                else:
+                    parts[number] = (array - old).ravel() * share
+                    array[...] = old
+        asked = [self._asked() == number for number in SIGNALS]
+        return np.concatenate([*parts, [loss, right, *asked]], dtype=np.float32)
 
-    def _buffers(self) -> list[Array]:
-        """Return the arrays that are saved but not trained."""
-        learned = {id(parameter.value) for parameter in self.model.parameters()}
-        return [a for a in self.model.state().values() if id(a) not in learned]
+    def _parameters(self) -> dict[int, Any]:
+        """Return the parameters by the identity of their arrays; others are buffers."""
+        return {id(parameter.value): parameter for parameter in self.model.parameters()}
 
     def _compare(self, array: Array) -> None:
-        """Refuse processors, or versions, that do not compute the same bits."""
-        name = f"{platform.node()} ({llvmlite.binding.get_host_cpu_name()})"
         digest = hashlib.sha256(array.tobytes()).hexdigest()
-        found = self._comm.allgather((digest, name))
-        for rank, (other, its_name) in enumerate(found):
-            if other != found[0][0]:
-                raise ValueError(
-                    f"rank {rank} on {its_name} rounds differently from rank 0 on "
-                    f"{found[0][1]}; use processors of one type and the same versions"
-                )
+        remedy = "use processors of one type and the same versions"
+        compare(self._comm, digest, "rounds differently from", remedy)
 
     def _predict(self, images: NDArray[np.uint8]) -> Array:
         """Return the logits; every process computes those of some batches."""
-        rank, size, views = self._comm.rank, self._comm.size, self.recipe.views
-        batches = -(-len(images) // BATCH)  # rounded up
-        own = images[BATCH * (batches * rank // size) :]
-        own = own[: BATCH * (batches * (rank + 1) // size - batches * rank // size)]
+        comm, batches = self._comm, -(-len(images) // BATCH)  # rounded up
+        cuts = [BATCH * (batches * r // comm.size) for r in range(comm.size + 1)]
+        own, views = images[cuts[comm.rank] : cuts[comm.rank + 1]], self.recipe.views
         logits = predict(self._averaged_runner, own, views) if len(own) else None
-        found = self._comm.allgather(logits)
+        found = comm.allgather(logits)
         return np.concatenate([part for part in found if part is not None])
 
 
-class NoFolder(RunFolder):
+class ReadOnlyFolder(RunFolder):
     """A run's folder as processes other than rank 0 have it: they save nothing."""
 
     def __init__(self, path: Path, config: Any = None) -> None:  # noqa: ARG002
         self.path, self.weights = path, path / "weights.safetensors"
-
-    def facts(self) -> dict[str, Any]:
-        """Return nothing; rank 0 tells the facts."""
-        return {}
+        self._checkpoint = path / "checkpoint.safetensors"
 
     def restore(self, trainer: Trainer) -> None:
-        """Do nothing: see `share`."""
+        """Bring a new trainer to the state of the checkpoint."""
+        trainer.resume(load_weights(self._checkpoint, trainer)["progress"])
 
-    def save(self, trainer: Trainer, facts: dict[str, Any]) -> None:
-        """Do nothing."""
+    def _nothing(self, *_: Any) -> Any:
+        pass
 
-    def append(self, result: Epoch, seconds: float) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing: nothing is locked."""
+    save = append = close = _nothing  # type: ignore[assignment]
 
 
-def share(comm: Any, trainer: Trainer) -> None:
-    """Bring the trainers of all processes to the state of rank 0's."""
-    progress = comm.bcast(vars(trainer.progress))
-    for array in trainer.state().values():
-        comm.Bcast(array)
-    if comm.rank:
-        trainer.resume(progress)
-
-
-def load_first(comm: Any, load: Callable[[], "Digits"]) -> "Digits":
-    """Return the digits, read by rank 0 first, which may download; compare all."""
+def load_first(comm: Any, load: Callable[[], Any]) -> Any:
+    """Return the digits, loaded by rank 0 first, which may download; compare them."""
     if comm.rank:
         comm.barrier()
-    loaded = load()
+    digits = load()
     if not comm.rank:
         comm.barrier()
-    found = comm.allgather(loaded.checksum)
-    if different := [str(rank) for rank, sum_ in enumerate(found) if sum_ != found[0]]:
-        raise ValueError(
-            f"rank {', '.join(different)} has other images than rank 0; give all the "
-            "same by --data DIR"
-        )
-    return loaded
+    compare(comm, digits.checksum, "has other images than", "give --data DIR the same")
+    return digits
+
+
+def compare(comm: Any, value: str, differs: str, remedy: str) -> None:
+    """Raise ValueError, which names a process with another value than rank 0."""
+    here = f"{platform.node()} ({get_host_cpu_name()})"
+    (expected, first), *others = comm.allgather((value, here))
+    for rank, (found, other) in enumerate(others, 1):
+        if found != expected:
+            where = f"rank {rank} on {other} {differs} rank 0 on {first}"
+            raise ValueError(f"{where}; {remedy}")
 
 
 def threads(comm: Any) -> int | None:
@@ -318,46 +260,48 @@ def threads(comm: Any) -> int | None:
     return None if here == 1 or bound else max(1, cores // here)
 
 
-def on_all(command: Callable[[Any], int]) -> int:
+def on_all(rank: str, command: Callable[[Any], int]) -> int:
     """Run a command on all processes that mpiexec started, and return its exit code.
 
-    If all fail within `PATIENCE`, for one reason, rank 0 alone has told it. If one
-    fails alone, it tells its reason and ends the others, which may wait for it.
+    Rank 0 alone talks. If all processes fail within `PATIENCE`, it has told why; one
+    that fails alone does so itself, and ends the others, which may wait for it.
     """
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # the latter if there is no MPI
-        fail(
-            f"this was started by mpiexec and needs mpi4py with an MPI ({error}); pip "
-            'install "tinycnn[mpi]"'
-        )
-    comm = MPI.COMM_WORLD
-    farewell = comm.Dup()  # others may be inside a call on the first
-    try:
-        code = command(comm)
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:  # noqa: BLE001
-        code = report(traceback.format_exc())
-    if code:
-        all_failed, began = farewell.Ibarrier(), time.monotonic()
-        while not all_failed.Test():
-            if time.monotonic() - began > PATIENCE:
-                if comm.rank and isinstance(sys.stderr, io.StringIO):
-                    *_, last = sys.stderr.getvalue().splitlines() or ["it ended"]
-                    print(f"rank {comm.rank}: {last}", file=sys.__stderr__, flush=True)
-                comm.Abort(code)
-            time.sleep(0.01)
+    code, heard = 1, io.StringIO()
+    with contextlib.ExitStack() as quiet:
+        if rank != "0":
+            quiet.enter_context(contextlib.redirect_stdout(heard))
+            quiet.enter_context(contextlib.redirect_stderr(heard))
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:  # the latter if there is no MPI
+            pip = 'pip install "tinycnn[mpi]"'
+            fail(
+                f"mpiexec started this, but there is no mpi4py or MPI ({error}); {pip}"
+            )
+        farewell = MPI.COMM_WORLD.Dup()  # others may be inside a call on the first
+        try:
+            code = command(MPI.COMM_WORLD)
+        except SystemExit as error:
+            code = int(error.code or 0)
+        except BaseException:  # noqa: BLE001
+            report(traceback.format_exc())
+    all_failed, began = code and farewell.Ibarrier(), time.monotonic()
+    while all_failed and not all_failed.Test():
+        if time.monotonic() - began > PATIENCE:
+            if rank != "0":
+                last = heard.getvalue().splitlines()[-1:]
+                print(f"rank {rank}:", *last, file=sys.stderr, flush=True)
+            MPI.COMM_WORLD.Abort(code)
+        time.sleep(0.01)
     return code
 
 
 def spread(
-    comm: Any, function: Callable[[Any], Any], jobs: Sequence[Any], at_once: int = 1
+    comm: Any, function: Callable[[Any], Any], jobs: Sequence[Any], at_once: int
 ) -> Iterator[Any]:
     """Yield what a function makes of each job, as soon as it is made.
 
-    The jobs are done by the processes of mpiexec other than rank 0, which yields; if
-    there are none, by threads, so many at once.
+    It runs on the processes of mpiexec other than rank 0, or in so many threads.
     """
     pool: Any = ThreadPoolExecutor(at_once)
     if comm.size > 1:
@@ -367,41 +311,45 @@ def spread(
     with pool as executor:
         futures = [executor.submit(function, job) for job in jobs] if executor else []
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            yield from (future.result() for future in as_completed(futures))
         finally:
             for future in futures:
                 future.cancel()
 
 
-def train_seed(command: Sequence[str]) -> tuple[int, str]:
+def train_apart(flags: Sequence[str]) -> tuple[int, str]:
     """Train in a process of its own; return the exit code, and the last line told."""
-    # This one's place among the processes of mpiexec is not that one's.
+    # It is none of the processes of mpiexec.
     environment = {k: v for k, v in os.environ.items() if not k.endswith("_RANK")}
-    argv = [sys.executable, "-m", "tinycnn.train", "--json", *command]
+    argv = [sys.executable, "-m", "tinycnn.train", "--json", *flags]
     ended = subprocess.run(argv, capture_output=True, text=True, env=environment)
-    *_, line = (ended.stderr if ended.returncode else ended.stdout).splitlines() or [""]
-    return ended.returncode, line
+    told = ended.stderr if ended.returncode else ended.stdout
+    return ended.returncode, "".join(told.splitlines()[-1:])
 
 
-def sweep(
-    comm: Any, folder: Path, seeds: Sequence[int], flags: list[str], at_once: int
-) -> int:
-    """Train with several seeds, each in a folder in this one; return the exit code.
+def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
+    """Train with several seeds, each in a folder in one for all; return the exit code.
 
     Each result is a line on stdout and in ``runs.jsonl``. Finished runs are not made
     again, and interrupted ones go on.
     """
-    record, code = folder / "runs.jsonl", 0
+    comm, code, jobs = comm or ALONE, 0, []
+    now = Path("runs", time.strftime("%Y-%m-%d_%H%M%S_seeds"))
+    folder = arguments.resume or arguments.out or now
+    record, network = folder / "runs.jsonl", arguments.network
     lines = record.read_text("utf-8").splitlines() if record.exists() else []
     done = {json.loads(line)["seed"] for line in lines}
-    jobs = []
-    for seed in (seed for seed in seeds if seed not in done):
+    given = {"data": arguments.data, "from": arguments.start}
+    given["network"] = network and f"{network.file}:{network.name}"
+    given["threads"] = count = arguments.threads or threads(comm) or 1
+    flags = flags + [f"--{name}={value}" for name, value in given.items() if value]
+    for seed in sorted(set(arguments.seeds) - done):
         run = folder / f"seed_{seed}"
         begun = (run / "checkpoint.safetensors").exists()
-        where = ["--resume" if begun else "--out", str(run)]
-        jobs.append([*flags, "--seed", str(seed), *where])
-    for ended, line in spread(comm, train_seed, jobs, at_once):
+        where = "--resume" if begun else "--out"
+        jobs.append([*flags, f"--seed={seed}", where, str(run)])
+    at_once = max(1, available_cores() // count)
+    for ended, line in spread(comm, train_apart, jobs, at_once):
         if ended:
             code = report(line.removeprefix("error: "))
             continue

@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that a resumed run must not change.
-SETTINGS = ["preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards"]
+SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards")
 # What mpiexec, of MPICH and its kin or of Open MPI, or Slurm tells a process: its rank.
 LAUNCHERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 MOST = 1_000_000_000
@@ -58,24 +57,15 @@ def main(argv: list[str] | None = None) -> int:
     training diverged) leave by `SystemExit`.
     """
     ranks = [os.environ[name] for name in LAUNCHERS if name in os.environ]
-    with contextlib.ExitStack() as quiet:
-        if ranks and ranks[0] != "0":  # rank 0 alone talks
-            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        if not ranks:
-            return _command(argv)()
-        try:
-            command = _command(argv)
-        except SystemExit as error:  # perhaps of this process alone
-            code = int(error.code or 0)
-            command = lambda _: code  # noqa: E731
-        from tinycnn.cluster import on_all
+    if not ranks:
+        return _main(argv)
+    from tinycnn.cluster import on_all
 
-        return on_all(command)
+    return on_all(ranks[0], partial(_main, argv))
 
 
-def _command(argv: list[str] | None) -> Callable[..., int]:
-    """Return what the arguments ask for, a function of the communicator of MPI."""
+def _main(argv: list[str] | None, comm: Any = None) -> int:
+    """Run the command on the processes of ``comm``, or on this one alone."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.shards == 1:
@@ -85,11 +75,10 @@ def _command(argv: list[str] | None) -> Callable[..., int]:
     if arguments.threads is not None:  # Numba reads this once, when it is imported
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
-    return partial(_sweep if arguments.seeds else _train, arguments)
+    if arguments.seeds:
+        from tinycnn.cluster import sweep
 
-
-def _train(arguments: argparse.Namespace, comm: Any = None) -> int:
-    """Make a run on the processes of a communicator of MPI, or on this one alone."""
+        return sweep(comm, arguments, _flags(arguments))
     with contextlib.ExitStack() as closing:
         run = Run(arguments, closing, comm)
         try:
@@ -159,15 +148,16 @@ def _parser() -> Parser:
     seed = "for weights, order, deformations and dropout (default: 0)"
     one = parser.add_mutually_exclusive_group().add_argument
     one("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
-    several = "a run for each of these seeds, several at a time, and a line for each"
-    one("--seeds", type=_seeds, metavar="A-B", help=several)
+    seeds = "a run for each of these seeds, in folders below --out or --resume"
+    one("--seeds", type=_seeds, metavar="A-B", help=seeds)
     add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
     threads = "number of threads; no result depends on it (default: one per core)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
     plain = "run the layers as they are written, without fusing; slower"
     add("--plain", action="store_const", const=True, help=plain)
     shards = "parts of a batch, for up to so many processes of mpiexec (default: 1)"
-    add("--shards", type=_shards, metavar="S", help=shards)
+    powers = [2**n for n in range(11)]
+    add("--shards", type=int, choices=powers, metavar="S", help=shards)
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
     resume = "the folder of a run to continue"
@@ -180,9 +170,6 @@ _seeds = converter(
     lambda text: range(int(text.split("-")[0]), int(text.split("-")[-1]) + 1),
     lambda seeds: 0 <= seeds.start < seeds.stop <= 2**32,
 )
-_shards = converter(
-    "a power of two up to 1024", int, lambda S: 0 < S <= 1024 and S & (S - 1) == 0
-)
 
 
 class Run:
@@ -191,14 +178,12 @@ class Run:
     Ctrl-C or SIGTERM raises `SystemExit`: at once, or after the batch if ``deferred``.
     (After a KeyboardInterrupt within ``exec``, Python ends by SIGINT, caught or not.) A
     second signal ends the process on the spot; as files are replaced in one step, it
-    damages none. ``closing`` restores handlers and unlocks the folder.
+    damages none. ``closing`` restores handlers and unlocks the folder. ``comm`` are the
+    processes of MPI, or None.
     """
 
     def __init__(
-        self,
-        arguments: argparse.Namespace,
-        closing: contextlib.ExitStack,
-        comm: Any = None,
+        self, arguments: argparse.Namespace, closing: contextlib.ExitStack, comm: Any
     ) -> None:
         self.began, self.comm = time.perf_counter(), comm
         self.arguments, self._closing = arguments, closing
@@ -230,20 +215,20 @@ class Run:
         from tinycnn.training.fit import Trainer
 
         arguments, comm = self.arguments, self.comm or cluster.ALONE
-        self.comm, Folder = comm, cluster.NoFolder if comm.rank else RunFolder
+        self.comm, folder = comm, cluster.ReadOnlyFolder if comm.rank else RunFolder
         threads = use_threads(arguments.threads or cluster.threads(comm))
         given = (own := arguments.network) and f"{own.file}:{own.name}"
         facts: dict[str, Any] = {}
         if arguments.resume:
-            self.folder = Folder(arguments.resume)
+            self.folder = folder(arguments.resume)
             self._closing.callback(self.folder.close)
-            facts = comm.bcast(self.folder.facts())
+            facts = self.folder.facts()
             arguments.network = _same_network(arguments, facts)
         place = arguments.data or facts.get("data_folder")
         load = partial(load_mnist, place and str(place), report=_say)
         digits = cluster.load_first(comm, load)
         if arguments.resume:
-            settings = _resumed(arguments, facts, self.folder, digits.checksum)
+            settings = _resumed(arguments, self.folder, digits.checksum)
         else:
             count = len(split_validation(digits.train_images, digits.train_labels)[0])
             settings = _completed(arguments, count)
@@ -273,15 +258,11 @@ class Run:
         optimizer = adam(parameters, rate, weight_decay=recipe.weight_decay)
         prepare = None if settings.plain else fuse
         data = train_images, labels, *validation
-        make: Any = Trainer
+        trainer: Any = Trainer
         if settings.shards or comm.size > 1:
-            make = partial(
-                cluster.ShardedTrainer,
-                comm=comm,
-                shards=settings.shards or 1,
-                asked=lambda: self.signum,
-            )
-        self.trainer: Trainer = make(
+            cut = comm, settings.shards or 1, lambda: self.signum
+            trainer = partial(cluster.ShardedTrainer, *cut)
+        self.trainer = trainer(
             recipe, settings.seed, model, optimizer, *data, prepare=prepare
         )
         if arguments.resume:
@@ -305,11 +286,10 @@ class Run:
             name = settings.preset or settings.network.name
             now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
             try:
-                self.folder = Folder(arguments.out or Path("runs", now), about)
+                self.folder = folder(arguments.out or Path("runs", now), about)
                 self._closing.callback(self.folder.close)
             except OSError as error:
                 fail(f"no folder for the run ({error}); name another with --out DIR")
-        cluster.share(comm, self.trainer)
         self.settings, self._facts = settings, facts
         self.began -= facts.get("seconds", 0)
         command = ["mpiexec", "-n", str(comm.size)] if comm.size > 1 else []
@@ -384,24 +364,6 @@ class Run:
         if self.comm.rank == 0:
             save_weights(self.folder.weights, trainer.averaged, facts)
         return facts
-
-
-def _sweep(arguments: argparse.Namespace, comm: Any = None) -> int:
-    """Make a run for each seed in a folder of all, as one command each."""
-    from tinycnn import cluster
-    from tinycnn.threads import available_cores
-
-    comm, own = comm or cluster.ALONE, arguments.network
-    threads = arguments.threads or cluster.threads(comm) or 1
-    given = {"data": arguments.data, "from": arguments.start, "threads": threads}
-    given["network"] = own and f"{own.file}:{own.name}"
-    flags = [f"--{name}={value}" for name, value in given.items() if value]
-    now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_seeds_{os.getpid()}"
-    folder = arguments.resume or arguments.out or Path("runs", now)
-    at_once = max(1, available_cores() // threads)
-    return cluster.sweep(
-        comm, folder, arguments.seeds, [*_flags(arguments), *flags], at_once
-    )
 
 
 def _network(
@@ -480,12 +442,10 @@ def _same_network(
 
 
 def _resumed(
-    arguments: argparse.Namespace,
-    facts: dict[str, Any],
-    folder: "RunFolder",
-    checksum: str,
+    arguments: argparse.Namespace, folder: "RunFolder", checksum: str
 ) -> argparse.Namespace:
     """Return the settings of the run to be resumed; refuse to change one."""
+    facts = folder.facts()
     try:
         output = io.StringIO()
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
@@ -541,7 +501,6 @@ def _loop(run: Run) -> float:
                 bar.update(item)
             else:
                 run.record(item)
-            # All processes stop after the same step.
             signum = run.signum if run.comm.size == 1 else trainer.signum
             if signum is not None:
                 run.signum = signum

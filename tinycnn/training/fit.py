@@ -100,8 +100,6 @@ class Trainer:
         A copy of the averaged state after its best epoch on validation.
     """
 
-    signum: int | None = None  # see `tinycnn.cluster.ShardedTrainer`
-
     def __init__(
         self,
         recipe: Recipe,
@@ -216,6 +214,21 @@ class Trainer:
             if not np.isfinite(array).all():
                 raise DivergedError(self._account_of(f"the array {name} is not finite"))
 
+    # `tinycnn.cluster` does these two on many processes.
+
+    def _step(self, chosen: NDArray[np.integer], warps: Warps) -> tuple[float, int]:
+        """Take a step; return the loss before it, and how many images were right."""
+        images = deform(self.train_images[chosen], warps.of(chosen))
+        labels, smoothing = self.train_labels[chosen], self.recipe.label_smoothing
+        loss, logits = train_step(
+            self._runner, self.optimizer, images, labels, smoothing
+        )
+        return loss, int((logits.argmax(axis=1) == labels).sum())
+
+    def _predict(self, images: NDArray[np.uint8]) -> Array:
+        """Return the logits of the averaged network."""
+        return predict(self._averaged_runner, images, self.recipe.views)
+
     def _learn(self, chosen: NDArray[np.integer], warps: Warps) -> None:
         """Take one step on the images with these numbers."""
         progress, step = self.progress, self.steps
@@ -230,26 +243,6 @@ class Trainer:
         progress.batch += 1
         progress.loss_sum += loss * len(chosen)
         progress.correct += correct
-
-    # What `tinycnn.cluster.ShardedTrainer` does on many processes.
-
-    def _step(self, chosen: NDArray[np.integer], warps: Warps) -> tuple[float, int]:
-        """Return the loss before the step, and how many images were named right."""
-        images, labels = self._batch(chosen, warps)
-        loss, logits = train_step(
-            self._runner, self.optimizer, images, labels, self.recipe.label_smoothing
-        )
-        return loss, int((logits.argmax(axis=1) == labels).sum())
-
-    def _predict(self, images: NDArray[np.uint8]) -> Array:
-        """Return the logits of the averaged network."""
-        return predict(self._averaged_runner, images, self.recipe.views)
-
-    def _batch(
-        self, chosen: NDArray[np.integer], warps: Warps
-    ) -> tuple[Array, NDArray[np.uint8]]:
-        images = deform(self.train_images[chosen], warps.of(chosen))
-        return images, self.train_labels[chosen]
 
     def _move_average(self, step: int) -> None:
         """Move the averaged weights a little towards the weights.

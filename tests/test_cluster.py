@@ -1,0 +1,216 @@
+"""The laws of `tinycnn.cluster`: the same bits for any number of processes.
+
+Processes are threads here, which run in turns, so that no MPI is needed; ``.ci/run``
+compares real ones.
+"""
+
+import itertools
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinycnn import cluster, train
+from tinycnn.cluster import ALONE, ShardedTrainer, nodes_of, summed
+from tinycnn.nn import Adam, BatchNorm2D, Dense, Dropout, Flatten, Sequential
+from tinycnn.training.augment import Deformation
+from tinycnn.training.fit import Trainer
+from tinycnn.training.recipes import Recipe
+
+RECIPE = Recipe("small", 2, 2, deformation=Deformation(shift=1), average_decay=0.9)
+
+
+class Processes:
+    """What the threads share: what each has sent, and whose turn it is."""
+
+    def __init__(self, size):
+        self.size, self.sent, self.turn = size, [None] * size, threading.Lock()
+        self.all = threading.Barrier(size)
+
+    def run(self, function):
+        """Return ``function(comm)`` of each process; raise what one raised."""
+        results = [None] * self.size
+
+        def process(rank):
+            with self.turn:
+                try:
+                    results[rank] = function(Comm(self, rank))
+                except (ValueError, threading.BrokenBarrierError) as error:
+                    results[rank] = error
+                    self.all.abort()
+
+        threads = [threading.Thread(target=process, args=[r]) for r in range(self.size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        errors = [one for one in results if isinstance(one, ValueError)]
+        if errors:
+            raise errors[0]
+        return results
+
+
+class Comm(SimpleNamespace):
+    """The methods of `mpi4py.MPI.Comm` that are used."""
+
+    def __init__(self, processes, rank):
+        super().__init__(processes=processes, rank=rank, size=processes.size)
+
+    def allgather(self, value):
+        shared = self.processes
+        shared.sent[self.rank] = value
+        shared.turn.release()
+        try:
+            shared.all.wait(60)
+            found = list(shared.sent)
+            shared.all.wait(60)
+        finally:
+            shared.turn.acquire()
+        return found
+
+    def barrier(self):
+        self.allgather(None)
+
+    def Alltoallv(self, sent, received):  # noqa: N802
+        (data, counts), (place, expected) = sent, received
+        pieces = np.split(data, np.cumsum(counts)[:-1])
+        mine = [pieces_of_one[self.rank] for pieces_of_one in self.allgather(pieces)]
+        assert [piece.size for piece in mine] == list(expected)
+        place[...] = np.concatenate(mine).reshape(place.shape)
+
+    def Allgatherv(self, sent, received):  # noqa: N802
+        place, widths = received
+        assert sent.size == widths[self.rank]
+        place[...] = np.concatenate(self.allgather(sent))
+
+
+@given(st.sampled_from([1, 2, 4, 8, 16]), st.data(), st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_the_sum_is_that_of_one_tree_for_any_number_of_processes(shards, data, size):
+    processes = data.draw(st.integers(1, shards))
+    rng = np.random.default_rng(size)
+    arrays = (rng.standard_normal((shards, size)) * 10.0 ** rng.integers(-6, 6)).astype(
+        np.float32
+    )
+    tree = list(arrays)
+    while len(tree) > 1:
+        tree = [a + b for a, b in zip(tree[::2], tree[1::2], strict=True)]
+    found = Processes(processes).run(lambda c: summed(c, shards, arrays.__getitem__))
+    assert {one.tobytes() for one in found} == {tree[0].tobytes()}
+    parts = [list(nodes_of(rank, processes, shards)) for rank in range(processes)]
+    covered = [range(a, a + n) for a, n in itertools.chain(*parts)]
+    assert list(itertools.chain(*covered)) == list(range(shards))
+
+
+def trainer(comm, shards, batch, count, asked=lambda: None):
+    rng = np.random.default_rng(7)
+    layers = [BatchNorm2D(1), Flatten(), Dropout(0.3), Dense(16, 10, rng=rng)]
+    model = Sequential(layers, 3)
+    recipe = Recipe(**vars(RECIPE) | {"batch_size": batch})
+    images = rng.integers(0, 256, (count, 4, 4)).astype(np.uint8)
+    labels, val = rng.integers(0, 10, count).astype(np.uint8), images[[0, -1]]
+    data = images, labels, val, labels[[0, -1]]
+    arguments = recipe, 3, model, Adam(model.parameters()), *data
+    if shards is None:
+        return Trainer(*arguments)
+    return ShardedTrainer(comm, shards, asked, *arguments)
+
+
+def outcome(comm, *settings):
+    """Train to the end; return all figures and the bytes of all arrays."""
+    run = trainer(comm, *settings)
+    figures = list(run.run())
+    return figures, {name: array.tobytes() for name, array in run.state().items()}
+
+
+@given(st.sampled_from([2, 4, 8]), st.data(), st.integers(1, 20))
+@settings(max_examples=8, deadline=None)
+def test_a_run_is_the_same_for_any_number_of_processes(shards, data, count):
+    batch = data.draw(st.integers(shards, 12))
+    expected = outcome(ALONE, shards, batch, count)
+    processes = data.draw(st.integers(2, shards))
+    for found in Processes(processes).run(lambda c: outcome(c, shards, batch, count)):
+        assert found == expected
+
+
+def test_one_shard_learns_what_the_plain_trainer_learns():
+    (_, plain), (_, one) = (outcome(ALONE, shards, 8, 20) for shards in (None, 1))
+    different = {name for name in plain if plain[name] != one[name]}
+    assert all("running" in name for name in different)  # b + (a - b) is rounded
+
+
+def test_running_averages_move_by_the_mean_over_all_images():
+    run, chosen = trainer(ALONE, 4, 7, 20), np.arange(7)
+    warps, norm = RECIPE.deformation.warps(3, 1, 20), run.model.layers[0]
+    run._step(chosen, warps)
+    mean = cluster.deform(run.train_images[chosen], warps.of(chosen)).mean()
+    assert norm.running_mean == pytest.approx(0.1 * mean, rel=1e-5)
+
+
+def test_a_signal_to_one_process_is_known_to_all_after_the_same_step():
+    def stopped(comm):
+        number = 15 if comm.rank == 1 else None
+        run = trainer(comm, 4, 8, 20, lambda: number if run.steps == 1 else None)
+        steps = itertools.takewhile(lambda _: run.signum is None, run.run())
+        return len(list(steps)), run.signum
+
+    assert Processes(3).run(stopped) == [(1, 15)] * 3
+
+
+def test_a_process_that_rounds_differently_is_named_in_the_first_step(monkeypatch):
+    original = ShardedTrainer._shard
+
+    def other(self, *arguments):
+        array = original(self, *arguments)
+        array.view(np.int32)[5] ^= self._comm.rank == 2
+        return array
+
+    monkeypatch.setattr(ShardedTrainer, "_shard", other)
+    with pytest.raises(
+        ValueError, match=r"rank 2 on .* rounds differently from rank 0"
+    ):
+        Processes(3).run(lambda comm: outcome(comm, 4, 8, 20))
+
+
+@pytest.mark.parametrize(("size", "shards", "batch"), [(3, 2, 8), (1, 8, 7)])
+def test_too_few_shards_or_images_are_one_sentence(size, shards, batch):
+    said = f"{size} processes cannot share a batch of {batch} images in {shards} shards"
+    with pytest.raises(ValueError, match=said):
+        trainer(SimpleNamespace(rank=0, size=size), shards, batch, 20)
+
+
+def test_without_mpi_a_process_of_mpiexec_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setenv(train.LAUNCHERS[0], "0")
+    monkeypatch.setitem(__import__("sys").modules, "mpi4py", None)
+    with pytest.raises(SystemExit) as ended:
+        train.main(["--shards", "2"])
+    assert ended.value.code == 1
+    assert 'pip install "tinycnn[mpi]"' in capsys.readouterr().err
+
+
+def test_a_sweep_prints_a_line_a_seed_and_goes_on(monkeypatch, tmp_path, capsys):
+    made = []
+
+    def train_apart(flags):
+        made.append(flags)
+        seed = int(flags[-3].partition("=")[2])
+        return (1, "error: full") if seed == 2 else (0, f'{{"seed": {seed}}}')
+
+    monkeypatch.setattr(cluster, "train_apart", train_apart)
+    (tmp_path / "seed_1").mkdir()
+    (tmp_path / "seed_1" / "checkpoint.safetensors").touch()
+    again = ["--preset=quick", "--seeds=0-2", "--resume", str(tmp_path)]
+    assert train.main(again) == 1
+    assert sorted(capsys.readouterr().out.split("\n")) == [
+        "",
+        '{"seed": 0}',
+        '{"seed": 1}',
+    ]
+    assert {flags[-2] for flags in made if "--seed=1" in flags} == {"--resume"}
+    assert all("--preset=quick" in flags for flags in made)
+    made.clear()
+    train.main(again)
+    assert ["--seed=2" in flags for flags in made] == [True]
