@@ -1,6 +1,7 @@
 """How good do the presets get? Each is trained with several seeds, by one protocol.
 
 ``python -m benchmarks.accuracy FOLDER [--preset NAME ...] [--seeds N] [--data DIR]``
+``[--at-once N]``, or the same behind ``mpiexec -n P``
 
 Every run is the command ``python -m tinycnn.train --preset NAME --seed S``, nothing
 else, in a process of its own. It learns from MNIST's first 55,000 training images and
@@ -10,7 +11,9 @@ them. No seed is left out.
 
 FOLDER keeps the runs and ``runs.jsonl``, a line for every finished run. The same
 command again continues where it was stopped: finished runs stay, an interrupted one is
-resumed. After a change of a recipe, name another folder. At the end there is a table of
+resumed. After a change of a recipe, name another folder. With ``mpiexec``, the runs are
+made by all its processes but the first, on all their machines; without, one at a time,
+unless ``--at-once`` says otherwise. At the end there is a table of
 all that FOLDER holds on stdout:
 
 * mean, standard deviation (of the sample: divided by the number of seeds less one),
@@ -29,11 +32,13 @@ that is right about digits loses about 0.15 points to them.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +46,10 @@ import numpy as np
 
 from benchmarks.tables import markdown
 from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
+from tinycnn.cluster import ALONE, on_all, spread
 from tinycnn.files import write_atomically
 from tinycnn.nn.weights import read_arrays
-from tinycnn.train import PRESETS
+from tinycnn.train import LAUNCHERS, PRESETS
 
 SEEDS = {"best": 3}  # of the others, 5
 PACE = 175.0  # GFLOP/s
@@ -57,18 +63,30 @@ COLUMNS = (
 def main(argv: list[str] | None = None) -> int:
     """Make the runs that are missing, and print the table of all."""
     arguments = _parser().parse_args(argv)
+    ranks = [os.environ[name] for name in LAUNCHERS if name in os.environ]
+    if ranks:
+        return on_all(ranks[0], partial(make_runs, arguments))
+    return make_runs(arguments, ALONE)
+
+
+def make_runs(arguments: argparse.Namespace, comm: Any) -> int:
+    """Make them on the processes of ``comm``, or several at once on this machine."""
     record = arguments.folder / "runs.jsonl"
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)
         done = read_record(record)
-        for preset in arguments.preset or PRESETS:
-            for seed in range(arguments.seeds or SEEDS.get(preset, 5)):
-                if (preset, seed) not in {(run["preset"], run["seed"]) for run in done}:
-                    run = one_run(arguments.folder, preset, seed, arguments.data)
-                    # Another command may have finished one in this folder meanwhile.
-                    done = [*read_record(record), run]
-                    lines = [json.dumps(run).encode() + b"\n" for run in done]
-                    write_atomically(record, lines)
+        made = {(run["preset"], run["seed"]) for run in done}
+        jobs = [
+            (arguments.folder, preset, seed, arguments.data)
+            for preset in arguments.preset or PRESETS
+            for seed in range(arguments.seeds or SEEDS.get(preset, 5))
+            if (preset, seed) not in made
+        ]
+        for run in spread(comm, one_run, jobs, arguments.at_once):
+            # Another command may have finished one in this folder meanwhile.
+            done = [*read_record(record), run]
+            lines = [json.dumps(run).encode() + b"\n" for run in done]
+            write_atomically(record, lines)
     except (OSError, ValueError) as error:
         fail(error)
     print(table(done))
@@ -81,8 +99,13 @@ def read_record(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str, Any]:
+def one_run(job: tuple[Path, str, int, Path | None]) -> dict[str, Any]:
     """Train to the end, from the start or from where an earlier sitting left off.
+
+    Parameters
+    ----------
+    job : (Path, str, int, Path or None)
+        FOLDER, preset, seed and the folder of MNIST.
 
     Returns
     -------
@@ -95,6 +118,7 @@ def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str
     ValueError
         If training failed, or had other data than MNIST.
     """
+    folder, preset, seed, data = job
     run = folder / f"{preset}_{seed}"
     command = [sys.executable, "-m", "tinycnn.train", "--json"]
     if (run / "checkpoint.safetensors").exists():
@@ -105,7 +129,9 @@ def one_run(folder: Path, preset: str, seed: int, data: Path | None) -> dict[str
         command += ["--data", str(data)]
     print(f"{preset}, seed {seed}", file=sys.stderr)
     before = gflops()
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    # It is none of the processes of mpiexec.
+    own = {name: value for name, value in os.environ.items() if name not in LAUNCHERS}
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=own)
     if process.returncode != 0:
         raise ValueError(
             f"{preset} with seed {seed} ended with exit code {process.returncode}; the "
@@ -177,6 +203,8 @@ def _parser() -> argparse.ArgumentParser:
     seeds = "seeds 0 to N - 1; default: 5, of best 3"
     add("--seeds", type=integer(1, 100), metavar="N", help=seeds)
     add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
+    at_once = "runs at a time, without mpiexec (default: 1)"
+    add("--at-once", type=integer(1, 256), default=1, metavar="N", help=at_once)
     return parser
 
 

@@ -60,7 +60,11 @@ def flat(rng):
     ("network", "views"),
     [("default", 1), ("tiny", 5), (own, 1), (own, 5), (averaged, 1), (flat, 5)],
 )
-def test_onnx_runtime_computes_the_same_logits(network, views, count=30):
+def test_onnx_runtime_computes_the_same_logits(network, views):
+    compare(network, views, 30)
+
+
+def compare(network, views, count):
     onnxruntime = pytest.importorskip("onnxruntime")
     model, rng = models.build(network), np.random.default_rng(1)
     for array in model.state().values():  # fresh biases are 0, and would hide a mistake
@@ -109,5 +113,5 @@ def test_a_layer_that_was_edited_is_not_exported(monkeypatch):
 if __name__ == "__main__":  # all presets on 1,000 digits, which takes a minute
     for every in models.NETWORKS:
         for views in (1, 5):
-            test_onnx_runtime_computes_the_same_logits(every, views, 1000)
+            compare(every, views, 1000)
             print(f"{every}, views: {views}: the same logits and answers")
