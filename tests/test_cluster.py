@@ -75,16 +75,14 @@ class Comm(SimpleNamespace):
         self.allgather(None)
 
     def Alltoallv(self, sent, received):  # noqa: N802
-        (data, counts), (place, expected) = sent, received
-        pieces = np.split(data, np.cumsum(counts)[:-1])
-        mine = [pieces_of_one[self.rank] for pieces_of_one in self.allgather(pieces)]
-        assert [piece.size for piece in mine] == list(expected)
-        place[...] = np.concatenate(mine).reshape(place.shape)
+        pieces = np.split(sent[0], np.cumsum(sent[1])[:-1])
+        mine = [theirs[self.rank] for theirs in self.allgather(pieces)]
+        assert [piece.size for piece in mine] == list(received[1])
+        received[0][...] = np.concatenate(mine).reshape(received[0].shape)
 
     def Allgatherv(self, sent, received):  # noqa: N802
-        place, widths = received
-        assert sent.size == widths[self.rank]
-        place[...] = np.concatenate(self.allgather(sent))
+        assert sent.size == received[1][self.rank]
+        received[0][...] = np.concatenate(self.allgather(sent))
 
 
 @given(st.sampled_from([1, 2, 4, 8, 16]), st.data(), st.integers(1, 40))

@@ -23,10 +23,6 @@ AGREEMENT = 1e-4  # of the largest logit; rounding differs by some millionths
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return 0; failures leave by `SystemExit`."""
     arguments = _arguments(argv)
-    try:
-        import onnx
-    except ImportError:
-        _cli.fail('this needs the package onnx; pip install "tinycnn[export]"')
 
     from tinycnn import models
     from tinycnn.files import write_atomically
@@ -35,16 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         model, facts = models.load(arguments.weights, arguments.network)
         with explained(arguments.network):
-            graph = to_onnx(model, facts, views=5 if arguments.views else 1)
-        write_atomically(arguments.file, [graph.SerializeToString()])
+            made = to_onnx(model, facts, views=5 if arguments.views else 1)
+        write_atomically(arguments.file, [made.SerializeToString()])
+    except ImportError:
+        _cli.fail('this needs the package onnx; pip install "tinycnn[export]"')
     except (ValueError, OSError) as error:
         _cli.fail(error)
-    count = _cli.counted(len(graph.graph.node), "node")
-    validated = _cli.counted(facts["views"], "view")
-    print(
-        f"{arguments.file}: {count}, opset {OPSET} of onnx {onnx.__version__}; the "
-        f"weights were validated with {validated}"
-    )
+    views = _cli.counted(facts["views"], "view")
+    what = f"{len(made.graph.node)} nodes of opset {OPSET}; validated with {views}"
+    print(f"{arguments.file}: {what}")
     return 0
 
 
