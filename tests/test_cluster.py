@@ -86,7 +86,7 @@ class Comm(SimpleNamespace):
 
 
 @given(st.sampled_from([1, 2, 4, 8, 16]), st.data(), st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_sum_is_that_of_one_tree_for_any_number_of_processes(shards, data, size):
     processes = data.draw(st.integers(1, shards))
     rng = np.random.default_rng(size)
@@ -125,7 +125,7 @@ def outcome(comm, *settings):
 
 
 @given(st.sampled_from([2, 4, 8]), st.data(), st.integers(1, 20))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_a_run_is_the_same_for_any_number_of_processes(shards, data, count):
     batch = data.draw(st.integers(shards, 12))
     expected = outcome(ALONE, shards, batch, count)
