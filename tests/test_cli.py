@@ -40,6 +40,8 @@ WRONG = {
     "--lr": ["", "six", "0", "-0.0", "-1", "nan", "inf", "1e999", "1e-400"],
     "--seed": [*NO_INTEGER, str(2**32)],
     "--limit": [*NO_INTEGER, "0"],
+    "--seeds": ["", "six", "3-1", "-1", "0-", "0-4294967296"],
+    "--shards": [*NO_INTEGER, "0", "3", "2048"],
     "--numbers": [*NO_INTEGER, "0", "99"],
     "--threads": [*NO_INTEGER, "0", "257"],
     "--data": NO_FOLDER,
@@ -58,7 +60,7 @@ WRONG = {
     "ACTION": ["", " ", "Start", "solve", "1"],
 }
 # Refused when they are used: see the tests of recognize and of exercises.
-FREE = {"FILE", "--annotate", "WHICH"}
+FREE = {"FILE", "FILE.onnx", "--annotate", "WHICH"}
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +134,11 @@ def test_a_switch_takes_no_value_and_no_flag_is_guessed(parser, capsys):
                 assert name in line
                 assert repr(value) in line
     positional = parser._get_positional_actions()
-    needed = [FOLDER for action in positional if action.nargs in (None, "+")]
+    needed = [
+        FILE if action.metavar == "WEIGHTS" else FOLDER
+        for action in positional
+        if action.nargs in (None, "+")
+    ]
     if needed:
         assert positional[0].metavar in refusal(parser, [], capsys)
     for unknown in ("--see", "--sed=1", "-x", "--JSON", "--js"):

@@ -48,6 +48,7 @@ SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "s
 # What mpiexec, of MPICH and its kin or of Open MPI, or Slurm tells a process: its rank.
 LAUNCHERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 MOST = 1_000_000_000
+_POWERS = [2**n for n in range(11)]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -156,8 +157,7 @@ def _parser() -> Parser:
     plain = "run the layers as they are written, without fusing; slower"
     add("--plain", action="store_const", const=True, help=plain)
     shards = "parts of a batch, for up to so many processes of mpiexec (default: 1)"
-    powers = [2**n for n in range(11)]
-    add("--shards", type=int, choices=powers, metavar="S", help=shards)
+    add("--shards", type=_shards, metavar="S", help=shards)
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
     resume = "the folder of a run to continue"
@@ -170,6 +170,7 @@ _seeds = converter(
     lambda text: range(int(text.split("-")[0]), int(text.split("-")[-1]) + 1),
     lambda seeds: 0 <= seeds.start < seeds.stop <= 2**32,
 )
+_shards = converter("a power of two up to 1024", int, lambda S: S in _POWERS)
 
 
 class Run:
