@@ -326,15 +326,16 @@ def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
     record, network = folder / "runs.jsonl", arguments.network
     lines = record.read_text("utf-8").splitlines() if record.exists() else []
     done = {json.loads(line)["seed"] for line in lines}
-    given = {"data": arguments.data, "from": arguments.start}
-    given["network"] = network and f"{network.file}:{network.name}"
-    given["threads"] = count = arguments.threads or threads(comm) or 1
-    flags = flags + [f"--{name}={value}" for name, value in given.items() if value]
+    count = arguments.threads or threads(comm) or 1
+    flags = [*flags, f"--threads={count}"]
+    flags += [f"--data={arguments.data}"] if arguments.data else []
+    flags += [f"--network={network.file}:{network.name}"] if network else []
     for seed in sorted(set(arguments.seeds) - done):
         run = folder / f"seed_{seed}"
         begun = (run / "checkpoint.safetensors").exists()
-        where = "--resume" if begun else "--out"
-        jobs.append([*flags, f"--seed={seed}", where, str(run)])
+        where, start = ("--resume", None) if begun else ("--out", arguments.start)
+        given = [*flags, f"--from={start}"] if start else flags
+        jobs.append([*given, f"--seed={seed}", where, str(run)])
     at_once = max(1, available_cores() // count)
     for ended, line in spread(comm, train_apart, jobs, at_once):
         if ended:

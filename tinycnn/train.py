@@ -71,7 +71,7 @@ def _main(argv: list[str] | None, comm: Any = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.shards == 1:
         arguments.shards = None  # the same, and the same files
-    if arguments.start and arguments.resume:
+    if arguments.start and arguments.resume and not arguments.seeds:
         parser.error("argument --from: not allowed with argument --resume")
     if arguments.threads is not None:  # Numba reads this once, when it is imported
         cores = os.cpu_count() or 1
