@@ -171,8 +171,9 @@ def kills(arguments: argparse.Namespace) -> int:
     flags = [*RUNS["default"], *_data(arguments)]
     whole = arguments.folder / "whole"
     seconds = train(whole, *flags, processes=2)["seconds"]
-    for number in range(10):
-        folder = arguments.folder / f"killed_{number}"
+    number = 0
+    while len(lived) < 10:
+        number, folder = number + 1, arguments.folder / f"killed_{number}"
         first = int(rng.integers(2, 5))
         then = int(rng.choice([n for n in (1, 2, 3, 4) if n != first]))
         command = ["mpiexec", "-n", str(first), sys.executable, "-c", OFTEN]
@@ -186,8 +187,10 @@ def kills(arguments: argparse.Namespace) -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             run.wait(float(rng.uniform(0, 0.5 * seconds)))
         ranks = _processes(folder)
-        if ranks:
-            os.kill(int(rng.choice(ranks)), signal.SIGKILL)
+        if not ranks:  # it ended before
+            seconds /= 2
+            continue
+        os.kill(int(rng.choice(ranks)), signal.SIGKILL)
         began = time.monotonic()
         while _processes(folder):
             time.sleep(0.02)
