@@ -23,6 +23,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "training": "nn models data",
     "gradcheck": "_cli userfile | nn",
     "evaluate": "_cli | userfile threads nn models data data.idx training fast",
+    "report": "_cli evaluate userfile nn models training",
     # The reader
     "ink": "ink.strokes",
     "glyphs": "ink ink.strokes",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tinycnn import evaluate, fast, models, nn
 from tinycnn.data import load_mnist, write_idx
@@ -90,9 +91,42 @@ def test_json_has_the_figures_and_nothing_else(weights, pair, digits, capsys):
         "nll": wanted.nll,
         "ece": wanted.ece,
         "confusion": wanted.confusion.tolist(),
+        "mistakes": found["mistakes"],
     }
     counts = np.array(found["confusion"]).sum(axis=1)
     assert counts.tolist() == np.bincount(digits[1], minlength=10).tolist()
+
+
+def test_mistakes_are_listed_and_drawn_the_surest_first(
+    weights, pair, digits, capsys, monkeypatch
+):
+    monkeypatch.setattr(evaluate, "MOST_DRAWN", 13)
+    sheet = ["--mistakes", "sheet.png"]
+    found = figures(capsys, weights, *pair, *sheet)
+    mistakes, confusion = found["mistakes"], np.array(found["confusion"])
+    assert len(mistakes) == found["errors"]
+    np.fill_diagonal(confusion, 0)
+    for one in mistakes:
+        assert one["label"] == digits[1][one["index"]]
+        confusion[one["label"], one["answer"]] -= 1
+    assert not confusion.any()
+    sure = [one["confidence"] for one in mistakes]
+    assert sure == sorted(sure, reverse=True)
+    logits = models.predict(models.build("default", seed=4), digits[0], 5)
+    p = nn.softmax(logits.astype(float))[mistakes[0]["index"]]
+    assert p[mistakes[0]["answer"]] == pytest.approx(sure[0], rel=1e-4)
+    with Image.open("sheet.png") as picture:
+        assert picture.size == (960, 2 * 124)
+        for place, one in enumerate(mistakes[:13]):
+            x, y = 96 * (place % 10) + 6, 124 * (place // 10) + 4
+            tile = np.asarray(picture)[y + 1 : y + 84 : 3, x + 1 : x + 84 : 3]
+            assert np.array_equal(tile, 255 - digits[0][one["index"]])
+    model = models.build("default", seed=4)
+    write_idx("labels.idx", models.predict(model, digits[0], 5).argmax(1).astype("u1"))
+    Path("sheet.png").unlink()
+    assert evaluate.main([weights, *pair, *sheet]) == 0
+    assert "no mistakes" in capsys.readouterr().err
+    assert not Path("sheet.png").exists()
 
 
 def test_as_many_views_and_the_temperature_as_the_file_says(pair, digits, capsys):

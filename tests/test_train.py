@@ -176,7 +176,8 @@ def refusal(capsys, argv, code=1):
 
 def contents(folder):
     """Return the content of every file."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def figures_of(folder):
@@ -190,6 +191,8 @@ def assert_same_run(folder, other):
         other / "weights.safetensors"
     ).read_bytes()
     assert figures_of(Path(folder)) == figures_of(other)
+    snapshots = (contents(Path(run) / "snapshots") for run in (folder, other))
+    assert next(snapshots) == next(snapshots)
 
 
 # --- what comes out --------------------------------------------------------------
@@ -240,8 +243,8 @@ def test_people_read_accuracy_errors_and_where_the_weights_are(settings, capsys)
     weights = Path(out.splitlines()[-1].removeprefix("weights: "))
     assert re.fullmatch(r"runs.\d{4}-\d\d-\d\d_\d{6}_default_\d+", str(weights.parent))
     assert sorted(path.name for path in weights.parent.iterdir()) == [
-        *("checkpoint.safetensors", "config.json"),
-        *("metrics.jsonl", "weights.safetensors"),
+        *("checkpoint.safetensors", "config.json", "curve.svg", "first_epoch.jsonl"),
+        *("metrics.jsonl", "snapshots", "weights.safetensors"),
     ]
 
 
@@ -348,6 +351,13 @@ def test_other_settings_are_another_run(settings, whole):
         assert exit_code([*settings, changed, "--out", f"run{changed}"]) == 0
         weights.add(Path(f"run{changed}", "weights.safetensors").read_bytes())
     assert len(weights) == 4
+
+
+def test_snapshots_change_no_weights(settings, whole):
+    assert exit_code([*settings, "--no-snapshots", "--out", "run"]) == 0
+    assert not Path("run", "snapshots").exists()
+    weights = (folder / "weights.safetensors" for folder in (Path("run"), whole))
+    assert next(weights).read_bytes() == next(weights).read_bytes()
 
 
 def test_validation_chooses_the_weights_and_the_test_set_is_read_once(
@@ -676,7 +686,7 @@ def test_two_processes_do_not_train_in_one_folder(settings, whole, capsys, monke
 def test_other_settings_and_images_are_refused_by_name(whole, capsys, tmp_path):
     before = contents(whole)
     different = ["--preset=classic", "--epochs=3", "--batch-size=11", "--lr=0.25"]
-    different += ["--seed=7", "--limit=30", "--plain", "--shards=2"]
+    different += ["--seed=7", "--limit=30", "--plain", "--shards=2", "--no-snapshots"]
     assert len(different) == len(train.SETTINGS)
     for flags in (*([flag] for flag in different), different):
         said = refusal(capsys, ["--resume", whole, *flags], code=2)

@@ -9,6 +9,7 @@ from tinycnn._cli import run_command
 COMMANDS = {
     "train": "train a network to read digits",
     "evaluate": "measure trained weights on labelled images",
+    "report": "show a run, or compare several, as one page",
     "recognize": "read the numbers in pictures",
     "draw": "open a window, draw digits and see them read",
     "gradcheck": "check whether every backward is the derivative of its forward",

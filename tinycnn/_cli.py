@@ -148,6 +148,11 @@ def positive(most: float) -> Callable[[str], float]:
 
 existing_file = converter("a file that exists", Path, Path.is_file)
 existing_folder = converter("a folder that exists", Path, Path.is_dir)
+file_to_write = converter(
+    "a file in a folder that exists",
+    Path,
+    lambda path: path.parent.is_dir() and not path.is_dir(),
+)
 user_function = converter(
     "FILE.py:NAME, with a file that exists", UserFunction.parse, lambda _: True
 )

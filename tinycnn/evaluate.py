@@ -1,66 +1,148 @@
 """Measure trained weights on labelled digits: ``python -m tinycnn.evaluate``."""
 
 import argparse
+import io
 import json
+import math
+import sys
 import warnings
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tinycnn import _cli
+from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
+    from tinycnn.data.idx import UInt8
     from tinycnn.training.metrics import Metrics
+    from tinycnn.userfile import UserFunction
+
+MOST_DRAWN = 400  # mistakes on a sheet
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return 0; failures leave by `SystemExit`."""
     arguments = _arguments(argv)
-
-    from tinycnn import models
-    from tinycnn.data.idx import check_size, content_sha256, from_zero, read_pair
-    from tinycnn.data.mnist import FROM_MNIST_TRAINING, load_mnist
-    from tinycnn.fast import fuse
-    from tinycnn.threads import use_threads
-    from tinycnn.training.metrics import measure
-    from tinycnn.userfile import explained
-
-    use_threads()
-    path = arguments.weights or models.SHIPPED
+    path, network = arguments.weights, arguments.network
     try:
-        model, facts = models.load(path, arguments.network)
-        if facts["network"] == "judge":  # whose temperature is of two networks' sum
-            _cli.fail(f"{path} is the judge; name the weights of a network of digits")
-        if arguments.images is not None:
-            images, labels = read_pair(arguments.images, arguments.labels)
-            title = f"images of {arguments.images}"
-        else:
-            digits = load_mnist(arguments.data)
-            images, labels = digits.test_images, digits.test_labels
-            title = f"test images of {digits.source}"
-        check_size(images, facts["image_size"])
-        first = facts["first_label"]
-        with explained(arguments.network):
-            classes = models.classes(model, images.shape[1:])
-            logits = models.predict(fuse(model), images, facts["views"])
-        labels = from_zero(labels, first, classes)
-        metrics = measure(logits, labels, facts["temperature"])
-    except ArithmeticError as error:
-        _cli.fail(f"{path}: {error}; train again")
-    except (ValueError, OSError) as error:
+        pair = arguments.images and (arguments.images, arguments.labels)
+        found = Evaluation(path, network, arguments.data, pair)
+        mistakes = found.mistakes()
+        if arguments.mistakes and mistakes:
+            _draw_mistakes(arguments.mistakes, found.images, mistakes)
+        elif arguments.mistakes:
+            print(f"no mistakes: {arguments.mistakes} not written", file=sys.stderr)
+    except (ValueError, OSError, ArithmeticError) as error:
         _cli.fail(error)
-    known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
-    if content_sha256(images) in (facts.get("train_sha256"), *known):
-        what = f"{path} was trained on these images: not a measure of its accuracy"
-        warnings.warn(what, stacklevel=1)
+    metrics, facts = found.metrics, found.facts
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
-        print(json.dumps(figures, allow_nan=False))
+        print(json.dumps(figures | {"mistakes": mistakes}, allow_nan=False))
     else:
         name = facts.get("preset") or facts["network"]
-        print(_cli.printable(f"{path} ({name}, seed {facts.get('seed', '?')})"))
-        print(_cli.printable(f"on {len(images):,} {title}"))
-        print(_report(metrics, first))
+        print(_cli.printable(f"{found.path} ({name}, seed {facts.get('seed', '?')})"))
+        print(_cli.printable(f"on {len(found.images):,} {found.title}"))
+        print(_report(metrics, facts["first_label"]))
     return 0
+
+
+class Evaluation:
+    """Weights, and what they make of test images or of an IDX pair.
+
+    Attributes
+    ----------
+    path, facts : Path, dict
+        Of the weights (default: the shipped ones); see `tinycnn.models.load`.
+    images, labels, title : uint8 array (N, H, W), uint8 array (N,), str
+        Labels are class numbers.
+    runner : Runner
+    probabilities : float64 array (N, K)
+    metrics : Metrics
+
+    Raises
+    ------
+    ValueError, OSError, ArithmeticError
+        With a sentence. It warns if the weights were trained on these images.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        network: "UserFunction | None" = None,
+        data: Path | None = None,
+        pair: tuple[Path, Path] | None = None,
+    ) -> None:
+        from tinycnn import models
+        from tinycnn.data.idx import check_size, content_sha256, from_zero, read_pair
+        from tinycnn.data.mnist import FROM_MNIST_TRAINING, load_mnist
+        from tinycnn.fast import fuse
+        from tinycnn.nn import softmax
+        from tinycnn.threads import use_threads
+        from tinycnn.training.metrics import measure
+        from tinycnn.userfile import explained
+
+        use_threads()
+        self.path = path = path or models.SHIPPED
+        model, self.facts = models.load(path, network)
+        facts = self.facts
+        if facts["network"] == "judge":  # whose temperature is of two networks' sum
+            raise ValueError(f"{path} is the judge; name weights that name digits")
+        if pair is not None:
+            self.images, labels = read_pair(*pair)
+            self.title = f"images of {pair[0]}"
+        else:
+            digits = load_mnist(data)
+            self.images, labels = digits.test_images, digits.test_labels
+            self.title = f"test images of {digits.source}"
+        check_size(self.images, facts["image_size"])
+        self.runner = fuse(model)
+        try:
+            with explained(network):
+                classes = models.classes(model, self.images.shape[1:])
+                logits = models.predict(self.runner, self.images, facts["views"])
+        except ArithmeticError as error:
+            raise ArithmeticError(f"{path}: {error}; train again") from error
+        self.labels = from_zero(labels, facts["first_label"], classes)
+        known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
+        if content_sha256(self.images) in (facts.get("train_sha256"), *known):
+            what = f"{path} was trained on these images: not a measure of its accuracy"
+            warnings.warn(what, stacklevel=1)
+        self.metrics = measure(logits, self.labels, facts["temperature"])
+        self.probabilities = softmax(logits.astype(float) / facts["temperature"])
+
+    def mistakes(self) -> list[dict[str, Any]]:
+        """Return index, label, answer and confidence of each, the surest first."""
+        first, answers = self.facts["first_label"], self.probabilities.argmax(axis=1)
+        found = [
+            {
+                "index": int(index),
+                "label": int(self.labels[index]) + first,
+                "answer": int(answers[index]) + first,
+                "confidence": float(self.probabilities[index].max()),
+            }
+            for index in (answers != self.labels).nonzero()[0]
+        ]
+        return sorted(found, key=lambda mistake: -mistake["confidence"])
+
+
+def _draw_mistakes(path: Path, images: "UInt8", mistakes: list[dict[str, Any]]) -> None:
+    """Draw ten images a row, each over its index, label, answer and confidence."""
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+    shown = mistakes[:MOST_DRAWN]
+    sheet = Image.new("L", (960, 124 * math.ceil(len(shown) / 10)), 255)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for place, mistake in enumerate(shown):
+        x, y = 96 * (place % 10), 124 * (place // 10)
+        digit = Image.fromarray(255 - images[mistake["index"]])
+        digit = ImageOps.contain(digit, (84, 84), Image.Resampling.NEAREST)
+        sheet.paste(digit, (x + 6, y + 4))
+        about = "{index}\n{label} as {answer}, {confidence:.1%}".format(**mistake)
+        draw.text((x + 48, y + 90), about, 0, font, "ma", align="center")
+    content = io.BytesIO()
+    sheet.save(content, "PNG", optimize=True)
+    write_atomically(path, [content.getvalue()])
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -77,6 +159,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--data", type=_cli.existing_folder, metavar="DIR", help=_cli.DATA)
     add("--images", type=file, metavar="FILE", help="images in an IDX file")
     add("--labels", type=file, metavar="FILE", help="their labels in an IDX file")
+    sheet = "draw the misread digits, the surest first, into a PNG"
+    add("--mistakes", type=_cli.file_to_write, metavar="FILE.png", help=sheet)
     given = parser.parse_args(argv)
     if bool(given.images) != bool(given.labels) or (given.images and given.data):
         parser.error("give --images and --labels, or --data, or none of the three")

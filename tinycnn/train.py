@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # The flags that a resumed run must not change.
-SETTINGS = ("preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards")
+SETTINGS = ["preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards"]
+SETTINGS += ["no_snapshots"]
 # What mpiexec, of MPICH and its kin or of Open MPI, or Slurm tells a process: its rank.
 LAUNCHERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 MOST = 1_000_000_000
@@ -158,6 +159,8 @@ def _parser() -> Parser:
     add("--plain", action="store_const", const=True, help=plain)
     shards = "parts of a batch, for up to so many processes of mpiexec (default: 1)"
     add("--shards", type=_shards, metavar="S", help=shards)
+    none = "keep no snapshots of the weights, which `tinycnn report` shows"
+    add("--no-snapshots", action="store_const", const=True, help=none)
     out = "the folder of the run (default: a new one in runs)"
     where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
     resume = "the folder of a run to continue"
@@ -214,6 +217,7 @@ class Run:
         from tinycnn.threads import use_threads
         from tinycnn.training.checkpoint import RunFolder
         from tinycnn.training.fit import Trainer
+        from tinycnn.training.history import History
 
         arguments, comm = self.arguments, self.comm or cluster.ALONE
         self.comm, folder = comm, cluster.ReadOnlyFolder if comm.rank else RunFolder
@@ -292,6 +296,9 @@ class Run:
             except OSError as error:
                 fail(f"no folder for the run ({error}); name another with --out DIR")
         self.settings, self._facts = settings, facts
+        self.history = History(
+            self.trainer, self.folder.path, not settings.no_snapshots
+        )
         self.began -= facts.get("seconds", 0)
         command = ["mpiexec", "-n", str(comm.size)] if comm.size > 1 else []
         command += ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]
@@ -323,7 +330,12 @@ class Run:
 
     def record(self, epoch: "Epoch") -> None:
         """Save and print the figures of an epoch."""
+        from tinycnn.training.curve import blocks, write_curve
+
         self.folder.append(epoch, self.seconds())
+        curve = ""
+        if not self.comm.rank:
+            curve = blocks(write_curve(self.folder.path)[-20:], sys.stderr.encoding)
         best = self.trainer.progress.best_epoch == epoch["epoch"]
         if best:
             self.save_weights()
@@ -332,7 +344,7 @@ class Run:
             f"epoch {epoch['epoch']}/{self.settings.epochs}: "
             f"loss {epoch['train_loss']:.4f}, accuracy {epoch['train_accuracy']:.2%}, "
             f"validation {epoch['val_accuracy']:.2%}{' (best)' if best else ''}, "
-            f"{self.seconds():.0f} s"
+            f"{self.seconds():.0f} s{f' {curve}' if sys.stderr.isatty() else ''}"
         )
 
     def save_weights(self, test: "Metrics | None" = None) -> dict[str, Any]:
@@ -488,6 +500,8 @@ def _loop(run: Run) -> float:
     trainer, progress = run.trainer, run.trainer.progress
     count, epochs = len(trainer.train_images), trainer.recipe.epochs
     total, initial, items = epochs * count, trainer.images, trainer.run()
+    keep = (lambda: None) if run.comm.rank else run.history.keep
+    keep()
     with said_if_slow():
         first = list(itertools.islice(items, 1))
     counted, begun = trainer.images, time.perf_counter()
@@ -500,6 +514,7 @@ def _loop(run: Run) -> float:
                 epoch = f"epoch {progress.epoch + 1}/{epochs}, loss {loss:.3f}"
                 bar.set_description(epoch, refresh=False)
                 bar.update(item)
+                keep()
             else:
                 run.record(item)
             signum = run.signum if run.comm.size == 1 else trainer.signum

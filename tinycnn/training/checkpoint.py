@@ -4,11 +4,13 @@
 ``checkpoint.safetensors`` weights, their average and moments, the best; settings
 ``weights.safetensors``    the best weights so far; at the end, those of the run
 ``metrics.jsonl``          a line an epoch
+``curve.svg``              its accuracies; for ``first_epoch.jsonl`` and ``snapshots``
+                           see `tinycnn.training.history`
 ``config.json``            for people: settings, versions, machine, threads
 ``run.lock``               held by the process that trains
 ========================== ======================================================
 
-Each file is replaced in one step, so that a run killed at any moment can be resumed.
+What a resumed run reads is replaced in one step, so that it can be killed any moment.
 """
 
 import contextlib

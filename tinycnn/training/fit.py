@@ -21,7 +21,7 @@ from tinycnn.training.augment import Warps, deform
 from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
 
-Epoch = dict[str, int | float]
+Epoch = dict[str, Any]
 
 
 def train_step(
@@ -137,7 +137,7 @@ class Trainer:
             After every batch the number of its images. After every epoch its number
             ``"epoch"``, from 1; ``"learning_rate"`` of its last step; ``"train_loss"``
             and ``"train_accuracy"``, means with dropout and before each step;
-            ``"val_nll"`` and ``"val_accuracy"``.
+            ``"val_nll"`` and ``"val_accuracy"``; ``"norms"`` of the weights.
         """
         progress = self.progress
         while progress.epoch < self.recipe.epochs:
@@ -177,6 +177,12 @@ class Trainer:
     def temperature(self) -> float:
         """Return the temperature that calibrates the averaged network on validation."""
         return fit_temperature(self._predict(self.val_images), self.val_labels)
+
+    def norms(self) -> dict[str, float]:
+        """Return the Euclidean norm of every parameter but biases and scales."""
+        state = self.model.state().items()
+        squares = {n: np.square(a, dtype=float).sum() for n, a in state if a.ndim > 1}
+        return {name: round(math.sqrt(one), 4) for name, one in squares.items()}
 
     @property
     def steps(self) -> int:
@@ -273,6 +279,7 @@ class Trainer:
             "train_accuracy": progress.correct / count,
             "val_nll": val.nll,
             "val_accuracy": val.accuracy,
+            "norms": self.norms(),
         }
         # Of equally good epochs the last one has learned longest.
         if val.accuracy >= progress.best_accuracy:
