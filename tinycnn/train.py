@@ -500,8 +500,8 @@ def _loop(run: Run) -> float:
     trainer, progress = run.trainer, run.trainer.progress
     count, epochs = len(trainer.train_images), trainer.recipe.epochs
     total, initial, items = epochs * count, trainer.images, trainer.run()
-    keep = (lambda: None) if run.comm.rank else run.history.keep
-    keep()
+    if not run.comm.rank:
+        run.history.keep()
     with said_if_slow():
         first = list(itertools.islice(items, 1))
     counted, begun = trainer.images, time.perf_counter()
@@ -514,7 +514,8 @@ def _loop(run: Run) -> float:
                 epoch = f"epoch {progress.epoch + 1}/{epochs}, loss {loss:.3f}"
                 bar.set_description(epoch, refresh=False)
                 bar.update(item)
-                keep()
+                if not run.comm.rank:
+                    run.history.keep()
             else:
                 run.record(item)
             signum = run.signum if run.comm.size == 1 else trainer.signum
