@@ -8,7 +8,7 @@ import tinycnn
 PACKAGE = Path(tinycnn.__file__).parent
 
 # These rooms import nothing of ours but themselves and `files`, as every room may.
-LOWEST = """files threads userfile nn ink.strokes
+LOWEST = """files threads userfile diagnosis nn ink.strokes
     reading.result reading.explanation reading.finetuned"""
 # The others, and the rooms that they may import, all of them above. Behind the bar:
 # inside functions only, so that `--help` and the window's own process load none of it.
@@ -21,7 +21,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "data.idx": "nn",
     "data": "nn data.idx",
     "training": "nn models data",
-    "gradcheck": "_cli userfile | nn",
+    "gradcheck": "_cli userfile | diagnosis nn",
     "evaluate": "_cli | userfile threads nn models data data.idx training fast",
     "report": "_cli evaluate userfile nn models training",
     # The reader
@@ -51,7 +51,8 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "draw": "_cli | window.messages window.worker window "
     "reading.finetuned reading.corrections",
     "tinycnn": "| nn models reading",
-    "exercises": "_cli userfile tinycnn nn models data gradcheck | ink.strokes reading",
+    "exercises": "_cli userfile tinycnn nn models data gradcheck diagnosis | "
+    "ink.strokes reading",
     "__main__": "_cli tinycnn",
 }
 

@@ -30,6 +30,7 @@ LINEAR_TOLERANCE = 1e-9
 # Two one-sided slopes that differ by more than this share belong to a kink: for a
 # smooth function they differ by about STEP.
 KINK = 1e-3
+TERMS = 3_000_000  # numbers kept for the diagnosis
 HEADING = f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10}"
 
 
@@ -51,7 +52,9 @@ class TensorCheck:
         difference quotient, ``rms`` the root mean square of all ``n``; 0 if rounding.
     ok : bool
     message : str
-        The worst entry: its index, both numbers, the error.
+        The worst entry: its index, both numbers, the error; then `why`.
+    why : str or None
+        What is wrong, where the pattern of the errors is clear.
     """
 
     layer: str
@@ -61,6 +64,7 @@ class TensorCheck:
     max_relative_error: float
     ok: bool
     message: str
+    why: str | None
 
     def row(self) -> str:
         """Return a line of a table, and below it the message if something is wrong."""
@@ -72,11 +76,11 @@ class TensorCheck:
 
     def json(self) -> str:
         """Return the fields that other programs rely on; JSON has no infinity."""
-        names = ("layer", "parameter", "max_relative_error", "ok")
+        names = ("layer", "parameter", "max_relative_error", "ok", "why")
         facts = {name: getattr(self, name) for name in names}
         if math.isinf(self.max_relative_error):
             facts["max_relative_error"] = None
-        return json.dumps(facts | {"why": None})
+        return json.dumps(facts)
 
 
 def check_gradients(
@@ -123,17 +127,12 @@ def check_gradients(
         if np.array_equal(y, y_before):
             break
         for (name, values), gradient in zip(tensors.items(), gradients, strict=True):
-            linear = name in layer.linear_in
             chosen = np.arange(values.size)
             if entries is not None and entries < values.size:
                 rng = np.random.default_rng([seed, 2])
                 chosen = rng.choice(values.size, entries, replace=False)
-            step = 1 if linear else STEP
-            slopes = _slopes(network, x, training, values, chosen, dy, step)
-            # Rounding of y moves a slope by less, unless y is huge; also a slope of 0.
-            noise = min(1e-14 * float(np.abs(dy * y).sum()) / step, 1e-6)
-            result = _compare(name, linear, gradient, chosen, noise, *slopes)
-            checks.append(TensorCheck(title, name, len(chosen), *result))
+            tensor = name, values, gradient, chosen
+            checks.append(_compare(network, title, x, training, dy, *tensor))
         title, y_before = f"{title} (inference)", y
     return checks
 
@@ -152,7 +151,8 @@ def _checked_run(network: Sequential, x: Array, training: bool, seed: int) -> li
             raise _mistake(
                 network,
                 f"{name} differs from call to call with the same x; draw random "
-                "numbers from a generator that is an attribute of the layer",
+                "numbers from a generator that is an attribute of the layer, and let "
+                "backward use what the last forward has kept, and no earlier one",
             )
         if one.any():  # else it was not touched, which the third run refuses
             raise _mistake(network, f"backward adds to {name}; assign it, with =")
@@ -175,6 +175,11 @@ def _run(
     run.cast(dtype)
     for p in run.parameters():
         p.grad = None if old is None else np.full(p.value.shape, old, dtype)
+    if old and not training:  # what a forward of other images has kept is no matter
+        used = copy.deepcopy(run)
+        used.forward(x_before[::-1].copy())
+        y, again = (copy.deepcopy(one).forward(x_before) for one in (run, used))
+        run = used if np.array_equal(y, again) else run  # else random numbers are drawn
     x = x_before.copy()
     y = run.forward(x, training).copy()
     # A stream of its own: with the numbers of an x drawn from the same seed, dy would
@@ -193,47 +198,46 @@ def _mistake(network: Sequential, text: str) -> ValueError:
     return ValueError(f"{type(network.layers[0]).__name__}: {text}")
 
 
-def _slopes(
+def _compare(
     network: Sequential,
+    title: str,
     x: Array,
     training: bool,
-    values: Array,
-    chosen: NDArray[np.int64],
     dy: Array,
-    step: float,
-) -> tuple[Array, Array]:
-    """Return the slopes of ``sum(dy * y)``, left and right of each chosen value.
+    name: str,
+    values: Array,
+    gradient: Array,
+    chosen: NDArray[np.int64],
+) -> TensorCheck:
+    """Compare the gradient of a tensor with the slopes of ``sum(dy * y)``.
 
-    The values, those of x or of a parameter, are moved in place and put back.
+    The values, of x or of a parameter, are moved in place and put back.
     """
+    import numpy as np
+
+    from tinycnn.diagnosis import diagnose
 
     def output() -> Array:  # y may be a view of x
         return copy.deepcopy(network).forward(x, training).copy()
 
-    centre = output()
-    left, right = values.flat[chosen], values.flat[chosen]
+    linear = name in network.layers[0].linear_in
+    step, y = 1 if linear else STEP, output()
+    left, right, terms = values.flat[chosen], values.flat[chosen], None
+    if len(chosen) * dy.size <= TERMS:
+        terms = np.empty((len(chosen), *dy.shape))
     for n, i in enumerate(chosen):
         value = values.flat[i]
         values.flat[i] = value + step
-        right[n] = (dy * (output() - centre)).sum() / step
+        above = dy * (output() - y) / step
         values.flat[i] = value - step
-        left[n] = (dy * (centre - output())).sum() / step
+        below = dy * (y - output()) / step
         values.flat[i] = value
-    return left, right
+        left[n], right[n] = below.sum(), above.sum()
+        if terms is not None:
+            terms[n] = (below + above) / 2
 
-
-def _compare(
-    name: str,
-    linear: bool,
-    gradient: Array,
-    chosen: NDArray[np.int64],
-    noise: float,
-    left: Array,
-    right: Array,
-) -> tuple[int, float, bool, str]:
-    """Return kinks, largest relative error elsewhere, whether it will do, a message."""
-    import numpy as np
-
+    # Rounding of y moves a slope by less, unless y is huge; also a slope of 0.
+    noise = min(1e-14 * float(np.abs(dy * y).sum()) / step, 1e-6)
     analytic, numeric = gradient.flat[chosen], (left + right) / 2
     rms = np.full_like(numeric, np.sqrt(np.mean(numeric**2)))
     slope = np.maximum.reduce([abs(left), abs(right), rms])
@@ -244,7 +248,7 @@ def _compare(
     error = np.divide(gap, scale, out=np.zeros_like(gap), where=gap != 0)
     error[np.isnan(error)] = np.inf
     error[kinks] = 0
-    worst = error.argmax()
+    worst, count, why = error.argmax(), int(kinks.sum()), None
     at = ", ".join(str(i) for i in np.unravel_index(chosen[worst], gradient.shape))
     ok = bool(error[worst] <= (LINEAR_TOLERANCE if linear else TOLERANCE))
     message = (
@@ -252,12 +256,18 @@ def _compare(
         f"by backward and {numeric[worst]:.6g} by the difference quotient, "
         f"a relative error of {error[worst]:.1e}"
     )
-    count = int(kinks.sum())
     if count > (0 if linear else kinks.size / 2):
         ok = False
         message = f"the slope changes within a step at {count} of {kinks.size}; "
         message += f"take {name} out of linear_in" if linear else "choose another x"
-    return count, float(error[worst]), ok, message
+    elif not ok:
+        numeric[kinks] = np.nan
+        shape = gradient.shape if analytic.size == gradient.size else analytic.shape
+        pair = analytic.reshape(shape), numeric.reshape(shape)
+        if why := diagnose(*pair, x=x, dy=dy, terms=terms):
+            message += f": {why}"
+    found = count, float(error[worst]), ok, message, why
+    return TensorCheck(title, name, len(chosen), *found)
 
 
 def check_own_layers(model: Sequential, images: Array) -> None:
@@ -309,7 +319,7 @@ def examples(seed: int = 0) -> list[tuple[Layer, Array]]:
 
     return [
         (nn.Conv2D(4, 5, (3, 6), stride=(1, 9), rng=rng), images),
-        (nn.Conv2D(4, 5, (3, 6), stride=2, padding="same", rng=rng), images),
+        (nn.Conv2D(4, 5, (4, 5), stride=2, padding="same", rng=rng), images),
         (nn.MaxPool2D((2, 3)), distinct),
         (nn.MaxPool2D(3, stride=2), distinct),
         (nn.GlobalAveragePool2D(), images),
