@@ -22,55 +22,13 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 from tinycnn._cli import Parser, fail, integer, run_command
+from tinycnn.exercises.faults import FAULTS, Fault, parse
 
 ROOT = Path(__file__).parent.parent
-FAULTS = ROOT / "tinycnn" / "exercises" / "faults.txt"
 LIMIT_SECONDS = 300.0
 PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-n=0", "-p", "no:cacheprovider"]
-
-
-class Fault(NamedTuple):
-    """A mistake: `new` in the place of `old`, which occurs exactly once in a file.
-
-    `file` and `tests`, the arguments of pytest, are below the project's root; `says`
-    describes the mistake.
-    """
-
-    file: str
-    tests: str
-    says: str
-    old: str
-    new: str
-
-
-def parse(text: str) -> list[Fault]:
-    """Return the faults of a text in the format that ``faults.txt`` describes.
-
-    Raises
-    ------
-    ValueError
-        If a block lacks a part, or has a line of another form.
-    """
-    faults = []
-    for block in re.split(r"\n\s*\n", text):
-        parts: dict[str, list[str]] = {}
-        for line in block.splitlines():
-            found = re.fullmatch(r"(file:|tests:|says:|[-+])(?: (.*))?", line)
-            if found:
-                parts.setdefault(found[1], []).append(found[2] or "")
-            elif not line.startswith("#"):
-                raise ValueError(f"not a line of a fault: {line!r}")
-        if parts:
-            missing = {"file:", "tests:", "says:", "-"} - parts.keys()
-            if missing:
-                raise ValueError(f"a fault without {min(missing)}\n{block}")
-            heads = (" ".join(parts[name]) for name in ("file:", "tests:", "says:"))
-            new = "\n".join(parts.get("+", []))
-            faults.append(Fault(*heads, "\n".join(parts["-"]), new))
-    return faults
 
 
 class Workshop:

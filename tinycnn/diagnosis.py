@@ -53,8 +53,7 @@ def _patterns(
     terms: Array | None = None,
 ) -> Iterator[tuple[Array, str]]:
     shape, axes = found.shape, tuple(range(found.ndim - 1))
-    if (found == found.astype(np.float32)).all():
-        yield right, "float32"
+    yield right, "float32" if (found == found.astype(np.float32)).all() else "almost"
     # Factors, of all entries or by channel; one or two entries have one by chance
     factor = float((found * right).sum() / (right * right).sum())
     why = SENTENCES["factor"].format(factor=factor)
@@ -89,11 +88,11 @@ def _patterns(
             by_image = terms.reshape(len(terms), len(x), -1).sum(axis=2)
             yield by_image[:, 0].reshape(shape), "first image"
             yield right - by_image[:, -1].reshape(shape), "without image"
-        for factors, why in ((1 / dy, "slope"), (dy > 0, "sign of dy")):
-            products = (terms * factors).reshape(len(terms), -1)
-            yield products.sum(axis=1).reshape(shape), why
+        slopes = (terms / dy).reshape(len(terms), -1)
+        yield slopes.sum(axis=1).reshape(shape), "slope"
         if dy.shape == x.shape == shape:
             yield dy, "dy"
+            yield np.maximum(dy, 0), "sign of dy"
             if x[..., :1].size > 5:  # of fewer, a normalisation has any gradient
                 rest, apart = right - found, x - x.mean(axes)
                 mean = rest.mean(axes)

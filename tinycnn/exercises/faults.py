@@ -1,0 +1,51 @@
+"""The planted faults: mistakes that a learner could make, from ``faults.txt``."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+FAULTS = Path(__file__).with_suffix(".txt")
+
+
+class Fault(NamedTuple):
+    """A mistake: `new` in the place of `old`, which occurs exactly once in a file.
+
+    `file` and `tests`, the arguments of pytest, are below the project's root; `says`
+    describes the mistake; `why` has words, parted by bars, one of which must be in what
+    the gradient check says of it.
+    """
+
+    file: str
+    tests: str
+    says: str
+    why: str
+    old: str
+    new: str
+
+
+def parse(text: str) -> list[Fault]:
+    """Return the faults of a text in the format that ``faults.txt`` describes.
+
+    Raises
+    ------
+    ValueError
+        If a block lacks a part, or has a line of another form.
+    """
+    faults = []
+    for block in re.split(r"\n\s*\n", text):
+        parts: dict[str, list[str]] = {}
+        for line in block.splitlines():
+            found = re.fullmatch(r"(file:|tests:|says:|why:|[-+])(?: (.*))?", line)
+            if found:
+                parts.setdefault(found[1], []).append(found[2] or "")
+            elif not line.startswith("#"):
+                raise ValueError(f"not a line of a fault: {line!r}")
+        if parts:
+            missing = {"file:", "says:", "-"} - parts.keys()
+            if missing:
+                raise ValueError(f"a fault without {min(missing)}\n{block}")
+            names = ("file:", "tests:", "says:", "why:")
+            heads = (" ".join(parts.get(name, [])) for name in names)
+            new = "\n".join(parts.get("+", []))
+            faults.append(Fault(*heads, "\n".join(parts["-"]), new))
+    return faults
