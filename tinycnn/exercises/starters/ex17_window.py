@@ -1,9 +1,9 @@
-"""Exercise 14: your network in the window. It reads your own handwriting.
+"""Exercise 17: your network in the window. It reads your own handwriting.
 
 All of it is yours now: the layers, the loss, the optimizer. Put them together, save the
 weights, and write into the window:
 
-    tinycnn draw --weights mine.safetensors --network ex14_window.py:network
+    tinycnn draw --weights mine.safetensors --network ex17_window.py:network
 
     your pen --> ink --> 28 x 28 --> network(rng) with the saved weights --> digit
 
