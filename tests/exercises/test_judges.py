@@ -48,10 +48,9 @@ def short_training(monkeypatch):
 
     def short(mine, least):
         assert least >= 0.92
-        with monkeypatch.context() as patch:
-            patch.setattr(basics, "load_mnist", fewer)
-            return check(mine, 0.5)
+        return check(mine, 0.5)
 
+    monkeypatch.setattr(basics, "load_mnist", fewer)
     monkeypatch.setattr(basics, "check_training", short)
 
 
@@ -65,7 +64,7 @@ def verdict_of(exercise, text, folder):
 
 
 def changed(exercise, old, new):
-    task, end, code = SOLUTIONS[exercise.name].partition('"""\n\nimport ')
+    task, end, code = SOLUTIONS[exercise.name].partition('"""\n\n')
     assert old in code, (exercise.name, old)
     return task + end + code.replace(old, new, 1)
 

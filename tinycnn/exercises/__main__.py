@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinycnn._cli import Parser, fail, printable, run_command
+from tinycnn._cli import Parser, fail, integer, printable, run_command
 from tinycnn.exercises.path import BY_NAME, EXERCISES, Exercise
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ ACTIONS = {
     "skip": "leave exercise N out; later ones use the library's instead",
     "reset": "lay out exercise N anew; your file is kept in kept/",
     "solution": "show the solution of exercise N once it is solved",
+    "hunt": "find the fault planted in a layer, --level 1 to 8",
 }
 FOLDER = "tinycnn-exercises"
 DONE = "All exercises are done; name one by its number to judge it again."
@@ -49,8 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     about = "the folder of start; the number of an exercise for all others"
     add("which", nargs="?", metavar="WHICH", help=about)
     add("--watch", action="store_true", help="judge again whenever a file is saved")
+    add("--level", type=integer(1, 8), default=1, metavar="N", help="of the hunt")
     add("--show", action="store_true", help="show the solution of what is not solved")
-    arguments = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    short = ["check"] if argv and argv[0].isdigit() else []  # exercises 3
+    arguments = parser.parse_args([*short, *argv])
     action = arguments.action or "check"
     if arguments.watch and action != "check":
         parser.error(f"--watch judges; it does not go with {action}")
@@ -61,15 +65,19 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         if action == "start":
+            if arguments.which is None and Path(EXERCISES[0].file).exists():
+                fail("the exercises are here already; reset N lays out one anew")
             return _start(Path(FOLDER if arguments.which is None else arguments.which))
         chosen = None if arguments.which is None else _number(parser, arguments.which)
-        if chosen is None and action in ("reset", "solution"):
+        if chosen is None and action in ("reset", "skip", "solution"):
             parser.error(f"{action} needs the number of an exercise")
         if action == "list" and chosen is not None:
             parser.error("list takes no number")
         workshop = Workshop(Path.cwd())
         if action == "list":
             return _list(workshop)
+        if action == "hunt":
+            return _hunt(workshop, arguments.level)
         if action == "check" and arguments.watch:
             return _watch(workshop, chosen)
         exercise = chosen or workshop.first_open()
@@ -113,8 +121,11 @@ def _start(folder: Path) -> int:
     return 0
 
 
-def _check(workshop: "Workshop", exercise: Exercise) -> int:
-    """Judge an exercise, print the verdict and note it."""
+def _check(workshop: "Workshop", exercise: Exercise, last: bool = True) -> int:
+    """Judge an exercise, print the verdict and note it.
+
+    Those on which it builds are judged first, if they have changed since.
+    """
     from tinycnn.exercises.judge import judge
 
     for other in workshop.missing(exercise):
@@ -123,6 +134,10 @@ def _check(workshop: "Workshop", exercise: Exercise) -> int:
             f"or tinycnn exercises skip {other.number} to use the library's"
         )
         return 1
+    for other in workshop.changed(exercise):
+        print(f"{other.file} has changed since it was solved, and is judged first.")
+        if _check(workshop, other, last=False):
+            return 1
     verdict = judge(exercise, workshop.folder)
     for line in verdict.printed.splitlines():
         print(f"  | {printable(line)}")
@@ -135,12 +150,13 @@ def _check(workshop: "Workshop", exercise: Exercise) -> int:
     if skipped:
         print("  not yours, because skipped: " + ", ".join(skipped))
     if not workshop.stands_in(exercise):
-        workshop.note(exercise, state="solved" if verdict.solved else "open")
+        workshop.judged(exercise, verdict.solved)
     if not verdict.solved:
         print(f"  stuck? tinycnn exercises hint {exercise.number}")
         return 1
     following = workshop.first_open()
-    print(f"Next: {following}, in {following.file}" if following else DONE)
+    if last:
+        print(f"Next: {following}, in {following.file}" if following else DONE)
     return 0
 
 
@@ -198,6 +214,29 @@ def _solution(workshop: "Workshop", exercise: Exercise, show: bool) -> int:
     if workshop.state(exercise) != "solved" and not show:
         fail(f"{exercise} is not solved yet; --show shows its solution all the same")
     print(exercise.solution(), end="")
+    return 0
+
+
+def _hunt(workshop: "Workshop", level: int) -> int:
+    """Lay out a layer with a planted fault, or judge what became of it."""
+    from tinycnn.exercises.hunt import judge_hunt, levels, planted
+
+    hunt = Exercise(level, f"hunt{level}", "", (), "", 60)
+    path, tries = workshop.folder / f"hunt{level}.py", workshop.tries(hunt) + 1
+    if not path.exists():
+        path.write_text(planted(level), "utf-8")
+        print(f"{path.name} has a layer with one fault. This is what it does:")
+        tries = 0
+    try:
+        wrong = judge_hunt(level, path)
+    except Exception as error:  # noqa: BLE001 - a learner's code
+        wrong = f"{type(error).__name__}: {error}"
+    workshop.note(hunt, tries=tries)
+    if wrong:
+        print(_wrapped(f"The check says: {printable(wrong)}"))
+        print(f"Mend it, then: tinycnn exercises hunt --level {level} (tries: {tries})")
+        return 1
+    print(f"Found at try {tries}: {levels()[level - 1].says}.")
     return 0
 
 

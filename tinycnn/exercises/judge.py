@@ -4,8 +4,10 @@
 """
 
 import contextlib
+import faulthandler
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,7 +61,7 @@ def judge(exercise: Exercise, folder: Path, seconds: float | None = None) -> Ver
     with tempfile.TemporaryDirectory() as scratch:
         answer = Path(scratch) / "verdict.json"
         process = subprocess.Popen(
-            [*COMMAND, exercise.name, str(folder), str(answer)],
+            [*COMMAND, exercise.name, str(folder), str(answer), str(0.75 * seconds)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -81,8 +83,12 @@ def judge(exercise: Exercise, folder: Path, seconds: float | None = None) -> Ver
         text = b"".join(printed).decode("utf-8", "replace")
         text = text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " ... and more"
         if not ended:
+            trace = answer.with_suffix(".trace")
+            frames = trace.read_text("utf-8") if trace.exists() else ""
+            at = re.search(r'(ex\d+_\w+\.py)", line (\d+)', frames)
+            name = f"{at[1]}, line {at[2]}" if at else exercise.file
             message = f"no result after {seconds:g} s: is there a loop without an end?"
-            return Verdict(False, f"{exercise.file}: {message}", text)
+            return Verdict(False, f"{name}: {message}", text)
         try:
             found = json.loads(answer.read_text("utf-8"))
         except (OSError, ValueError):
@@ -174,7 +180,9 @@ def learners_modules(folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    _name, _folder, _answer = sys.argv[1:]
+    _name, _folder, _answer, _seconds = sys.argv[1:]
+    _trace = Path(_answer).with_suffix(".trace").open("w")
+    faulthandler.dump_traceback_later(float(_seconds), file=_trace)  # a loop's line
     _found = asdict(verdict(BY_NAME[_name], Path(_folder)))
     Path(_answer).write_text(json.dumps(_found), encoding="utf-8")
     sys.stdout.flush()

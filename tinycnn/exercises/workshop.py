@@ -1,10 +1,12 @@
 """The learner's folder: the files of the exercises, and what is done, in a text file.
 
 ``progress.json`` has an entry for every exercise that was begun: ``"state"``, "solved"
-or "skipped", and ``"hints"``, how many were shown. A file that would be overwritten
+or "skipped", ``"sha256"`` of the file that was solved, and ``"hints"``, how many were
+shown. A file that would be overwritten
 goes to ``kept/`` first.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,10 @@ class Workshop:
         """Return how many hints were shown."""
         return int(self._entries.get(exercise.name, {}).get("hints", 0))
 
+    def tries(self, exercise: Exercise) -> int:
+        """Return how often a planted fault was looked for."""
+        return int(self._entries.get(exercise.name, {}).get("tries", 0))
+
     def first_open(self) -> Exercise | None:
         """Return the first exercise that is neither solved nor skipped."""
         return next((e for e in EXERCISES if self.state(e) == "open"), None)
@@ -92,6 +98,21 @@ class Workshop:
         """Return the open exercises on whose files an exercise builds."""
         needed = [BY_NAME[name] for name in exercise.needs]
         return [e for e in needed if self.state(e) == "open"]
+
+    def changed(self, exercise: Exercise) -> list[Exercise]:
+        """Return the solved exercises that it imports, and that are not as judged."""
+        needed = [BY_NAME[name] for name in exercise.needs]
+        kept = {e: self._entries.get(e.name, {}).get("sha256") for e in needed}
+        return [e for e in needed if kept[e] and kept[e] != self._hash(e)]
+
+    def judged(self, exercise: Exercise, solved: bool) -> None:
+        """Note the verdict, and of what file."""
+        facts = {"state": "solved", "sha256": self._hash(exercise)}
+        self.note(exercise, **facts if solved else {"state": "open"})
+
+    def _hash(self, exercise: Exercise) -> str:
+        content = self.path(exercise).read_bytes() if self.has(exercise) else b""
+        return hashlib.sha256(content).hexdigest()
 
     def note(self, exercise: Exercise, **facts: str | int) -> None:
         """Write facts of an exercise into ``progress.json``."""

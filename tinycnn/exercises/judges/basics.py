@@ -55,10 +55,17 @@ def loss(mine: Any) -> None:
             )
         if np.shape(found[0]) != ():
             raise Wrong(f"the loss should be one number, not {np.shape(found[0])}")
-        if size > 1 and not all(np.isfinite(result).all() for result in found):
+        finite = np.isfinite(found[1]).all(axis=-1)
+        if size > 1 and not (np.all(finite) and np.isfinite(found[0])):
             raise Wrong(
-                "with logits of 1000 the result is not finite: subtract the largest "
-                "logit of each row first, and do not take the logarithm of p"
+                "with logits of 1000 the loss is not finite: p can be 0, so do not "
+                "take the logarithm of p; log p is the logit less the log of the sum"
+                if np.all(finite)
+                else "with logits of 1000 some rows of dlogits are not finite: subtract "
+                "the largest logit of each row, and not of all rows"
+                if np.any(finite)
+                else "with logits of 1000 no row of dlogits is finite: exp overflows; "
+                "subtract the largest logit of each row first"
             )
         should = right(size * logits, labels)
         tells = Tells("loss", loss=should[0], **names)
@@ -103,9 +110,14 @@ def check_optimizer(
             for p, grad in zip(pair, grads, strict=True):
                 p.grad = grad.copy()
             optimizer.step()
+            kept = [
+                a for v in vars(optimizer).values() if isinstance(v, list) for a in v
+            ]
             for p, grad in zip(pair, grads, strict=True):
                 if p.grad is None or not np.array_equal(p.grad, grad):
                     raise Wrong("step changes p.grad; it changes p.value only")
+                if any(np.shares_memory(a, p.grad) for a in kept if a is not p):
+                    raise Wrong("step keeps p.grad itself, which may change: copy it")
         return [p.value for p in pair]
 
     shapes = ((3, 4), (4,))
@@ -162,6 +174,10 @@ def _check_epoch(mine: Any) -> None:
     try:
         losses = mine.train_epoch(None, None, images, labels, rng, size)
         batches = [call.args[2:] for call in mine.training_step.call_args_list]
+        mine.train_epoch(None, None, images, labels, np.random.default_rng(0), size)
+        again = [call.args[2] for call in mine.training_step.call_args_list][
+            len(batches) :
+        ]
     finally:
         mine.training_step = step
     seen = [int(i) for batch, _ in batches for i in batch.ravel()]
@@ -179,6 +195,10 @@ def _check_epoch(mine: Any) -> None:
         raise Wrong("the batches of 70 images by 32 must have 32, 32 and 6")
     if seen == sorted(seen):
         raise Wrong("train_epoch does not shuffle the images: use rng.permutation")
+    if any(not np.array_equal(b, a) for (b, _), a in zip(batches, again, strict=True)):
+        raise Wrong(
+            "the order is not that of rng: draw it from rng, not from np.random"
+        )
     if any((batch.ravel() % 3 != names).any() for batch, names in batches):
         raise Wrong("images and labels have two orders: take both by the same one")
     if losses is None or np.shape(losses) != (3,):

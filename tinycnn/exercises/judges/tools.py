@@ -22,6 +22,14 @@ def numba(mine: Any) -> str:
     from numba.core.dispatcher import Dispatcher
     from numba.core.errors import NumbaError
 
+    pairs = [
+        (slow, mine.compiled(slow)) for slow in (mine.convolve, mine.convolve_backward)
+    ]
+    for _, fast in pairs:
+        if not isinstance(fast, Dispatcher):
+            raise Wrong(
+                f"compiled returned {fast!r:.40}, which is not Numba's: use njit"
+            )
     found, said = mine.safe_loops(), []
     for array, safe in reference("numba").safe_loops().items():
         if not isinstance(found, dict) or not isinstance(found.get(array), str):
@@ -46,15 +54,9 @@ def numba(mine: Any) -> str:
     rng = np.random.default_rng(0)
     shapes = ((2, 12, 12, 3), (3, 3, 3, 4), (4,), (2, 10, 10, 4))
     x, weight, bias, dy = (rng.standard_normal(s).astype(np.float32) for s in shapes)
-    for slow, given in (
-        (mine.convolve, (x, weight, bias, 1)),
-        (mine.convolve_backward, (dy, x, weight, 1)),
-    ):
-        name, fast = slow.__name__, mine.compiled(slow)
-        if not isinstance(fast, Dispatcher):
-            raise Wrong(
-                f"compiled returned {fast!r:.40}, which is not Numba's: use njit"
-            )
+    arguments = (x, weight, bias, 1), (dy, x, weight, 1)
+    for (slow, fast), given in zip(pairs, arguments, strict=True):
+        name = slow.__name__
         try:
             results = fast(*given)
         except NumbaError as error:
@@ -65,8 +67,8 @@ def numba(mine: Any) -> str:
             began = time.perf_counter()
             other = function(*given)
             seconds[turn].append(time.perf_counter() - began)
-            pairs = zip(np.atleast_1d(*results), np.atleast_1d(*other), strict=True)
-            if not all(np.allclose(a, b, 1e-4, 1e-4) for a, b in pairs):
+            both = zip(np.atleast_1d(*results), np.atleast_1d(*other), strict=True)
+            if not all(np.allclose(a, b, 1e-4, 1e-4) for a, b in both):
                 raise Wrong(f"the compiled {name} has another result than your loops")
         ratio = min(seconds[0]) / min(seconds[1])
         if ratio < RATIO:

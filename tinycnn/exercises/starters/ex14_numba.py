@@ -11,9 +11,9 @@ a C compiler would. The source stays as it is:
     def slow(x): ...
 
 The first call with new types compiles and takes a second or two; the next ones run.
-What Numba takes: loops, numbers, tuples, NumPy arrays, np.zeros. What it does not: lists
-of mixed types, classes, printing with a format. (njit raises an error then; it never
-falls back to slow Python by itself.)
+What Numba takes: loops, numbers, tuples, NumPy arrays, np.zeros. What it does not:
+lists of mixed types, classes, printing with a format. (njit raises an error then; it
+never falls back to slow Python by itself.)
 
 Gap 1, compiled: return a function of Numba's that computes the same as the given one.
 The judge gives it your convolve and your convolve_backward, compares the results, and
