@@ -70,7 +70,8 @@ def test_the_whole_way_of_one_exercise(folder, said):
     assert first.startswith("[x]  1 ReLU ")
     assert "3 of 3 hints" in first
     assert second.startswith("[ ]  2 Dense ")
-    assert progress(folder) == {"relu": {"state": "solved", "hints": 3}}
+    found = progress(folder)["relu"]
+    assert (found["state"], found["hints"], len(found["sha256"])) == ("solved", 3, 64)
 
 
 def test_a_reset_or_skipped_file_is_kept(folder, said):
@@ -82,7 +83,7 @@ def test_a_reset_or_skipped_file_is_kept(folder, said):
     assert (mine.read_text(), kept.read_text()) == (RELU.starter(), "mine = 1\n")
     said("reset", "1")
     mine.write_text("mine = 2\n")
-    said("skip")
+    said("skip", "1")
     assert Path("kept", "ex01_relu-2.py").read_text() == "mine = 2\n"
     assert "from tinycnn.nn import ReLU" in mine.read_text()
     assert len(list(Path("kept").iterdir())) == 2
@@ -121,6 +122,8 @@ def test_what_an_exercise_builds_on_is_solved_or_skipped_and_that_is_said(folder
         ("solution",),
         ("reset", "0"),
         ("hint", "99"),
+        ("skip",),
+        ("hunt", "--level", "9"),
         ("check", "one"),
         ("check", "²"),
         ("list", "1"),
@@ -193,6 +196,7 @@ def test_whatever_a_file_does_the_judge_says_it_in_a_sentence(code, message, fol
     found = judge(RELU, folder, 2.0 if "while" in code else 20.0)
     assert not found.solved
     assert message in found.message
+    assert found.message.startswith("ex01_relu.py, line 1: ") or "while" not in code
     assert "\n" not in found.message
     assert (folder / RELU.file).read_text() == code
 
@@ -207,6 +211,31 @@ def test_a_flood_of_prints_is_cut_and_loses_nothing(folder, said):
     found = judge(RELU, folder, 2.0)
     assert "without an end" in found.message
     assert len(found.printed) < 2100
+
+
+def test_a_changed_file_is_judged_before_what_builds_on_it(folder, said):
+    for name in ("im2col", "pooling"):
+        (folder / BY_NAME[name].file).write_text(BY_NAME[name].solution())
+    assert said("8")[0] == said("9")[0] == 0
+    path = folder / BY_NAME["im2col"].file
+    path.write_text(path.read_text().replace("] += cols", "] = cols"))
+    code, text = said("9")
+    assert code == 1
+    assert "ex08_im2col.py has changed since it was solved" in text
+    assert "that assigns" in text
+    assert "9 Max" not in text
+    assert said("9")[1].startswith("9 Max pooling, and ties builds on ex08_im2col.py")
+    path.write_text(BY_NAME["im2col"].solution())
+    assert said("8")[0] == 0
+    path.unlink()
+    code, text = said("9")
+    assert code == 1
+    assert "ex08_im2col.py is not in this folder" in text
+
+
+def test_start_does_not_nest(folder, said):
+    assert said("start")[1].count("\n") == 1
+    assert not (folder / "tinycnn-exercises").exists()
 
 
 def test_a_deleted_or_renamed_file_is_named_with_the_remedy(folder, said):

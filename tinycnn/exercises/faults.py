@@ -5,22 +5,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 FAULTS = Path(__file__).with_suffix(".txt")
+NEEDED = {"file:", "says:", "-"}
 
 
 class Fault(NamedTuple):
-    """A mistake: `new` in the place of `old`, which occurs exactly once in a file.
-
-    `file` and `tests`, the arguments of pytest, are below the project's root; `says`
-    describes the mistake; `why` has words, parted by bars, one of which must be in what
-    the gradient check says of it.
-    """
+    """A mistake: `new` in the place of `old`, which occurs exactly once in a file."""
 
     file: str
-    tests: str
     says: str
-    why: str
     old: str
     new: str
+    tests: str
+    why: str
 
 
 def parse(text: str) -> list[Fault]:
@@ -40,12 +36,9 @@ def parse(text: str) -> list[Fault]:
                 parts.setdefault(found[1], []).append(found[2] or "")
             elif not line.startswith("#"):
                 raise ValueError(f"not a line of a fault: {line!r}")
+        if missing := NEEDED - parts.keys() if parts else set():
+            raise ValueError(f"a fault without {min(missing)}\n{block}")
+        names = ("file:", "says:", "-", "+", "tests:", "why:")
         if parts:
-            missing = {"file:", "says:", "-"} - parts.keys()
-            if missing:
-                raise ValueError(f"a fault without {min(missing)}\n{block}")
-            names = ("file:", "tests:", "says:", "why:")
-            heads = (" ".join(parts.get(name, [])) for name in names)
-            new = "\n".join(parts.get("+", []))
-            faults.append(Fault(*heads, "\n".join(parts["-"]), new))
+            faults.append(Fault(*("\n".join(parts.get(name, [])) for name in names)))
     return faults

@@ -1,19 +1,20 @@
 """Judges of the first five exercises: from ReLU to a network that learns."""
 
+import contextlib
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 
-from tinycnn.data import load_mnist
+from tinycnn.data import Digits, load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.exercises.judges.compare import (
     Tells,
-    Wrong,
     changed,
     check_layer,
     compare,
     reference,
+    refuse,
     unedited,
 )
 from tinycnn.models import as_input, predict
@@ -48,25 +49,7 @@ def loss(mine: Any) -> None:
     names |= {"columns": powers / powers.sum(axis=0), "logits": logits}
     for of, size in (("", 1), (" of logits of 1000", 1000)):
         found = unedited(mine.softmax_cross_entropy, size * logits, labels)
-        if not (isinstance(found, tuple) and len(found) == 2):
-            raise Wrong(
-                f"softmax_cross_entropy returned {type(found).__name__}, not two "
-                "results, loss and dlogits"
-            )
-        if np.shape(found[0]) != ():
-            raise Wrong(f"the loss should be one number, not {np.shape(found[0])}")
-        finite = np.isfinite(found[1]).all(axis=-1)
-        if size > 1 and not (np.all(finite) and np.isfinite(found[0])):
-            raise Wrong(
-                "with logits of 1000 the loss is not finite: p can be 0, so do not "
-                "take the logarithm of p; log p is the logit less the log of the sum"
-                if np.all(finite)
-                else "with logits of 1000 some rows of dlogits are not finite: subtract "
-                "the largest logit of each row, and not of all rows"
-                if np.any(finite)
-                else "with logits of 1000 no row of dlogits is finite: exp overflows; "
-                "subtract the largest logit of each row first"
-            )
+        refuse("loss", found=found, size=size)
         should = right(size * logits, labels)
         tells = Tells("loss", loss=should[0], **names)
         compare(f"the loss{of}", found[0], should[0], tells, "loss")
@@ -110,17 +93,14 @@ def check_optimizer(
             for p, grad in zip(pair, grads, strict=True):
                 p.grad = grad.copy()
             optimizer.step()
-            kept = [
-                a for v in vars(optimizer).values() if isinstance(v, list) for a in v
-            ]
+            lists = [v for v in vars(optimizer).values() if isinstance(v, list)]
             for p, grad in zip(pair, grads, strict=True):
-                if p.grad is None or not np.array_equal(p.grad, grad):
-                    raise Wrong("step changes p.grad; it changes p.value only")
-                if any(np.shares_memory(a, p.grad) for a in kept if a is not p):
-                    raise Wrong("step keeps p.grad itself, which may change: copy it")
+                refuse("optimizer", p=p, grad=grad)
+                pairs.extend((a, p.grad) for v in lists for a in v)
         return [p.value for p in pair]
 
     shapes = ((3, 4), (4,))
+    pairs: list[tuple[Any, Array]] = []
     values = [np.random.default_rng(1).random(s).astype(np.float32) for s in shapes]
     tells = Tells(exercise, v=values[0], run=run)
     for number, (found, right) in enumerate(
@@ -131,12 +111,12 @@ def check_optimizer(
             f"with {with_}gradients of about {scale:g}, after step {count}, the value"
         )
         compare(f"{what} of p{number}", found, right, tells, kind)
+    refuse("kept", pairs=pairs)
 
 
 def with_bias(layer: Any, rng: np.random.Generator) -> None:
     """Make the bias other than zero, so that a forgotten one is seen."""
-    if not isinstance(getattr(layer, "bias", None), Parameter):
-        raise Wrong("bias is no Parameter: __init__ of the starter makes it")
+    refuse("bias", layer=layer)
     layer.bias.value[:] = rng.standard_normal(layer.bias.value.shape)
 
 
@@ -148,20 +128,11 @@ def _check_step(mine: Any) -> None:
     both = Mock(**{"forward.return_value": logits})  # the network and the optimizer
     loss = mine.training_step(both, both, images, labels)
     calls, wanted = [name for name, *_ in both.mock_calls], "forward backward step"
-    if calls != wanted.split():
-        missing = [f"{n} is missing" for n in wanted.split() if n not in calls]
-        raise Wrong(
-            f"training_step calls {', '.join(calls) or 'nothing'}, not forward, "
-            f"backward, step, in this order; {', '.join(missing) or 'each once'}"
-        )
     given = both.forward.call_args
-    if True not in (*given.args[1:], *given.kwargs.values()):
-        raise Wrong("training_step must call forward with training=True")
+    refuse("step", calls=calls, wanted=wanted.split(), given=given, loss=loss)
     tells = Tells("training", loss=right_loss, logits=logits)
     gradient = both.backward.call_args.args[0]
     compare("what backward is given", gradient, right, tells, "given")
-    if loss is None:
-        raise Wrong("training_step returns None: return the loss")
     compare("the loss of a step", loss, right_loss)
 
 
@@ -173,36 +144,15 @@ def _check_epoch(mine: Any) -> None:
     mine.training_step = Mock(return_value=0.5)
     try:
         losses = mine.train_epoch(None, None, images, labels, rng, size)
-        batches = [call.args[2:] for call in mine.training_step.call_args_list]
-        mine.train_epoch(None, None, images, labels, np.random.default_rng(0), size)
-        again = [call.args[2] for call in mine.training_step.call_args_list][
-            len(batches) :
-        ]
+        count, rng = mine.training_step.call_count, np.random.default_rng(0)
+        mine.train_epoch(None, None, images, labels, rng, size)
+        calls = [call.args[2:] for call in mine.training_step.call_args_list]
     finally:
         mine.training_step = step
+    batches, again = calls[:count], calls[count:]
     seen = [int(i) for batch, _ in batches for i in batch.ravel()]
-    if len(seen) == len(set(seen)) == N // size * size:
-        raise Wrong(
-            f"train_epoch leaves out the last batch, which is shorter: of {N} images "
-            f"only {len(seen)} are learned from"
-        )
-    if sorted(seen) != list(range(N)):
-        raise Wrong(
-            f"train_epoch must show each of {N} images once; {len(seen)} were shown, "
-            f"{len(set(seen))} of them different"
-        )
-    if [len(batch) for batch, _ in batches] != [32, 32, 6]:
-        raise Wrong("the batches of 70 images by 32 must have 32, 32 and 6")
-    if seen == sorted(seen):
-        raise Wrong("train_epoch does not shuffle the images: use rng.permutation")
-    if any(not np.array_equal(b, a) for (b, _), a in zip(batches, again, strict=True)):
-        raise Wrong(
-            "the order is not that of rng: draw it from rng, not from np.random"
-        )
-    if any((batch.ravel() % 3 != names).any() for batch, names in batches):
-        raise Wrong("images and labels have two orders: take both by the same one")
-    if losses is None or np.shape(losses) != (3,):
-        raise Wrong("train_epoch must return the list of losses, one for each batch")
+    facts = {"seen": seen, "batches": batches, "again": again, "losses": losses}
+    refuse("epoch", N=N, size=size, **facts)
 
 
 def training(mine: Any) -> str:
@@ -212,21 +162,20 @@ def training(mine: Any) -> str:
     return check_training(mine, 0.92)[0]
 
 
+def sample() -> Digits:
+    """Return the bundled digits."""
+    return load_mnist(SAMPLE_FOLDER)
+
+
 def check_training(mine: Any, least: float) -> tuple[str, Any]:
     """Train on the sample; refuse a network that reads too few of the test digits."""
-    digits = load_mnist(SAMPLE_FOLDER)
+    digits = sample()
     model = mine.train(as_input(digits.train_images), digits.train_labels.astype(int))
-    if model is None:
-        raise Wrong("train returns None: return the model")
-    try:
+    refuse("model", model=model)
+    logits, share = None, 0.0
+    with contextlib.suppress(ArithmeticError):
         logits = predict(model, digits.test_images)
-    except ArithmeticError:
-        raise Wrong(
-            "the network has diverged: its logits are not finite; is the learning rate "
-            "too large?"
-        ) from None
-    share = float((logits.argmax(axis=1) == digits.test_labels).mean())
+        share = float((logits.argmax(axis=1) == digits.test_labels).mean())
+    refuse("trained", logits=logits, share=share, least=least)
     said = f"{share:.1%} of the 1,000 test digits are right"
-    if share < least:
-        raise Wrong(f"{said}, and at least {least:.0%} must be")
     return f"{said}, by layers of your own", model

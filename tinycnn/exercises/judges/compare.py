@@ -4,12 +4,14 @@ import copy
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
+from tinycnn.diagnosis import diagnose
 from tinycnn.exercises.path import BY_NAME, ROOM
 from tinycnn.gradcheck import check_gradients
 from tinycnn.nn.layers import Array, Layer
@@ -48,6 +50,24 @@ def unedited(function: Any, *arguments: Any) -> Any:
     return found
 
 
+def refuse(moment: str, **names: Any) -> None:
+    """Raise the first sentence of ``refusals.txt`` whose condition holds now."""
+    for line, sentence in REFUSALS:
+        when, _, condition = line.partition(": ")
+        if when == moment and eval(condition, names | {"np": np}):
+            raise Wrong(eval(f"f{sentence!r}", names | {"np": np}))
+
+
+def pairs_of_lines(path: Path) -> list[tuple[str, str]]:
+    """Return the lines of a file two by two, without comments and empty lines."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    lines = [line.strip() for line in lines if line and line[0] != "#"]
+    return list(zip(lines[::2], lines[1::2], strict=True))
+
+
+REFUSALS = pairs_of_lines(ROOM / "tells" / "refusals.txt")
+
+
 class Tells:
     """The wrong results of an exercise that are known: a file in ``tells``.
 
@@ -56,9 +76,7 @@ class Tells:
 
     def __init__(self, exercise: str, **names: Any) -> None:
         path = (ROOM / "tells" / BY_NAME[exercise].file).with_suffix(".txt")
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        lines = [line for line in lines if line and not line.startswith("#")]
-        self._entries = list(zip(lines[::2], lines[1::2], strict=True))
+        self._entries = pairs_of_lines(path)
         self.names = {"np": np, "changed": partial(changed, exercise)} | names
 
     def find(self, result: str, found: Array, tolerance: float) -> str:
@@ -69,7 +87,7 @@ class Tells:
                 wrong = np.asarray(eval(expression, dict(self.names)))
                 fits = found.shape == wrong.shape
                 if fits and worst(found, wrong, tolerance) is None:
-                    return sentence.strip()
+                    return sentence
         return ""
 
 
@@ -86,11 +104,7 @@ def compare(
     `what` names it for the learner, `result` in the file of the tells.
     """
     right = np.asarray(right)
-    if found is None:
-        raise Wrong(f"{what} is None: is a return or an assignment missing?")
-    if not isinstance(found, np.ndarray | np.generic | float):
-        raise Wrong(f"{what} is a {type(found).__name__}, not an array")
-    number = right.ndim == 0  # any kind of number will do
+    refuse("result", what=what, found=found)
     found = np.asarray(found)
     at: tuple[int, ...] | None = ()
     if found.shape == right.shape:
@@ -103,15 +117,13 @@ def compare(
         raise Wrong(f"{text}: {known}" if known else text)
     if at is not None:
         index = f"[{', '.join(map(str, at))}]" if at else ""
+        wrong = int((abs(found - right) > 1e-4 * abs(right).max()).sum())
+        why = known or diagnose(found, right, tolerance=10 * tolerance)
         raise Wrong(
             f"{what}{index} is {found[at] + 0:.6g} and should be {right[at] + 0:.6g}: "
-            + (known or _pattern(found, right, tolerance))
+            + (why or f"{wrong} of {right.size} entries are wrong")
         )
-    if found.dtype != right.dtype and not number:
-        raise Wrong(
-            f"{what} is {found.dtype} and should be {right.dtype}, as the input is: "
-            "which array in it was made without a dtype?"
-        )
+    refuse("dtype", what=what, found=found, right=right)
 
 
 def worst(found: Array, right: Array, tolerance: float) -> tuple[int, ...] | None:
@@ -128,23 +140,6 @@ def worst(found: Array, right: Array, tolerance: float) -> tuple[int, ...] | Non
     if error.max() <= tolerance:
         return None
     return tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
-
-
-def _pattern(found: Array, right: Array, tolerance: float) -> str:
-    """Return what is wrong with a result that is wrong in no known way."""
-    if not np.isfinite(found).all():
-        return "it is not finite: a division by 0, or exp of a large number?"
-    if not found.any():
-        return "all of it is 0"
-    if worst(found, -right, tolerance) is None:
-        return "every entry has the wrong sign"
-    factor = float((found * right).sum() / max(float((right * right).sum()), 1e-30))
-    if worst(found, factor * right, 10 * tolerance) is None:
-        return f"every entry is {factor:.4g} times what it should be"
-    wrong = abs(found - right) > 1e-4 * abs(right).max()
-    if right.ndim == 4 and not wrong[:, 1:-1, 1:-1].any():
-        return "only the border is wrong"
-    return f"{int(wrong.sum())} of {right.size} entries are wrong"
 
 
 def check_layer(
@@ -164,14 +159,12 @@ def check_layer(
     """
     layer, right = layers
     name = type(layer).__name__
-    if not isinstance(layer, Layer):
-        raise Wrong(f"{name} must be a subclass of Layer")
+    refuse("layer", layer=layer, name=name, Layer=Layer)
     x = x.astype(np.float32)
     mine = {p.name: p for p in layer.parameters()}
     for p in right.parameters():
-        value = mine[p.name].value if p.name in mine else None
-        if value is None or value.shape != p.value.shape or value.dtype != np.float32:
-            raise Wrong(f"{name} needs a parameter {p.name}, float32 {p.value.shape}")
+        value: Any = mine[p.name].value if p.name in mine else None
+        refuse("parameter", value=value, p=p, name=name)
         p.value = value.copy()
     y = right.forward(x, training)
     dy = np.random.default_rng(5).standard_normal(y.shape).astype(np.float32)
@@ -181,34 +174,19 @@ def check_layer(
     if more:
         tells.names |= more(right, dy)
     given, given_dy, settings = x.copy(), dy.copy(), repr(layer)
-    my_y = layer.forward(given, training)
-    if not np.array_equal(given, x):
-        raise Wrong(f"{name}.forward edits x: make a new array, or work on a copy")
+    my_y: Any = layer.forward(given, training)
+    refuse("forward", given=given, x=x, name=name)
     compare(f"{name}.forward: y", my_y, y, tells, "y")
-    if repr(layer) != settings:
-        raise Wrong(
-            f"forward has changed the settings of {name}, which are its public numbers "
-            "and tuples: keep what backward needs under a name that begins with _"
-        )
+    refuse("settings", layer=layer, settings=settings, name=name)
     kept = my_y.copy()
     my_dx = layer.backward(given_dy)
-    if not (np.array_equal(given_dy, dy) and np.array_equal(given, x)):
-        raise Wrong(f"{name}.backward edits dy or x: make a new array")
-    if not np.array_equal(my_y, kept):
-        raise Wrong(f"{name}.backward edits y, which belongs to the caller")
+    arrays = {"given": given, "x": x, "given_dy": given_dy, "dy": dy}
+    refuse("backward", my_y=my_y, kept=kept, name=name, **arrays)
     for p in right.parameters():
-        if not np.array_equal(mine[p.name].value, p.value):
-            raise Wrong(
-                f"{name}.backward changes {p.name}.value, and should assign "
-                f"{p.name}.grad; the optimizer changes values"
-            )
-        if mine[p.name].grad is None:
-            raise Wrong(f"{name}.backward assigns nothing to {p.name}.grad")
-        compare(
-            f"{name}.backward: {p.name}.grad", mine[p.name].grad, p.grad, tells, p.name
-        )
-    if my_dx is None:
-        raise Wrong(f"{name}.backward returns None: return dx")
+        refuse("gradient", mine=mine[p.name], p=p, name=name)
+        what = f"{name}.backward: {p.name}.grad"
+        compare(what, mine[p.name].grad, p.grad, tells, p.name)
+    refuse("dx", my_dx=my_dx, name=name)
     compare(f"{name}.backward: dx", my_dx, names["dx"], tells, "dx")
     if definition:
         check_definition(layer, x)

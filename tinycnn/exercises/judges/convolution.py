@@ -8,11 +8,11 @@ import numpy as np
 from tinycnn.exercises.judges import basics
 from tinycnn.exercises.judges.compare import (
     Tells,
-    Wrong,
     changed,
     check_layer,
     compare,
     reference,
+    refuse,
     unedited,
 )
 from tinycnn.nn import Sequential
@@ -48,10 +48,7 @@ def convolution_backward(mine: Any) -> None:
     right = reference("convolution_backward").convolve_backward
     for x, weight, _, stride, _, dy in _cases():
         found = unedited(mine.convolve_backward, dy, x, weight, stride)
-        if not (isinstance(found, tuple) and len(found) == 3):
-            raise Wrong(
-                "convolve_backward must return three arrays: dx, dweight, dbias"
-            )
+        refuse("backward in loops", found=found)
         should = right(dy, x, weight, stride)
         tells = Tells("convolution_backward", dy=dy, x=x, weight=weight, stride=stride)
         tells.names["backward"] = right
@@ -124,22 +121,9 @@ def cnn(mine: Any) -> str:
 def check_network(mine: Any, needed: tuple[str, ...]) -> None:
     """Refuse a network that lacks a layer, or does not make logits of images."""
     layers = mine.network(np.random.default_rng(0))
-    if not isinstance(layers, list):
-        raise Wrong(
-            f"network must return a list of layers, not {type(layers).__name__}"
-        )
+    refuse("network", layers=layers)
     kinds = [type(layer).__name__ for layer in layers]
     for kind in needed:
-        if kind not in kinds:
-            raise Wrong(f"the network has no {kind}: it has {', '.join(kinds)}")
+        refuse("kinds", kind=kind, kinds=kinds)
     logits = Sequential(layers).forward(np.ones((3, 28, 28, 1), np.float32))
-    if logits.shape != (3, 10):
-        raise Wrong(
-            f"for 3 images the network returns {logits.shape} and should return "
-            "(3, 10): a logit for each of ten digits"
-        )
-    if kinds[-1] != "Dense":
-        raise Wrong(
-            f"the network ends in {kinds[-1]}; logits are of either sign and any size: "
-            "end in Dense"
-        )
+    refuse("logits", logits=logits, kinds=kinds)

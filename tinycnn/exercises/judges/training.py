@@ -8,11 +8,11 @@ import numpy as np
 from tinycnn.exercises.judges import basics
 from tinycnn.exercises.judges.compare import (
     Tells,
-    Wrong,
     check_definition,
     check_layer,
     compare,
     reference,
+    refuse,
 )
 from tinycnn.exercises.judges.convolution import check_network
 from tinycnn.nn.layers import Array
@@ -32,20 +32,15 @@ def dropout(mine: Any) -> None:
     x, dy = rng.uniform(1, 2, (2, 20, 50)).astype(np.float32)
     layer = mine.Dropout(rate, seed=3)
     y = layer.forward(x.copy(), training=True)
-    if np.shape(y) != x.shape:
-        raise Wrong(f"y has the shape {np.shape(y)} and should have {x.shape}")
+    refuse("mask", y=y, x=x)
     mask = y != 0
     scale = mask / np.float32(1 - rate)
     tells = Tells("dropout", x=x, y=y, dy=dy, rate=rate, mask=mask)
     compare("y in training", y, x * scale, tells, "train")
-    if not 0.2 < 1 - mask.mean() < 0.3:
-        raise Wrong(f"with rate 0.25, {1 - mask.mean():.0%} of the numbers are dropped")
-    if (mask == mask[0]).all() or (mask == mask[:, :1]).all():
-        raise Wrong("one random number decides on many entries: draw one for each")
+    refuse("dropped", mask=mask)
     compare("dx in training", layer.backward(dy.copy()), dy * scale, tells, "dx")
     again = layer.forward(x.copy(), training=True)
-    if np.array_equal(mask, again != 0):
-        raise Wrong("the mask is the same at every step: draw it anew in forward")
+    refuse("again", mask=mask, again=again)
     compare("y outside training", layer.forward(x.copy()), x, tells, "otherwise")
     compare("dx outside training", layer.backward(dy.copy()), dy, tells, "otherwise")
     check_definition(mine.Dropout(rate, seed=3), x[:4, :6])
@@ -78,16 +73,13 @@ def window(mine: Any) -> str:
     path = Path(mine.__file__).with_name("mine.safetensors")
     path.unlink(missing_ok=True)
     mine.save(model, path)
-    if not path.is_file():
-        raise Wrong("save wrote no file at the path that it was given")
+    refuse("file", path=path)
     reader = Reader(path, network=UserFunction(mine.__file__, "network"))
     for name, value in model.state().items():
-        if not np.array_equal(value, reader.model.state()[name]):
-            raise Wrong(f"the file has another {name} than the model given to save")
+        refuse("state", value=value, other=reader.model.state()[name], name=name)
     seven = np.array([[90.0, 70], [190, 72], [150, 140], [120, 230]])
     text = reader.read_strokes(Strokes((seven,), (14.0,), (300, 300))).text
-    if text != "7":
-        raise Wrong(f"a 7 was drawn, and {text!r} was read; train longer")
+    refuse("seven", text=text)
     return (
         f"{said}; a drawn 7 is read. Now yours: tinycnn draw --weights {path.name} "
         f"--network {Path(mine.__file__).name}:network"
