@@ -100,7 +100,7 @@ def check_optimizer(
         return [p.value for p in pair]
 
     shapes = ((3, 4), (4,))
-    pairs: list[tuple[Any, Array]] = []
+    pairs: list[tuple[Any, Any]] = []
     values = [np.random.default_rng(1).random(s).astype(np.float32) for s in shapes]
     tells = Tells(exercise, v=values[0], run=run)
     for number, (found, right) in enumerate(
