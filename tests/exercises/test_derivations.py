@@ -37,6 +37,12 @@ def test_a_derivation_ends_in_the_lines_that_it_proves(title):
         assert f"\n{plain(block)}\n" in source, block
 
 
+def test_the_derivations_are_linked_from_what_they_derive():
+    for file in {"layers.py", *FILES.values()}:
+        text = (PACKAGE / "nn" / file).read_text("utf-8")
+        assert "``exercises/derivations.md``" in text
+
+
 def test_every_derivation_is_there_and_its_formulas_are_closed():
     assert set(SECTIONS) == TITLES
     displayed = re.findall(r"```math\n(.+)\n```", TEXT)

@@ -31,7 +31,8 @@ def softmax_cross_entropy(
     With ``t`` the target distribution (1 for the label; with smoothing ``s`` the label
     has ``1 - s`` and all K classes share ``s``, Szegedy et al. 2016, section 7):
 
-    ``loss = -1/N sum_n sum_k t_nk log p_nk`` and ``dlogits = (p - t) / N``.
+    ``loss = -1/N sum_n sum_k t_nk log p_nk`` and ``dlogits = (p - t) / N``. Derivation:
+    ``exercises/derivations.md``.
 
     Parameters
     ----------

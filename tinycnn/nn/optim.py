@@ -120,7 +120,8 @@ class Adam(Optimizer):
     Decay shrinks weights of rank two and more, not biases and scales, by
     ``learning_rate * weight_decay`` a step, apart from the gradient (Loshchilov and
     Hutter 2019, algorithm 2). The betas lie in [0, 1), ``eps`` is positive and
-    ``weight_decay`` at least 0. Otherwise as `Optimizer`.
+    ``weight_decay`` at least 0. Otherwise as `Optimizer`. Why steps are divided:
+    ``exercises/derivations.md``.
     """
 
     def __init__(
