@@ -20,21 +20,16 @@ from types import ModuleType
 from typing import IO
 
 import tinycnn
-from tinycnn.exercises.path import BY_NAME, Exercise
+from tinycnn.exercises.path import BY_NAME, ROOM, Exercise
 
 SHOWN = 2000  # characters of what the learner's code prints
 # -P: a file numpy.py in the learner's folder is not NumPy.
 COMMAND = (sys.executable, "-P", "-u", "-m", "tinycnn.exercises.judge")
 # What NumPy and Python say, and what is meant in these exercises.
-MEANT = {
-    "module 'ex": "the file does not define it; reset restores the starter",
-    "enough dimensions": "a Parameter is no array: its array is .value",
-    "matmul": "the inner sizes of a product differ: is a transpose missing, or wrong?",
-    "broadcast": "two shapes do not fit: where do slices end, which axis is summed?",
-    "'NoneType' and": "a gradient is None until backward assigns it, with = and not +=",
-    "attribute 'value'": "is a Parameter replaced? assign its .grad or .value",
-    "has no attribute": "forward puts what backward needs into self, by the same name",
-}
+MEANT = dict(
+    line.split(": ", 1)
+    for line in (ROOM / "tells" / "meant.txt").read_text("utf-8").splitlines()
+)
 
 
 @dataclass(frozen=True)
