@@ -59,7 +59,8 @@ WRONG = {
     "--labels": NO_FILE,
     "WEIGHTS": NO_FILE,
     "PICTURE": NO_FILE,
-    "ACTION": ["", " ", "Start", "solve", "1"],
+    "ACTION": ["", " ", "Start", "solve", "-1"],
+    "--level": [*NO_INTEGER, "0", "9"],
 }
 # Refused when they are used: see the tests of recognize and of exercises.
 FREE = {"FILE", "FILE.onnx", "--annotate", "WHICH"}

@@ -38,19 +38,15 @@ def diagnose(
         return SENTENCES["zero" if right.any() else "unused"]
     scale = tolerance * abs(right).max()
     # A pattern is what the gradient would be, and why; the first that fits is taken.
-    for pattern, why in _patterns(found, right, scale, **arrays):
+    known = (arrays.get(name) for name in ("x", "dy", "terms"))
+    for pattern, why in _patterns(found, right, scale, *known):
         if np.allclose(found[smooth], pattern[smooth], tolerance, scale):
             return SENTENCES.get(why, why)
     return None
 
 
 def _patterns(
-    found: Array,
-    right: Array,
-    scale: float,
-    x: Array | None = None,
-    dy: Array | None = None,
-    terms: Array | None = None,
+    found: Array, right: Array, scale: float, x: Any, dy: Any, terms: Any
 ) -> Iterator[tuple[Array, str]]:
     shape, axes = found.shape, tuple(range(found.ndim - 1))
     yield right, "float32" if (found == found.astype(np.float32)).all() else "almost"
