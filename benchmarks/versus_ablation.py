@@ -4,8 +4,6 @@
 Winograd               patches are multiplied by the weights, nothing is transformed
 tiles                  products are made a row at a time, not six: `vectors.multiply`
 sparse backward        two dense products, over a gradient that is mostly zeros
-ink                    the first layer goes back like the others: the gradient of the
-                       image is computed, too, and thrown away
 sparse dense layer     BLAS multiplies the zeros, too, on the one thread it has here
 one-pass Adam          NumPy, an array for each operation
 ====================== ===============================================================
@@ -46,16 +44,16 @@ def dense_backward(step: Any, dy: Any) -> Any:
     from tinycnn.fast.pooling import DEAD
     from tinycnn.nn import kernels
 
-    x, _, winner, scale = step._recall(dy, step._settings())
+    x, winner, top, left, side, dropped = step._recall(dy)
     KH, KW, C, F = step.conv.weight.value.shape
-    margins = top, bottom, left, right = step.conv.margins(*x.shape[1:3])
+    margins = _, bottom, _, right = step.conv.margins(*x.shape[1:3])
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     N, H, W, _ = padded.shape
     OH, OW = H - KH + 1, W - KW + 1
     alive = winner != DEAD
     dmap = np.empty((N, OH, OW, F), np.float32)
     cells = np.where(alive, winner, 0).astype(np.int32)
-    side = step._side
+    scale = np.float32(256 / (256 - dropped))
     kernels.max_pool_backward(dy * alive * scale, cells, side, side, side, dmap)
     cols = np.empty((N, OH, OW, KH, KW * C), np.float32)
     kernels.im2col(padded, KH, KW, 1, 1, cols)
@@ -66,23 +64,16 @@ def dense_backward(step: Any, dy: Any) -> Any:
 
 def convolution(**replaced: Any) -> AbstractContextManager[object]:
     """Replace methods of the fused convolution."""
-    from tinycnn.fast.steps import FusedConvolution
+    from tinycnn.fast.convolution import FusedConvolution
 
     return patch.multiple(FusedConvolution, **replaced)
-
-
-def image_gradient() -> AbstractContextManager[object]:
-    """Let the first convolution go back like the others."""
-    from tinycnn.fast.steps import FusedConvolution
-
-    return convolution(backward_parameters=FusedConvolution.backward)
 
 
 def row_by_row() -> AbstractContextManager[object]:
     """Make products a row at a time."""
     from tinycnn.fast import vectors
 
-    return patch.multiple(vectors, ROWS=1, _tile_of_6=vectors._tile_of_1)
+    return patch.multiple(vectors, ROWS=1, _tile=vectors._tile_of_1)
 
 
 def numpy_adam() -> AbstractContextManager[object]:
@@ -95,17 +86,16 @@ def numpy_adam() -> AbstractContextManager[object]:
 ABLATIONS = {
     "Winograd": Trick(
         lambda layer: layer[0] == "conv" and layer[1] > 1,
-        lambda: patch("tinycnn.fast.layout.patch_side", lambda *_: 0),
+        lambda: patch("tinycnn.fast.winograd.patch_side", lambda *_: 0),
     ),
     "tiles": Trick(lambda layer: layer[0] == "conv", row_by_row),
     "sparse backward": Trick(
         lambda layer: layer[0] == "conv" and layer[1] > 1,
         lambda: convolution(backward=dense_backward),
     ),
-    "ink": Trick(lambda layer: layer[0] == "conv", image_gradient),
     "sparse dense layer": Trick(
         lambda layer: layer[0] == "dense" and layer[2] > 10,
-        lambda: patch("tinycnn.fast.fuse.FusedDense", lambda layer: layer),
+        lambda: patch("tinycnn.fast.dense.fits", lambda _: False),
     ),
     "one-pass Adam": Trick(lambda layer: layer[0] == "dense", numpy_adam),
 }

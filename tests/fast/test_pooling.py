@@ -16,8 +16,9 @@ def twin(window, bias, mask, scale):
     # Of several that are no numbers, the last one wins.
     won = np.where(nan.any(axis=0), len(cells) - 1 - nan[::-1].argmax(axis=0), won)
     best = cells[won, np.arange(F)] + bias
-    closed = (best <= 0) | ((mask == 0) & ~np.isnan(best))
-    return np.where(closed, 0, scale * best), np.where(closed, DEAD, won)
+    closed, nan = (best <= 0) | (mask == 0), np.isnan(best)
+    y = np.where(closed & ~nan, 0, scale * best)
+    return y, np.where(closed | nan, DEAD, won)
 
 
 def maps_and_biases(shape, F, rng):
@@ -37,7 +38,8 @@ def maps_and_biases(shape, F, rng):
 @pytest.mark.parametrize("drops", [False, True])
 @pytest.mark.parametrize("side", [1, 2])
 def test_pooling_keeps_the_largest_of_a_window(side, drops):
-    scale, OH, OW = np.float32(1.7 if drops else 1), 2, 3
+    dropped, OH, OW = 100 * drops, 2, 3
+    scale = np.float32(256 / (256 - dropped))
     H, W = side * OH + 1, side * OW + 1  # a row and a column left
     for F in (2, 8, 19):
         rng = np.random.default_rng([F, side])
@@ -51,7 +53,7 @@ def test_pooling_keeps_the_largest_of_a_window(side, drops):
             winner = np.full((2, OH, OW, F), 77, np.uint8)
             if drops:
                 winner[1] = mask
-            pool(maps, 1, side, bias, drops, scale, y, winner, 1)
+            pool(maps, 1, side, bias, dropped, y, winner, 1)
             for oh, ow in itertools.product(range(OH), range(OW)):
                 part = maps[1, oh * side :, ow * side :][:side, :side]
                 wanted, won = twin(part, bias, mask[oh, ow], scale)

@@ -1,178 +1,244 @@
-"""Two decorators: compile a kernel with Numba, and share its work among threads.
+"""Kernels: checked, compiled at their first call, and shared among threads by blocks.
 
-Which thread computes which block is decided by oneTBB, where the package `tbb` is
-installed: a thread that runs takes the blocks that wait. OpenMP, Numba's next choice,
-waits at the end of every loop for all of its threads, also for one that another program
-keeps off its core. The blocks, and so the bits, are the same.
+::
+
+    Python     forward(blocks, x, weight, y)         kinds and shapes: as declared?
+                    |
+                   job                               addresses and sizes, in memory
+                    |
+    threads    kernel(0, blocks, job)   kernel(1, blocks, job)   kernel(2, blocks, job)
+
+A kernel is a Numba function that does one block of the work; it becomes a C function
+that is called by its address. So the parallel loop is compiled once for all kernels,
+and none needs the wrapper with which Python would call it: both take long to compile.
+
+Where the package `tbb` is installed, oneTBB shares the blocks: a thread that runs takes
+those that wait. OpenMP, Numba's next choice, waits at the end of every loop for all
+of its threads, also for one that another program keeps off its core. The bits are the
+same.
 """
 
 import contextlib
 import ctypes
-import functools
 import importlib.metadata
 import os
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Of OpenMP: between two parallel loops the threads wait in a busy loop for a fraction
-# of a millisecond, then they sleep. To wake them takes 100 microseconds, which is long
-# for a small kernel; the default, never to sleep, takes the cores from other programs.
+# Of OpenMP: between two loops the threads wait busily for a fraction of a millisecond,
+# then they sleep. To wake them takes long for a small kernel; the default, never to
+# sleep, takes the cores from other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
+import llvmlite.binding
 import numpy as np
-from numba import config, prange, typeof, types
-from numba.core import caching, cgutils
+from llvmlite import ir
+from numba import from_dtype, njit, prange, types
+from numba.core import cgutils
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
-from tinycnn.nn import kernels
+# As `tinycnn.nn.kernels.compiled`, and 1 / 0 is infinite, which needs no branch.
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+_C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
+_KEPT: list[CFunc] = []  # what is not kept is freed, its machine code too
+_EXTERNAL: list[Callable[..., None]] = []  # functions that are not yet compiled
+_loop: Any = None  # `_for_each_block` as a C function
 
 
 def _load_tbb() -> None:
-    """Load oneTBB, which Numba does not find in a virtual environment by itself.
-
-    Before the first parallel loop, when Numba chooses.
-    """
-    names = ("libtbb.so.12", "tbb12.dll")
+    """Load oneTBB, which Numba does not find in a virtual environment by itself."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
         for file in importlib.metadata.files("tbb") or ():
-            if file.name in names:
+            if file.name in ("libtbb.so.12", "tbb12.dll"):
                 ctypes.CDLL(str(file.locate()), mode=ctypes.RTLD_GLOBAL)
 
 
-_load_tbb()
+_load_tbb()  # before the first parallel loop, when Numba chooses
 
 
-class _WithItsFolder:
-    """A cache of machine code that is stale if any file of this folder was edited.
+class _Cache(FunctionCache):
+    """Machine code on the disk, stale as soon as any file of this folder was edited.
 
-    Numba compares the file of a kernel alone, but a kernel contains those that it
-    calls, and here they lie in other files.
+    Numba compares the file of a function alone, but a kernel contains what it calls.
     """
 
-    _py_file: str
-
-    def get_source_stamp(self) -> Any:
-        files = sorted(Path(self._py_file).parent.glob("*.py"))
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        files = sorted(Path(__file__).parent.glob("*.py"))
         stamps = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-        return super().get_source_stamp(), stamps  # type: ignore[misc]
+        name = self._impl.filename_base
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, stamps)
 
 
-class ChosenFolder(_WithItsFolder, caching.UserProvidedCacheLocator):
-    """The folder that ``NUMBA_CACHE_DIR`` names."""
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back: in the middle of its work it would leave Numba unusable."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    noted: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: noted.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if noted and callable(before):
+            before(*noted[0])
 
 
-class BesideTheSource(_WithItsFolder, caching.InTreeCacheLocator):
-    """The folder ``__pycache__``."""
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a function as a part of every kernel that calls it."""
+    return njit(inline="always", **_OPTIONS)(function)
 
 
-class FolderOfTheUser(_WithItsFolder, caching.UserWideCacheLocator):
-    """Where the source is read-only."""
+def external(function: Callable[..., None]) -> Any:
+    """Compile a function of integers once; kernels call it like a C library's."""
+    _EXTERNAL.append(function)
+    kinds = [types.int64] * function.__code__.co_argcount
+    name = f"tinycnn_{function.__name__}"
+    called: Any = types.ExternalFunction(name, types.void(*kinds))
+    called.py_func = function
+    return called
 
 
-_LOCATORS = ",".join(
-    f"{place.__module__}.{place.__name__}"
-    for place in (ChosenFolder, BesideTheSource, FolderOfTheUser)
-)
+def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> int:
+    """Return the address of a C function that does what a Python function does.
 
-
-def compiled(*, parallel: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Return the decorator of `tinycnn.nn.kernels`, with the cache of this folder.
-
-    Parameters
-    ----------
-    parallel : bool
-        Whether ``prange`` loops are shared among threads. It costs seconds of
-        compilation, so only loops over whole images ask for it.
+    Its arguments are integers, but the last ones, whose Numba types are given.
     """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        settings: Any = config
-        before = settings.CACHE_LOCATOR_CLASSES
-        settings.CACHE_LOCATOR_CLASSES = before or _LOCATORS
-        try:
-            return kernels.compiled(parallel=parallel)(function)
-        finally:
-            settings.CACHE_LOCATOR_CLASSES = before
-
-    return decorate
-
-
-def shared(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile a kernel that does a block of the work; share the blocks among threads.
-
-    Parameters
-    ----------
-    function : function of (block, blocks, *arguments)
-        It does block number ``block`` of ``blocks``. What it writes belongs to that
-        block alone, and how many blocks there are does not depend on the threads: then
-        neither do the bits. Arguments are C-contiguous arrays, numbers, and tuples of
-        these.
-
-    Returns
-    -------
-    function of (blocks, *arguments)
-        Returns when all blocks are done.
-    """
-    kernel = compiled()(function)
-    addresses: dict[Any, int] = {}
-
-    def share(blocks: int, *arguments: Any) -> None:
-        # One block needs no threads; and NUMBA_DISABLE_JIT=1 leaves a plain function.
-        if blocks == 1 or not hasattr(kernel, "compile"):
-            for block in range(blocks):
-                kernel(block, blocks, *arguments)
-            return
-        # Machine code takes the parts of a tuple one by one. A parallel loop takes no
-        # tuple inside the tuple of arguments, so it is given the parts.
-        flat: list[Any] = []
-        for one in arguments:
-            flat += one if type(one) is tuple else (one,)
-        kind = tuple(
-            [
-                (one.dtype, one.ndim) if type(one) is np.ndarray else type(one)
-                for one in flat
-            ]
-        )
-        if kind not in addresses:
-            signature = types.int64, types.int64, *map(typeof, arguments)
-            kernel.compile(signature)
-            code = kernel.overloads[signature]
-            addresses[kind] = code.library.get_pointer_to_function(
-                code.fndesc.llvm_func_name
-            )
-        _for_each_block(addresses[kind], blocks, tuple(flat))
-
-    return functools.wraps(function)(share)
+    kinds = [types.int64] * (function.__code__.co_argcount - len(last)) + list(last)
+    code: Any = CFunc(function, (tuple(kinds), types.void), {}, _OPTIONS | options)
+    with contextlib.suppress(RuntimeError):  # no folder can be written
+        code._cache = _Cache(function)
+    with _interrupts_held():
+        code.compile()
+    _KEPT.append(code)
+    address: int = code.address
+    return address
 
 
 @intrinsic
-def _call(typing_context, address, block, blocks, arguments):
-    """Call a kernel by its address."""
+def call(_, address, *numbers):
+    """Call a C function of integers by its address."""
 
     def generate(context, builder, signature, values):
-        address, block, blocks, arguments = values
-        kinds = [types.int64, types.int64, *signature.args[3].types]
-        given = cgutils.unpack_tuple(builder, arguments, len(kinds) - 2)
-        function = context.call_conv.get_function_type(types.none, kinds)
-        address = builder.inttoptr(address, function.as_pointer())
-        status, _ = context.call_conv.call_function(
-            builder, address, types.none, kinds, [block, blocks, *given]
-        )
-        with cgutils.if_unlikely(builder, status.is_error):
-            context.call_conv.return_status_propagate(builder, status)
+        given = cgutils.unpack_tuple(builder, values[1], len(numbers))
+        kind = ir.FunctionType(ir.VoidType(), [number.type for number in given])
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), given)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64, arguments), generate
+    integers = types.UniTuple(types.int64, len(numbers))
+    return types.void(types.int64, integers), generate
 
 
-@compiled(parallel=True)
-def _for_each_block(address, blocks, arguments):
-    """Do all blocks.
-
-    The kernel is called by its address. If it were called by its name, Numba would
-    compile it once more, into this loop, which takes longer than the first time.
-    """
+def _for_each_block(kernel, blocks, job):
     for block in prange(blocks):
-        _call(address, np.int64(block), blocks, arguments)
+        call(kernel, block, blocks, job)
+
+
+def _compile_loop() -> Any:
+    while _EXTERNAL:
+        function = _EXTERNAL.pop()
+        name = f"tinycnn_{function.__name__}"
+        llvmlite.binding.add_symbol(name, machine_code(function))
+    return _C_FUNCTION(machine_code(_for_each_block, parallel=True))
+
+
+class Kernel:
+    """What `shared` makes of a function.
+
+    Called with the number of blocks and the arguments, it returns when all blocks are
+    done. It raises ValueError if an argument is not as declared.
+    """
+
+    def __init__(self, function: Callable[..., None], shapes: dict[str, Any]) -> None:
+        self.function, self.shapes = function, shapes
+        self._codes: dict[Any, Any] = {}  # by the types of the arguments
+        self._jobs: dict[Any, Any] = {}  # by their shapes, too
+
+    def __call__(self, blocks: int, *arguments: Any) -> None:
+        """Do all blocks."""
+        global _loop
+        arrays = [one for one in arguments if isinstance(one, np.ndarray)]
+        kinds = [(one.dtype, one.shape, one.flags.c_contiguous) for one in arrays]
+        numbers = [one for one in arguments if not isinstance(one, np.ndarray)]
+        key = (blocks, *kinds, *numbers)
+        prepared = self._jobs.get(key)
+        if prepared is None:
+            self._check(blocks, arguments)
+            with _interrupts_held():
+                _loop = _loop or _compile_loop()
+                prepared = self._prepare(arguments)
+            if len(self._jobs) == 1000:  # of many shapes there is no end
+                self._jobs.clear()
+            self._jobs[key] = prepared
+        address, kernel, sizes, places = prepared
+        job = sizes.copy()
+        job[places] = [one.__array_interface__["data"][0] for one in arrays]
+        where = job.__array_interface__["data"][0]
+        if blocks == 1:
+            kernel(0, 1, where)
+        else:
+            _loop(address, blocks, where)
+
+    def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Compile; return address and function, the job, where in it addresses go."""
+        kinds: list[Any] = []
+        words: list[int] = []
+        places: list[int] = []
+        for one in arguments:
+            if isinstance(one, np.ndarray):  # in memory, as Numba's ArrayModel says
+                kinds.append(types.Array(from_dtype(one.dtype), one.ndim, "C"))
+                places.append(len(words) + 4)
+                words += [0, 0, one.size, one.itemsize, 0, *one.shape, *one.strides]
+            else:
+                kinds.append(types.int64)
+                words.append(one)
+        job = types.CPointer(types.BaseTuple.from_types(kinds))
+        if job not in self._codes:
+            address = machine_code(self.function, job)
+            self._codes[job] = address, _C_FUNCTION(address)
+        return *self._codes[job], np.array(words, np.int64), places
+
+    def _check(self, blocks: int, arguments: tuple[Any, ...]) -> None:
+        """Refuse what is not as declared: kernels go by addresses."""
+        sizes: dict[str, Any] = {"blocks": blocks}
+        for (name, wanted), one in zip(self.shapes.items(), arguments, strict=True):
+            if wanted is int:
+                sizes[name] = int(one)
+                continue
+            dtype, _, text = wanted.rpartition(": ")
+            sides, right = text.split(", "), False
+            if isinstance(one, np.ndarray) and one.ndim == len(sides):
+                for side, size in zip(sides, one.shape, strict=True):
+                    if side.isidentifier():  # its first array says how large it is
+                        sizes.setdefault(side, size)
+                shape = tuple(eval(side, {}, sizes) for side in sides)
+                right = (one.shape, one.dtype) == (shape, dtype or "float32")
+            if not (right and one.flags.c_contiguous):
+                known = {side: size for side, size in sizes.items() if side in text}
+                raise ValueError(
+                    f"{self.function.__name__} needs {name} ({text}), where {known}, "
+                    f"not {getattr(one, 'dtype', type(one))} {np.shape(one)}"
+                )
+
+
+def shared(**shapes: Any) -> Callable[[Callable[..., None]], Kernel]:
+    """Return a decorator: compile a kernel, and share its blocks among threads.
+
+    It decorates a function of ``(block, blocks, job)``, which does block number
+    ``block`` of ``blocks``. ``job[0]`` is the tuple of the arguments. What the function
+    writes belongs to that block alone, and how many blocks there are does not depend on
+    the threads: then neither do the bits.
+
+    Of an argument that is an array, ``shapes`` have the shape, such as ``"N, H, W, C"``
+    or, if it is not of float32, ``"uint8: N, 2 * H"``: names of sizes, and expressions
+    of sizes named before. Of an integer they have `int`; expressions may name it.
+    """
+    return lambda function: Kernel(function, shapes)

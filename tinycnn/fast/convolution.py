@@ -33,158 +33,150 @@ The first layer is another matter: a patch of one channel is too short to run al
 the gradient of an image is not needed. But an image of a digit is mostly paper: each
 pixel with ink adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
 
-**Threads.** The images are cut into at most 8 blocks, whatever the number of threads.
-A block has buffers of its own, goes through its images in order, and adds its share of
-the weights' gradient into a slice of its own; the slices are added in order.
-
-Kernels go by the addresses of arrays: the caller makes sure that they are float32,
-contiguous and of the shapes given.
+**Threads.** The images are cut into at most 8 blocks, whatever the number of threads. A
+block has buffers of its own, where an image is copied that needs zeros around it, and
+adds its share of the weights' gradient into a slice of its own; the slices are added in
+order. Rows and columns that no window of the pooling reaches are not computed.
 """
 
+from typing import Any
+
 import numpy as np
-from numba import uintp
+from numba import uint8, uintp
 
 from tinycnn.fast import winograd
-from tinycnn.fast.compiled import compiled, shared
+from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.pooling import DEAD, pool
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
+from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D
 
 BLOCKS = 8
+# Images are convolved one by one, or together until there are so many patches of
+# Winograd: then the weights come to the processor once for all.
+PATCHES = 24
 
 
-@shared
-def forward(
-    block, blocks, x, margins, weight, bias, side, drops, scale, work, y, winner
-):  # fmt: skip
+@shared(
+    y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
+    KH=int, KW=int, patch=int,
+    weight="F // 16, patch**2 or KH, C if patch else KW * C, 16",
+    top=int, left=int, side=int, dropped=int, to=int, back=int,
+)  # fmt: skip
+def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Parameters
-    ----------
-    block, blocks : int
-        Each block is a part of the images; see `tinycnn.fast.compiled.shared`.
-    x : float32 array (N, H, W, C)
-    margins : (int, int)
-        Rows of zeros above and columns of zeros to the left.
-    weight : float32 array (F / 16, KH, KW * C, 16) or (F / 16, P * P, C, 16)
-        Cut into panels of 16 filters. The latter is for `winograd.convolve` and comes
-        from `winograd.transform_kernels`.
-    bias : float32 array (F,)
-    side : int
-        2, the side and the stride of the pooling's windows, or 1 if there is none.
-    drops : bool
-        Whether there is dropout.
-    scale : float32
-        What dropout multiplies the survivors by; 1 if there is none.
-    work : tuple of arrays
-        Places to work in, as `layout.Layout` describes them.
-    y : float32 array (N, OH, OW, F)
-        Filled; OH and OW after pooling.
-    winner : uint8 array (N, OH, OW, F)
-        Before, if there is dropout, 0 where it drops, else 1. Filled with the number of
-        the cell that won, or DEAD: see `tinycnn.fast.pooling`.
+    Each block is a part of the images. Above and to the left lie ``top`` rows and
+    ``left`` columns of zeros. ``side`` and ``dropped``, and ``winner`` before: see
+    `pool`. ``patch``: `winograd.patch_side`, or 0 for direct sums. The weights,
+    `winograd.transform_kernels` or (KH, KW * C, F), are cut into panels of 16 filters.
     """
-    images, maps, values, _ = work
-    N, group = len(x), len(images) // blocks
+    (
+        y, winner, x, bias, KH, KW, patch, weight, top, left, side, dropped, to, back,
+    ) = job[0]  # fmt: skip
+    (N, H, W, C), (_, OH, OW, F) = x.shape, y.shape
+    m = winograd.OUTPUTS if patch else 1  # whole patches, though they hang over
+    high, wide = -(-side * OH // m), -(-side * OW // m)
+    rows, columns = m * high + KH - 1, m * wide + KW - 1
+    copied = top + left > 0 or rows > H or columns > W
+    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if patch else 1
+    patches = group * high * wide
+    images = np.zeros((group if copied else 0, rows, columns, C), np.float32)
+    maps = np.empty((group, m * high, m * wide, F), np.float32)
+    values = np.empty((patch**2, patches * C + winograd.LINE), np.float32)
+    products = np.empty((patch**2, patches * COLUMNS + winograd.LINE), np.float32)
+    size = (rows, columns) if copied else (H, W)
     end = N * (block + 1) // blocks
     for first in range(N * block // blocks, end, group):
-        count = min(group, end - first)
-        place = block * group
-        image = address(x, first)
-        if x.shape[1:3] != images.shape[1:3]:
+        count, image = min(group, end - first), address(x, first)
+        if copied:
             for i in range(count):
-                _copy(x, first + i, (0, 0), images, place + i, margins, x.shape[1:3])
-            image = address(images, place)
-        if values.size > 0:
-            winograd.convolve(image, count, weight, work, block, place)
+                _copy(x, first + i, (0, 0), images, i, (top, left))
+            image = address(images)
+        if patch:
+            winograd.convolve(
+                image, size, count, weight, maps, values, products, to, back
+            )
         else:
-            _convolve(image, images.shape, weight, maps, place)
+            _convolve(image, size[1], C, weight, maps)
         for i in range(count):
-            pool(maps, place + i, side, bias, drops, scale, y, winner, first + i)
+            pool(maps, i, side, bias, dropped, y, winner, first + i)
 
 
-@compiled()
-def _convolve(image, shape, weight, maps, place):
+@inlined
+def _convolve(image, W, C, weight, maps):
     """Convolve the image (H, W, C) at an address: a product for each row of its map."""
-    _, _, W, C = shape
     _, OH, OW, F = maps.shape
     panels, KH, run, _ = weight.shape
     for oh in range(OH):
         for p in range(panels):
             multiply(
                 image + 4 * oh * W * C, 4 * C, 4 * W * C, OW, KH, run,
-                address(weight, p), address(maps, place, oh, 0, p * COLUMNS), 4 * F,
+                address(weight, p), address(maps, 0, oh, 0, p * COLUMNS), 4 * F,
             )  # fmt: skip
 
 
-@compiled()
-def _copy(x, n, corner, y, place, y_corner, size):
-    """Copy the rows and columns of image n from a corner on into another image."""
-    h, w, y_h, y_w = corner[0], corner[1], y_corner[0], y_corner[1]
-    for i in range(size[0]):
-        for j in range(size[1]):
+@inlined
+def _copy(x, n, corner, y, i, y_corner):
+    """Copy image n from a corner on to image i from a corner on, as far as it fits."""
+    (h, w), (y_h, y_w) = corner, y_corner
+    for row in range(min(x.shape[1] - h, y.shape[1] - y_h)):
+        for column in range(min(x.shape[2] - w, y.shape[2] - y_w)):
             for c in range(uintp(x.shape[3])):
-                value = x[uintp(n), uintp(h + i), uintp(w + j), c]
-                y[uintp(place), uintp(y_h + i), uintp(y_w + j), c] = value
+                value = x[uintp(n), uintp(h + row), uintp(w + column), c]
+                y[uintp(i), uintp(y_h + row), uintp(y_w + column), c] = value
 
 
-@shared
-def backward(block, blocks, dy, winner, x, margins, side, scale, weight, work, dx):
+@shared(
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", KH=int, KW=int,
+    weight="F, KH, KW * C", top=int, left=int, side=int, dropped=int,
+    dweight="blocks, F, KH, KW * C", dbias="blocks, F", dx="N, H, W, C",
+)  # fmt: skip
+def backward(block, blocks, job):
     """Give every output that is alive its share of the gradients.
 
-    Parameters
-    ----------
-    block, blocks : int
-    dy : float32 array (N, OH, OW, F)
-    winner : uint8 array (N, OH, OW, F)
-    x : float32 array (N, H, W, C)
-    margins, side, scale
-        As in `forward`.
-    weight : float32 array (F, KH, KW * C)
-    work : tuple of float32 arrays
-        Zeros: places for an image with its margins and for its gradient, both (blocks,
-        HP, WP, C) and not used without margins; dweight (blocks, F, KH, KW * C) and
-        dbias (blocks, F), to which the gradients are added, summed over a block.
-    dx : float32 array (N, H, W, C)
-        Filled.
+    To ``dweight`` and ``dbias``, zeros before, a block adds in its own slice; ``dx`` is
+    filled. C is a multiple of 16.
     """
-    images, dimages, dweights, dbiases = work
-    (N, OH, OW, F), (_, _, W, C) = dy.shape, images.shape
-    _, KH, run = weight.shape
-    has_margins = x.shape[1:3] != images.shape[1:3]
+    dy, winner, x, KH, KW, weight, top, left, side, dropped, dweight, dbias, dx = job[0]
+    (N, OH, OW, F), (_, H, W, C) = dy.shape, x.shape
+    rows, columns = side * OH + KH - 1, side * OW + KW - 1
+    copied = top + left > 0 or rows > H or columns > W
+    images = np.zeros((2 if copied else 0, rows, columns, C), np.float32)
+    width = columns if copied else W
     # For each filter, how many outputs are alive, where their patches begin, and g.
     counts = np.empty(F, np.int64)
     patches = np.empty((F, OH * OW), np.int32)
     shares = np.empty((F, OH * OW), np.float32)
+    alive = counts, patches, shares
     for n in range(N * block // blocks, N * (block + 1) // blocks):
         image, dimage = address(x, n), address(dx, n)
-        if has_margins:
-            _copy(x, n, (0, 0), images, block, margins, x.shape[1:3])
-            image, dimage = address(images, block), address(dimages, block)
-            dimages[block] = 0
-        else:
-            dx[n] = 0
+        dx[n] = 0
+        if copied:
+            _copy(x, n, (0, 0), images, 0, (top, left))
+            image, dimage = address(images), address(images, 1)
+            images[1] = 0
         _to_image(
-            dy[n], winner[n], side, scale, weight, dimage, (W, C),
-            (counts, patches, shares), dbiases[block],
+            dy, winner, n, side, dropped, weight, dimage, (width, C), alive,
+            dbias[block],
         )  # fmt: skip
         for f in range(F):
             for kh in range(KH):
                 add_weighted_rows(
                     address(patches, f), address(shares, f), counts[f], 4 * C,
-                    image + 4 * kh * W * C, address(dweights, block, f, kh), run,
+                    image + 4 * kh * width * C, address(dweight, block, f, kh), KW * C,
                 )  # fmt: skip
-        if has_margins:
-            _copy(dimages, block, margins, dx, n, (0, 0), x.shape[1:3])
+        if copied:
+            _copy(images, 1, (top, left), dx, n, (0, 0))
 
 
-@compiled()
-def _to_image(dy, winner, side, scale, weight, dimage, shape, alive, dbias):
+@inlined
+def _to_image(dy, winner, n, side, dropped, weight, dimage, shape, alive, dbias):
     """Add the gradient of the image at an address, and that of the bias.
 
     Of the image, ``shape`` is W and C. The arrays of ``alive`` are filled.
     """
-    (OH, OW, F), (_, KH, run), (W, C) = dy.shape, weight.shape, shape
-    counts, patches, shares = alive
+    (_, OH, OW, F), (_, KH, run), (W, C) = dy.shape, weight.shape, shape
+    (counts, patches, shares), scale = alive, np.float32(256 / (256 - dropped))
     counts[:] = 0
     # For each cell of a window, how many filters won there, which, and their g.
     cells = side * side
@@ -192,7 +184,7 @@ def _to_image(dy, winner, side, scale, weight, dimage, shape, alive, dbias):
     filters, gradients = np.empty((cells, F), np.int32), np.empty((cells, F), dy.dtype)
     for cell in range(cells):
         offsets[cell] = cell // side * W + cell % side
-    found = np.empty(F + 1, np.int64)
+    found, n = np.empty(F + 1, np.int64), uintp(n)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
             window = side * (np.int64(oh) * W + np.int64(ow))
@@ -200,10 +192,10 @@ def _to_image(dy, winner, side, scale, weight, dimage, shape, alive, dbias):
             count = 0
             for f in range(F):  # without a branch, which is often guessed wrongly
                 found[uintp(count)] = f
-                count += winner[oh, ow, uintp(f)] != DEAD
+                count += winner[n, oh, ow, uintp(f)] != DEAD
             for i in range(count):
                 f = uintp(found[uintp(i)])
-                g, cell = dy[oh, ow, f] * scale, uintp(winner[oh, ow, f])
+                g, cell = dy[n, oh, ow, f] * scale, uintp(winner[n, oh, ow, f])
                 dbias[f] += g
                 at = uintp(in_cell[cell])
                 filters[cell, at], gradients[cell, at] = f, g
@@ -220,67 +212,158 @@ def _to_image(dy, winner, side, scale, weight, dimage, shape, alive, dbias):
                     )  # fmt: skip
 
 
-@shared
-def backward_of_ink(block, blocks, dy, winner, x, margins, side, scale, work):
-    """Give every pixel with ink its share of the weights' gradient.
-
-    Parameters
-    ----------
-    block, blocks, dy, winner, x, margins, side, scale
-        As in `backward`.
-    work : tuple of float32 arrays
-        Zeros: dmap (blocks, OH + 2 * (KH - 1), OW + 2 * (KW - 1), F), a place for the
-        gradient of a map before pooling, with room around it; dweight (blocks, KH, KW,
-        C, F) and dbias (blocks, F), to which the gradients are added.
-    """
-    dmaps, dweights, dbiases = work
-    _, _, W, F = dmaps.shape
-    _, KH, KW, C, _ = dweights.shape
-    N, height, width, _ = x.shape
-    top, left = margins[0] + KH - 1, margins[1] + KW - 1
-    pixels = np.empty(height * width, np.int32)
-    ink = np.empty(height * width, np.float32)
+@shared(
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C",
+    top=int, left=int, side=int, dropped=int,
+    dweight="blocks, KH, KW, C, F", dbias="blocks, F",
+)  # fmt: skip
+def backward_of_ink(block, blocks, job):
+    """Give every pixel with ink its share of the weights' gradient; as `backward`."""
+    dy, winner, x, top, left, side, dropped, dweight, dbias = job[0]
+    (N, H, W, C), (_, OH, OW, F), (_, KH, KW, _, _) = x.shape, dy.shape, dweight.shape
+    # The gradient of a map before pooling, with room around it for all of the ink.
+    rows = max(side * OH + 2 * (KH - 1), top + H + KH - 1)
+    columns = max(side * OW + 2 * (KW - 1), left + W + KW - 1)
+    dmap = np.zeros((rows, columns, F), np.float32)
+    pixels, ink = np.empty(H * W, np.int32), np.empty(H * W, np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        dmaps[block] = 0
-        corner, dmap, dbias = (KH - 1, KW - 1), dmaps[block], dbiases[block]
-        _unpool(dy[n], winner[n], side, scale, dmap, corner, dbias)
+        _unpool(dy, winner, n, side, dropped, dmap, (KH - 1, KW - 1), dbias[block])
         for c in range(C):
             count = 0
-            for h in range(height):
-                for w in range(width):
+            for h in range(H):
+                for w in range(W):
                     value = x[uintp(n), uintp(h), uintp(w), uintp(c)]
                     if value != 0:
-                        pixels[uintp(count)] = (h + top) * W + w + left
+                        at = (h + top + KH - 1) * columns + w + left + KW - 1
+                        pixels[uintp(count)] = at
                         ink[uintp(count)] = value
                         count += 1
             for kh in range(KH):
                 for kw in range(KW):
                     add_weighted_rows(
-                        pixels.ctypes.data, ink.ctypes.data, count, 4 * F,
-                        address(dmaps, block) - 4 * (kh * W + kw) * F,
-                        address(dweights, block, kh, kw, c), F,
+                        address(pixels), address(ink), count, 4 * F,
+                        address(dmap) - 4 * (kh * columns + kw) * F,
+                        address(dweight, block, kh, kw, c), F,
                     )  # fmt: skip
 
 
-@compiled()
-def _unpool(dy, winner, side, scale, dmap, corner, dbias):
-    """Send gradients to the cells that won, from a corner on, and add the bias's."""
-    OH, OW, F = dy.shape
-    side, one = uintp(side), uintp(1)
-    top, left = uintp(corner[0]), uintp(corner[1])
+@inlined
+def _unpool(dy, winner, n, side, dropped, dmap, corner, dbias):
+    """Fill a map from a corner on: gradients where a cell won. Add the bias's."""
+    (_, OH, OW, F), scale = dy.shape, np.float32(256 / (256 - dropped))
+    n, side, top, left = uintp(n), uintp(side), uintp(corner[0]), uintp(corner[1])
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
-            h, w = top + side * oh, left + side * ow
-            if side == one:  # without a branch inside, it runs along vectors
-                for f in range(uintp(F)):
-                    g = dy[oh, ow, f] * scale
-                    g = g if winner[oh, ow, f] != DEAD else np.float32(0)
+            for cell in range(side * side):
+                h, w = top + side * oh + cell // side, left + side * ow + cell % side
+                for f in range(uintp(F)):  # without a branch: it runs along vectors
+                    g = dy[n, oh, ow, f] * scale
+                    g = g if winner[n, oh, ow, f] == uint8(cell) else np.float32(0)
                     dmap[h, w, f] = g
                     dbias[f] += g
-                continue
-            for f in range(uintp(F)):
-                cell = uintp(winner[oh, ow, f])
-                if cell != DEAD:
-                    g = dy[oh, ow, f] * scale
-                    dmap[h + (cell >> one), w + (cell & one), f] += g
-                    dbias[f] += g
+
+
+class FusedConvolution(Layer):
+    """Conv2D, ReLU and perhaps MaxPool2D and Dropout as one step: see `fits`.
+
+    For the first layer, of fewer than 16 channels, backward does not compute the
+    gradient of the images.
+    """
+
+    def __init__(
+        self, conv: Conv2D, pool: MaxPool2D | None, dropout: Dropout | None
+    ) -> None:
+        self.conv, self.pool, self.dropout = conv, pool, dropout
+        self._side = 1 if pool is None else 2
+        self._panels: tuple[Array, int, Array] | None = None
+
+    def __repr__(self) -> str:
+        """Return what must be the same in forward and backward."""
+        conv, pool = self.conv, self.pool
+        pooling = pool and (pool.kernel_size, pool.stride)
+        return f"{conv.weight.value.shape}, {conv.stride, conv.padding}, {pooling}"
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
+        if not fits(self.conv, self.pool):
+            raise ValueError(
+                f"{self.conv} and {self.pool} are not what was fused: strides of 1 and "
+                "2, windows of 2×2, filters in multiples of 16; fuse again"
+            )
+        (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
+        top, bottom, left, right = self.conv.margins(H, W)
+        OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
+        if min(OH, OW) < self._side:
+            raise ValueError(f"x {x.shape} is smaller than the windows")
+        patch = winograd.patch_side(self.conv.weight.value.shape, OH, OW)
+        y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
+        winner, dropped = np.empty(y.shape, np.uint8), 0
+        if self.dropout is not None and training:
+            winner[...], factor = self.dropout.next_mask(y.shape)
+            dropped = round(256 - 256 / factor)
+        x = np.ascontiguousarray(x)
+        forward(
+            min(BLOCKS, N), y, winner, x,
+            np.ascontiguousarray(self.conv.bias.value), KH, KW, patch,
+            self._panels_for(patch, training), top, left, self._side, dropped,
+            *winograd.transforms(patch),
+        )  # fmt: skip
+        self._remember(y, x, winner, top, left, self._side, dropped)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
+        x, winner, *settings = self._recall(dy)
+        weight = self.conv.weight.value
+        (KH, KW, C, F), blocks = weight.shape, min(BLOCKS, len(x))
+        dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
+        dx = np.empty_like(x)
+        if C < COLUMNS:
+            grad = np.zeros((blocks, KH, KW, C, F), np.float32)
+            backward_of_ink(blocks, dy, winner, x, *settings, grad, dbias)
+            dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
+            self.conv.weight.grad = grad.sum(axis=0)
+        else:
+            filters = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
+            filters = np.ascontiguousarray(filters)
+            grad = np.zeros((blocks, F, KH, KW * C), np.float32)
+            backward(blocks, dy, winner, x, KH, KW, filters, *settings, grad, dbias, dx)
+            dweight = grad.sum(axis=0).transpose(1, 2, 0)
+            self.conv.weight.grad = dweight.reshape(KH, KW, C, F)
+        self.conv.bias.grad = dbias.sum(axis=0)
+        return dx
+
+    def _panels_for(self, patch: int, training: bool) -> Array:
+        """Return the weights as `forward` takes them.
+
+        In inference they are the same from batch to batch: then they are laid out once.
+        """
+        weight = self.conv.weight.value
+        if self._panels is not None and not training:
+            before, patch_before, panels = self._panels
+            if patch == patch_before and np.array_equal(weight, before):
+                return panels
+        KH, KW, C, F = weight.shape
+        rows: Array = weight.reshape(KH, KW * C, F)
+        if patch:
+            rows = winograd.transform_kernels(weight)
+        rows = rows.reshape(*rows.shape[:2], F // COLUMNS, COLUMNS)
+        panels = np.ascontiguousarray(rows.transpose(2, 0, 1, 3))
+        self._panels = None if training else (weight.copy(), patch, panels)
+        return panels
+
+
+def fits(conv: Conv2D, pool: MaxPool2D | None) -> bool:
+    """Return whether a fused convolution does what these layers do."""
+
+    def pair(side: Any) -> tuple[Any, ...]:
+        return tuple(side) if isinstance(side, tuple | list) else (side, side)
+
+    *_, C, F = (1, 1, *conv.weight.value.shape)
+    return (
+        conv.weight.value.ndim == 4
+        and F % COLUMNS == 0
+        and (C % COLUMNS == 0 or C < COLUMNS)
+        and pair(conv.stride) == (1, 1)
+        and (pool is None or pair(pool.kernel_size) == pair(pool.stride) == (2, 2))
+    )

@@ -14,149 +14,93 @@ so are their gradients. A product with many zeros is a sum of few rows:
 
 Nothing is approximated; only where a weight is infinite or not a number does the
 definition say NaN for 0 times it. The weights are worked through in blocks of rows that
-stay in the cache while all images pass by. Where more than half of x is not zero, a
-block is multiplied whole, which is sooner.
+stay in the cache while all images pass by.
 
 **Threads.** Rows of the weights are shared out in blocks, whatever the number of
 threads. Forward, each block gives a part of the sums, and the parts are added in order;
 backward, nothing is summed over rows.
 
-Kernels go by the addresses of arrays: the caller makes sure that they are float32,
-contiguous and of the shapes given.
+D and U are multiples of 16, so that rows fill vectors.
 """
 
 import numpy as np
 from numba import uintp
 
-from tinycnn.fast.compiled import compiled, shared
-from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, multiply
+from tinycnn.fast.compiled import inlined, shared
+from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address
+from tinycnn.nn.layers import Array, Dense, Layer
 
+BLOCKS = 8  # forward
 ROWS_FORWARD = 64
-COLUMNS_FORWARD = 96
 ROWS_BACKWARD = 96
-FEW = 8  # images: for fewer, weights need not be copied to where they lie closer
+# To wake a thread takes as long as so many multiplications.
+WORTH_A_THREAD = 2**18
 
 
-@shared
-def forward(block, blocks, x, weight, y):
+@shared(x="N, D", weight="D, U", y="blocks, N, U")
+def forward(block, blocks, job):
     """Compute a part of ``x @ weight``: a block of rows of the weights.
 
-    Parameters
-    ----------
-    block, blocks : int
-    x : float32 array (N, D)
-    weight : float32 array (D, U)
-    y : float32 array (blocks, N, U)
-        Zeros, to which the products are added.
+    A block adds to its own slice of ``y``, zeros before.
     """
+    x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
-    tile = np.empty(ROWS_FORWARD * COLUMNS_FORWARD, np.float32)
-    room = ROWS_FORWARD + 1
-    places, shares = np.empty(N * room, np.int32), np.empty(N * room, np.float32)
-    counts = np.empty(N, np.int64)
-    inputs = np.empty((N, ROWS_FORWARD), np.float32)
+    counts, inputs = np.empty(N, np.int64), np.empty((N, ROWS_FORWARD), np.float32)
     bits = inputs.view(np.int32)
-    product = np.empty(N * COLUMNS_FORWARD, np.float32)
-    packed = N >= FEW
+    indices = np.empty((N, ROWS_FORWARD + 1), np.int32)
+    shares = np.empty((N, ROWS_FORWARD + 1), np.float32)
     end = D * (block + 1) // blocks
     for first in range(D * block // blocks, end, ROWS_FORWARD):
-        last = min(first + ROWS_FORWARD, end)
+        rows = min(ROWS_FORWARD, end - first)
         # In x itself, the same place of two images may be a multiple of 4096 bytes
         # apart, and then they drive each other out of the cache.
         for n in range(uintp(N)):
-            for i in range(uintp(last - first)):
+            for i in range(uintp(rows)):
                 inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
-            counts[n] = _find(inputs, bits, n, last - first, places, shares, n * room)
-        # Where most is not zero, products of whole tiles are sooner.
-        many = packed and U % COLUMNS == 0 and 2 * counts.sum() > N * (last - first)
-        for j in range(0, U, COLUMNS_FORWARD):
-            columns = min(COLUMNS_FORWARD, U - j)
-            rows, stride = weight.ctypes.data + 4 * (first * U + j), 4 * U
-            if packed:
-                width = COLUMNS if many else columns
-                for k in range(0, columns, width):
-                    at = k * (last - first)
-                    _copy_panel(weight, first, last, j + k, width, tile, at)
-                rows, stride = tile.ctypes.data, 4 * width
-            if many:
-                _add_product(inputs, tile, last - first, product, y, block, j, columns)
-                continue
-            for n in range(N):
-                add_weighted_rows(
-                    places.ctypes.data + 4 * n * room,
-                    shares.ctypes.data + 4 * n * room, counts[n], stride, rows,
-                    y.ctypes.data + 4 * ((block * N + n) * U + j), columns,
-                )  # fmt: skip
+            counts[n] = _find(inputs, bits, n, rows, indices, shares, n)
+        for n in range(N):
+            add_weighted_rows(
+                address(indices, n), address(shares, n), counts[n], 4 * U,
+                address(weight, first), address(y, block, n), U,
+            )  # fmt: skip
 
 
-@compiled()
-def _add_product(inputs, panels, rows, product, y, block, j, columns):
-    """Add the product of inputs and rows of the weights, cut into panels."""
-    for k in range(0, columns, COLUMNS):
-        multiply(
-            inputs.ctypes.data, 4 * ROWS_FORWARD, 0, len(inputs), 1, rows,
-            panels.ctypes.data + 4 * k * rows, product.ctypes.data + 4 * k, 4 * columns,
-        )  # fmt: skip
-    for n in range(uintp(len(inputs))):
-        for k in range(uintp(columns)):
-            y[uintp(block), n, uintp(j) + k] += product[n * uintp(columns) + k]
-
-
-@compiled()
-def _copy_panel(weight, first, last, j, width, panels, at):
-    """Copy ``weight[first:last, j : j + width]``, row by row, to ``panels[at:]``."""
-    at = uintp(at)
-    for i in range(uintp(first), uintp(last)):
-        for k in range(uintp(width)):
-            panels[at + k] = weight[i, uintp(j) + k]
-        at += uintp(width)
-
-
-@compiled()
-def _find(x, bits, n, count, places, shares, at):
+@inlined
+def _find(x, bits, n, count, indices, shares, row):
     """Find what is not zero in ``x[n, :count]``, and return how much there is.
 
-    From index ``at`` on, ``places`` is filled with the i of each and ``shares`` with
-    ``x[n, i]``. One more number may be written than there are. ``bits`` is x, read as
-    integers.
+    A row of ``indices`` is filled with where it is, and that of ``shares`` with what it
+    is. One more number may be written than there are. ``bits`` is x, read as integers.
     """
-    end = uintp(at)
+    end, n, row = uintp(0), uintp(n), uintp(row)
     for i in range(uintp(count)):
-        places[end] = i
-        shares[end] = x[uintp(n), i]
+        indices[row, end], shares[row, end] = i, x[n, i]
         # Without a branch, which would often be guessed wrongly, and as an integer
         # without its sign: -0 is zero, NaN is not.
-        end += uintp((bits[uintp(n), i] & 0x7FFFFFFF) != 0)
-    return np.int64(end) - at
+        end += uintp((bits[n, i] & 0x7FFFFFFF) != 0)
+    return np.int64(end)
 
 
-@compiled()
-def find_all(dy, bits, places, shares, counts):
-    """Find in each row what is not zero."""
-    N, U = dy.shape
-    for n in range(N):
-        counts[n] = _find(dy, bits, n, U, places, shares, n * (U + 1))
+@shared(dy="N, U", indices="int32: N, U + 1", shares="N, U + 1", counts="int64: N")
+def find_all(block, blocks, job):  # noqa: ARG001 - the one block does all
+    """Find in each row of dy what is not zero."""
+    dy, indices, shares, counts = job[0]
+    bits = dy.view(np.int32)
+    for n in range(len(dy)):
+        counts[n] = _find(dy, bits, n, dy.shape[1], indices, shares, n)
 
 
-@shared
-def backward(block, blocks, dy, x, weight, places, shares, counts, dweight, dx):  # noqa: ARG001
-    """Compute ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``.
+@shared(
+    dy="N, U", x="N, D", weight="D, U", indices="int32: N, U + 1", shares="N, U + 1",
+    counts="int64: N", dweight="D, U", dx="N, D",
+)  # fmt: skip
+def backward(block, blocks, job):  # noqa: ARG001 - blocks are of `ROWS_BACKWARD`
+    """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows.
 
-    Parameters
-    ----------
-    block, blocks : int
-        Each block is `ROWS_BACKWARD` rows of the weights.
-    dy : float32 array (N, U)
-    x : float32 array (N, D)
-    weight : float32 array (D, U)
-    places, shares, counts : int32, float32 array (N * (U + 1),), int64 array (N,)
-        From `find_all`: where dy is not zero.
-    dweight : float32 array (D, U)
-        Filled.
-    dx : float32 array (N, D)
-        Filled.
+    What is not zero in dy comes from `find_all`.
     """
+    dy, x, weight, indices, shares, counts, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
     first = block * ROWS_BACKWARD
     last = min(first + ROWS_BACKWARD, D)
@@ -173,18 +117,65 @@ def backward(block, blocks, dy, x, weight, places, shares, counts, dweight, dx):
     for n in range(N):
         for i in range(first, last):
             dx[uintp(n), uintp(i)] = 0
-        at = 4 * n * (U + 1)
         add_weighted_rows(
-            places.ctypes.data + at, shares.ctypes.data + at,
-            counts[n], 4 * ROWS_BACKWARD,
-            weights.ctypes.data, dx.ctypes.data + 4 * (n * D + first), last - first,
+            address(indices, n), address(shares, n), counts[n], 4 * ROWS_BACKWARD,
+            address(weights), address(dx, n, first), last - first,
         )  # fmt: skip
-    images, values = np.empty(N + 1, np.int32), np.empty(N + 1, np.float32)
+    images, values = np.empty((1, N + 1), np.int32), np.empty((1, N + 1), np.float32)
     for i in range(first, last):
         count = _find(inputs, bits, i - first, N, images, values, 0)
         for j in range(U):
             dweight[uintp(i), uintp(j)] = 0
         add_weighted_rows(
-            images.ctypes.data, values.ctypes.data, count, 4 * U, dy.ctypes.data,
-            dweight.ctypes.data + 4 * i * U, U,
+            address(images), address(values), count, 4 * U, address(dy),
+            address(dweight, i), U,
         )  # fmt: skip
+
+
+class FusedDense(Layer):
+    """Dense, without its products with zero: see `fits`."""
+
+    def __init__(self, dense: Dense) -> None:
+        self.dense = dense
+
+    def __repr__(self) -> str:
+        """Return what must be the same in forward and backward."""
+        return str(self.dense.weight.value.shape)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map (N, in_features) to (N, out_features)."""
+        weight, bias = self.dense.weight.value, self.dense.bias.value
+        if not fits(self.dense):
+            raise ValueError(f"{self.dense} is not what was fused; fuse again")
+        x, (D, U) = np.ascontiguousarray(x), weight.shape
+        blocks = min(BLOCKS, -(-D // ROWS_FORWARD))
+        blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
+        parts = np.zeros((blocks, len(x), U), np.float32)
+        forward(blocks, x, np.ascontiguousarray(weight), parts)
+        y = parts.sum(axis=0) + bias
+        self._remember(y, x)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of y (N, out_features) to that of x (N, in_features)."""
+        (x,) = self._recall(dy)
+        weight = np.ascontiguousarray(self.dense.weight.value)
+        dy, grad, dx = np.ascontiguousarray(dy), np.empty_like(weight), np.empty_like(x)
+        size, blocks = (len(dy), dy.shape[1] + 1), -(-len(weight) // ROWS_BACKWARD)
+        indices, shares = np.empty(size, np.int32), np.empty(size, np.float32)
+        alive = indices, shares, np.empty(len(dy), np.int64)
+        find_all(1, dy, *alive)
+        backward(blocks, dy, x, weight, *alive, grad, dx)
+        self.dense.weight.grad, self.dense.bias.grad = grad, dy.sum(axis=0)
+        return dx
+
+
+def fits(dense: Dense) -> bool:
+    """Return whether a layer is large, and its weights are in whole vectors."""
+    D, U = (*dense.weight.value.shape, 0, 0)[:2]
+    return (
+        U >= 64
+        and U % COLUMNS == D % COLUMNS == 0
+        and dense.bias.value.shape == (U,)
+        and dense.weight.value.ndim == 2
+    )

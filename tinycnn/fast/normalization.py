@@ -17,48 +17,39 @@ numbers as they lie in memory, from ``at`` on those of a row.
 import numpy as np
 from numba import uintp
 
-from tinycnn.fast.compiled import compiled
+from tinycnn.fast.compiled import shared
+from tinycnn.nn.layers import Array, BatchNorm2D, Layer
 
 
-@compiled()
-def moments(x, mean, variance):
-    """Fill ``mean[c]`` and ``variance[c]`` over the M values of each channel.
-
-    Parameters
-    ----------
-    x : float32 array (M, C)
-    mean, variance : float64 array (C,)
-        Filled. The variance is the biased one, divided by M.
-    """
-    M, C = x.shape
-    x = x.reshape(M * C)
-    mean[:] = 0
-    variance[:] = 0
-    for at in range(0, M * C, C):
-        for c in range(uintp(C)):
-            mean[c] += x[uintp(at) + c]
-    mean /= M
-    for at in range(0, M * C, C):
-        for c in range(uintp(C)):
-            apart = x[uintp(at) + c] - mean[c]
-            variance[c] += apart * apart
-    variance /= M
-
-
-@compiled()
-def normalize(x, mean, std, weight, bias, x_hat, y):
+@shared(
+    x="M, C", training=int, eps="1", mean="C", var="C", weight="C", bias="C", std="C",
+    x_hat="M, C", y="M, C",
+)  # fmt: skip
+def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
     """Fill ``x_hat = (x - mean) / std`` and ``y = weight * x_hat + bias``.
 
-    Parameters
-    ----------
-    x : float32 array (M, C)
-    mean, std, weight, bias : float32 array (C,)
-    x_hat, y : float32 array (M, C)
-        Filled.
+    And ``std = sqrt(var + eps)``; in training ``mean`` and ``var``, too, with those of
+    x, the biased variance.
     """
+    x, training, eps, mean, var, weight, bias, std, x_hat, y = job[0]
     M, C = x.shape
     x, x_hat, y = x.reshape(M * C), x_hat.reshape(M * C), y.reshape(M * C)
-    one_over_std = np.float32(1) / std
+    if training:
+        sums, squares = np.zeros(C, np.float64), np.zeros(C, np.float64)
+        for at in range(0, M * C, C):
+            for c in range(uintp(C)):
+                sums[c] += x[uintp(at) + c]
+        sums /= M
+        for at in range(0, M * C, C):
+            for c in range(uintp(C)):
+                apart = x[uintp(at) + c] - sums[c]
+                squares[c] += apart * apart
+        for c in range(C):
+            mean[c], var[c] = sums[c], squares[c] / M
+    one_over_std = np.empty(C, np.float32)
+    for c in range(C):
+        std[c] = np.sqrt(var[c] + eps[0])
+        one_over_std[c] = np.float32(1) / std[c]
     for at in range(0, M * C, C):
         for c in range(uintp(C)):
             value = (x[uintp(at) + c] - mean[c]) * one_over_std[c]
@@ -66,35 +57,69 @@ def normalize(x, mean, std, weight, bias, x_hat, y):
             y[uintp(at) + c] = weight[c] * value + bias[c]
 
 
-@compiled()
-def backward(dy, x_hat, scale, training, sums, dx):
-    """Fill the gradients of weight and bias, and that of x.
+@shared(
+    dy="M, C", x_hat="M, C", scale="C", training=int, dweight="C", dbias="C", dx="M, C"
+)
+def backward(block, blocks, job):  # noqa: ARG001 - the one block does all
+    """Fill ``dweight = sum(dy * x_hat)``, ``dbias = sum(dy)`` and that of x.
 
-    Parameters
-    ----------
-    dy, x_hat : float32 array (M, C)
-    scale : float32 array (C,)
-        ``weight / std``
-    training : bool
-        Else mean and variance do not depend on x, and dx has no second terms.
-    sums : float64 array (2, C)
-        Filled with ``sum(dy * x_hat)`` and ``sum(dy)``.
-    dx : float32 array (M, C)
-        Filled with ``scale * (dy - mean(dy) - x_hat * mean(dy * x_hat))``.
+    ``dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat))``, with ``scale`` weight /
+    std. Outside training, mean and variance do not depend on x: then dx has no second
+    terms.
     """
+    dy, x_hat, scale, training, dweight, dbias, dx = job[0]
     M, C = dy.shape
     dy, x_hat, dx = dy.reshape(M * C), x_hat.reshape(M * C), dx.reshape(M * C)
-    sums[:] = 0
-    dweight, dbias = sums[0], sums[1]
+    products, sums = np.zeros(C, np.float64), np.zeros(C, np.float64)
     for at in range(0, M * C, C):
         for c in range(uintp(C)):
-            dbias[c] += dy[uintp(at) + c]
-            dweight[c] += dy[uintp(at) + c] * x_hat[uintp(at) + c]
-    means = (sums / M).astype(np.float32)
-    if not training:
-        means[:] = 0
+            sums[c] += dy[uintp(at) + c]
+            products[c] += dy[uintp(at) + c] * x_hat[uintp(at) + c]
+    means = np.zeros((2, C), np.float32)
+    for c in range(C):
+        dweight[c], dbias[c] = products[c], sums[c]
+        if training:
+            means[0, c], means[1, c] = products[c] / M, sums[c] / M
     mean_dy_x_hat, mean_dy = means[0], means[1]
     for at in range(0, M * C, C):
         for c in range(uintp(C)):
             i = uintp(at) + c
             dx[i] = scale[c] * (dy[i] - mean_dy[c] - x_hat[i] * mean_dy_x_hat[c])
+
+
+class FusedBatchNorm(Layer):
+    """BatchNorm2D in few passes over the memory."""
+
+    def __init__(self, norm: BatchNorm2D) -> None:
+        self.norm = norm
+
+    def __repr__(self) -> str:
+        """Return what must be the same in forward and backward."""
+        return str(self.norm.weight.value.shape)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Map (N, H, W, C) to the same shape."""
+        norm, weight, bias = self.norm, self.norm.weight.value, self.norm.bias.value
+        rows = np.ascontiguousarray(x).reshape(-1, len(weight))
+        mean, var = norm.running_mean.copy(), norm.running_var.copy()
+        x_hat, y, std = np.empty_like(rows), np.empty_like(rows), np.empty_like(mean)
+        forward(
+            1, rows, int(training), np.full(1, norm.eps, np.float32), mean, var,
+            np.ascontiguousarray(weight), np.ascontiguousarray(bias), std, x_hat, y,
+        )  # fmt: skip
+        if training:
+            unbiased = var * (len(rows) / max(len(rows) - 1, 1))
+            norm.running_mean += norm.momentum * (mean - norm.running_mean)
+            norm.running_var += norm.momentum * (unbiased - norm.running_var)
+        self._remember(x, x_hat, std, training)
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Array:
+        """Map the gradient of y (N, H, W, C) to that of x."""
+        x_hat, std, training = self._recall(dy)
+        rows = np.ascontiguousarray(dy).reshape(x_hat.shape)
+        dweight, dbias, dx = np.empty_like(std), np.empty_like(std), np.empty_like(rows)
+        scale = np.ascontiguousarray(self.norm.weight.value / std)
+        backward(1, rows, x_hat, scale, int(training), dweight, dbias, dx)
+        self.norm.weight.grad, self.norm.bias.grad = dweight, dbias
+        return dx.reshape(dy.shape)

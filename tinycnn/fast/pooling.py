@@ -11,40 +11,29 @@ number ``side * kh + kw`` of its cell, the winner. Otherwise 0 is written, and D
     0.4  0.2 | -1   -5   ->  0.9   0      1   DEAD      (bias 0, windows 2×2)
 
 A tie goes to the first cell. NaN wins and stays NaN, in spite of dropout, so that it is
-not hidden. The loops run over whole maps, channels innermost: a compiler turns them
-into vectors by itself.
+not hidden; no gradient passes it, as none passes ReLU there. The loops run over whole
+maps, channels innermost: a compiler turns them into vectors by itself.
 """
 
 import numpy as np
 from numba import uint8, uintp
 
-from tinycnn.fast.compiled import compiled
+from tinycnn.fast.compiled import inlined
 
 DEAD = 255  # the winner where nothing passes: ReLU was closed, or dropped
 _ZERO, _NONE = np.float32(0), uint8(DEAD)
 
 
-@compiled()
-def pool(maps, place, side, bias, drops, scale, y, winner, n):
-    """Fill image n of ``y`` and ``winner`` from the map at a place.
+@inlined
+def pool(maps, i, side, bias, dropped, y, winner, n):
+    """Fill image n of ``y`` and ``winner`` (N, OH, OW, F) from map i.
 
-    Parameters
-    ----------
-    maps : float32 array (places, at least side * OH, at least side * OW, F)
-    place, n : int
-    side : int
-        2, the side and the stride of a window, or 1 if there is no pooling.
-    bias : float32 array (F,)
-    drops : bool
-        Whether there is dropout.
-    scale : float32
-        Of dropout, or 1.
-    y : float32 array (N, OH, OW, F)
-    winner : uint8 array (N, OH, OW, F)
-        Before, if there is dropout, 0 where it drops, else 1.
+    ``side`` is 2, the side and the stride of a window, or 1 if there is no pooling. Of
+    256 numbers ``dropped`` are dropped: ``winner`` is 0 before where one is, else 1.
     """
     _, OH, OW, F = y.shape
-    place, n, side, one = uintp(place), uintp(n), uintp(side), uintp(1)
+    place, n, side, one = uintp(i), uintp(n), uintp(side), uintp(1)
+    scale = np.float32(256 / (256 - dropped))
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
             h, w = side * oh, side * ow
@@ -59,14 +48,13 @@ def pool(maps, place, side, bias, drops, scale, y, winner, n):
                     best, cell = _larger(best, cell, across, uint8(3))
                 best += bias[f]
                 alive = best > _ZERO
-                if drops:
+                if dropped > 0:
                     alive &= winner[n, oh, ow, f] > 0
-                alive |= best != best
-                y[n, oh, ow, f] = scale * best if alive else _ZERO
+                y[n, oh, ow, f] = scale * best if alive | (best != best) else _ZERO
                 winner[n, oh, ow, f] = cell if alive else _NONE
 
 
-@compiled()
+@inlined
 def _larger(best, cell, value, number):
     """Return the larger of two values, and its number."""
     wins = (value > best) | (value != value)

@@ -1,13 +1,12 @@
-"""Three micro-kernels, written as instructions for vectors of eight floats.
+"""Three micro-kernels, written as instructions for vectors of floats.
 
-A processor core multiplies and adds eight floats at once, if the numbers are already in
-registers. A compiler that is given plain loops does not keep twelve sums in registers,
-so these programs are written instruction by instruction; LLVM translates them for every
-processor. Everything else in this folder is loops.
+A core multiplies and adds 8 or 16 floats at once, if they are already in registers. A
+compiler that is given plain loops does not keep twelve sums there, so these programs
+are written instruction by instruction; LLVM translates them for every processor.
 
 ::
 
-    multiply            y = a @ b               6 rows of a by 16 columns at a time
+    multiply            y = a @ b               some rows of a by 16 columns at a time
     make_transform      y = M @ x @ M.T         M is known beforehand; for `winograd`
     add_weighted_rows   y += shares @ rows[indices]
 
@@ -15,163 +14,151 @@ processor. Everything else in this folder is loops.
                               * n n n n n n n n    <- a number, repeated
                               + . . . . . . . .    <- a sum: stays in its register
 
-The plain twins are a line of NumPy each, in the tests. `Code` is the notation: ``+``,
-``-`` and ``*`` of addresses and of vectors, `load`, `store`, and a `loop` whose carried
-values stay in registers.
-
-Kernels go by addresses: the caller makes sure that what lies there is float32 and large
-enough.
+The plain twins are a line of NumPy each, in the tests. Arguments are integers:
+addresses, counts, and distances in bytes. The caller makes sure that what lies there is
+float32 and large enough.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import compiled
+from tinycnn.fast.compiled import external
 
-LANES = 8
-COLUMNS = 2 * LANES
-ROWS = 6
-VECTOR_BYTES = 4 * LANES
+# How many floats a vector of the processor has, for which code is made.
+_FEATURES: Any = config.CPU_FEATURES  # type: ignore[attr-defined]
+if _FEATURES is None:
+    _FEATURES = llvmlite.binding.get_host_cpu_features().flatten()
+LANES = 16 if "+avx512f" in _FEATURES.split(",") else 8
+COLUMNS = 16  # of a panel; whatever lies in rows has a multiple of it
+ROWS = 12 * LANES // COLUMNS  # of a tile: 12 registers of sums
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
+_LANES = range(0, 4 * COLUMNS, 4 * LANES)  # where the vectors of 16 numbers begin
 
 
 class Value:
-    """A number, an address or a vector in a register, with its arithmetic."""
+    """An integer or a vector in a register: the notation of the micro-kernels."""
 
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
 
-    def _with(self, floats: str, integers: str, other: "Value | int") -> "Value":
-        if isinstance(other, int):
-            other = Value(self.builder, ir.Constant(_INT64, other))
-        name = integers if self.value.type == _INT64 else floats
-        result = getattr(self.builder, name)(self.value, other.value)
-        return Value(self.builder, result)
-
     def __add__(self, other: "Value | int") -> "Value":
-        return self._with("fadd", "add", other)
+        return self._with("add", other)
 
     def __sub__(self, other: "Value | int") -> "Value":
-        return self._with("fsub", "sub", other)
+        return self._with("sub", other)
 
-    def __mul__(self, other: "Value | int") -> "Value":
-        return self._with("fmul", "mul", other)
+    def __mul__(self, other: "Value | float") -> "Value":
+        return self._with("mul", other)
 
-    def __floordiv__(self, other: "Value | int") -> "Value":
-        return self._with("fdiv", "udiv", other)
+    def __floordiv__(self, other: int) -> "Value":
+        return self._with("udiv", other)
 
-    def __mod__(self, other: "Value | int") -> "Value":
-        return self._with("frem", "urem", other)
+    def __mod__(self, other: int) -> "Value":
+        return self._with("urem", other)
 
+    def _with(self, name: str, other: "Value | float") -> "Value":
+        is_vector = self.value.type == _VECTOR
+        if not isinstance(other, Value):
+            other = self.vector(other) if is_vector else self._of(_INT64, other)
+        instruction = getattr(self.builder, f"f{name}" if is_vector else name)
+        return Value(self.builder, instruction(self.value, other.value))
 
-class Code:
-    """The instructions of a micro-kernel, in the order in which they are written.
+    def _of(self, kind: Any, number: Any) -> "Value":
+        return Value(self.builder, ir.Constant(kind, number))
 
-    With 8 lanes its numbers are vectors, with 1 they are single floats.
-    """
+    def vector(self, number: float) -> "Value":
+        """Return a vector that repeats a number known beforehand."""
+        return self._of(_VECTOR, [float(number)] * LANES)
 
-    def __init__(self, builder: Any, lanes: int) -> None:
-        self.builder, self.kind = builder, _VECTOR if lanes > 1 else _FLOAT
-
-    def with_lanes(self, lanes: int) -> "Code":
-        """Return the same code, with numbers of another kind."""
-        return Code(self.builder, lanes)
-
-    def load(self, address: Value, kind: Any = None) -> Value:
-        """Return what lies at an address: a vector, or a number of another kind."""
-        pointer = self.builder.inttoptr(address.value, (kind or self.kind).as_pointer())
+    def load(self, kind: Any = _VECTOR) -> "Value":
+        """Return what lies at this address: a vector, or something of another kind."""
+        pointer = self.builder.inttoptr(self.value, kind.as_pointer())
         return Value(self.builder, self.builder.load(pointer, align=4))
 
-    def store(self, value: Value, address: Value) -> None:
-        """Put a vector at an address."""
-        pointer = self.builder.inttoptr(address.value, self.kind.as_pointer())
-        self.builder.store(value.value, pointer, align=4)
-
-    def load_index(self, address: Value) -> Value:
-        """Return the int32 at an address as an int64."""
-        index = self.load(address, _INT32).value
-        return Value(self.builder, self.builder.sext(index, _INT64))
-
-    def load_repeated(self, address: Value) -> Value:
-        """Return a vector of eight times the number at an address."""
-        number = self.load(address, _FLOAT)
-        if self.kind == _FLOAT:
-            return number
+    def load_repeated(self) -> "Value":
+        """Return a vector that repeats the number at this address."""
         nothing, lane = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(_INT32, 0)
-        first = self.builder.insert_element(nothing, number.value, lane)
+        first = self.builder.insert_element(nothing, self.load(_FLOAT).value, lane)
         lanes = ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES)
         return Value(self.builder, self.builder.shuffle_vector(first, nothing, lanes))
 
-    def constant(self, number: float) -> Value:
-        """Return a vector of eight times a number that is known beforehand."""
-        return Value(self.builder, ir.Constant(_VECTOR, [float(number)] * LANES))
+    def store(self, vector: "Value") -> None:
+        """Put a vector at this address."""
+        pointer = self.builder.inttoptr(self.value, _VECTOR.as_pointer())
+        self.builder.store(vector.value, pointer, align=4)
 
-    def multiply_add(self, a: Value, b: Value, total: Value) -> Value:
-        """Return ``a * b + total``, as one instruction where the processor has it."""
-        name = f"llvm.fmuladd.{'v8f32' if self.kind == _VECTOR else 'f32'}"
-        kind = ir.FunctionType(self.kind, [self.kind] * 3)
+    def plus_product(self, a: "Value", b: "Value") -> "Value":
+        """Return ``self + a * b``, as one instruction where the processor has it."""
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        name = f"llvm.fmuladd.v{LANES}f32"
         function = self.builder.module.declare_intrinsic(name, fnty=kind)
-        operands = [a.value, b.value, total.value]
-        return Value(self.builder, self.builder.call(function, operands))
+        total = self.builder.call(function, [a.value, b.value, self.value])
+        return Value(self.builder, total)
 
-    def loop(
-        self, count: Value, carried: list[Value], body: Callable[..., list[Value]]
-    ) -> list[Value]:
-        """Emit ``for _ in range(count): carried = body(*carried)``."""
-        builder, before = self.builder, self.builder.block
-        test, block, after = map(builder.append_basic_block, ("test", "loop", "after"))
-        builder.branch(test)
-        builder.position_at_end(test)
-        first = [ir.Constant(_INT64, 0), *(value.value for value in carried)]
-        values = [builder.phi(value.type) for value in first]
-        for phi, value in zip(values, first, strict=True):
-            phi.add_incoming(value, before)
-        builder.cbranch(builder.icmp_signed("<", values[0], count.value), block, after)
-        builder.position_at_end(block)
-        counter, *rest = (Value(builder, phi) for phi in values)
-        for phi, value in zip(values, [counter + 1, *body(*rest)], strict=True):
-            phi.add_incoming(value.value, builder.block)
-        builder.branch(test)
-        builder.position_at_end(after)
-        return rest
+
+def loop(count: Value, carried: Any, body: Callable[..., Any]) -> list[Value]:
+    """Write ``for _ in range(count): carried = body(*carried)``, in registers."""
+    builder, before = count.builder, count.builder.block
+    test, block, after = map(builder.append_basic_block, ("test", "loop", "after"))
+    builder.branch(test)
+    builder.position_at_end(test)
+    first = [ir.Constant(_INT64, 0), *(value.value for value in carried)]
+    values = [builder.phi(value.type) for value in first]
+    for phi, value in zip(values, first, strict=True):
+        phi.add_incoming(value, before)
+    builder.cbranch(builder.icmp_signed("<", values[0], count.value), block, after)
+    builder.position_at_end(block)
+    counter, *rest = (Value(builder, phi) for phi in values)
+    for phi, value in zip(values, [counter + 1, *body(*rest)], strict=True):
+        phi.add_incoming(value.value, builder.block)
+    builder.branch(test)
+    builder.position_at_end(after)
+    return rest
 
 
 def _micro_kernel(write: Callable[..., None]) -> Any:
-    """Return what kernels call with int64s: the instructions that a function writes."""
-    _, *names = inspect.signature(write).parameters
+    """Return what kernels call with integers, from a function that writes it."""
+    count = write.__code__.co_argcount
 
-    def typed(_: Any, *__: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            write(Code(builder, LANES), *(Value(builder, value) for value in values))
+    @intrinsic
+    def micro_kernel(_, *numbers):
+        def generate(context, builder, signature, values):
+            values = cgutils.unpack_tuple(builder, values[0], count)
+            write(*(Value(builder, value) for value in values))
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * len(names)), generate
+        return types.void(types.UniTuple(types.int64, count)), generate
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(n, kind) for n in ("typing_context", *names)]
-    typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return intrinsic(typed)
+    return micro_kernel
 
 
-@compiled()
-def address(array, *index):
+@intrinsic
+def address(_, array, *index):
     """Return the address of ``array[index]``: of a number, or of where a part begins.
 
-    As slices do, but a slice takes longer to make inside a loop.
+    As slices do, but a slice takes longer to make, and to compile.
     """
-    at = np.int64(array.ctypes.data)
-    for axis in range(len(index)):
-        at += index[axis] * array.strides[axis]
-    return at
+
+    def generate(context, builder, signature, values):
+        data = context.make_array(array)(context, builder, values[0])
+        at = builder.ptrtoint(data.data, _INT64)
+        strides = cgutils.unpack_tuple(builder, data.strides, array.ndim)
+        numbers = cgutils.unpack_tuple(builder, values[1], len(index))
+        for number, stride in zip(numbers, strides, strict=False):
+            at = builder.add(at, builder.mul(number, stride))
+        return at
+
+    return types.int64(array, types.UniTuple(types.int64, len(index))), generate
 
 
 def make_tile(rows: int) -> Any:
@@ -179,61 +166,53 @@ def make_tile(rows: int) -> Any:
 
     ``y[i, j] = sum over s < S, k < K of a[i, s, k] * b[s * K + k, j]``
 
-    6 rows by 16 columns are 12 registers of sums, which leaves 4 of the usual 16 for
-    operands. Each step of the inner loop loads 16 numbers of one matrix and 6 of the
-    other and does 96 multiply-adds, so the arithmetic and not the memory sets the pace
-    (Goto and van de Geijn 2008, sections 4 and 6).
+    The sums fill 12 registers, which leaves 4 of the usual 16 for operands. For every
+    16 + ``rows`` numbers it loads, it does 16 * ``rows`` multiply-adds: the arithmetic
+    and not the memory sets the pace (Goto and van de Geijn 2008, sections 4 and 6).
 
-    Its arguments are all int64: addresses of the first element, strides in bytes and
-    counts. ``a`` is read in S runs of K numbers: the rows of a patch of an image are
-    such runs, so a convolution is this product with nothing copied.
-
-    ================================== ==============================================
-    ``a, a_row, a_run``                address; stride of i, of s
-    ``S, K``                           number of runs, and their length; at least 1
-    ``b``                              address; 16 numbers, then those of the next k
-    ``y, y_row``                       address; stride of i
-    ================================== ==============================================
+    ``a`` is read in S runs of K numbers, from run to run ``a_run``, from row to row
+    ``a_row`` bytes: the rows of a patch of an image are such runs, so a convolution is
+    this product with nothing copied. The 16 numbers of b for one k lie before those of
+    the next; the rows of y are ``y_row`` bytes apart.
     """
 
-    def tile(code, a, a_row, a_run, S, K, b, y, y_row):
+    def tile(a, a_row, a_run, S, K, b, y, y_row):
         def along_k(a, b, *sums):
-            left, right = code.load(b), code.load(b + VECTOR_BYTES)
+            parts, before = [(b + lane).load() for lane in _LANES], iter(sums)
             totals = []
             for i in range(rows):
-                number = code.load_repeated(a + a_row * i)
-                totals.append(code.multiply_add(number, left, sums[2 * i]))
-                totals.append(code.multiply_add(number, right, sums[2 * i + 1]))
+                number = (a + a_row * i).load_repeated()
+                totals += [next(before).plus_product(number, part) for part in parts]
             return a + 4, b + 4 * COLUMNS, *totals
 
         def along_runs(a, b, *sums):
-            _, *rest = code.loop(K, [a, b, *sums], along_k)
+            _, *rest = loop(K, [a, b, *sums], along_k)
             return a + a_run, *rest
 
-        sums = [code.constant(0)] * (2 * rows)
-        _, _, *sums = code.loop(S, [a, b, *sums], along_runs)
+        sums = [a.vector(0)] * (rows * len(_LANES))
+        _, _, *sums = loop(S, [a, b, *sums], along_runs)
         for i in range(rows):
-            code.store(sums[2 * i], y + y_row * i)
-            code.store(sums[2 * i + 1], y + y_row * i + VECTOR_BYTES)
+            for lane in _LANES:
+                (y + y_row * i + lane).store(sums.pop(0))
 
     return _micro_kernel(tile)
 
 
-_tile_of_6, _tile_of_4, _tile_of_1 = make_tile(ROWS), make_tile(4), make_tile(1)
+_tile, _tile_of_4, _tile_of_1 = map(make_tile, (ROWS, 4, 1))
 
 
-@compiled()
+@external
 def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
     """Multiply M rows by 16 columns: `make_tile`, as often as it takes.
 
-    ``b`` is (S * K, 16), contiguous. A matrix of more columns is cut into such panels
-    beforehand: then a panel is read from beginning to end.
+    A matrix b of more columns is cut into panels of 16 beforehand: then a panel is read
+    from beginning to end.
     """
     i = 0
     while i < M:
         ai, yi = a + i * a_row, y + i * y_row
         if M >= ROWS:
-            _tile_of_6(ai, a_row, a_run, S, K, b, yi, y_row)
+            _tile(ai, a_row, a_run, S, K, b, yi, y_row)
             rows = ROWS
         elif M >= 4:
             _tile_of_4(ai, a_row, a_run, S, K, b, yi, y_row)
@@ -246,89 +225,77 @@ def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
 
 
 def make_transform(matrix: NDArray[np.floating]) -> Any:
-    """Return ``y = matrix @ x @ matrix.T`` for eight channels, for use inside kernels.
+    """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
     The matrix is small and known beforehand, so there is no loop: each product with 0
-    is left out, and each with 1 is no product.
-
-    Parameters
-    ----------
-    matrix : float array (out, size)
-
-    Returns
-    -------
-    intrinsic
-        Its arguments are int64: the address of x (size, size, 8), its strides in bytes
-        from row to row and from column to column; the same of y (out, out, 8).
+    is left out, and each with 1 is no product. From row to row of x it is ``x_row``
+    bytes, from column to column ``x_column``.
     """
-    out, size = matrix.shape
 
-    def transform(code, x, x_row, x_column, y, y_row, y_column):
-        def product(row, values):
-            total = None
-            for factor, value in zip(row, values, strict=True):
-                if factor and total is None:
-                    total = value if factor == 1 else code.constant(factor) * value
-                elif factor in (1, -1):
-                    total = total + value if factor == 1 else total - value
-                elif factor:
-                    total = code.multiply_add(code.constant(factor), value, total)
-            return total
+    def product(row, values):
+        total: Any = None
+        for factor, value in zip(row, values, strict=True):
+            if factor and total is None:
+                total = value if factor == 1 else value * factor
+            elif factor in (1, -1):
+                total = total + value if factor == 1 else total - value
+            elif factor:
+                total = total.plus_product(value.vector(factor), value)
+        return total
 
+    def transform(x, x_row, x_column, y, y_row, y_column):
         half = []  # matrix @ x, by columns
-        for b in range(size):
-            column = [code.load(x + x_column * b + x_row * a) for a in range(size)]
+        for b in range(matrix.shape[1]):
+            top = x + x_column * b
+            column = [(top + x_row * a).load() for a in range(matrix.shape[1])]
             half.append([product(row, column) for row in matrix])
-        for i in range(out):
+        for i in range(len(matrix)):
             for j, row in enumerate(matrix):
-                value = product(row, [half[b][i] for b in range(size)])
-                code.store(value, y + y_row * i + y_column * j)
+                value = product(row, [column[i] for column in half])
+                (y + y_row * i + y_column * j).store(value)
 
     return _micro_kernel(transform)
 
 
-def _write_weighted_rows(code, indices, shares, count, stride, rows, y, length):
+# Of the parts of a row, so that their sums fill at most 12 registers.
+SIZES = [n for n in (192, 128, 96, 80, 64, 48, 32, 16) if n <= 12 * LANES]
+
+
+def _weighted_rows(indices, shares, count, stride, rows, y, length):
     """Write the instructions of `add_weighted_rows`."""
-    for size in (96, 80, 48, 32, 16, 8, 1):
-        lanes = LANES if size >= LANES else 1
-        part = code.with_lanes(lanes)
-        offsets = [4 * j for j in range(0, size, lanes)]
+    builder = y.builder
 
-        def add_part(rows, y, part=part, offsets=offsets, size=size):
-            def add_row(indices, shares, *sums):
-                row = rows + code.load_index(indices) * stride
-                share = part.load_repeated(shares)
-                totals = [
-                    part.multiply_add(share, part.load(row + offset), total)
-                    for offset, total in zip(offsets, sums, strict=True)
-                ]
-                return indices + 4, shares + 4, *totals
+    def add_part(rows, y):
+        def add_row(indices, shares, *sums):
+            index = Value(builder, builder.sext(indices.load(_INT32).value, _INT64))
+            row, share = rows + index * stride, shares.load_repeated()
+            parts = [(row + offset).load() for offset in offsets]
+            totals = [s.plus_product(share, p) for s, p in zip(sums, parts)]  # noqa: B905
+            return indices + 4, shares + 4, *totals
 
-            sums = [part.load(y + offset) for offset in offsets]
-            _, _, *sums = code.loop(count, [indices, shares, *sums], add_row)
-            for offset, total in zip(offsets, sums, strict=True):
-                part.store(total, y + offset)
-            return rows + 4 * size, y + 4 * size
+        sums = [(y + offset).load() for offset in offsets]
+        _, _, *sums = loop(count, [indices, shares, *sums], add_row)
+        for offset, total in zip(offsets, sums, strict=True):
+            (y + offset).store(total)
+        return rows + 4 * size, y + 4 * size
 
-        rows, y = code.loop(length // size, [rows, y], add_part)
+    for size in SIZES:
+        offsets = range(0, 4 * size, 4 * LANES)
+        rows, y = loop(length // size, [rows, y], add_part)
         length = length % size
 
 
-_add_weighted_rows = _micro_kernel(_write_weighted_rows)
+_write_weighted_rows = _micro_kernel(_weighted_rows)
 
 
-@compiled()
+@external
 def add_weighted_rows(indices, shares, count, stride, rows, y, length):
-    """Add a weighted sum of rows of any length.
+    """Add a weighted sum of rows; their length is a multiple of 16.
 
     ``y[j] += sum over i < count of shares[i] * rows[indices[i], j]``
 
-    A row is taken in as few parts as possible, of up to 96 numbers. The sums of a part
-    stay in registers until all rows are in; with one or two, each addition would have
-    to wait for the one before.
-
-    All arguments are int64: addresses of the indices (int32) and of the shares
-    (float32), the count, the bytes from row to row, addresses of the rows and of y,
-    and the length of a row.
+    A row is taken in few parts. The sums of a part stay in
+    registers until all rows are in; with one or two, each addition would have to wait
+    for the one before. Indices are int32, rows ``stride`` bytes apart.
     """
-    _add_weighted_rows(indices, shares, count, stride, rows, y, length)
+    _write_weighted_rows(indices, shares, count, stride, rows, y, length)

@@ -14,161 +14,142 @@ number by one number, ``P ** 2`` in all, where the definition takes ``(4 * K) **
 instead of 144 for K = 3, 64 instead of 400 for K = 5. Summed over channels, and for all
 kernels and all patches, each of the ``P ** 2`` is a matrix product.
 
+::
+
+    patches of (P, P)        P * P points: patches × channels           (4, 4) outputs
+    +-----+                  . . . .     @ kernels of point 1
+    |  +--|--+       ->      . . . .     @ kernels of point 2      ->   +--+--+
+    +--|--+  |               . . . .     ...                            +--+--+
+
 The points are infinity and the first of 0, 1, -1, 2, -2, 1/2 and -1/2, as many as it
 takes. The value of a polynomial at infinity is its last coefficient. Rounding grows
 with the powers of a point and with one over its distance to the others; these are small
 and far apart.
 
-`tinycnn.fast.layout.patch_side` decides which convolutions are done this way.
+What is 0 by definition comes out as some 1e-7 of the largest, unless all of its patch
+is 0, and then a ReLU may let it pass. That matters while biases are exactly 0, in the
+first step of training, where blank places beside ink give a bias another gradient than
+the layers do (the derivative of ReLU at 0 is a convention). It is left so: to know such
+zeros takes a second sum, of magnitudes, as long as the first.
 """
+
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import compiled
+from tinycnn.fast.compiled import call, inlined, machine_code
 from tinycnn.fast.vectors import COLUMNS, LANES, address, make_transform, multiply
-
-Matrix = NDArray[np.float64]
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 OUTPUTS = 4  # of a patch, in each direction
 LINE = 16  # floats of the processor's cache come and go together
 
 
-def count_points(K: int) -> int:
-    """Return P: so many points, as many as the windows of 4 outputs cover pixels."""
-    return K + OUTPUTS - 1
+def patch_side(shape: tuple[int, ...], OH: int, OW: int) -> int:
+    """Return P for weights of a shape and a map of OH × OW, or 0 if it would not pay.
 
-
-def finite_points(K: int) -> tuple[float, ...]:
-    """Return the points but for infinity."""
-    return POINTS[: count_points(K) - 1]
-
-
-def kernel_matrix(K: int) -> Matrix:
-    """Return G (P, K): from K weights to values at the points.
-
-    The value at a point p is ``sum of weight[k] * p ** k``. It is divided here by what
-    `patch_matrix` leaves undivided, the product of p's distances to the other points.
+    It is for 3×3 and 5×5 kernels over channels that fill vectors, where at least half
+    of the multiplications are saved: patches that hang over the edge of a small map are
+    computed all the same.
     """
-    points = finite_points(K)
-    rows = [
-        [p**k / np.prod([p - q for q in points if q != p]) for k in range(K)]
-        for p in points
-    ]
-    return np.array([*rows, [0] * (K - 1) + [1]], np.float64)
+    KH, KW, C, _ = shape
+    if KH != KW or KH not in (3, 5) or C % COLUMNS != 0:
+        return 0
+    P, patches = KH + OUTPUTS - 1, -(-OH // OUTPUTS) * -(-OW // OUTPUTS)
+    return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
 
 
-def output_matrix(K: int) -> Matrix:
-    """Return the transpose of A (4, P): from values at the points to 4 outputs."""
-    columns = [[p**i for i in range(OUTPUTS)] for p in finite_points(K)]
-    return np.array([*columns, [0] * (OUTPUTS - 1) + [1]], np.float64).T
+def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
+    """Return A.T (4, P), G (P, K) and B.T (P, P).
 
-
-def patch_matrix(K: int) -> Matrix:
-    """Return the transpose of B (P, P): from P pixels to values at the points.
-
-    The row of a point holds the coefficients of the polynomial that is zero at all
-    other points, and the last row that of the one that is zero at all finite ones.
+    The value of a kernel at a point p is ``sum of weight[k] * p ** k``; G divides it by
+    what B leaves undivided, the product of p's distances to the other points. A row of
+    B.T holds the coefficients of the polynomial that is zero at all other points, and
+    its last row those of the one that is zero at all finite ones.
     """
-    points = finite_points(K)
-    rows = [[*np.poly([q for q in points if q != p])[::-1], 0] for p in points]
-    return np.array([*rows, np.poly(points)[::-1]], np.float64)
+    points = POINTS[: K + OUTPUTS - 2]
+    others = {p: [q for q in points if q != p] for p in points}
+    A = [[p**i for i in range(OUTPUTS)] for p in points]
+    G = [[p**k / np.prod([p - q for q in others[p]]) for k in range(K)] for p in points]
+    B = [[*np.poly(others[p])[::-1], 0] for p in points]
+    return (
+        np.array([*A, [0] * (OUTPUTS - 1) + [1]], np.float64).T,
+        np.array([*G, [0] * (K - 1) + [1]], np.float64),
+        np.array([*B, np.poly(points)[::-1]], np.float64),
+    )
 
 
-_to_6, _to_8 = (make_transform(patch_matrix(K)) for K in (3, 5))
-_from_6, _from_8 = (make_transform(output_matrix(K)) for K in (3, 5))
-_OF_KERNELS = {K: kernel_matrix(K).astype(np.float32) for K in (3, 5)}
+_from_6, _, _to_6 = map(make_transform, matrices(3))
+_from_8, _, _to_8 = map(make_transform, matrices(5))
 
 
 def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``G @ g @ G.T`` of every kernel.
-
-    Parameters
-    ----------
-    weight : float32 array (K, K, C, F)
-        K is 3 or 5.
-
-    Returns
-    -------
-    float32 array (P * P, C, F)
-    """
+    """Return ``G @ g @ G.T`` (P * P, C, F) of all kernels (K, K, C, F)."""
     K, _, C, F = weight.shape
-    G, P = _OF_KERNELS[K], count_points(K)
-    rows = (G @ weight.reshape(K, K * C * F)).reshape(P, K, C * F)
-    values: NDArray[np.float32] = (G @ rows).reshape(P * P, C, F)
+    G = matrices(K)[1].astype(np.float32)
+    rows = (G @ weight.reshape(K, K * C * F)).reshape(-1, K, C * F)
+    values: NDArray[np.float32] = (G @ rows).reshape(-1, C, F)
     return values
 
 
-@compiled()
-def convolve(image, count, kernels, work, block, place):
-    """Convolve some images.
+def _patch_of_6(x, x_row, x_column, y, y_row, y_column):
+    _to_6(x, x_row, x_column, y, y_row, y_column)
 
-    Parameters
-    ----------
-    image : int
-        Address of (count, H, W, C) floats; C is a multiple of 8.
-    count : int
-    kernels : float32 array (F / 16, P * P, C, 16)
-        `transform_kernels`, cut into panels.
-    work : tuple of float32 arrays
-        Images (places, H, W, C), of which the shape alone is used; maps (places, 4 *
-        high, 4 * wide, F); values (blocks, P * P, band * wide * C + LINE) and products
-        (blocks, P * P, band * wide * 16 + LINE). A band is as many rows of patches, of
-        one image or several, as the cache holds.
-    block, place : int
-        Where to work, and the first map to fill.
+
+def _product_of_6(x, x_row, x_column, y, y_row, y_column):
+    _from_6(x, x_row, x_column, y, y_row, y_column)
+
+
+def _patch_of_8(x, x_row, x_column, y, y_row, y_column):
+    _to_8(x, x_row, x_column, y, y_row, y_column)
+
+
+def _product_of_8(x, x_row, x_column, y, y_row, y_column):
+    _from_8(x, x_row, x_column, y, y_row, y_column)
+
+
+_TRANSFORMS = {
+    0: (), 6: (_patch_of_6, _product_of_6), 8: (_patch_of_8, _product_of_8),
+}  # fmt: skip
+
+
+@functools.cache
+def transforms(P: int) -> list[int]:
+    """Return the addresses of the transforms of a patch and of its products."""
+    return [machine_code(one) for one in _TRANSFORMS[P]] or [0, 0]
+
+
+@inlined
+def convolve(image, size, count, kernels, maps, values, products, to, back):
+    """Convolve ``count`` images of a size (H, W), that lie from an address on.
+
+    Kernels are (F / 16, P * P, C, 16): `transform_kernels`, cut into panels. Filled are
+    maps (at least count, 4 * high, 4 * wide, F). To work in there are, each for all
+    patches of so many maps, values (P * P, patches * C + LINE) and products (P * P,
+    patches * 16 + LINE): were the numbers of a patch a power of two apart, they would
+    drive each other out of the cache.
     """
-    images, maps, values, products = work
-    C, points, wide = images.shape[3], kernels.shape[1], maps.shape[2] // OUTPUTS
-    bands = count * maps.shape[1] // OUTPUTS
-    band = (values.shape[2] - LINE) // (wide * C)
-    for first in range(0, bands, band):
-        tiles = min(band, bands - first) * wide
-        # From point to point, in bytes. The values of a patch lie in as many lines of
-        # the cache: were they a power of two apart, they would drive each other out.
-        apart, apart_after = 4 * (tiles * C + LINE), 4 * (tiles * COLUMNS + LINE)
-        value, product = address(values, block), address(products, block)
-        _transform_patches(image, images.shape, maps.shape, first, tiles, value, points)
-        for panel in range(len(kernels)):
-            for point in range(points):
-                multiply(
-                    value + point * apart, 4 * C, 0, tiles, 1, C,
-                    address(kernels, panel, point), product + point * apart_after,
-                    4 * COLUMNS,
-                )  # fmt: skip
-            y = address(maps, place, 0, 0, panel * COLUMNS)
-            _transform_products(product, maps.shape, first, tiles, y, points)
-
-
-@compiled()
-def _transform_patches(image, shape, map_shape, first, tiles, values, points):
-    """Transform the patches of some rows of patches, of which ``first`` lie above."""
-    _, H, W, C = shape
-    high, wide = map_shape[1] // OUTPUTS, map_shape[2] // OUTPUTS
-    column = 4 * (tiles * C + LINE)
-    for t in range(tiles):
-        above, w = first + t // wide, OUTPUTS * (t % wide)
-        h = above // high * H + OUTPUTS * (above % high)
+    (panels, points, C, _), (_, height, width, F) = kernels.shape, maps.shape
+    P, high, wide = 6 if points == 36 else 8, height // OUTPUTS, width // OUTPUTS
+    patches, (H, W) = count * high * wide, size
+    apart, apart_after = 4 * values.shape[1], 4 * products.shape[1]
+    for t in range(patches):
+        n, h, w = t // (high * wide), t // wide % high, t % wide
+        patch = image + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
         for c in range(0, C, LANES):
-            patch, value = image + 4 * ((h * W + w) * C + c), values + 4 * (t * C + c)
-            if points == 36:
-                _to_6(patch, 4 * W * C, 4 * C, value, 6 * column, column)
-            else:
-                _to_8(patch, 4 * W * C, 4 * C, value, 8 * column, column)
-
-
-@compiled()
-def _transform_products(products, shape, first, tiles, y, points):
-    """Transform the products of a panel back, into 16 channels of the maps at y."""
-    _, _, width, F = shape
-    wide, column = width // OUTPUTS, 4 * (tiles * COLUMNS + LINE)
-    for t in range(tiles):
-        h, w = OUTPUTS * (first + t // wide), OUTPUTS * (t % wide)
-        for c in range(0, COLUMNS, LANES):
-            product = products + 4 * (t * COLUMNS + c)
-            output = y + 4 * ((h * width + w) * F + c)
-            if points == 36:
-                _from_6(product, 6 * column, column, output, 4 * width * F, 4 * F)
-            else:
-                _from_8(product, 8 * column, column, output, 4 * width * F, 4 * F)
+            value = address(values, 0, t * C + c)
+            call(to, patch + 4 * c, 4 * W * C, 4 * C, value, P * apart, apart)
+    for panel in range(panels):
+        for point in range(points):
+            multiply(
+                address(values, point), 4 * C, 0, patches, 1, C,
+                address(kernels, panel, point), address(products, point), 4 * COLUMNS,
+            )  # fmt: skip
+        for t in range(patches):
+            n, h, w = t // (high * wide), t // wide % high, t % wide
+            for c in range(0, COLUMNS, LANES):
+                product = address(products, 0, t * COLUMNS + c)
+                y = address(maps, n, OUTPUTS * h, OUTPUTS * w, panel * COLUMNS + c)
+                row, column = P * apart_after, apart_after
+                call(back, product, row, column, y, 4 * width * F, 4 * F)
