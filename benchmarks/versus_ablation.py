@@ -4,6 +4,8 @@
 Winograd               patches are multiplied by the weights, nothing is transformed
 tiles                  products are made a row at a time, not six: `vectors.multiply`
 sparse backward        two dense products, over a gradient that is mostly zeros
+ink                    the same for the first layer, whose gradient goes from pixels with
+                       ink alone; the gradient of the image is computed and thrown away
 sparse dense layer     BLAS multiplies the zeros, too, on the one thread it has here
 one-pass Adam          NumPy, an array for each operation
 ====================== ===============================================================
@@ -62,11 +64,17 @@ def dense_backward(step: Any, dy: Any) -> Any:
     return step.conv.backward(dmap)
 
 
-def convolution(**replaced: Any) -> AbstractContextManager[object]:
-    """Replace methods of the fused convolution."""
+def dense_where(first: bool) -> AbstractContextManager[object]:
+    """Let the first layer, or all others, go back by `dense_backward`."""
     from tinycnn.fast.convolution import FusedConvolution
 
-    return patch.multiple(FusedConvolution, **replaced)
+    usual = FusedConvolution.backward
+
+    def backward(step: Any, dy: Any) -> Any:
+        is_first = step.conv.weight.value.shape[2] < 16
+        return dense_backward(step, dy) if is_first == first else usual(step, dy)
+
+    return patch.object(FusedConvolution, "backward", backward)
 
 
 def row_by_row() -> AbstractContextManager[object]:
@@ -91,8 +99,9 @@ ABLATIONS = {
     "tiles": Trick(lambda layer: layer[0] == "conv", row_by_row),
     "sparse backward": Trick(
         lambda layer: layer[0] == "conv" and layer[1] > 1,
-        lambda: convolution(backward=dense_backward),
+        lambda: dense_where(first=False),
     ),
+    "ink": Trick(lambda layer: layer[0] == "conv", lambda: dense_where(first=True)),
     "sparse dense layer": Trick(
         lambda layer: layer[0] == "dense" and layer[2] > 10,
         lambda: patch("tinycnn.fast.dense.fits", lambda _: False),

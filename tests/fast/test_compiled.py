@@ -66,7 +66,7 @@ GOOD, HALF = np.zeros(6, np.int64), np.zeros(3, np.int64)
         ((GOOD.astype(">i8"), HALF), "numbers .* not >i8"),
         ((GOOD[::-1], HALF), "numbers"),
         ((GOOD.reshape(2, 3), HALF), r"numbers .* \(2, 3\)"),
-        ((GOOD, GOOD), r"half \(M // 2\), where {'M': 6}, not int64 \(6,\)"),
+        ((GOOD, GOOD), r"half int64 \(M // 2\), where {'M': 6}, not int64 \(6,\)"),
         ((None, HALF), "numbers .* 'NoneType'"),
     ],
 )

@@ -22,6 +22,7 @@ import contextlib
 import ctypes
 import importlib.metadata
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -222,10 +223,12 @@ class Kernel:
                 shape = tuple(eval(side, {}, sizes) for side in sides)
                 right = (one.shape, one.dtype) == (shape, dtype or "float32")
             if not (right and one.flags.c_contiguous):
-                known = {side: size for side, size in sizes.items() if side in text}
+                words = re.findall(r"\w+", text)
+                known = {word: sizes[word] for word in words if word in sizes}
                 raise ValueError(
-                    f"{self.function.__name__} needs {name} ({text}), where {known}, "
-                    f"not {getattr(one, 'dtype', type(one))} {np.shape(one)}"
+                    f"{self.function.__name__} needs {name} {dtype or 'float32'} "
+                    f"({text}), where {known}, not "
+                    f"{getattr(one, 'dtype', type(one))} {np.shape(one)}"
                 )
 
 

@@ -157,9 +157,9 @@ def _written_with(image, pen):
     """
     H, W = image.shape
     ink = np.zeros((H + 3, W + 3), np.float32)
-    ink[1 : H + 1, 1 : W + 1] = image / np.float32(255)
-    if pen == 0:
-        return ink
+    for h in range(H):  # a slice, with all its errors, takes two seconds to compile
+        for w in range(W):
+            ink[h + 1, w + 1] = np.float32(image[h, w]) / np.float32(255)
     result = ink.copy()
     for h in range(1, H + 1):
         for w in range(1, W + 1):
