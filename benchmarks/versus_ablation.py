@@ -4,8 +4,8 @@
 Winograd               patches are multiplied by the weights, nothing is transformed
 tiles                  products are made a row at a time, not six: `vectors.multiply`
 sparse backward        two dense products, over a gradient that is mostly zeros
-ink                    the same for the first layer, whose gradient goes from pixels with
-                       ink alone; the gradient of the image is computed and thrown away
+ink                    the same for the first layer, which goes back from ink alone; the
+                       gradient of the image is computed and thrown away
 sparse dense layer     BLAS multiplies the zeros, too, on the one thread it has here
 one-pass Adam          NumPy, an array for each operation
 ====================== ===============================================================
