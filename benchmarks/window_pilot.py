@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.reading.corrections import Corrections
+from tinycnn.window.finetuning import READS
 from tinycnn.window.settings import Settings
 from tinycnn.window.view import Window
 from tinycnn.window.worker import Worker
@@ -121,6 +121,16 @@ class Hand:
         """Release a button of the mouse."""
         self._send(RELEASE, button)
 
+    def press_key(self, name: str) -> None:
+        """Press a key and hold it down."""
+        code = self._display.keysym_to_keycode(self._keysym(name))
+        self._send(KEY_PRESS, code)
+
+    def release_key(self, name: str) -> None:
+        """Release a key."""
+        code = self._display.keysym_to_keycode(self._keysym(name))
+        self._send(KEY_RELEASE, code)
+
     def key(self, name: str, *held: str) -> None:
         """Press and release a key while others are held down.
 
@@ -129,14 +139,10 @@ class Hand:
         name, *held : str
             X's names of keys: ``"z"``, ``"Delete"``, ``"Control_L"``.
         """
-        codes = [self._display.keysym_to_keycode(self._keysym(n)) for n in held]
-        code = self._display.keysym_to_keycode(self._keysym(name))
-        for held_code in codes:
-            self._send(KEY_PRESS, held_code)
-        self._send(KEY_PRESS, code)
-        self._send(KEY_RELEASE, code)
-        for held_code in reversed(codes):
-            self._send(KEY_RELEASE, held_code)
+        for each in (*held, name):
+            self.press_key(each)
+        for each in (name, *reversed(held)):
+            self.release_key(each)
 
     def draw(
         self,
@@ -192,14 +198,9 @@ class Stage:
         self.root = tk.Tk(screenName=display, className="tinycnn")
         if scaling is not None:
             self.root.tk.call("tk", "scaling", scaling)
-        self.worker = Worker()
-        self.window = Window(
-            self.root,
-            Settings(size=size),
-            folder / "config" / "window.json",
-            self.worker,
-            Corrections(folder / "corrections"),
-        )
+        self.worker = Worker(READS, urgent="read")
+        settings, file = Settings(size=size), folder / "config" / "window.json"
+        self.window = Window(self.root, settings, file, self.worker, folder)
         self.session, self.sheet = self.window.session, self.window.canvas
         self.hand = Hand(display)
         self.root.geometry("+0+0")
@@ -208,7 +209,7 @@ class Stage:
     def start(self) -> None:
         """Start the reading process and wait until it is ready."""
         self.worker.start()
-        self.window._look()
+        self.window.poll()
         until(self.root, lambda: self.worker.is_ready, 120)
         self.hand.move(*self.on_screen([(5, 5)])[0])
         self.root.focus_force()
@@ -223,8 +224,8 @@ class Stage:
         self, places: Iterable[tuple[float, float]], x: float = 0, y: float = 0
     ) -> list[tuple[float, float]]:
         """Return places of the sheet, in its units, as pixels of the screen."""
-        left, top = self.sheet.winfo_rootx(), self.sheet.winfo_rooty()
-        zoom = self.sheet.zoom
+        left = self.sheet.winfo_rootx() + self.sheet.origin[0]
+        top, zoom = self.sheet.winfo_rooty() + self.sheet.origin[1], self.sheet.zoom
         return [(left + (x + px) * zoom, top + (y + py) * zoom) for px, py in places]
 
     def draw(

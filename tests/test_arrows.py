@@ -40,17 +40,16 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "cluster",
     "train_judge": "_cli | threads nn models data training fast glyphs reading "
     "reading.practice",
-    # The window: the processes beside it, and its own
-    "window.messages": "userfile ink.strokes reading.result reading.explanation",
-    "window.worker": "window.messages ink.strokes reading.result | "
-    "userfile threads nn ink reading",
-    "window.finetuning": "window.messages window.worker | "
-    "threads nn data training finetune reading.finetuned reading.corrections",
-    "window": "window.messages window.worker window.finetuning ink.strokes "
-    "reading.result reading.explanation reading.finetuned reading.corrections",
-    "draw": "_cli | window.messages window.worker window "
-    "reading.finetuned reading.corrections",
+    # The window: what it holds, what works beside it, and the window itself
+    "window.pen": "ink.strokes",
+    "window.session": "window.pen ink.strokes reading.result",
+    "window.worker": "",
+    "window.served": "window.session userfile threads nn data ink ink.strokes finetune "
+    "reading reading.result reading.explanation reading.finetuned reading.corrections",
     "tinycnn": "| nn models reading",
+    "window": "tinycnn window.pen window.session window.worker ink.strokes "
+    "reading.result reading.explanation reading.finetuned reading.corrections",
+    "draw": "_cli | window.worker window reading.finetuned",
     "exercises": "_cli userfile tinycnn nn models data gradcheck diagnosis | "
     "ink.strokes reading",
     "__main__": "_cli tinycnn",

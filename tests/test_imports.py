@@ -57,7 +57,7 @@ def loaded(code, *argv, ends=0, folder=None, **environment):
         ("tinycnn", {*HEAVY, "json"}),
         ("tinycnn.nn", {"tkinter", "PIL", "scipy.ndimage"}),
         ("tinycnn.draw, tinycnn.window.view", {*COMPILED, "tqdm"}),  # its own process
-        ("tinycnn.window.worker, tinycnn.window.finetuning", {"tkinter"}),
+        ("tinycnn.window.worker, tinycnn.window.session", {*COMPILED, "tkinter"}),
     ],
 )
 def test_an_import_loads_no_more_than_it_needs_and_changes_no_setting(

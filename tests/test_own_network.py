@@ -20,8 +20,7 @@ from tinycnn.nn.weights import read_facts
 from tinycnn.reading.reader import Reader
 from tinycnn.training.fit import Trainer
 from tinycnn.userfile import UserFileError, UserFunction
-from tinycnn.window.messages import Weights
-from tinycnn.window.worker import _Answerer
+from tinycnn.window.served import Reads
 
 FILE = """
 import slopes
@@ -462,7 +461,7 @@ def test_a_network_of_ten_classes_reads_and_the_shipped_one_still_does(capsys):
 
     reader = Reader("mine.safetensors", network=own)
     assert [type(layer).__name__ for layer in reader.model.layers][2] == "Leaky"
-    window = _Answerer(Weights(Path("mine.safetensors"), network=own))
+    window = Reads(Path("mine.safetensors"), network=own)
     assert window.reader.model.layers[2].forward(-np.ones(1)) == -0.1
 
 

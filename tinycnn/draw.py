@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     import tkinter as tk
 
 LARGEST_LOG = 1_000_000  # bytes; a larger log is replaced
+TKINTER = {
+    "darwin": "brew install python-tk@{version}, or take Python from python.org",
+    "win32": "run Python's installer again and tick tcl/tk",
+    "linux": "install your system's package for it: python3-tk, python3-tkinter or tk",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,64 +29,28 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns 0, or 130 or 143 after a signal; failures leave by `SystemExit`.
     """
-    parser = Parser(
-        "tinycnn draw",
-        "Draw digits and see them read, stroke by stroke. F1 in the window lists all "
-        "shortcuts.",
-        example="photo.jpg",
-        json=False,
-    )
-    parser.add_argument(
-        "picture",
-        nargs="?",
-        type=existing_file,
-        metavar="PICTURE",
-        help="a picture or a stroke file to open",
-    )
-    parser.add_argument(
-        "--weights",
-        type=existing_file,
-        metavar="FILE",
-        help="a weights.safetensors of a run; a judge.safetensors in its folder is "
-        "used too (default: the weights fine-tuned on your corrections, else the "
-        "shipped ones)",
-    )
-    parser.add_argument(
-        "--network",
-        type=user_function,
-        metavar="FILE.py:NAME",
-        help="the file that defines the network of these weights, if it is your own",
-    )
-    arguments = parser.parse_args(argv)
+    arguments = _parser().parse_args(argv)
     root = _root()
 
     from platformdirs import user_config_path, user_data_path, user_log_path
 
     from tinycnn.reading import finetuned
-    from tinycnn.reading.corrections import Corrections
-    from tinycnn.window.messages import Weights, finetuned_weights
+    from tinycnn.window.finetuning import FINETUNED, READS, finetuned_weights
     from tinycnn.window.settings import load_settings
     from tinycnn.window.view import Window
     from tinycnn.window.worker import Worker
 
     log = _open_log(user_log_path("tinycnn"))
-    settings_file = user_config_path("tinycnn") / "window.json"
-    version = finetuned.latest() if arguments.weights is None else None
-    if arguments.weights is None:
-        weights = finetuned_weights(version)
-    else:
+    file = user_config_path("tinycnn") / "window.json"
+    own = arguments.weights is not None
+    weights: tuple[Any, ...] = finetuned_weights()
+    if own:
         judge = finetuned.judge_beside(arguments.weights)
-        weights = Weights(arguments.weights, judge, arguments.network)
-    worker = Worker(weights, fallback=version is not None, log=log)
-    window = Window(
-        root,
-        load_settings(settings_file),
-        settings_file,
-        worker,
-        Corrections(user_data_path("tinycnn") / "corrections"),
-        log=log,
-        may_reload=arguments.weights is None,
-    )
+        weights = arguments.weights, judge, arguments.network
+    make = FINETUNED if weights and not own else READS
+    worker = Worker(make, *weights, log=log, urgent="read")
+    settings, folder = load_settings(file), user_data_path("tinycnn")
+    window = Window(root, settings, file, worker, folder, log=log, may_reload=not own)
     stopped: list[int] = []
 
     def stop(signum: int, _: Any) -> None:
@@ -94,11 +63,30 @@ def main(argv: list[str] | None = None) -> int:
         window.run(arguments.picture)
     finally:
         worker.close()
-    if stopped:
-        return 128 + stopped[0]
     if window.problem:
         fail(window.problem)
-    return 0
+    return 128 + stopped[0] if stopped else 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "tinycnn draw",
+        "Draw digits and see them read, stroke by stroke. F1 in the window lists all "
+        "shortcuts.",
+        example="photo.jpg",
+        json=False,
+    )
+    add = parser.add_argument
+    picture = "a picture or a stroke file to open (default: the last drawing)"
+    add("picture", nargs="?", type=existing_file, metavar="PICTURE", help=picture)
+    weights = (
+        "a weights.safetensors of a run; a judge.safetensors in its folder is used too "
+        "(default: the weights fine-tuned on your corrections, else the shipped ones)"
+    )
+    add("--weights", type=existing_file, metavar="FILE", help=weights)
+    network = "the file that defines the network of these weights, if it is your own"
+    add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
+    return parser
 
 
 def _root() -> "tk.Tk":
@@ -106,7 +94,9 @@ def _root() -> "tk.Tk":
     try:
         import tkinter as tk
     except ImportError:
-        fail(f"this Python has no tkinter; {_tkinter_remedy()}")
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        remedy = TKINTER.get(sys.platform, TKINTER["linux"]).format(version=version)
+        fail(f"this Python has no tkinter; {remedy}")
     try:
         from PIL import ImageTk  # noqa: F401 - a package of its own on some systems
     except ImportError:
@@ -125,44 +115,24 @@ def _root() -> "tk.Tk":
         where = os.environ.get("DISPLAY")
         if sys.platform in ("win32", "darwin"):
             fail(f"no window can be opened ({error}); log in to the desktop first")
-        if not where:
-            fail(
-                "there is no display; start in a desktop session, or over ssh with "
-                "ssh -X"
-            )
-        fail(f"the display {where} cannot be used ({error}); check DISPLAY")
-
-
-def _tkinter_remedy() -> str:
-    """Return how to install tkinter here."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if sys.platform == "darwin":
-        return f"brew install python-tk@{version}, or take Python from python.org"
-    if sys.platform == "win32":
-        return "run Python's installer again and tick tcl/tk"
-    names = {"apt-get": "python3-tk", "dnf": "python3-tkinter", "pacman": "tk"}
-    names |= {"zypper": "python3-tk", "apk": "python3-tkinter"}
-    verbs = {"pacman": "-S", "apk": "add"}
-    for tool, package in names.items():
-        if any((Path(folder) / tool).exists() for folder in ("/usr/bin", "/sbin")):
-            return f"sudo {tool} {verbs.get(tool, 'install')} {package}"
-    return "install your system's package for it, often python3-tk"
+        if where:
+            fail(f"the display {where} cannot be used ({error}); check DISPLAY")
+        fail("there is no display; start in a desktop session, or over ssh with ssh -X")
 
 
 def _open_log(folder: Path) -> Path | None:
     """Log into a file of a folder; return its path, None if it cannot be written."""
     logger = logging.getLogger("tinycnn.window")
     logger.propagate = False  # nothing goes to stderr
-    handler: logging.Handler = logging.NullHandler()
-    path: Path | None = folder / "window.log"
+    path = folder / "window.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        assert path is not None
         if path.exists() and path.stat().st_size > LARGEST_LOG:
             path.unlink()
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError:
-        path = None
+        logger.addHandler(logging.NullHandler())
+        return None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     return path

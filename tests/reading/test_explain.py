@@ -9,22 +9,34 @@ import pytest
 from scipy import signal
 
 from tinycnn import models
+from tinycnn.data import load_mnist
+from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Strokes
-from tinycnn.nn import Conv2D, Dropout, MaxPool2D, ReLU, Sequential, softmax
+from tinycnn.nn import (
+    Conv2D,
+    Dropout,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    softmax,
+    softmax_cross_entropy,
+)
 from tinycnn.reading import explanation as shown
 from tinycnn.reading.explain import (
     PATCH,
     SHOWN,
     STRIDE,
+    Workbench,
     explain,
     feature_maps,
+    gradients,
     occlusion,
     read_parts,
 )
-from tinycnn.reading.explanation import where_it_fires
+from tinycnn.reading.explanation import Damage, where_it_fires
 from tinycnn.reading.reader import Reader
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
@@ -187,6 +199,17 @@ def test_a_huge_cut_is_shown_smaller(reader, strokes):
     assert second.picture.shape == (max(first.picture.shape),) * 2
 
 
+ODD = [
+    Conv2D(1, 2, (2, 3), padding="same", rng=np.random.default_rng(0)),
+    ReLU(),
+    MaxPool2D((3, 2), stride=(2, 1)),
+    Conv2D(2, 3, (3, 2), stride=(1, 2), padding=(0, 1), rng=np.random.default_rng(1)),
+    Dropout(0.5),
+    MaxPool2D(2),
+    Conv2D(3, 2, 3, stride=2, rng=np.random.default_rng(2)),
+]
+
+
 # --- feature maps ------------------------------------------------------------------
 
 
@@ -222,17 +245,96 @@ def test_the_explained_network_is_the_one_that_names_digits(reader, explanations
         np.testing.assert_allclose(first.maps[..., f], expected, atol=1e-5)
 
 
-# --- where a feature fires ---------------------------------------------------------
+@pytest.mark.parametrize("name", ["best", "classic", "odd"])
+def test_a_pixel_is_the_sum_of_its_products_and_the_bias(name):
+    model = Sequential(ODD) if name == "odd" else models.build(name, seed=3)
+    for bias in (p for p in model.parameters() if "bias" in p.name):
+        bias.value[...] = np.linspace(-1, 1, len(bias.value))
+    rng = np.random.default_rng(1)
+    for found in feature_maps(model, rng.random((28, 28), np.float32)):
+        shape = found.maps.shape
+        for row, column, f in (rng.integers(0, shape, 3).tolist() for _ in range(20)):
+            products = found.products(row, column, f)
+            assert products.shape == found.kernels.shape[:3]
+            value = products.sum() + found.bias[f]
+            assert value == pytest.approx(found.maps[row, column, f], abs=1e-4)
 
-ODD = [
-    Conv2D(1, 2, (2, 3), padding="same", rng=np.random.default_rng(0)),
-    ReLU(),
-    MaxPool2D((3, 2), stride=(2, 1)),
-    Conv2D(2, 3, (3, 2), stride=(1, 2), padding=(0, 1), rng=np.random.default_rng(1)),
-    Dropout(0.5),
-    MaxPool2D(2),
-    Conv2D(3, 2, 3, stride=2, rng=np.random.default_rng(2)),
-]
+
+# --- learning ----------------------------------------------------------------------
+
+
+def test_gradients_are_the_layers_own(reader):
+    image = np.random.default_rng(2).random((28, 28), np.float32)
+    found = gradients(reader.model, image, 4)
+    model, x = reader.model, image[np.newaxis, ..., np.newaxis]
+    logits = model.forward(x)
+    loss, dlogits = softmax_cross_entropy(logits, np.array([4]))
+    dx = model.backward(dlogits)
+    assert (found.label, found.loss) == (4, loss)
+    np.testing.assert_array_equal(found.logits, logits[0])
+    np.testing.assert_array_equal(found.dlogits, dlogits[0])
+    np.testing.assert_array_equal(found.ink, dx[0, ..., 0])
+    weights = [x.weight.grad for x in model.layers if isinstance(x, Conv2D)]
+    for mine, theirs in zip(found.kernels, weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    # The bias is added to every pixel of a map, so its gradient is the map's sum.
+    biases = [x.bias.grad for x in model.layers if isinstance(x, Conv2D)]
+    for maps, bias in zip(found.maps, biases, strict=True):
+        np.testing.assert_allclose(maps.sum(axis=(0, 1)), bias, rtol=1e-3, atol=1e-5)
+
+
+@pytest.fixture
+def bench():
+    reader, sample = Reader(remembers=True), load_mnist(SAMPLE_FOLDER)
+    return Workbench(reader, sample.test_images[:100], sample.test_labels[:100])
+
+
+def state(bench):
+    return {n: a.copy() for n, a in bench._reader.model.state().items()}
+
+
+def test_a_training_step_is_gradient_descent_and_is_undone_unless_kept(bench):
+    image, before = np.eye(28, dtype=np.float32), state(bench)
+    found = gradients(bench._reader.model, image, 3)
+    trial = bench.train(image, 3, 0.05)
+    assert trial.loss[0] == found.loss > trial.loss[1]
+    assert trial.total == 100
+    names, digit = bench._reader.opinions(image[np.newaxis])
+    np.testing.assert_allclose(trial.probabilities[0], names[0] * digit[0], atol=1e-6)
+    for name, array in state(bench).items():
+        np.testing.assert_array_equal(array, before[name])
+    bench.train(image, 3, 0.05, keep=True)
+    weight = state(bench)["0.weight"]
+    np.testing.assert_allclose(weight, before["0.weight"] - 0.05 * found.kernels[0])
+    bench.apply(Damage(noise=0.1))
+    bench.apply(Damage())
+    for name, array in state(bench).items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_damage_mutes_rounds_and_adds_noise_and_the_reader_sees_it(bench):
+    before, reader = state(bench), bench._reader
+    whole = bench.right()
+    page = Strokes((np.array([[30.0, 20], [30, 80]]),), (9.0,), (60, 100))
+    assert reader.read_strokes(page).text == "1"
+    bench.apply(Damage(((0, 5), (2, 7))))
+    maps = feature_maps(reader.model, np.eye(28, dtype=np.float32))
+    assert not maps[0].maps[..., 5].any()
+    assert not maps[2].maps[..., 7].any()
+    for bits, levels in ((1, 2), (2, 3), (4, 15), (8, 255)):
+        bench.apply(Damage(bits=bits))
+        weight = state(bench)["0.weight"]
+        assert len(np.unique(weight)) <= levels
+        off = np.abs(weight - before["0.weight"]).max()
+        assert off < 4 * np.abs(before["0.weight"]).max() / levels
+    assert bench.apply(Damage(noise=3.0)) < whole
+    assert reader.read_strokes(page) != Reader().read_strokes(page)
+    moved = state(bench)["0.weight"] - before["0.weight"]
+    assert moved.std() == pytest.approx(3 * before["0.weight"].std(), rel=0.1)
+    assert bench.apply(Damage()) == whole
+
+
+# --- where a feature fires ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["default", "classic", "odd"])
@@ -266,7 +368,8 @@ def by_hand(values):
     """Return an explanation whose only feature map is given, at half the size."""
     maps = np.array(values, np.float32)[..., np.newaxis]
     field = shown.ReceptiveField(size=(4, 4), step=(2, 2), start=(-1, -1))
-    features = shown.FeatureMaps("0 Conv2D", maps, np.zeros((2, 2, 1, 1)), field)
+    kernels, none = np.zeros((2, 2, 1, 1)), np.zeros((1, 1, 1))
+    features = shown.FeatureMaps("0 Conv2D", maps, kernels, field, none, none, (1, 1))
     image = np.zeros((28, 28), np.float32)
     steps, at = (shown.Step("the image", image),), (100.0, -50.0)
     return shown.Explanation(7, np.zeros(10), (), steps, (features,), image, at, 3.0)

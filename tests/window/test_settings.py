@@ -19,7 +19,7 @@ def test_settings_are_saved_and_loaded_or_the_defaults_and_failures_stop_nothing
 ):
     path = tmp_path / "a" / "window.json"
     assert load_settings(path) == Settings()
-    settings = Settings("1200x800", "dark", 20.5, True)
+    settings = Settings("1200x800", "dark", 20.5, True, "/a picture.png")
     save_settings(path, settings)
     assert load_settings(path) == settings
     assert caplog.text == ""
@@ -49,7 +49,7 @@ def test_a_wrong_value_costs_only_itself_and_an_unknown_name_nothing(tmp_path, c
     wrong = {
         "size": ("1000x700; exec rm", "10x10", 1000, None),
         "theme": ("pink", ["dark"]),
-        "brush": ("14", float("nan"), 1000, True),
+        "brush": ("14", float("nan"), 1000, True, int("9" * 400)),
         "panel": (1, "yes"),
     }
     for name, values in wrong.items():

@@ -1,4 +1,4 @@
-"""The reading process: the newest drawing is read first, and a crash is survived."""
+"""The processes: the newest drawing is read first, and a crash is survived."""
 
 import os
 import signal
@@ -16,255 +16,318 @@ from PIL import Image, ImageGrab
 from tinycnn import models
 from tinycnn.ink.picture import PictureError
 from tinycnn.ink.strokes import Strokes
-from tinycnn.reading.result import Reading
-from tinycnn.window.messages import (
-    Annotate,
-    Answer,
-    Explain,
-    Explained,
-    Failed,
-    FatalError,
-    Open,
-    Opened,
-    Read,
-    Ready,
-    Reload,
-    Reloaded,
-    Saved,
-    Single,
-    Singled,
-    Weights,
-)
-from tinycnn.window.worker import Worker, _pasted
+from tinycnn.reading.explanation import Damage
+from tinycnn.window.finetuning import FINETUNED, LEARNS, READS
+from tinycnn.window.served import Reads, outcome
+from tinycnn.window.session import Correction, Drawing
+from tinycnn.window.worker import Worker, call
 
-ONE = Strokes((np.array([[50.0, 20], [50, 80]]),), (10.0,), (100, 100))
+LINE = np.array([[50.0, 20], [50, 80]])
+ONE = Drawing(Strokes((LINE,), (10.0,), (100, 100)))
+BOTH = Drawing(Strokes((LINE, np.add(LINE, (100, 0))), (10.0, 10.0), (300, 100)))
 
 
 class FakeProcess(Worker):
     """A worker whose processes are pipes; the test holds their other end."""
+
+    def __init__(self, **options):
+        super().__init__(READS, urgent="read", **options)
+        self.said, self.results = [], []
+        self.on_failure = self.said.append
+        self.start()
 
     def start(self):
         self._connection, self.theirs = Pipe()
         self._start_at = float("inf")
         self.starts += 1
 
+    def call(self, name, number, newest=False):
+        self.ask(name, number, then=self.results.append, newest=newest)
+
     def received(self):
-        """Return the requests that have been sent to the process."""
+        """Return the calls that have been sent to the process."""
         found = []
         while self.theirs.poll():
-            found.append(self.theirs.recv())
+            name, (number,) = self.theirs.recv()
+            found.append((name, number))
         return found
 
-    def tell(self, reply):
-        self.theirs.send(reply)
-        return self.poll()
+    def tell(self, *messages):
+        for message in messages:
+            self.theirs.send(message)
+        self.poll()
 
     def die(self):
-        """End the process; return its requests and the replies to the window."""
-        requests = self.received()
+        """End the process; return its calls."""
+        calls = self.received()
         self.theirs.close()
-        return requests, self.poll()
+        self.poll()
+        return calls
+
+
+READY, DONE = ("ready", ""), ("done", None)
 
 
 @pytest.fixture
 def fake():
     worker = FakeProcess()
-    worker.start()
     yield worker
     worker.theirs.close()
     worker.close()
 
 
-def test_one_request_is_sent_at_a_time_then_only_the_newest_drawing(fake):
-    fake.tell(Ready())
-    for revision in range(1, 6):
-        fake.ask(Read(revision, ONE))
-    assert [r.revision for r in fake.received()] == [1]
-    assert [reply.revision for reply in fake.tell(Answer(1, Reading()))] == [1]
-    assert [r.revision for r in fake.received()] == [5]
+def test_one_call_is_sent_at_a_time_then_only_the_newest(fake):
+    fake.tell(READY)
+    for number in range(1, 6):
+        fake.call("read", number, newest=True)
+    assert fake.received() == [("read", 1)]
+    fake.tell(("item", "one"), DONE)
+    assert fake.results == ["one"]
+    assert fake.received() == [("read", 5)]
 
 
-def test_a_drawing_is_read_first_and_corrections_and_files_are_never_dropped(fake):
-    explain = [Explain(revision, ONE, 0) for revision in (1, 2)]
-    single = [Single(revision, ONE, 0, 7) for revision in (1, 2)]
-    for request in (Open(Path("one.png")), *explain, *single, Read(3, ONE)):
-        fake.ask(request)
+def test_a_drawing_is_read_first_and_others_keep_their_order(fake):
+    fake.call("open", 0)
+    for number in (1, 2):
+        fake.call("explain", number, newest=True)
+        fake.call("corrected", number)
+    fake.call("read", 3, newest=True)
     assert fake.received() == []
-    for reply in (Ready(), *[Failed("no")] * 5):
-        fake.tell(reply)
-    requests = fake.received()
-    assert [type(r) for r in requests] == [Read, Open, Explain, Single, Single]
-    assert [r.revision for r in requests[2:]] == [2, 1, 2]
+    fake.tell(READY, *[DONE] * 5)
+    sent = [("read", 3), ("open", 0), ("corrected", 1), ("explain", 2)]
+    assert fake.received() == [*sent, ("corrected", 2)]
 
 
-def test_a_dead_process_is_restarted_with_its_request_but_not_a_third_time(fake):
-    fake.ask(Read(1, ONE))
+def test_a_dead_process_is_restarted_with_its_call_but_not_a_third_time(fake):
+    fake.call("read", 1)
     for starts, words in ((2, "restarted"), (3, "twice")):
-        fake.tell(Ready())
-        requests, (reply,) = fake.die()
-        assert [r.revision for r in requests] == [1]
-        assert isinstance(reply, Failed)
-        assert words in reply.message
+        fake.tell(READY)
+        assert fake.die() == [("read", 1)]
+        assert words in fake.said[-1]
         fake.poll()
         assert fake.starts == starts
-    fake.tell(Ready())
+    fake.tell(READY)
     assert fake.received() == []
 
 
-def test_an_outdated_request_is_not_repeated_after_a_crash(fake):
-    fake.tell(Ready())
-    fake.ask(Read(1, ONE))
-    fake.ask(Read(2, ONE))  # the first is being answered, this one waits
-    requests, _ = fake.die()
-    assert [r.revision for r in requests] == [1]
+def test_an_outdated_reading_is_not_repeated_after_a_crash(fake):
+    fake.tell(READY)
+    fake.call("read", 1, newest=True)
+    fake.call("read", 2, newest=True)  # the first is being answered, this one waits
+    assert fake.die() == [("read", 1)]
     fake.poll()
-    fake.tell(Ready())
-    assert [r.revision for r in fake.received()] == [2]
+    fake.tell(READY)
+    assert fake.received() == [("read", 2)]
 
 
-def test_a_process_that_never_starts_is_retried_less_and_less_often(fake, monkeypatch):
+def test_a_process_that_never_starts_is_retried_now_and_then(fake, monkeypatch):
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0])
     monkeypatch.setattr("tinycnn.window.worker.time", clock)
-    starts = []
-    for _ in range(600):
-        before = fake.starts
+    for _ in range(100):
         if fake._connection is not None:
             fake.die()
         fake.poll()
-        starts += [now[0]] * (fake.starts - before)
         now[0] += 0.1
-    pauses = np.diff(starts)
-    assert 5 < len(starts) < 20
-    assert pauses[-1] > 5
+    assert 5 < fake.starts < 15
+
+
+def test_a_process_that_is_not_to_be_restarted_ends_with_its_death():
+    fake = FakeProcess(restarts=False)
+    fake.call("learn", 1)
+    fake.tell(READY)
+    fake.die()
+    fake.poll()
+    assert (fake.said, fake.starts) == ([""], 1)
+
+
+def test_a_call_yields_its_items_or_a_sentence_with_a_traceback_if_unexpected():
+    def broken():
+        raise ValueError("a  reason")
+
+    held = SimpleNamespace(
+        count=lambda n: iter(range(n)), one=lambda: [7], broken=broken
+    )
+    assert [*call(held, "count", (2,))] == [("item", 0), ("item", 1), DONE]
+    assert [*call(held, "one", ())] == [("item", [7]), DONE]
+    ((kind, (message, details)),) = call(held, "broken", ())
+    assert (kind, message) == ("failed", "This went wrong: a reason")
+    assert "Traceback" in details
+    held.expected = (ValueError,)
+    assert [*call(held, "broken", ())] == [("failed", ("a reason", ""))]
 
 
 # --- with a real process -----------------------------------------------------------
 
 
-def wait_for(worker, kind, patience=20.0):
-    """Return the next reply of a kind."""
+def wait(worker, condition, patience=30.0):
     end = time.monotonic() + patience
-    while time.monotonic() < end:
-        for reply in worker.poll():
-            if isinstance(reply, kind):
-                return reply
+    while not condition():
+        assert time.monotonic() < end
+        worker.poll()
         time.sleep(0.002)
-    raise AssertionError(f"no {kind}")
+
+
+def ask(worker, name, *arguments):
+    """Return the results of a call, and what was said of failures."""
+    found, said = [], []
+    worker.on_failure = said.append
+    worker.ask(name, *arguments, then=found.append)
+    wait(worker, lambda: worker.is_ready and not worker.is_busy and (found or said))
+    return found[0] if found else said[-1]
 
 
 @pytest.fixture(scope="module")
 def real():
-    worker = Worker()
+    worker = Worker(READS, urgent="read")
     worker.start()
-    wait_for(worker, Ready)
+    wait(worker, lambda: worker.is_ready)
     yield worker
     worker.close()
 
 
-def reads_a_one(worker, revision):
-    worker.ask(Read(revision, ONE))
-    answer = wait_for(worker, Answer)
-    assert answer.revision == revision
-    assert answer.reading.text == "1"
-    return answer.reading.digits[0]
+def test_a_killed_process_is_replaced_and_reads_on(real):
+    for _ in range(2):
+        os.kill(real.pid, signal.SIGKILL)
+        found = []
+        real.ask("read", ONE, then=found.append)
+        wait(real, lambda found=found: found)
+        assert found[0].text == "1"
 
 
-def test_it_explains_what_it_read(real):
-    digit = reads_a_one(real, 8)
-    real.ask(Explain(8, ONE, 0))
-    explained = wait_for(real, Explained)
-    assert explained.explanation.digit == 1
-    assert explained.explanation.top == digit.top
+def test_an_error_is_one_sentence_and_other_calls_are_answered(real, tmp_path):
+    (tmp_path / "bad.png").write_text("no picture")
+    said = ask(real, "open", tmp_path / "bad.png")
+    assert said.startswith("bad.png: ")
+    assert "This went wrong" in ask(real, "explain", ONE, 5)  # there is no sixth digit
+    assert ask(real, "reload", models.SHIPPED, models.JUDGE) is None
+    (tmp_path / "bad").write_bytes(b"no weights")
+    assert "bad" in ask(real, "reload", tmp_path / "bad")
+    assert ask(real, "read", ONE).text == "1"
 
 
-def test_it_returns_the_ink_of_one_digit(real):
-    both = Strokes((*ONE.points, ONE.points[0] + [100, 0]), (10.0, 10.0), (300, 100))
-    real.ask(Single(9, both, 1, 7))
-    single = wait_for(real, Singled)
-    assert single.name == 7
-    assert single.image.shape == (28, 28)
-    assert len(single.strokes.points) == 1
-    assert np.array_equal(single.strokes.points[0], both.points[1])
+@pytest.mark.parametrize("make", [READS, FINETUNED])
+def test_damaged_weights_are_fatal_unless_they_were_fine_tuned(tmp_path, make):
+    (tmp_path / "bad").write_bytes(b"no weights")
+    said = []
+    worker = Worker(make, tmp_path / "bad", models.JUDGE)
+    worker.on_ready = worker.on_fatal = said.append
+    worker.start()
+    wait(worker, lambda: said)
+    assert ("learn again" if make == FINETUNED else "leave --weights out") in said[0]
+    worker.close()
 
 
-def test_it_opens_a_picture_and_writes_a_copy_with_boxes(real, tmp_path):
-    grey = np.rint(255 * (1 - ONE.draw())).astype(np.uint8)
-    Image.fromarray(grey).save(tmp_path / "one.png")
-    real.ask(Open(tmp_path / "one.png"))
-    opened = wait_for(real, Opened)
-    assert opened.reading.text == "1"
-    assert opened.picture.pixels.shape == (100, 100, 3)
-    for drawing in (tmp_path / "one.png", ONE):
-        copy = tmp_path / f"copy{isinstance(drawing, Strokes)}.png"
-        real.ask(Annotate(drawing, opened.reading, copy))
-        assert wait_for(real, Saved).path == copy
+def test_learning_without_corrections_fails_with_a_sentence_and_stops_at_once(tmp_path):
+    worker = Worker(LEARNS, tmp_path, restarts=False)
+    worker.start()
+    assert "no corrections" in ask(worker, "learn")
+    begin = time.monotonic()
+    worker.close()
+    assert time.monotonic() - begin < 0.5
+    figures = {"corrections": 3, "right_before": 0, "right_after": 2, "data": "mnist"}
+    figures |= {"test_errors_before": 49, "test_errors_after": 51}
+    sentence = outcome(figures | {"test_images": 10_000})
+    assert "2 of 3 corrections are right now, 0 before" in sentence
+    assert "MNIST's 10,000 test images: 51, 49 before" in sentence
+
+
+# --- what is held ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reads():
+    return Reads()
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Return a picture of a 1."""
+    grey = np.rint(255 * (1 - ONE.strokes.draw())).astype(np.uint8)
+    Image.fromarray(grey).resize((300, 300)).save(tmp_path / "one.png")
+    return tmp_path / "one.png"
+
+
+def test_what_is_explained_is_what_was_read(reads):
+    (digit,) = reads.read(ONE).digits
+    explanation = reads.explain(ONE, 0)
+    assert (explanation.digit, explanation.top) == (1, digit.top)
+    assert reads.gradients(ONE, 0, 7).label == 7
+
+
+def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_path):
+    opened = reads.open(picture)
+    assert (opened.size, opened.pixels.shape) == ((300, 300), (300, 300, 3))
+    beside = Strokes((np.add(3 * LINE, (70, 0)),), (20.0,), (300, 300))
+    drawing = Drawing(beside, picture)
+    reading = reads.read(drawing)
+    assert reading.text == "11"
+    for boxes in (None, reading):
+        copy = reads.save(drawing, tmp_path / "copy.png", boxes)
         with Image.open(copy) as image:
-            assert image.mode == "RGB"
+            assert image.getpixel((220, 150)) == (0, 0, 0)
+    assert Reads.read(reads, Drawing(ONE.strokes)).text == "1"
+
+
+def test_the_ink_of_a_correction_is_that_of_its_digits(reads, picture):
+    a, b = (digit.box for digit in reads.read(BOTH).digits)
+    ((image, strokes),) = reads.corrected(BOTH, Correction((b,), ((b, 7),)))
+    assert image.shape == (28, 28)
+    assert np.array_equal(strokes.points[0], BOTH.strokes.points[1])
+    around = (a[0], a[1], b[2], b[3])
+    ((_, strokes),) = reads.corrected(BOTH, Correction((a, b), ((around, 4),)))
+    assert len(strokes.points) == 2
+    upper, lower = (a[0], a[1], a[2], 50), (a[0], 50, a[2], a[3])
+    halves = reads.corrected(BOTH, Correction((a,), ((upper, 1), (lower, 1))))
+    assert [s.points[0].tolist() for _, s in halves] == [[[50, 20]], [[50, 80]]]
+    assert len(reads.corrected(BOTH, Correction((a,), ()))) == 1
+    drawing = Drawing(Strokes((), (), (300, 300)), picture)
+    (box,) = (digit.box for digit in reads.read(drawing).digits)
+    half = (box[0], box[1], box[2], box[3] - 90)
+    ((image, strokes),) = reads.corrected(drawing, Correction((box,), ((half, 1),)))
+    assert strokes is None
+    assert image.max() > 0.9
+
+
+def test_damage_and_a_training_step_are_undone(reads):
+    before = {n: array.copy() for n, array in reads.reader.model.state().items()}
+    whole = reads.damage(Damage())
+    trial = reads.train(BOTH, 0, 7, 0.01, False)
+    assert trial.right[0] == whole
+    assert reads.damage(Damage(bits=1)) < whole
+    assert reads.damage(Damage()) == whole
+    for name, array in reads.reader.model.state().items():
+        assert np.array_equal(array, before[name]), name
 
 
 def test_the_clipboard_gives_a_new_file_a_copied_file_or_a_sentence(
-    monkeypatch, tmp_path
+    reads, monkeypatch, tmp_path, picture
 ):
     def pasted(found):
-        monkeypatch.setattr(ImageGrab, "grabclipboard", lambda: found)
-        return _pasted(tmp_path)
+        def grab():
+            if isinstance(found, Exception):
+                raise found
+            return found
 
-    for nothing in (None, []):
+        monkeypatch.setattr(ImageGrab, "grabclipboard", grab)
+        return reads.paste(tmp_path / "pasted").path
+
+    for nothing in (None, [], OSError("cannot identify <_io.BytesIO object at 0x7f>")):
         with pytest.raises(PictureError, match="no picture in the clipboard"):
             pasted(nothing)
-    assert list(tmp_path.iterdir()) == []
-    assert pasted(["a/one.png"]) == Path("a/one.png")
+    assert not (tmp_path / "pasted").exists()
+    assert pasted([str(picture)]) == picture
     files = {grey: pasted(Image.new("L", (9, 9), grey)) for grey in (10, 20)}
     for grey, path in files.items():
         with Image.open(path) as image:
             assert image.getpixel((0, 0)) == grey
 
 
-def test_an_error_is_one_sentence_and_other_requests_are_answered(real, tmp_path):
-    (tmp_path / "bad.png").write_text("no picture")
-    real.ask(Open(tmp_path / "bad.png"))
-    assert "bad.png" in wait_for(real, Failed).message
-    real.ask(Explain(10, ONE, 5))  # there is no sixth digit
-    assert "IndexError" in wait_for(real, Failed).details
-    real.ask(Reload(Weights(models.SHIPPED, models.JUDGE)))
-    wait_for(real, Reloaded)
-    (tmp_path / "bad").write_bytes(b"no weights")
-    real.ask(Reload(Weights(tmp_path / "bad")))
-    assert "bad" in wait_for(real, Failed).message
-    reads_a_one(real, 12)
-
-
-def test_a_killed_process_is_replaced_and_reads_on(real):
-    for revision in range(20, 22):
-        os.kill(real.pid, signal.SIGKILL)
-        reads_a_one(real, revision)
-
-
-@pytest.mark.parametrize("fallback", [False, True])
-def test_damaged_weights_are_a_fatal_error_unless_there_is_a_fallback(
-    tmp_path, fallback
-):
-    (tmp_path / "bad").write_bytes(b"no weights")
-    worker = Worker(Weights(tmp_path / "bad"), fallback=fallback)
-    worker.start()
-    try:
-        if fallback:
-            assert "learn again" in wait_for(worker, Ready).note
-            reads_a_one(worker, 1)
-        else:
-            message = wait_for(worker, FatalError).message
-            assert "bad" in message
-            assert "leave --weights out" in message
-    finally:
-        worker.close()
-
-
 START = """
 import os, sys, time
 from tinycnn.window.worker import Worker
 if __name__ == "__main__":
-    worker = Worker()
+    worker = Worker("tinycnn.window.served:Reads")
     worker.start()
     print(worker.pid, flush=True)
     time.sleep(60)

@@ -1,31 +1,29 @@
 """Corrections: images of digits with their right labels, kept for fine-tuning.
 
-A folder holds three files:
-
-========================= ========================================================
-``images-idx3-ubyte``     28×28, the inputs of the networks, in the IDX format
-``labels-idx1-ubyte``     their labels
-``strokes.jsonl``         a line each: the strokes as a stroke file, or ``null`` for a
-                          digit that was not drawn
-========================= ========================================================
-
-The number of labels is the number of corrections. They are written last and shortened
-first: if the process is killed meanwhile, surplus entries of the other files are
-ignored, and images and labels cannot get out of step. Loads neither Numba nor SciPy.
+Each correction is a file of its own in a folder: a stroke file (`tinycnn.ink.strokes`)
+with the digit's strokes, none if it was not drawn, and two more keys, ``label`` and
+``image``, the 28×28 input of the network, 255 = ink. A file is written in one step, so
+nothing can get out of step. An IDX pair in the folder, ``images-idx3-ubyte`` with
+``labels-idx1-ubyte``, counts as well. Loads neither Numba nor SciPy.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.data.idx import DataError, read_images, read_labels, write_idx
-from tinycnn.files import write_atomically
-from tinycnn.ink.strokes import Strokes
+from tinycnn.data.idx import DataError, read_pair
+from tinycnn.files import UnreadableError, read_regular, write_atomically
+from tinycnn.ink.strokes import LARGEST_FILE, Strokes
 
-__all__ = ["Corrections", "DataError"]
+__all__ = ["NO_DIGIT", "Corrections", "DataError"]
+
+NO_DIGIT = 10  # the label of ink that is none
+SHAPE = 28, 28
+Images = NDArray[np.uint8]
 
 
 class Corrections:
@@ -39,23 +37,23 @@ class Corrections:
     Raises
     ------
     DataError
-        From every method: a file is damaged or of something else. One sentence that
-        names it.
+        From `read`: a file is damaged or of something else. One sentence that names it.
     OSError
-        From `add` and `remove_last`: a file cannot be written.
+        From `add` and `remove`: a file cannot be written.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._images = self.folder / "images-idx3-ubyte"
-        self._labels = self.folder / "labels-idx1-ubyte"
-        self._strokes = self.folder / "strokes.jsonl"
+        self._pair = [
+            self.folder / f"{n}-ubyte" for n in ("images-idx3", "labels-idx1")
+        ]
 
     def __len__(self) -> int:
-        return len(self._load()[1])
+        pair = len(self._read_pair()[1])
+        return pair + len(list(self.folder.glob("*.json")))
 
-    def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return all corrections, oldest first.
+    def read(self, classes: int = 10) -> tuple[Images, NDArray[np.uint8]]:
+        """Return all corrections with a label below `classes`, oldest first.
 
         Returns
         -------
@@ -69,77 +67,74 @@ class Corrections:
         DataError
             Also if there are none.
         """
-        images, labels = self._load()
-        if len(labels) == 0:
+        images, labels = self._read_pair()
+        own = [_read(path) for path in sorted(self.folder.glob("*.json"))]
+        images = np.concatenate([images, *(image[np.newaxis] for image, _ in own)])
+        labels = np.append(labels, np.array([label for _, label in own], np.uint8))
+        known = labels < classes
+        if not known.any():
             raise DataError(
-                f"{self.folder}: holds no corrections (no {self._images.name} with "
-                f"{self._labels.name}); name a folder that has some"
+                f"{self.folder}: holds no corrections (no {self._pair[0].name} with "
+                f"{self._pair[1].name} either); name a folder that has some"
             )
-        return images, labels
+        return images[known], labels[known]
 
     def add(
         self, image: NDArray[np.floating[Any]], label: int, strokes: Strokes | None
-    ) -> None:
-        """Append a correction.
+    ) -> Path:
+        """Keep a correction and return its file.
 
         Parameters
         ----------
         image : float array (28, 28)
             In [0, 1], 1 = ink.
         label : int
-            0 to 9.
+            0 to 9, or `NO_DIGIT`.
         strokes : Strokes or None
             Those of this digit alone; None if it was not drawn.
         """
-        images, labels = self._load()
         grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-        document = None
-        if strokes is not None:
-            document = {
-                "label": int(label),
-                "strokes": [stroke.round(3).tolist() for stroke in strokes.points],
-                "pen_width": list(strokes.pen_widths),
-                "size": list(strokes.size),
-            }
-        line = json.dumps(document).encode() + b"\n"
+        drawn = strokes or Strokes((), (), SHAPE)
+        document = {
+            "label": int(label),
+            "strokes": [stroke.round(3).tolist() for stroke in drawn.points],
+            "pen_width": list(drawn.pen_widths),
+            "size": list(drawn.size),
+            "image": grey.tolist(),
+        }
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._strokes, [*self._lines(len(labels)), line])
-        write_idx(self._images, np.concatenate([images, grey[np.newaxis]]))
-        write_idx(self._labels, np.append(labels, np.uint8(label)))
+        path = self.folder / f"{time.time_ns()}.json"
+        write_atomically(path, [json.dumps(document).encode() + b"\n"])
+        return path
 
-    def remove_last(self) -> None:
-        """Remove the latest correction, if there is one."""
-        images, labels = self._load()
-        if len(labels) == 0:
-            return
-        count = len(labels) - 1
-        if count == 0:
-            for file in (self._labels, self._images, self._strokes):
-                file.unlink(missing_ok=True)
-            return
-        write_idx(self._labels, labels[:count])
-        write_idx(self._images, images[:count])
-        write_atomically(self._strokes, self._lines(count))
+    def remove(self, path: Path) -> None:
+        """Remove the correction in a file."""
+        path.unlink(missing_ok=True)
 
-    def _load(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return images and labels, equally many; empty arrays without files."""
-        labels, images = np.zeros(0, np.uint8), np.zeros((0, 28, 28), np.uint8)
-        # Labels first: another process may be adding an image.
-        if self._labels.exists():
-            labels = read_labels(self._labels, 9)
-        if self._labels.exists() or self._images.exists():
-            images = read_images(self._images, (28, 28))
-        if not len(labels) <= len(images) <= len(labels) + 1:
+    def _read_pair(self) -> tuple[Images, NDArray[np.uint8]]:
+        """Return the IDX pair; empty arrays without one."""
+        if not any(path.exists() for path in self._pair):
+            return np.zeros((0, *SHAPE), np.uint8), np.zeros(0, np.uint8)
+        images, labels = read_pair(*self._pair)
+        if images.shape[1:] != SHAPE or labels.max() > NO_DIGIT:
             raise DataError(
-                f"{self.folder}: has {len(labels):,} labels for {len(images):,} images;"
-                " name a folder whose files belong together, or move this one away"
+                f"{self.folder}: its IDX pair has images {images.shape} and labels up "
+                f"to {labels.max()}, not 28×28 and digits; name another folder"
             )
-        return images[: len(labels)], labels
+        return images, labels
 
-    def _lines(self, count: int) -> list[bytes]:
-        """Return the first lines of the strokes, ``null`` for missing ones."""
-        lines = (
-            self._strokes.read_bytes().splitlines() if self._strokes.exists() else []
-        )
-        lines = lines[:count] + [b"null"] * (count - len(lines))
-        return [line + b"\n" for line in lines]
+
+def _read(path: Path) -> tuple[Images, int]:
+    """Return image and label of a correction's file."""
+    try:
+        document = json.loads(read_regular(path, LARGEST_FILE))
+        image, label = np.array(document["image"]), document["label"]
+        if (image.shape, image.dtype.kind) != (SHAPE, "i"):
+            raise ValueError(f"has an image of shape {image.shape}")
+        if type(label) is not int or not 0 <= label <= NO_DIGIT:
+            raise ValueError(f"has the label {label!r:.40}")
+    except UnreadableError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: is no correction ({error}); remove it") from None
+    return image.clip(0, 255).astype(np.uint8), label

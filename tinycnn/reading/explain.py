@@ -1,10 +1,12 @@
-"""Explain how a digit was read: the steps to 28×28, feature maps, an occlusion map.
+"""Explain how a digit was read, and how the network would learn from it.
 
-The image and the probabilities are those of the reading itself. Feature maps are
-computed by the plain layers; the occlusion map by the reader, in one batch.
+The image and the probabilities are those of the reading itself. Feature maps and
+gradients are computed by the plain layers; the occlusion map by the reader, in one
+batch.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tinycnn.fast import fuse
 from tinycnn.ink.ink import Ink
-from tinycnn.ink.normalize import BOX, FAINT, FINENESS, corner, fill_box, fit
+from tinycnn.ink.normalize import (
+    BOX,
+    FAINT,
+    FINENESS,
+    corner,
+    fill_box,
+    fit,
+    normalize,
+    normalize_strokes,
+)
 from tinycnn.ink.strokes import Strokes, draw
-from tinycnn.nn import Conv2D, MaxPool2D, Sequential
+from tinycnn.models import predict
+from tinycnn.nn import (
+    SGD,
+    Conv2D,
+    Dense,
+    MaxPool2D,
+    Sequential,
+    softmax_cross_entropy,
+)
 from tinycnn.reading import segment
 from tinycnn.reading.explanation import (
+    Damage,
     Explanation,
     FeatureMaps,
+    Gradients,
     ReceptiveField,
     Step,
+    Trial,
 )
 from tinycnn.reading.reader import Found, Reader
 from tinycnn.reading.result import Digit, Reading
@@ -134,8 +157,10 @@ def feature_maps(
     field = ReceptiveField()
     found = []
     for number, layer in enumerate(model.layers):
+        inputs = x[0]
         if isinstance(layer, Conv2D):
-            top, _, left, _ = layer.margins(*x.shape[1:3])
+            top, below, left, right = layer.margins(*x.shape[1:3])
+            inputs = np.pad(inputs, ((top, below), (left, right), (0, 0)))
             KH, KW = layer.weight.value.shape[:2]
             field = field.after((KH, KW), _pair(layer.stride), (top, left))
         elif isinstance(layer, MaxPool2D):
@@ -143,8 +168,11 @@ def feature_maps(
         x = layer.forward(x)
         if isinstance(layer, Conv2D):
             name = f"{number} {type(layer).__name__}"
-            kernels = layer.weight.value.copy()
-            found.append(FeatureMaps(name, x[0].copy(), kernels, field))
+            weight, bias = layer.weight.value.copy(), layer.bias.value.copy()
+            stride = _pair(layer.stride)
+            found.append(
+                FeatureMaps(name, x[0].copy(), weight, field, inputs, bias, stride)
+            )
     return tuple(found)
 
 
@@ -191,6 +219,177 @@ def occlusion(
     return fall / np.float32((PATCH / STRIDE) ** 2)  # patches that cover a pixel
 
 
+def gradients(model: Sequential, image: NDArray[np.float32], label: int) -> Gradients:
+    """Return the gradients of the loss of one image, by the plain layers.
+
+    Parameters
+    ----------
+    model : Sequential
+    image : float32 array (H, W)
+    label : int
+        The class that would be right.
+    """
+    logits = model.forward(image[np.newaxis, :, :, np.newaxis])
+    loss, dlogits = softmax_cross_entropy(logits, np.array([label]))
+    maps, kernels, dy = [], [], dlogits
+    for layer in reversed(model.layers):
+        if isinstance(layer, Conv2D):
+            maps.append(dy[0].copy())
+        dy = layer.backward(dy)
+        if isinstance(layer, Conv2D):
+            kernels.append(np.array(layer.weight.grad))
+    maps.reverse()
+    kernels.reverse()
+    return Gradients(
+        label, loss, logits[0], dlogits[0], tuple(maps), tuple(kernels), dy[0, :, :, 0]
+    )
+
+
+class Workbench:
+    """Changes the weights of a reader's network, and puts them back.
+
+    Parameters
+    ----------
+    reader : Reader
+    images : uint8 array (N, 28, 28)
+        Digits that are read before and after a change.
+    labels : uint8 array (N,)
+    """
+
+    def __init__(
+        self, reader: Reader, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+    ) -> None:
+        self._reader, self._images, self._labels = reader, images, labels
+        self._runner = fuse(reader.model)
+        self._whole = self._copy()
+        self._base = self._whole  # with the training steps that were kept
+
+    def right(self) -> int:
+        """Return how many of the digits are named right."""
+        logits = predict(self._runner, self._images)[:, :10]
+        return int((logits.argmax(axis=1) == self._labels).sum())
+
+    def train(
+        self, image: NDArray[np.float32], label: int, rate: float, *, keep: bool = False
+    ) -> Trial:
+        """Do one step of gradient descent on one image, and undo it unless kept.
+
+        Layers are as in evaluation: no dropout, and batch norm's running statistics.
+        """
+        before = self._copy()
+        losses, names, right = [], [], []
+        for number in range(2):
+            found = gradients(self._reader.model, image, label)
+            shares, digit = self._reader.opinions(image[np.newaxis])
+            losses.append(found.loss)
+            names.append(shares[0] * digit[0])
+            right.append(self.right())
+            if number == 0:
+                SGD(self._reader.model.parameters(), rate).step()
+        if keep:
+            self._base = self._copy()
+        else:
+            self._put(before)
+        self._forget()
+        pairs = (losses[0], losses[1]), (names[0], names[1]), (right[0], right[1])
+        return Trial(*pairs, len(self._labels))
+
+    def apply(self, damage: Damage) -> int:
+        """Damage the weights and return `right`; no damage undoes kept steps, too."""
+        if damage == Damage():
+            self._base = self._whole
+        self._put(self._base)
+        rng = np.random.default_rng(0)
+        convolutions = []
+        for layer in self._reader.model.layers:
+            if isinstance(layer, Conv2D):
+                convolutions.append(layer)
+            if isinstance(layer, Conv2D | Dense):
+                weight = layer.weight.value
+                noise = rng.standard_normal(weight.shape, np.float32)
+                weight += np.float32(damage.noise) * weight.std() * noise
+                weight[...] = _rounded(weight, damage.bits)
+        for number, feature in damage.muted:
+            convolutions[number].weight.value[..., feature] = 0
+            convolutions[number].bias.value[feature] = 0
+        self._forget()
+        return self.right()
+
+    def _forget(self) -> None:
+        """Drop the scores that the reader remembers: they are of other weights."""
+        if self._reader._memory is not None:
+            self._reader._memory.clear()
+
+    def _copy(self) -> dict[str, Floats]:
+        return {n: array.copy() for n, array in self._reader.model.state().items()}
+
+    def _put(self, state: dict[str, Floats]) -> None:
+        for name, array in self._reader.model.state().items():
+            array[...] = state[name]
+
+
+def _rounded(weight: Floats, bits: int) -> Floats:
+    """Return weights rounded to 2^bits levels: see `Damage`."""
+    if bits >= 32:
+        return weight
+    if bits == 1:  # Rastegari et al. 2016, "XNOR-Net", section 3.1
+        return np.sign(weight) * np.abs(weight).mean()
+    step = max(float(np.abs(weight).max()), 1e-12) / (2 ** (bits - 1) - 1)
+    return np.rint(weight / np.float32(step)) * np.float32(step)
+
+
+def ink_of(
+    parts: Sequence[Part], box: tuple[int, int, int, int]
+) -> tuple[NDArray[np.float32], Strokes | None]:
+    """Return the image and the strokes of a digit that was read otherwise.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        The digits that were read in its place, at least one.
+    box : (int, int, int, int)
+        The digit's own box: that of one part, that around several, or a part of it.
+
+    Returns
+    -------
+    image : float32 array (28, 28)
+        The input of the networks.
+    strokes : Strokes or None
+        None for a picture.
+    """
+    first = parts[0]
+    if len(parts) == 1 and first.digit.box == box:
+        return first.image, first.ink if isinstance(first.ink, Strokes) else None
+    if isinstance(first.ink, Strokes):
+        kept = []
+        for part in parts:
+            assert isinstance(part.ink, Strokes)
+            for points, width in zip(part.ink.points, part.ink.pen_widths, strict=True):
+                low, high = np.array(box[:2]) - 1, np.array(box[2:]) + 1
+                inside = ((points >= low) & (points <= high)).all(axis=1)
+                kept += [(points[inside], width)] if inside.any() else []
+        lines, widths = zip(*kept, strict=True)
+        strokes = Strokes(tuple(lines), tuple(widths), first.ink.size)
+        return normalize_strokes(strokes.points), strokes
+    x0, y0, x1, y1 = (round(side / first.scale) for side in box)
+    page = np.zeros((y1 + segment.EDGE, x1 + segment.EDGE), np.float32)
+    for part in parts:
+        (x, y), cut = part.corner, np.asarray(part.ink)
+        there = page[y : y + cut.shape[0], x : x + cut.shape[1]]
+        np.maximum(there, cut[: there.shape[0], : there.shape[1]], out=there)
+    cut, _ = _tight(page[y0:y1, x0:x1])
+    return normalize(cut), None
+
+
+def _tight(
+    values: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """Return the part with ink, and its position x, y."""
+    rows, columns = (np.flatnonzero((values > FAINT).any(axis=k)) for k in (1, 0))
+    cut = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+    return cut, (int(columns[0]), int(rows[0]))
+
+
 def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
     """Return the ink of a digit found on a page."""
     digit, pieces, probabilities = (
@@ -215,10 +414,8 @@ def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
     x1, y1 = (boxes[:, 2:].max(axis=0) + segment.EDGE).tolist()
     window = np.s_[y0:y1, x0:x1]
     values = page.values[window] * np.isin(page.owner[window], pieces)
-    rows, columns = (np.flatnonzero((values > FAINT).any(axis=k)) for k in (1, 0))
-    cut = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
-    corner = x0 + int(columns[0]), y0 + int(rows[0])
-    return Part(digit, probabilities, image, (), cut, corner, ink.scale)
+    cut, (x, y) = _tight(values)
+    return Part(digit, probabilities, image, (), cut, (x0 + x, y0 + y), ink.scale)
 
 
 def _steps(part: Part) -> tuple[tuple[Step, ...], tuple[float, float], float]:

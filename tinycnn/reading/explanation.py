@@ -1,7 +1,7 @@
-"""The explanation of how one digit was read: arrays and their positions in the ink.
+"""How one digit was read and learned from: arrays, and their positions in the ink.
 
-`tinycnn.reading.explain` makes an `Explanation` in the process that reads; the window
-shows it in another one. So this file imports neither layers nor compiled code.
+`tinycnn.reading.explain` makes these in the process that reads; the window shows them
+in another one. So this file imports neither layers nor compiled code.
 """
 
 from dataclasses import dataclass
@@ -104,12 +104,32 @@ class FeatureMaps:
         The weights; kernel f makes map f.
     field : ReceptiveField
         Of the outputs.
+    inputs : float32 array (H, W, C)
+        What the layer was given, with its padding.
+    bias : float32 array (F,)
+    stride : (int, int)
     """
 
     layer: str
     maps: NDArray[np.float32]
     kernels: NDArray[np.float32]
     field: ReceptiveField
+    inputs: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    stride: tuple[int, int]
+
+    def products(self, row: int, column: int, feature: int) -> NDArray[np.float32]:
+        """Return the products that make one pixel of a map.
+
+        Returns
+        -------
+        float32 array (KH, KW, C)
+            Input times weight. Their sum and the bias are ``maps[row, column,
+            feature]``, within rounding.
+        """
+        KH, KW = self.kernels.shape[:2]
+        y, x = row * self.stride[0], column * self.stride[1]
+        return self.inputs[y : y + KH, x : x + KW] * self.kernels[..., feature]
 
 
 @dataclass(frozen=True)
@@ -205,3 +225,72 @@ def where_it_fires(
         x0, y0, x1, y1 = edges.tolist()
         regions.append(Region(float(values[row, column]), box, (x0, y0, x1, y1)))
     return tuple(regions)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of the loss of one digit, for the label that would be right.
+
+    Attributes
+    ----------
+    label : int
+    loss : float
+        Cross-entropy of the network that names digits.
+    logits, dlogits : float32 array (K,)
+        The network's outputs, and the gradient of the loss with respect to them.
+    maps : tuple of float32 arrays (OH, OW, F)
+        With respect to each convolution's outputs.
+    kernels : tuple of float32 arrays (KH, KW, C, F)
+        With respect to each convolution's weights.
+    ink : float32 array (28, 28)
+        With respect to the image.
+    """
+
+    label: int
+    loss: float
+    logits: NDArray[np.float32]
+    dlogits: NDArray[np.float32]
+    maps: tuple[NDArray[np.float32], ...]
+    kernels: tuple[NDArray[np.float32], ...]
+    ink: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training step on one digit; every pair is before and after it.
+
+    Attributes
+    ----------
+    loss : (float, float)
+    probabilities : two float32 arrays (10,)
+        Of each digit, as `Explanation` has them.
+    right : (int, int)
+        How many of the sample's `total` test digits are named right.
+    total : int
+    """
+
+    loss: tuple[float, float]
+    probabilities: tuple[Floats, Floats]
+    right: tuple[int, int]
+    total: int
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is done to the weights of the network that names digits.
+
+    Attributes
+    ----------
+    muted : tuple of (int, int)
+        Convolution, counted from 0, and filter: its weights and bias are 0.
+    noise : float
+        Standard deviation of what is added to each weight, as a share of that of the
+        weights of its layer.
+    bits : int
+        Weights are rounded to 2^bits levels (2 bits: -1, 0 and 1 times the largest;
+        1 bit: the sign times the mean magnitude); 32 leaves them as they are.
+    """
+
+    muted: tuple[tuple[int, int], ...] = ()
+    noise: float = 0.0
+    bits: int = 32

@@ -1,127 +1,110 @@
-"""Fine-tuning on the corrections, in a process of its own.
+"""Learning from corrections, in a process of its own, and undoing it."""
 
-`FineTuning` is the window's side, `serve_finetuning` the process. It does what
-``python -m tinycnn.finetune`` does and keeps the result in the same folder.
-"""
-
-import contextlib
-import traceback
-from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tinycnn.window.messages import Failed
-from tinycnn.window.worker import (
-    PATIENCE,
-    exit_with_parent,
-    no_interrupts,
-    redirect_output,
-)
+from tinycnn.reading import finetuned
+from tinycnn.reading.corrections import DataError
+from tinycnn.window.worker import Worker
+
+if TYPE_CHECKING:
+    from tinycnn.window.view import Window
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a fine-tuning.
-
-    Attributes
-    ----------
-    figures : dict
-        See `tinycnn.finetune.FineTuned`.
-    """
-
-    figures: dict[str, Any]
-
-    @property
-    def sentence(self) -> str:
-        """Before and after, in one sentence."""
-        f = self.figures
-        data = {"mnist": "MNIST's", "sample": "the sample's"}.get(f["data"], "the")
-        return (
-            f"Learned: {f['right_after']} of {f['corrections']} corrections are right "
-            f"now, {f['right_before']} before. Errors in {data} {f['test_images']:,} "
-            f"test images: {f['test_errors_after']}, {f['test_errors_before']} before."
-        )
+READS = "tinycnn.window.served:Reads"
+FINETUNED = "tinycnn.window.served:finetuned_reads"
+LEARNS = "tinycnn.window.served:Learns"
 
 
 class FineTuning:
-    """A fine-tuning under way.
+    """Fine-tuning on all corrections; not `allowed` in a window of other weights."""
 
-    Parameters
-    ----------
-    corrections : Path
-        The folder of the corrections.
-    log : Path or None
-        Receives the output of the process.
-    """
+    def __init__(self, window: "Window", *, allowed: bool, log: Path | None) -> None:
+        self._window, self.allowed, self._log = window, allowed, log
+        self.process: Worker | None = None
 
-    def __init__(self, corrections: Path, log: Path | None) -> None:
-        context = get_context("spawn")
-        ours, theirs = context.Pipe(duplex=False)
-        self._connection: Connection = ours
-        self._process: BaseProcess = context.Process(
-            target=serve_finetuning, args=(theirs, corrections, log), daemon=True
-        )
-        with no_interrupts():
-            self._process.start()
-        theirs.close()
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a fine-tuning is under way."""
+        return self.process is not None
 
-    def poll(self) -> list[float | Outcome | Failed]:
-        """Return new messages: shares of the work, at last the outcome or a failure."""
-        replies: list[float | Outcome | Failed] = []
+    def learn(self) -> None:
+        """Begin."""
+        store, say = self._window.correcting.store, self._window.say
+        if not self.allowed:
+            say("Learning trains the shipped networks; start without --weights.")
+            return
         try:
-            while self._connection.poll():
-                replies.append(self._connection.recv())
-        except (EOFError, OSError):
-            if not replies or isinstance(replies[-1], float):
-                replies.append(Failed("Learning stopped; nothing has changed."))
-        return replies
+            count = len(store)
+        except DataError as error:
+            say(str(error))
+            return
+        if count == 0:
+            say("Correct a digit first: click its box and press the right key.")
+            return
+        self.process = Worker(LEARNS, store.folder, log=self._log, restarts=False)
+        self.process.on_failure = self._on_failure
+        self.process.ask("learn", then=self._on_item)
+        self.process.start()
+        self._window.statusbar.show_progress(0)
+        say("Learning from your corrections. You can go on drawing.")
+
+    def poll(self) -> None:
+        """Handle what the process has sent."""
+        if self.process is not None:
+            self.process.poll()
+
+    def stop(self) -> None:
+        """Stop; the weights stay as they are."""
+        self._on_failure("")
 
     def close(self) -> None:
-        """End the process at once."""
-        self._connection.close()
-        self._process.kill()
-        self._process.join(PATIENCE)
+        """End the process."""
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+            self._window.statusbar.show_progress(None)
 
-
-def serve_finetuning(
-    connection: Connection, corrections: Path, log: Path | None
-) -> None:
-    """Fine-tune and report the progress.
-
-    Parameters
-    ----------
-    connection : Connection
-        Receives shares from 0 to 1, at last an `Outcome` or a `Failed`.
-    corrections, log
-        See `FineTuning`.
-    """
-    redirect_output(log)
-    exit_with_parent()
-    from tinycnn.data import DataError
-    from tinycnn.finetune import FineTuned, finetune, local_mnist
-    from tinycnn.nn.weights import WeightsError
-    from tinycnn.reading import finetuned
-    from tinycnn.reading.corrections import Corrections
-    from tinycnn.threads import available_cores, use_threads
-
-    use_threads(max(available_cores() - 1, 1))  # one is left to the window
-    with contextlib.suppress(BrokenPipeError):
+    def undo(self) -> None:
+        """Go back to the fine-tuned weights before, or to the shipped ones."""
         try:
-            images, labels = Corrections(corrections).read()
-            for item in finetune(images, labels, local_mnist()):
-                if isinstance(item, FineTuned):
-                    finetuned.keep(item.save)
-                    connection.send(Outcome(item.figures))
-                else:
-                    connection.send(float(item))
-        except (DataError, ArithmeticError, WeightsError) as error:
-            connection.send(Failed(str(error)))
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # noqa: BLE001 - shown; the window stays open
-            connection.send(
-                Failed(f"Learning failed ({error}).", traceback.format_exc())
-            )
+            undone = finetuned.undo()
+        except OSError as error:
+            self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
+            return
+        text = "Nothing has been learned."
+        if undone:
+            self._reload()
+            text = "The last learning is undone; your corrections are kept."
+        self._window.say(text)
+
+    def _on_item(self, item: float | str) -> None:
+        if isinstance(item, str):
+            self.close()
+            self._reload()
+            self._window.say(item, stays=True)
+        else:
+            self._window.statusbar.show_progress(item)
+
+    def _on_failure(self, message: str) -> None:
+        self.close()
+        self._window.say(message or "Learning stopped; nothing has changed.")
+
+    def _reload(self) -> None:
+        """Read with the weights now in use."""
+        if self.allowed:
+            weights = finetuned_weights()
+
+            def reloaded(_: None) -> None:
+                self._window.worker.make = FINETUNED if weights else READS
+                self._window.worker.arguments = weights
+                self._window.live.read_anew()
+
+            self._window.live.ask("reload", *weights, then=reloaded)
+
+
+def finetuned_weights() -> tuple[Path, ...]:
+    """Return the files of the fine-tuned version in use; none for the shipped ones."""
+    version = finetuned.latest()
+    names = "weights.safetensors", "judge.safetensors"
+    return () if version is None else tuple(version / name for name in names)

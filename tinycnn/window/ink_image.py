@@ -1,7 +1,7 @@
 """The ink on the screen: strokes as an antialiased image.
 
 Tk draws jagged lines, so the window shows an image instead, of which only changed areas
-are redrawn. The image is for display only; the reader gets the strokes.
+are sent to the screen. It is for display only; the reader gets the strokes.
 """
 
 import math
@@ -11,104 +11,64 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from tinycnn.ink.strokes import FINENESS, draw_finely
-from tinycnn.window.session import Points, Stroke
+from tinycnn.window.pen import Points
+from tinycnn.window.session import Stroke
 
-MANY = 4  # more changed areas than this are composed as one
 Area = tuple[int, int, int, int]  # x0, y0, x1, y1 in screen pixels, half open
 
 
 class InkImage:
-    """An image of strokes.
-
-    Attributes
-    ----------
-    size : (int, int)
-        Width and height in screen pixels.
-    zoom : float
-        Screen pixels per canvas unit.
-    """
+    """An image of strokes: `zoom` screen pixels a unit, units begin at `origin`."""
 
     def __init__(self) -> None:
-        self.size = (1, 1)
-        self.zoom = 1.0
-        self._ink = Image.new("L", self.size)
+        self.size, self.zoom, self.origin = (1, 1), 1.0, (0.0, 0.0)
+        self.image = Image.new("L", self.size)  # 255 = ink
         self._shown: dict[Stroke, tuple[Area, Image.Image]] = {}
 
-    def resize(self, size: tuple[int, int], zoom: float) -> bool:
-        """Change size and zoom; return whether the whole image must be redrawn.
+    def resize(
+        self, size: tuple[int, int], zoom: float, origin: tuple[float, float]
+    ) -> bool:
+        """Empty the image and return True, unless it stays as it is.
 
-        With the same zoom the image only grows. A new zoom empties it until the next
-        `show`.
+        With the same zoom and origin it never shrinks.
         """
-        if zoom == self.zoom:
-            larger = max(size[0], self.size[0]), max(size[1], self.size[1])
-            return larger != self.size and self._grow(*larger)
-        self.size, self.zoom = size, zoom
-        self._ink = Image.new("L", size)
-        self._shown = {}
+        if (zoom, origin) == (self.zoom, self.origin):
+            size = max(size[0], self.size[0]), max(size[1], self.size[1])
+            if size == self.size:
+                return False
+        self.size, self.zoom, self.origin = size, zoom, origin
+        self.image, self._shown = Image.new("L", size), {}
         return True
 
-    def show(self, strokes: Iterable[Stroke]) -> list[Area]:
-        """Show exactly these strokes; return the changed areas."""
+    def show(self, strokes: Iterable[Stroke]) -> Area | None:
+        """Show exactly these strokes, and no pieces; return the changed area."""
         wanted = dict.fromkeys(strokes)
         changed = [self._shown.pop(s)[0] for s in [*self._shown] if s not in wanted]
         for stroke in wanted:
             if stroke not in self._shown:
                 self._shown[stroke] = self._drawn(stroke.points, stroke.pen_width)
-                # Covers the pieces shown while drawing, which may lie beside it.
                 changed.append(self._shown[stroke][0])
-        if len(changed) > MANY:
-            x0, y0, x1, y1 = zip(*changed, strict=True)
-            changed = [(min(x0), min(y0), max(x1), max(y1))]
-        for area in changed:
-            self._compose(area)
-        return [area for area in map(self._inside, changed) if area is not None]
+        if not changed:
+            return None
+        # The older strokes of a growing drawing stay as they are.
+        x0, y0, x1, y1 = zip(*changed, strict=True)
+        area = min(x0), min(y0), max(x1), max(y1)
+        self.image.paste(0, area)
+        for there, ink in self._shown.values():
+            if there[0] < area[2] and area[0] < there[2]:
+                self._lay(there, ink)
+        return self._inside(area)
 
     def add_piece(self, points: Points, pen_width: float) -> Area | None:
-        """Show a piece of a stroke being drawn, until the next `show`.
-
-        Returns
-        -------
-        Area or None
-            What changed.
-        """
-        area, image = self._drawn(points, pen_width)
-        self._lay(area, image)
+        """Show a piece of a stroke until the next change; return the changed area."""
+        area, ink = self._drawn(points, pen_width)
+        self._lay(area, ink)
         return self._inside(area)
-
-    def remove_pieces(self, points: Points, pen_width: float) -> Area | None:
-        """Remove the pieces of a cancelled stroke."""
-        area, _ = self._drawn(points, pen_width)
-        self._compose(area)
-        return self._inside(area)
-
-    def part(self, area: Area) -> Image.Image:
-        """Return a copy of an area, grey, 255 = ink."""
-        return self._ink.crop(area)
-
-    def inked(self) -> Area | None:
-        """Return the bounding box of the ink, None without ink."""
-        return self._ink.getbbox()
-
-    def _grow(self, width: int, height: int) -> bool:
-        """Enlarge the image and redraw clipped strokes; return whether any was."""
-        right, low = self.size
-        self.size = width, height
-        self._ink = self._ink.crop((0, 0, width, height))
-        cut = [
-            stroke
-            for stroke, (area, _) in self._shown.items()
-            if area[2] >= right or area[3] >= low
-        ]
-        for stroke in cut:
-            self._shown[stroke] = self._drawn(stroke.points, stroke.pen_width)
-            self._compose(self._shown[stroke][0])
-        return bool(cut)
 
     def _drawn(self, points: Points, pen_width: float) -> tuple[Area, Image.Image]:
         """Return the area and the ink of one line."""
         pen = pen_width * self.zoom
-        scaled = points * self.zoom
+        scaled = points * self.zoom + self.origin
         x0, y0 = np.floor(scaled.min(axis=0) - pen / 2 - 1).astype(int).tolist()
         x1, y1 = np.ceil(scaled.max(axis=0) + pen / 2 + 1).astype(int).tolist()
         # Ink far off the canvas is not drawn.
@@ -119,27 +79,9 @@ class InkImage:
         fine = draw_finely([scaled - (x0, y0)], [pen], size, FINENESS)
         return (x0, y0, x1, y1), fine.reduce(FINENESS)
 
-    def _lay(self, area: Area, image: Image.Image) -> None:
-        """Combine new ink with the old by the maximum."""
-        both = ImageChops.lighter(self._ink.crop(area), image)
-        self._ink.paste(both, area[:2])
-
-    def _compose(self, area: Area) -> None:
-        """Recompute an area from the strokes."""
-        page = Image.new("L", (area[2] - area[0], area[3] - area[1]))
-        for (x0, y0, x1, y1), image in self._shown.values():
-            left, top = max(x0, area[0]), max(y0, area[1])
-            right, bottom = min(x1, area[2]), min(y1, area[3])
-            if left < right and top < bottom:
-                there = (
-                    left - area[0],
-                    top - area[1],
-                    right - area[0],
-                    bottom - area[1],
-                )
-                part = image.crop((left - x0, top - y0, right - x0, bottom - y0))
-                page.paste(ImageChops.lighter(page.crop(there), part), there[:2])
-        self._ink.paste(page, area[:2])
+    def _lay(self, area: Area, ink: Image.Image) -> None:
+        """Combine ink with what is there, by the maximum."""
+        self.image.paste(ImageChops.lighter(self.image.crop(area), ink), area[:2])
 
     def _inside(self, area: Area) -> Area | None:
         """Return the part of an area inside the image, None if there is none."""

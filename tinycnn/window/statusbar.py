@@ -3,114 +3,81 @@
 import tkinter as tk
 from collections.abc import Callable, Collection
 from tkinter import ttk
+from typing import TYPE_CHECKING
 
 from tinycnn.reading.result import Digit, Reading
-from tinycnn.window.canvas import SURE
-from tinycnn.window.theme import Fonts, Theme
+from tinycnn.window.theme import SURE
 
-LARGE_LINES, LARGE_DIGITS = 2, 24  # in the largest type; more are shown smaller
-MOST_LINES = 4  # visible at once
+if TYPE_CHECKING:
+    from tinycnn.window.view import Window
+
+LARGE, MEDIUM = (1, 24), (2, 48)  # lines and digits a line that each type can hold
+HEIGHT = 54.0  # units of the number's part, however many lines it has
 SHORTLY = 6000  # milliseconds that a message is shown
 
 
 class StatusBar(ttk.Frame):
-    """The status bar.
+    """The status bar; `message` is the current message, or empty."""
 
-    Parameters
-    ----------
-    parent : tk.Misc
-    fonts : Fonts
-    pixel : float
-        Screen pixels a unit.
-    copy : function
-        The action of the Copy button.
-    expired : function
-        Called when a message has been shown long enough.
-
-    Attributes
-    ----------
-    number : tk.Text
-        The number read; selectable, not editable.
-    status : ttk.Label
-    progress : ttk.Progressbar
-    message : str
-        The current message, or empty.
-    """
-
-    def __init__(
-        self,
-        parent: tk.Misc,
-        fonts: Fonts,
-        pixel: float,
-        copy: Callable[[], None],
-        expired: Callable[[], None],
-    ) -> None:
-        super().__init__(parent)
-        self._fonts, self._expired = fonts, expired
+    def __init__(self, window: "Window") -> None:
+        super().__init__(window.root)
+        self._window, self._look = window, window.look
         self.message = ""
         self._later: str | None = None
-        self._status_shown = "", 0  # the full text, and the width for it
-
-        def px(units: float) -> int:
-            return max(round(units * pixel), 1)
-
+        self._shown = "", 0  # the full text of the status line, and the width for it
+        px = self._look.px
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
-        row = ttk.Frame(self)
-        row.pack(fill="x", padx=px(16), pady=(px(6), 0))
-        self._copy = ttk.Button(row, text="Copy", command=copy, takefocus=False)
-        self._copy.pack(side="right", anchor="n", pady=px(8))
-        self.number = tk.Text(
-            row,
-            height=1,
-            width=1,
-            wrap="char",
-            borderwidth=0,
-            highlightthickness=0,
-            state="disabled",
-            cursor="xterm",
-            font=fonts.number,
-        )
-        self.number.pack(side="left", fill="x", expand=True)
+        line = ttk.Frame(self, padding=(px(16), 0, px(16), px(6)))
+        line.pack(side="bottom", fill="x")
+        row = ttk.Frame(self, height=px(HEIGHT) + 2 * px(4), padding=(px(16), px(4)))
+        row.pack(fill="x")
+        row.pack_propagate(False)
+        self.copy_button = ttk.Button(row, text="Copy", command=window.copy)
+        self.copy_button.pack(side="right", padx=(px(8), 0))
+        # Selectable, not editable; it scrolls where it has more lines than fit.
+        self.number = tk.Text(row, width=1, wrap="char", state="disabled")
+        self.number.configure(borderwidth=0, highlightthickness=0, takefocus=False)
+        self._bar = ttk.Scrollbar(row, command=self.number.yview)
+        self.number.configure(yscrollcommand=self._bar.set)
+        self.number.pack(side="left", fill="both", expand=True)
         # Disabled text can be selected only while it has the focus.
         self.number.bind("<Button-1>", lambda _: self.number.focus_set(), add=True)
-        line = ttk.Frame(self)
-        line.pack(fill="x", padx=px(16), pady=(0, px(8)))
         self.progress = ttk.Progressbar(line, length=px(160))
         self.status = ttk.Label(line, style="Faint.TLabel", anchor="w")
         self.status.pack(side="left", fill="x", expand=True)
 
-    def set_theme(self, theme: Theme) -> None:
-        """Apply a theme."""
-        self.number.configure(
-            background=theme.ground,
-            foreground=theme.text,
-            selectbackground=theme.sure,
-            selectforeground=theme.paper,
-            inactiveselectbackground=theme.sure,
-        )
-        self.number.tag_configure("doubtful", foreground=theme.doubtful)
-        self.number.tag_configure("refused", foreground=theme.refused)
+    def set_theme(self) -> None:
+        """Apply the theme."""
+        theme, number = self._look.theme, self.number
+        number.configure(background=theme.ground, foreground=theme.text)
+        number.configure(selectbackground=theme.sure, selectforeground=theme.paper)
+        number.configure(inactiveselectbackground=theme.sure)
+        number.tag_configure("doubtful", foreground=theme.doubtful)
+        number.tag_configure("refused", foreground=theme.refused)
 
     def show(self, reading: Reading, corrected: Collection[Digit]) -> None:
-        """Show a reading line by line, unsure and refused digits in their colours."""
-        lines, number = reading.lines, self.number
-        large = len(lines) <= LARGE_LINES
-        large = large and all(len(line) <= LARGE_DIGITS for line in lines)
-        number.configure(
-            state="normal",
-            height=min(max(len(lines), 1), MOST_LINES),
-            font=self._fonts.number if large else self._fonts.medium,
-        )
+        """Show the text of a reading, unsure and refused digits in their colours."""
+        number, fonts, text = self.number, self._look.fonts, reading.text
+        lines = text.split("\n")
+        shape = len(lines), max(map(len, lines))
+        fits = [shape[0] <= most[0] and shape[1] <= most[1] for most in (LARGE, MEDIUM)]
+        font = fonts.number if fits[0] else fonts.medium if fits[1] else fonts.strong
+        number.configure(state="normal", font=font)
         number.delete("1.0", "end")
-        for row, line in enumerate(lines):
-            if row:
-                number.insert("end", "\n")
-            for digit in line:
+        digits = iter(reading.digits)
+        for letter in text:
+            name = ""
+            if not letter.isspace():
+                digit = next(digits)
                 sure = digit.confidence >= SURE or digit in corrected
                 name = "refused" if digit.digit is None else "" if sure else "doubtful"
-                number.insert("end", digit.label, name)
+            number.insert("end", letter, name)
         number.configure(state="disabled")
-        self._copy.configure(state="normal" if lines else "disabled")
+        number.see("end")
+        self._bar.pack_forget()
+        if not any(fits):
+            self._bar.pack(side="right", fill="y", before=number)
+        self.copy_button.configure(state="normal" if text else "disabled")
 
     def selected(self) -> str:
         """Return the selected part of the number."""
@@ -118,34 +85,26 @@ class StatusBar(ttk.Frame):
         return self.number.get(ranges[0], ranges[1]) if ranges else ""
 
     def say(self, message: str, *, stays: bool = False) -> None:
-        """Show a message for a while, or until the next one."""
+        """Show a message for a while; with `stays` until the next one."""
         self.forget()
         self.message = message
-        if not stays:
-            self._later = self.after(SHORTLY, self._forget_later)
+        if message and not stays:
+            self._later = self.after(SHORTLY, self._window.say, "")
 
-    def is_to_stay(self) -> bool:
-        """Return whether the current message has no time limit."""
-        return bool(self.message) and self._later is None
-
-    def forget(self) -> None:
-        """Drop the current message."""
+    def forget(self, *, lasting: bool = False) -> None:
+        """Drop the current message, with `lasting` only one without a time limit."""
         if self._later is not None:
+            if lasting:
+                return
             self.after_cancel(self._later)
-            self._later = None
-        self.message = ""
-
-    def _forget_later(self) -> None:
-        self._later = None
-        self.forget()
-        self._expired()
+        self._later, self.message = None, ""
 
     def show_status(self, text: str) -> None:
         """Show a status line; the middle of a long one is elided."""
         shown = text, self.status.winfo_width()
-        if shown != self._status_shown:
-            self._status_shown = shown
-            measure = self._fonts.plain.measure
+        if shown != self._shown:
+            self._shown = shown
+            measure = self._look.fonts.plain.measure
             # A label is a few pixels wider than its text.
             border = self.status.winfo_reqwidth() - measure(self.status.cget("text"))
             self.status.configure(text=elided(text, shown[1] - border, measure))
@@ -154,23 +113,13 @@ class StatusBar(ttk.Frame):
         """Show the share of work done, 0 to 1; None hides the bar."""
         if share is None:
             self.progress.pack_forget()
-            return
-        self.progress.configure(value=100 * share)
-        if not self.progress.winfo_manager():
+        else:
+            self.progress.configure(value=100 * share)
             self.progress.pack(side="right")
 
 
 def elided(text: str, room: int, measure: Callable[[str], int]) -> str:
-    """Return a line, its middle elided if it is too long.
-
-    Parameters
-    ----------
-    text : str
-    room : int
-        Width for the line, in pixels.
-    measure : function
-        Returns the width of a text in pixels.
-    """
+    """Return a line, its middle elided if it is wider than `room` pixels."""
     if measure(text) <= room:
         return text
     for kept in range(len(text), 1, -1):

@@ -1,4 +1,4 @@
-"""Two colour themes for the window and its ttk widgets.
+"""How the window looks: colour themes, fonts, the density of the screen.
 
 The colours of boxes are from the palette of Okabe and Ito, which is safe for colour
 blindness: blue is sure, vermilion or orange unsure, grey refused. Line style and
@@ -6,28 +6,18 @@ numbers repeat the colour coding.
 """
 
 import tkinter as tk
-from dataclasses import dataclass
 from tkinter import font as tkfont
 from tkinter import ttk
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SURE, UNSURE = 0.95, 0.75  # a box is solid, dashed, or dotted below
 
 
-@dataclass(frozen=True)
-class Theme:
-    """A palette.
-
-    Attributes
-    ----------
-    ground, raised, line : str
-        Window background, buttons, separators.
-    paper, ink : str
-        Canvas background, strokes.
-    text, faint, disabled : str
-        Text, secondary text, disabled controls.
-    sure, doubtful, refused : str
-        Boxes.
-    fires : str
-        Regions where a feature is active.
-    """
+class Theme(NamedTuple):
+    """A palette: window, buttons, lines, canvas, text, boxes, active regions."""
 
     ground: str
     raised: str
@@ -43,180 +33,95 @@ class Theme:
     fires: str
 
 
-THEMES = {
-    "light": Theme(
-        ground="#f3f4f6",
-        raised="#e6e9ed",
-        line="#d5d9df",
-        paper="#ffffff",
-        ink="#15181d",
-        text="#1b1f24",
-        faint="#5d6673",
-        disabled="#a4acb7",
-        sure="#0072b2",
-        doubtful="#c44f00",
-        refused="#6b7280",
-        fires="#b0568a",
-    ),
-    "dark": Theme(
-        ground="#16191d",
-        raised="#262b32",
-        line="#333a43",
-        paper="#1e2227",
-        ink="#f4f6f8",
-        text="#eef1f4",
-        faint="#9aa5b3",
-        disabled="#5c6672",
-        sure="#56b4e9",
-        doubtful="#e69f00",
-        refused="#9aa0a6",
-        fires="#cc79a7",
-    ),
-}
+LIGHT = """#f3f4f6 #e6e9ed #d5d9df #ffffff #15181d #1b1f24 #5d6673 #949da9
+    #0072b2 #c44f00 #6b7280 #b0568a"""
+DARK = """#16191d #262b32 #333a43 #1e2227 #f4f6f8 #eef1f4 #9aa5b3 #6d7783
+    #56b4e9 #e69f00 #9aa0a6 #cc79a7"""
+THEMES = {"light": Theme(*LIGHT.split()), "dark": Theme(*DARK.split())}
 
 
-@dataclass(frozen=True)
-class Fonts:
+class Fonts(NamedTuple):
     """The fonts; sizes in points, so that they scale with the screen's density."""
 
     small: tkfont.Font
     plain: tkfont.Font
-    strong: tkfont.Font
     title: tkfont.Font
+    strong: tkfont.Font
     medium: tkfont.Font
     number: tkfont.Font
 
 
-def make_fonts(root: tk.Misc) -> Fonts:
-    """Return the fonts, in the system's default family."""
-    family = tkfont.nametofont("TkDefaultFont", root).actual("family")
+class Look:
+    """Theme, fonts and density. A unit is a 96th of an inch, `pixel` screen pixels."""
 
-    def font(size: int, weight: str = "normal") -> tkfont.Font:
-        return tkfont.Font(root, family=family, size=size, weight=weight)  # type: ignore[arg-type]
+    def __init__(self, root: tk.Tk) -> None:
+        self.root = root
+        self.pixel = root.winfo_fpixels("1p") * 0.75
+        self.theme = THEMES["light"]
+        family = tkfont.nametofont("TkDefaultFont", root).actual("family")
+        sizes = (8, 10, 10, 12, 18, 30)
+        self.fonts = Fonts(
+            *(tkfont.Font(root, family=family, size=size) for size in sizes)
+        )
+        for font in self.fonts[2:]:
+            font.configure(weight="bold")
 
-    return Fonts(
-        small=font(8),
-        plain=font(10),
-        strong=font(12, "bold"),
-        title=font(10, "bold"),
-        medium=font(18, "bold"),
-        number=font(30, "bold"),
-    )
+    def px(self, units: float) -> int:
+        """Return units as screen pixels, at least 1."""
+        return max(round(units * self.pixel), 1)
 
+    def rgb(self, colour: str) -> NDArray[np.float64]:
+        """Return red, green and blue of a colour, 0 to 255."""
+        return np.array(self.root.winfo_rgb(colour)) / 257
 
-def apply_theme(root: tk.Misc, theme: Theme, fonts: Fonts, pixel: float) -> None:
-    """Apply a theme to every ttk widget.
+    def mixed(self, share: NDArray[Any], below: str, above: str) -> NDArray[np.uint8]:
+        """Return shares (H, W), clipped to 0 to 1, as mixtures (H, W, 3) of colours."""
+        low, high = self.rgb(below), self.rgb(above)
+        colours = low + np.clip(share, 0, 1)[..., None] * (high - low)
+        return np.rint(colours).astype(np.uint8)
 
-    Parameters
-    ----------
-    root : tk.Misc
-    theme : Theme
-    fonts : Fonts
-    pixel : float
-        Screen pixels per canvas unit.
-    """
+    def set_theme(self, name: str) -> None:
+        """Apply a theme to every ttk widget."""
+        self.theme = theme = THEMES[name]
+        px, style = self.px, ttk.Style(self.root)
 
-    def px(units: float) -> int:
-        return max(round(units * pixel), 1)
+        def flat(colour: str) -> dict[str, Any]:
+            return {"background": colour, "lightcolor": colour, "darkcolor": colour}
 
-    style = ttk.Style(root)
-    style.theme_use("clam")
-    style.configure(
-        ".",
-        background=theme.ground,
-        foreground=theme.text,
-        font=fonts.plain,
-        bordercolor=theme.line,
-        lightcolor=theme.ground,
-        darkcolor=theme.ground,
-        troughcolor=theme.raised,
-        focuscolor=theme.sure,
-        selectbackground=theme.sure,
-        selectforeground=theme.paper,
-    )
-    style.configure(
-        "TButton",
-        background=theme.raised,
-        lightcolor=theme.raised,
-        darkcolor=theme.raised,
-        bordercolor=theme.raised,
-        relief="flat",
-        width=0,
-        padding=(px(14), px(6)),
-    )
-    style.map(
-        "TButton",
-        background=[
-            ("disabled", theme.ground),
-            ("active", theme.line),
-            ("alternate", theme.line),  # switched on
-        ],
-        foreground=[("disabled", theme.disabled)],
-        bordercolor=[("focus", theme.sure), ("disabled", theme.ground)],
-        lightcolor=[("active", theme.line), ("disabled", theme.ground)],
-        darkcolor=[("active", theme.line), ("disabled", theme.ground)],
-    )
-    style.configure("Fold.TButton", background=theme.ground, anchor="w")
-    style.configure(
-        "Fold.TButton",
-        lightcolor=theme.ground,
-        darkcolor=theme.ground,
-        bordercolor=theme.ground,
-        font=fonts.title,
-        padding=(px(2), px(5)),
-    )
-    style.configure("Faint.TLabel", foreground=theme.faint)
-    style.configure("Small.TLabel", foreground=theme.faint, font=fonts.small)
-    style.configure("Strong.TLabel", font=fonts.strong)
-    style.configure("Line.TFrame", background=theme.line)
-    style.configure(
-        "Horizontal.TScale",
-        background=theme.text,
-        lightcolor=theme.text,
-        darkcolor=theme.text,
-        bordercolor=theme.ground,
-        troughcolor=theme.raised,
-        sliderlength=px(14),
-        gripcount=0,
-    )
-    style.map("Horizontal.TScale", background=[("active", theme.sure)])
-    style.configure(
-        "TScrollbar",
-        background=theme.raised,
-        lightcolor=theme.raised,
-        darkcolor=theme.raised,
-        bordercolor=theme.ground,
-        troughcolor=theme.ground,
-        arrowcolor=theme.faint,
-        arrowsize=px(12),
-        gripcount=0,
-    )
-    style.map("TScrollbar", background=[("active", theme.line)])
-    style.configure(
-        "Horizontal.TProgressbar",
-        background=theme.sure,
-        lightcolor=theme.sure,
-        darkcolor=theme.sure,
-        bordercolor=theme.raised,
-        troughcolor=theme.raised,
-        thickness=px(8),
-    )
-    root.winfo_toplevel().configure(background=theme.ground)
+        def configure(name: str, ground: str, **options: Any) -> None:
+            style.configure(name, **flat(ground), **options)
+
+        style.theme_use("clam")
+        plain = {"foreground": theme.text, "font": self.fonts.plain, "gripcount": 0}
+        plain |= {"troughcolor": theme.raised, "bordercolor": theme.line}
+        plain |= {"fieldbackground": theme.paper, "insertcolor": theme.text}
+        plain |= {"selectbackground": theme.sure, "selectforeground": theme.paper}
+        plain |= {"focuscolor": theme.sure, "arrowcolor": theme.text}
+        configure(".", theme.ground, **plain)
+        style.map(".", foreground=[("disabled", theme.disabled)])
+        configure("TButton", theme.raised, padding=(px(11), px(5)), width=0)
+        configure("TScrollbar", theme.raised, troughcolor=theme.ground)
+        configure("TNotebook.Tab", theme.raised, padding=(px(8), px(5)))
+        configure("Horizontal.TScale", theme.faint, sliderlength=px(14))
+        configure("Horizontal.TProgressbar", theme.sure, thickness=px(8))
+        states = [("disabled", theme.raised), ("selected", theme.ground)]
+        states += [("active", theme.line), ("alternate", theme.line)]
+        for name in ("TButton", "TScrollbar", "TNotebook.Tab"):
+            every: Any = dict.fromkeys(flat(""), states)
+            style.map(name, **every)
+        for name in ("TButton", "TNotebook.Tab", "TCombobox", "TEntry"):
+            style.map(name, bordercolor=[("focus", theme.sure)])
+        style.map("Horizontal.TScale", background=[("focus", theme.sure)])
+        style.map("TCombobox", fieldbackground=[("readonly", theme.paper)])
+        style.configure("Faint.TLabel", foreground=theme.faint)
+        style.configure("Tip.TLabel", background=theme.text, foreground=theme.ground)
+        style.configure("Line.TFrame", background=theme.line)
+        self.root.configure(background=theme.ground)
+        for what in ("background", "foreground"):  # lists that drop down are no ttk
+            colour = theme.paper if what == "background" else theme.text
+            self.root.option_add(f"*TCombobox*Listbox.{what}", colour)
 
 
-def apply_menu_theme(menu: tk.Menu, theme: Theme) -> None:
-    """Apply a theme to a menu and its submenus, where the system allows it."""
-    menu.configure(
-        background=theme.ground,
-        foreground=theme.text,
-        activebackground=theme.sure,
-        activeforeground=theme.paper,
-        disabledforeground=theme.disabled,
-        selectcolor=theme.text,
-        borderwidth=0,
-        relief="flat",
-        activeborderwidth=0,
-    )
-    for below in menu.winfo_children():
-        if isinstance(below, tk.Menu):
-            apply_menu_theme(below, theme)
+def percent(share: float) -> str:
+    """Return a probability in per cent; 100 only from 99.95 on."""
+    return f"{min(int(100 * share + 0.5), 99 if share < 0.9995 else 100)} %"

@@ -1,0 +1,117 @@
+"""The boxes and labels of a reading, on the drawing canvas."""
+
+import tkinter as tk
+from collections.abc import Callable, Iterable, Sequence
+from tkinter import font as tkfont
+
+from tinycnn.reading.result import Digit
+from tinycnn.window.session import Box, Session
+from tinycnn.window.theme import SURE, UNSURE, Look, Theme, percent
+
+GAP = 5.0  # units between ink and box
+
+
+class Boxes:
+    """A box around every digit, and regions where a feature is active.
+
+    `placed` returns a box of the drawing in pixels of the canvas, `inked` whether an
+    area of the canvas holds ink. `chosen` are the digits to be corrected, `under` is
+    the one below the pointer; `theme` suits what lies under the boxes.
+    """
+
+    def __init__(
+        self,
+        canvas: tk.Canvas,
+        session: Session,
+        look: Look,
+        placed: Callable[[Iterable[float]], Box],
+        inked: Callable[[Box], bool],
+    ) -> None:
+        self._canvas, self._session, self._look = canvas, session, look
+        self._placed, self._inked = placed, inked
+        self.theme: Theme = look.theme
+        self.chosen: Sequence[int] = ()
+        self.under: int | None = None
+        self._regions: Sequence[Box] = ()
+
+    def show(self) -> None:
+        """Show the session's reading."""
+        self._canvas.delete("reading")
+        fonts, gap = self._look.fonts, self._look.px(GAP)
+        shown, texts = [], []
+        for number, digit in enumerate(self._session.reading.digits):
+            x0, y0, x1, y1 = self._placed(digit.box)
+            box = x0 - gap, y0 - gap, x1 + gap, y1 + gap
+            mine = self._session.is_corrected(number)
+            colour = self._show_box(number, digit, box, mine)
+            label = f"{digit.label} → ?" if number in self.chosen else digit.label
+            shown.append((label, fonts.strong, box, colour))
+            if mine or digit.digit is not None:
+                text = "yours" if mine else percent(digit.confidence)
+                texts.append((text, fonts.plain, box, colour))
+        taken = [box for _, _, box, _ in shown]
+        for each in (*shown, *texts):  # labels first: they must have room
+            taken += self._put(*each, taken)
+        self.mark(self._regions)
+
+    def mark(self, regions: Sequence[Box]) -> None:
+        """Mark regions of the drawing, where a feature is active."""
+        self._regions = regions
+        self._canvas.delete("region")
+        for region in regions:
+            item = self._canvas.create_rectangle(*self._placed(region), tags="region")
+            width = self._look.px(2)
+            self._canvas.itemconfigure(item, outline=self.theme.fires, width=width)
+
+    def _show_box(self, number: int, digit: Digit, box: Box, mine: bool) -> str:
+        """Show a box and return its colour; line style repeats the colour coding."""
+        colour, dash = self.theme.sure, ""
+        if digit.digit is None:
+            colour, dash = self.theme.refused, "5 4"
+        elif digit.confidence < SURE and not mine:
+            colour = self.theme.doubtful
+            dash = "8 4" if digit.confidence >= UNSURE else "2 3"
+        wide = 4 if number in self.chosen else 3 if number == self.under else 2
+        item = self._canvas.create_rectangle(*box, tags="reading", outline=colour)
+        self._canvas.itemconfigure(item, width=self._look.px(wide), dash=dash)
+        return colour
+
+    def _put(
+        self, text: str, font: tkfont.Font, box: Box, colour: str, taken: list[Box]
+    ) -> list[Box]:
+        """Put a text beside a box where it is free; return the areas that it takes.
+
+        A confidence without room is left out; a label then stands inside the box.
+        """
+        x0, y0, x1, y1 = box
+        middle, near = (x0 + x1) / 2, self._look.px(2)
+        above, below = ("s", middle, y0 - near), ("n", middle, y1 + near)
+        is_label = font is self._look.fonts.strong
+        spots = [above, below, ("nw", x1 + near, y0), ("ne", x0 - near, y0)]
+        if not is_label:
+            spots = [below, above, ("sw", x1 + near, y1), ("se", x0 - near, y1)]
+        size = font.measure(text), font.metrics("linespace")
+        free = (spot for spot in spots if self._is_free(_area(spot, *size), taken))
+        spot = next(free, ("nw", x0 + near, y0 + near) if is_label else None)
+        if spot is None:
+            return []
+        anchor, x, y = spot
+        item = self._canvas.create_text(x, y, text=text, tags="reading", font=font)
+        self._canvas.itemconfigure(item, anchor=anchor, fill=colour)
+        return [_area(spot, *size)]
+
+    def _is_free(self, area: Box, taken: Sequence[Box]) -> bool:
+        """Return whether an area of the canvas holds no ink, box or label."""
+        x0, y0, x1, y1 = area
+        wide, high = self._canvas.winfo_width(), self._canvas.winfo_height()
+        inside = x0 >= 0 and y0 >= 0 and x1 <= wide and y1 <= high
+        meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
+        return inside and not meets and not self._inked(area)
+
+
+def _area(spot: tuple[str, float, float], wide: int, high: int) -> Box:
+    """Return the area of a text that is anchored at a spot."""
+    anchor, x, y = spot
+    left = x - (0 if "w" in anchor else wide if "e" in anchor else wide / 2)
+    top = y - (high if "s" in anchor else 0)
+    return left, top, left + wide, top + high

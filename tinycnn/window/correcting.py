@@ -1,0 +1,126 @@
+"""Correcting what was read, and keeping the corrections."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
+from tinycnn.window.session import Box, Correction
+
+if TYPE_CHECKING:
+    from tinycnn.window.view import Window
+
+
+class Correcting:
+    """The digits that are chosen, and what is said about them.
+
+    `chosen` are the indices of one digit, or of several that are one; `store` keeps
+    corrections for fine-tuning.
+    """
+
+    def __init__(self, window: "Window", store: Corrections) -> None:
+        self._window, self._session, self.store = window, window.session, store
+        self.chosen: list[int] = []
+        self._labels: list[int] | None = None  # typed so far, of two digits
+        self._kept: dict[Correction, list[Path]] = {}  # files, in this session
+
+    @property
+    def hint(self) -> str:
+        """What can be done with the chosen digits."""
+        if self._labels is not None:
+            return f"Press the {'second' if self._labels else 'first'} of two digits."
+        if len(self.chosen) > 1:
+            return "These are one: press its digit. Escape cancels."
+        what = "0 to 9 corrects it, N: no digit, T: two digits, Delete erases it."
+        return what if self.chosen else ""
+
+    def choose(self, number: int | None, *, more: bool = False) -> None:
+        """Choose a digit, one more, or none."""
+        chosen = [] if number is None else sorted({number, *self.chosen * more})
+        if chosen != self.chosen or self._labels is not None:
+            self.chosen, self._labels = chosen, None
+            self._window.show_choice()
+
+    def walk(self, by: int = 1, *, leave: bool = False) -> bool:
+        """Choose the next digit; with `leave`, beyond the last none: return False."""
+        count = len(self._session.reading.digits)
+        start = self.chosen[0] + by if self.chosen else 0 if by > 0 else count - 1
+        inside = 0 <= start < count or (count > 0 and not leave)
+        self.choose(start % count if inside else None)
+        return inside
+
+    def press(self, label: int) -> None:
+        """Take a digit key as the right label of what is chosen."""
+        if not self.chosen:
+            return
+        boxes = [self._session.reading.digits[n].box for n in self.chosen]
+        x0, y0, x1, y1 = zip(*boxes, strict=True)
+        left, top, right, low = min(x0), min(y0), max(x1), max(y1)
+        if self._labels is None:
+            self._correct([((left, top, right, low), label)])
+            return
+        self._labels.append(label)
+        if len(self._labels) < 2:
+            self._window.show_choice()
+            return
+        middle = (left + right) // 2
+        halves = (left, top, middle, low), (middle, top, right, low)
+        self._correct(list(zip(halves, self._labels, strict=True)))
+
+    def no_digit(self) -> None:
+        """Say that what is chosen is no digit."""
+        self._correct([])
+
+    def two_digits(self) -> None:
+        """Say that what is chosen is two digits; their labels are typed next."""
+        if len(self.chosen) == 1:
+            self._labels = []
+            self._window.show_choice()
+
+    def one_with_next(self) -> None:
+        """Say that the chosen digit and the next one are one."""
+        if self.chosen[-1] + 1 < len(self._session.reading.digits):
+            self.choose(self.chosen[-1] + 1, more=True)
+
+    def _correct(self, right: list[tuple[Box, int]]) -> None:
+        if not self._session.is_settled:
+            self._window.say("Wait until it is read.")
+            return
+        before = self._session.drawn.corrections
+        self._session.correct(self.chosen, right)
+        self.choose(None)
+        self.follow(before)
+        self._window.show_reading()
+
+    def follow(self, before: tuple[Correction, ...]) -> None:
+        """Keep the corrections that are new since `before`, and remove the others."""
+        after = self._session.drawn.corrections
+        try:
+            for correction in set(before) - set(after):
+                for path in self._kept.pop(correction, []):
+                    self.store.remove(path)
+        except OSError as error:
+            self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
+        for correction in set(after) - set(before):
+
+            def keep(inks: list[Any], correction: Correction = correction) -> None:
+                self._keep(correction, inks)
+
+            drawing = self._session.drawing
+            self._window.live.ask("corrected", drawing, correction, then=keep)
+
+    def _keep(self, correction: Correction, inks: list[Any]) -> None:
+        """Keep a correction whose ink has arrived, unless it was undone meanwhile."""
+        if correction not in self._session.drawn.corrections:
+            return
+        labels = [label for _, label in correction.digits] or [NO_DIGIT] * len(inks)
+        try:
+            self._kept[correction] = [
+                self.store.add(image, label, strokes)
+                for (image, strokes), label in zip(inks, labels, strict=True)
+            ]
+            count = len(self.store)
+        except (DataError, OSError) as error:
+            self._window.say(f"The correction is not kept: {error}")
+            return
+        many = "1 correction is" if count == 1 else f"{count} corrections are"
+        self._window.say(f"{many} kept. The menu Learn teaches the network.")

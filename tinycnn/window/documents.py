@@ -1,0 +1,154 @@
+"""Opening, pasting, dropping and saving; and the drawing that outlives the window."""
+
+import contextlib
+import logging
+import tkinter as tk
+from pathlib import Path
+from tkinter import filedialog
+from typing import TYPE_CHECKING, Any
+
+from tinycnn.ink.strokes import StrokesError, load_strokes, save_strokes
+from tinycnn.window.session import Picture
+
+if TYPE_CHECKING:
+    from tinycnn.window.view import Window
+
+LOG = logging.getLogger("tinycnn.window")
+SUFFIXES = "png", "jpg", "jpeg", "bmp", "gif", "webp", "json"
+PATTERNS = " ".join(f"*.{s} *.{s.upper()}" for s in SUFFIXES)
+TO_OPEN = (("Pictures and drawings", PATTERNS), ("All files", "*"))
+STROKES, PNG = ("Drawing with its strokes", "*.json"), ("Picture", "*.png")
+
+
+class Documents:
+    """The files that a drawing comes from and goes to.
+
+    The folder keeps the last drawing and pasted pictures.
+    """
+
+    def __init__(self, window: "Window", folder: Path) -> None:
+        self._window, self._session = window, window.session
+        self._last, self._pasted = folder / "drawing.json", folder / "pasted"
+
+    def open(self) -> None:
+        """Ask for a picture or a drawing and open it."""
+        options: Any = {"parent": self._window.root, "filetypes": TO_OPEN}
+        if name := filedialog.askopenfilename(**options):
+            self.open_path(Path(name))
+
+    def open_path(self, path: Path) -> None:
+        """Open a picture or a drawing."""
+        if path.suffix.lower() != ".json":
+            self._window.live.ask("open", path.absolute(), then=self._put_picture)
+            self._window.say(f"Opening {path.name} …")
+            return
+        try:
+            self._session.put(load_strokes(path))
+        except StrokesError as error:
+            # The full path leaves no room for the reason.
+            self._window.say(str(error).replace(str(path), path.name))
+            return
+        self._show(f"{path.name} is open.")
+
+    def paste(self) -> None:
+        """Open the picture in the clipboard."""
+        self._window.live.ask("paste", self._pasted, then=self._put_picture)
+
+    def accept_drops(self) -> None:
+        """Open files that are dropped on the window, where tkinterdnd2 is installed."""
+        with contextlib.suppress(ImportError, RuntimeError, tk.TclError):
+            from tkinterdnd2 import DND_FILES, TkinterDnD
+
+            root: Any = self._window.root
+            TkinterDnD.require(root)
+            root.drop_target_register(DND_FILES)
+            root.dnd_bind("<<Drop>>", self.drop)
+
+    def drop(self, event: Any) -> None:
+        """Open the first of the files that were dropped."""
+        for name in self._window.root.tk.splitlist(event.data)[:1]:
+            self.open_path(Path(name))
+
+    def save(self) -> None:
+        """Save the drawing: its strokes as JSON, or as a picture."""
+        if path := self._ask_path("drawing.json", STROKES, PNG):
+            self.save_path(path)
+
+    def save_annotated(self) -> None:
+        """Ask for a file and save the picture with its boxes."""
+        if path := self._ask_path("read.png", PNG):
+            self.annotate(path)
+
+    def save_path(self, path: Path) -> None:
+        """Save the drawing; the file's suffix selects the format."""
+        drawing, say = self._session.drawing, self._window.say
+        if path.suffix.lower() != ".json" and not self._session.is_empty:
+            then = self._saved
+            self._window.live.ask("save", drawing, path.absolute(), None, then=then)
+        elif not drawing.strokes.points:
+            say("There are no strokes to save; draw something first.")
+        else:
+            alone = " It has the strokes, not the picture." if drawing.picture else ""
+            try:
+                save_strokes(path, drawing.strokes)
+                say(f"Saved as {path.name}.{alone}")
+            except OSError as error:
+                reason = error.strerror
+                say(f"{path.name} cannot be saved ({reason}); choose another folder.")
+
+    def annotate(self, path: Path) -> None:
+        """Save the picture with its boxes."""
+        what = self._session.drawing, path.absolute(), self._session.reading
+        self._window.live.ask("save", *what, then=self._saved)
+
+    def keep(self) -> None:
+        """Keep the drawing for the next start, and only the pasted picture in it."""
+        picture = self._session.drawn.picture
+        self._window.settings.picture = str(picture.path) if picture else ""
+        try:
+            self._last.parent.mkdir(parents=True, exist_ok=True)
+            save_strokes(self._last, self._session.drawing.strokes)
+            for path in self._pasted.glob("*"):
+                if picture is None or path != picture.path:
+                    path.unlink()
+        except OSError as error:
+            LOG.warning("drawing not kept: %s", error)
+
+    def bring_back(self) -> None:
+        """Show the drawing that the last window held."""
+        file = self._window.settings.picture
+        if not self._last.exists():
+            return
+        try:
+            strokes = load_strokes(self._last)
+        except StrokesError as error:
+            LOG.warning("last drawing left out: %s", error)
+            return
+
+        def put(picture: Picture | None) -> None:
+            self._session.put(strokes, picture)
+            self._show("Your last drawing is back; Clear puts it away.")
+
+        if file and Path(file).is_file():
+            self._window.live.ask("open", Path(file), then=put)
+        elif strokes.points:
+            put(None)
+
+    def _ask_path(self, name: str, *types: tuple[str, str]) -> Path | None:
+        options: Any = {"parent": self._window.root, "filetypes": types}
+        suffix = Path(name).suffix
+        chosen = filedialog.asksaveasfilename(
+            initialfile=name, defaultextension=suffix, **options
+        )
+        return Path(chosen) if chosen else None
+
+    def _put_picture(self, picture: Picture) -> None:
+        self._session.put(None, picture)
+        self._show(f"{picture.path.name} is open; write on it, or clear it away.")
+
+    def _show(self, text: str) -> None:
+        self._window.show_all()
+        self._window.say(text)
+
+    def _saved(self, path: Path) -> None:
+        self._window.say(f"Saved as {path.name}.")

@@ -1,0 +1,259 @@
+"""What works beside the window: a reader, and a fine-tuning, each in a process.
+
+`worker.serve` makes these objects and calls their methods; arguments and results can be
+pickled. This file loads compiled code: the window's own process does not import it.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageGrab
+
+from tinycnn.data import DataError, load_mnist
+from tinycnn.data.mnist import SAMPLE_FOLDER
+from tinycnn.files import write_atomically
+from tinycnn.finetune import FineTuned, finetune, local_mnist
+from tinycnn.ink.ink import Ink, strokes_ink
+from tinycnn.ink.picture import PictureError, load_picture, open_picture
+from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.nn.weights import WeightsError
+from tinycnn.reading import explain as inside
+from tinycnn.reading import finetuned
+from tinycnn.reading.annotate import annotated_png
+from tinycnn.reading.corrections import Corrections
+from tinycnn.reading.explanation import Damage, Explanation, Gradients, Trial
+from tinycnn.reading.reader import Reader
+from tinycnn.reading.result import Reading
+from tinycnn.threads import available_cores, use_threads
+from tinycnn.userfile import UserFunction, explained
+from tinycnn.window.session import Correction, Drawing, Picture
+
+SHOWN = 1600  # pixels a side of a picture that is shown, at most
+NOTHING_COPIED = "There is no picture in the clipboard; copy one first."
+
+
+class Reads:
+    """Reads, explains and draws what the window holds, with one reader.
+
+    A ValueError gives the reason why the weights cannot be used, and the remedy.
+    """
+
+    expected = (PictureError, WeightsError, OSError)
+    note = ""
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        judge: Path | None = None,
+        network: UserFunction | None = None,
+    ) -> None:
+        use_threads()
+        try:
+            self.reload(weights, judge, network)
+        except (ValueError, OSError) as error:
+            remedy = "name other weights, or leave --weights out"
+            if weights is None:
+                remedy = "install tinycnn again"
+            raise ValueError(f"{error}; {remedy}") from error
+
+    def reload(
+        self,
+        weights: Path | None = None,
+        judge: Path | None = None,
+        network: UserFunction | None = None,
+    ) -> None:
+        """Read with these weights from now on; None is the shipped file."""
+        with explained(network):
+            reader = Reader(weights, judge, network=network, remembers=True)
+            one = np.array([[40.0, 20], [40, 80]])  # compiles what reading needs
+            crossed = np.array([[70.0, 20], [130, 80], [70, 80], [130, 20]])
+            reader.read_strokes(Strokes((one, crossed), (10.0, 10.0), (200, 100)))
+        self.reader = reader
+        self._bench: inside.Workbench | None = None
+        self._picture: tuple[Path, Ink] | None = None  # the latest one
+        self._parts: tuple[Any, tuple[inside.Part, ...]] | None = None  # the latest
+
+    # --- reading -------------------------------------------------------------------
+
+    def read(self, drawing: Drawing) -> Reading:
+        """Read a drawing."""
+        if drawing.picture is None:
+            return self.reader.read_strokes(drawing.strokes)
+        return self.reader.read_ink(self._ink(drawing))
+
+    def open(self, path: Path) -> Picture:
+        """Open a picture."""
+        self._picture = None  # the file may have changed
+        try:
+            size = self._picture_ink(path).size
+            image = open_picture(path).convert("RGB")
+        except PictureError as error:  # the full path leaves no room for the reason
+            raise PictureError(str(error).replace(str(path), path.name)) from error
+        image.thumbnail((SHOWN, SHOWN))
+        return Picture(path, np.asarray(image), size)
+
+    def paste(self, folder: Path) -> Picture:
+        """Open the picture in the clipboard, from a new file of the folder.
+
+        Earlier pictures keep their files: undoing a step may bring one back.
+        """
+        try:
+            found = ImageGrab.grabclipboard()
+        except NotImplementedError as error:
+            text = f"Nothing can be pasted here ({error}); open a file with Ctrl+O."
+            raise PictureError(text) from error
+        except OSError as error:  # a text, which is no picture
+            raise PictureError(NOTHING_COPIED) from error
+        if isinstance(found, list) and found:
+            return self.open(Path(found[0]))
+        if not isinstance(found, Image.Image):
+            raise PictureError(NOTHING_COPIED)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"pasted {1 + len(list(folder.iterdir()))}.png"
+        write_atomically(path, [_png(found)])
+        return self.open(path)
+
+    def save(self, drawing: Drawing, path: Path, reading: Reading | None) -> Path:
+        """Write the drawing as a PNG file, with the boxes of a reading if given."""
+        content = self._page(drawing)
+        if reading is not None:
+            ink = replace(self._ink(drawing), strokes=None)
+            content = annotated_png(content, ink, reading)
+        write_atomically(path, [content])
+        return path
+
+    def corrected(
+        self, drawing: Drawing, correction: Correction
+    ) -> list[tuple[NDArray[np.float32], Strokes | None]]:
+        """Return the network's input and the strokes of each corrected digit.
+
+        Of a digit that is none, they are those of what was read.
+        """
+        parts = self._parts_of(drawing)
+        mine = [part for part in parts if part.digit.box in correction.boxes]
+        boxes = [box for box, _ in correction.digits] or list(correction.boxes)
+        return [inside.ink_of(mine, box) for box in boxes]
+
+    # --- looking inside ------------------------------------------------------------
+
+    def explain(self, drawing: Drawing, index: int) -> Explanation:
+        """Explain how a digit was read."""
+        return inside.explain(self.reader, self._parts_of(drawing)[index])
+
+    def gradients(self, drawing: Drawing, index: int, label: int) -> Gradients:
+        """Return the gradients of the loss of one digit with its right label."""
+        image = self._parts_of(drawing)[index].image
+        return inside.gradients(self.reader.model, image, label)
+
+    def train(
+        self, drawing: Drawing, index: int, label: int, rate: float, keep: bool
+    ) -> Trial:
+        """Do one training step on a digit; undo it unless it is to be kept."""
+        image = self._parts_of(drawing)[index].image
+        return self._workbench().train(image, label, rate, keep=keep)
+
+    def damage(self, damage: Damage) -> int:
+        """Damage the weights; return how many of the sample's digits are read right."""
+        return self._workbench().apply(damage)
+
+    def _workbench(self) -> inside.Workbench:
+
+        if self._bench is None:
+            sample = load_mnist(SAMPLE_FOLDER)
+            digits = sample.test_images, sample.test_labels
+            self._bench = inside.Workbench(self.reader, *digits)
+        self._parts = None
+        return self._bench
+
+    def _parts_of(self, drawing: Drawing) -> tuple[inside.Part, ...]:
+
+        strokes = drawing.strokes
+        key = drawing.picture, strokes.size, [p.tobytes() for p in strokes.points]
+        if self._parts is None or self._parts[0] != key:
+            ink = strokes if drawing.picture is None else self._ink(drawing)
+            self._parts = key, inside.read_parts(self.reader, ink)[1]
+        return self._parts[1]
+
+    # --- ink and pictures ----------------------------------------------------------
+
+    def _picture_ink(self, path: Path) -> Ink:
+
+        if self._picture is None or self._picture[0] != path:
+            self._picture = path, load_picture(path)
+        return self._picture[1]
+
+    def _ink(self, drawing: Drawing) -> Ink:
+        """Return the ink of a drawing, its strokes laid on the ink of the picture."""
+        if drawing.picture is None:
+            return strokes_ink(drawing.strokes)
+        ink, strokes = self._picture_ink(drawing.picture), drawing.strokes
+        points = [points / ink.scale for points in strokes.points]
+        widths = [width / ink.scale for width in strokes.pen_widths]
+        high, wide = ink.values.shape
+        drawn = draw(points, widths, (wide, high))
+        return replace(ink, values=np.maximum(ink.values, drawn))
+
+    def _page(self, drawing: Drawing) -> bytes:
+        """Return the drawing as a PNG: black on white, or on its own picture."""
+        strokes = drawing.strokes
+        page = Image.new("L", strokes.size, "white")
+        if drawing.picture is not None:
+            page = open_picture(drawing.picture).convert("RGB")
+        dark = np.asarray(page).mean() > 127
+        mask = draw(strokes.points, strokes.pen_widths, page.size)
+        ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
+        page.paste("black" if dark else "white", mask=ink)
+        return _png(page)
+
+
+def finetuned_reads(weights: Path, judge: Path) -> Reads:
+    """Return a `Reads` of these weights, of the shipped ones if they are damaged."""
+    try:
+        return Reads(weights, judge)
+    except ValueError:
+        reads = Reads()
+        reads.note = "The learned weights cannot be read: learn again."
+        return reads
+
+
+class Learns:
+    """Fine-tunes the reader on the corrections in a folder."""
+
+    expected = (DataError, ArithmeticError, WeightsError)
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def learn(self) -> Iterator[float | str]:
+        """Fine-tune; yield shares of the work from 0 to 1, at last the outcome."""
+        use_threads(max(available_cores() - 1, 1))  # one is left to the window
+        images, labels = Corrections(self._folder).read()
+        for item in finetune(images, labels, local_mnist()):
+            if isinstance(item, FineTuned):
+                finetuned.keep(item.save)
+                yield outcome(item.figures)
+            else:
+                yield float(item)
+
+
+def outcome(figures: dict[str, Any]) -> str:
+    """Return the figures of a fine-tuning, before and after, in one sentence."""
+    f = figures
+    data = {"mnist": "MNIST's", "sample": "the sample's"}.get(f["data"], "the")
+    return (
+        f"Learned: {f['right_after']} of {f['corrections']} corrections are right "
+        f"now, {f['right_before']} before. Errors in {data} {f['test_images']:,} "
+        f"test images: {f['test_errors_after']}, {f['test_errors_before']} before."
+    )
+
+
+def _png(image: Image.Image) -> bytes:
+    """Return an image as a PNG file."""
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
