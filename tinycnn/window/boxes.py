@@ -4,11 +4,11 @@ import tkinter as tk
 from collections.abc import Callable, Iterable, Sequence
 from tkinter import font as tkfont
 
-from tinycnn.reading.result import Digit
 from tinycnn.window.session import Box, Session
-from tinycnn.window.theme import SURE, UNSURE, Look, Theme, percent
+from tinycnn.window.theme import Look, Theme, percent
 
 GAP = 5.0  # units between ink and box
+UNSURE = 0.75  # a doubtful box is dashed, below it is dotted
 
 
 class Boxes:
@@ -39,15 +39,20 @@ class Boxes:
         self._canvas.delete("reading")
         fonts, gap = self._look.fonts, self._look.px(GAP)
         shown, texts = [], []
-        for number, digit in enumerate(self._session.reading.digits):
+        digits, kinds = self._session.reading.digits, self._session.kinds()
+        for number, (digit, kind) in enumerate(zip(digits, kinds, strict=True)):
             x0, y0, x1, y1 = self._placed(digit.box)
             box = x0 - gap, y0 - gap, x1 + gap, y1 + gap
-            mine = self._session.is_corrected(number)
-            colour = self._show_box(number, digit, box, mine)
+            colour: str = getattr(self.theme, kind)
+            dash = "5 4" if kind == "refused" else ""
+            if kind == "doubtful":
+                dash = "8 4" if digit.confidence >= UNSURE else "2 3"
+            self._rectangle(box, self._width(number), colour, dash)
             label = f"{digit.label} → ?" if number in self.chosen else digit.label
             shown.append((label, fonts.strong, box, colour))
-            if mine or digit.digit is not None:
-                text = "yours" if mine else percent(digit.confidence)
+            mine = self._session.is_corrected(number)
+            text = "yours" if mine else percent(digit.confidence)
+            if kind != "refused":
                 texts.append((text, fonts.plain, box, colour))
         taken = [box for _, _, box, _ in shown]
         for each in (*shown, *texts):  # labels first: they must have room
@@ -59,22 +64,16 @@ class Boxes:
         self._regions = regions
         self._canvas.delete("region")
         for region in regions:
-            item = self._canvas.create_rectangle(*self._placed(region), tags="region")
-            width = self._look.px(2)
-            self._canvas.itemconfigure(item, outline=self.theme.fires, width=width)
+            self._rectangle(self._placed(region), 2, self.theme.fires, "", "region")
 
-    def _show_box(self, number: int, digit: Digit, box: Box, mine: bool) -> str:
-        """Show a box and return its colour; line style repeats the colour coding."""
-        colour, dash = self.theme.sure, ""
-        if digit.digit is None:
-            colour, dash = self.theme.refused, "5 4"
-        elif digit.confidence < SURE and not mine:
-            colour = self.theme.doubtful
-            dash = "8 4" if digit.confidence >= UNSURE else "2 3"
-        wide = 4 if number in self.chosen else 3 if number == self.under else 2
-        item = self._canvas.create_rectangle(*box, tags="reading", outline=colour)
-        self._canvas.itemconfigure(item, width=self._look.px(wide), dash=dash)
-        return colour
+    def _width(self, number: int) -> int:
+        return 4 if number in self.chosen else 3 if number == self.under else 2
+
+    def _rectangle(
+        self, box: Box, width: int, colour: str, dash: str, tag: str = "reading"
+    ) -> None:
+        item = self._canvas.create_rectangle(*box, tags=tag, outline=colour, dash=dash)
+        self._canvas.itemconfigure(item, width=self._look.px(width))
 
     def _put(
         self, text: str, font: tkfont.Font, box: Box, colour: str, taken: list[Box]

@@ -7,7 +7,7 @@ It converts screen pixels to drawing units. Strokes, steps and readings are in
 import math
 import tkinter as tk
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageTk
@@ -16,9 +16,6 @@ from tinycnn.window.boxes import Boxes
 from tinycnn.window.ink_image import Area, InkImage
 from tinycnn.window.session import Box, Picture, Step, digit_at
 from tinycnn.window.theme import THEMES
-
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
 
 CLICK = 3.0  # screen pixels; a pen that moved no further is a click
 ERASER = 9.0  # units, the radius
@@ -33,7 +30,7 @@ class DrawingCanvas(tk.Canvas):
     With `erases`, the left button does what the right one always does.
     """
 
-    def __init__(self, window: "Window") -> None:
+    def __init__(self, window: Any) -> None:
         # A canvas' own wish for a size would push the number off a small screen.
         super().__init__(window.root, width=1, height=1, borderwidth=0, takefocus=True)
         self._window, self._session, self._look = window, window.session, window.look

@@ -5,7 +5,6 @@ Each function is a generator for `Page.show`.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,21 +16,13 @@ from tinycnn.reading.explanation import (
     Trial,
     where_it_fires,
 )
-from tinycnn.window.page import INNER, Floats, Page, fitted
+from tinycnn.window.page import INNER, Floats, Page
 
 Click = Callable[[int, int, float, float], object]
-STEP, HEAT = 66, 124  # units, sides of pictures
+STEP, HALF = 66, INNER // 2 - 4  # units, sides of pictures
+Spot = tuple[int, int, float, float]  # layer, map, and the place in it, 0 to 1
 COLUMNS, MANY_COLUMNS = 8, 16  # maps a row
 SMALL = 4  # pixels a side: maps up to this size are packed closer
-
-
-class Spot(NamedTuple):
-    """A pixel of a feature map: layer, map, and the place in it from 0 to 1."""
-
-    layer: int
-    feature: int
-    x: float = 0.5
-    y: float = 0.5
 
 
 def sees(
@@ -39,13 +30,11 @@ def sees(
 ) -> Iterator[None]:
     """Show how a digit was read; `click` is given a layer, a map, and a place."""
     page.heading("How sure it is of each digit")
-    top = dict(explanation.top)
-    notes = [
-        ("< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %") if digit in top else ""
-        for digit, share in enumerate(explanation.probabilities.tolist())
+    shares, top = explanation.probabilities.tolist(), dict(explanation.top)
+    rows = [
+        (str(digit), (share,), f"{100 * share:.1f} %" if digit in top else "")
+        for digit, share in enumerate(shares)
     ]
-    shares = explanation.probabilities.tolist()
-    rows = [(str(k), (shares[k],), note) for k, note in enumerate(notes)]
     page.bars(rows, str(explanation.top[0][0]))
     yield
     page.heading("From your ink to 28 × 28")
@@ -53,7 +42,20 @@ def sees(
     cells = [page.ink(step.picture, side) for step in steps]
     page.pictures(cells, len(steps), captions=[step.title for step in steps])
     yield
-    _heat(page, explanation)
+    page.heading("What the answer rests on")
+    answer, share = explanation.top[0]
+    fall, half = explanation.occlusion, page.look.px(HALF)
+    most = min(float(fall.max()), share)
+    page.pictures([page.ink(explanation.image, half), page.signed(fall, half, 0.05)], 2)
+    text = (
+        f"A patch of ink is hidden, place by place. Where it is blue, the {answer} "
+        f"loses up to {100 * most:.0f} of its {100 * share:.0f} %."
+    )
+    if explanation.digit is None:
+        text = "This ink is refused: there is no answer to explain."
+    elif most < 0.05:
+        text = "No single patch matters: hiding any one changes nothing."
+    page.text(text)
     yield
     page.heading("Feature maps of the convolutions")
     page.text(
@@ -65,35 +67,12 @@ def sees(
         KH, KW, C, _ = found.kernels.shape
         name = f"{number + 1}. {F} maps of {OH} × {OW}, by kernels of {KH} × {KW} × {C}"
         page.text(name)
-        mine = chosen is not None and chosen.layer == number
-        _maps(page, found, [chosen.feature] if mine and chosen else [], click, number)
+        mine = chosen is not None and chosen[0] == number
+        _maps(page, found, [chosen[1]] if mine and chosen else [], click, number)
         yield
         if mine and chosen is not None:
             _kernel(page, explanation, chosen)
             yield
-
-
-def _heat(page: Page, explanation: Explanation) -> None:
-    page.heading("What the answer rests on")
-    side, theme, fall = page.look.px(HEAT), page.look.theme, explanation.occlusion
-    most = max(float(fall.max()), 1e-6)
-    heat = fitted(np.clip(fall / max(most, 0.05), 0, 1), side, True)[..., None]
-    ink = fitted(explanation.image, side, True)[..., None]
-    paper, hot, cold = map(page.look.rgb, (theme.paper, theme.doubtful, theme.faint))
-    # Ink is grey where hiding it changes nothing, and coloured where it does.
-    colours = paper + ink * (cold + heat * (hot - cold) - paper)
-    colours += (1 - ink) * 0.35 * heat * (hot - paper)
-    page.pictures([np.rint(np.clip(colours, 0, 255)).astype(np.uint8)], 1)
-    answer, share = explanation.top[0]
-    text = (
-        f"A patch of ink is hidden, place by place. Where it glows, the {answer} "
-        f"loses up to {100 * min(most, share):.0f} of its {100 * share:.0f} %."
-    )
-    if explanation.digit is None:
-        text = "This ink is refused: there is no answer to explain."
-    elif most < 0.05:
-        text = "No single patch matters: hiding any one changes nothing."
-    page.text(text)
 
 
 def _maps(
@@ -110,11 +89,12 @@ def _maps(
 
 def _kernel(page: Page, explanation: Explanation, chosen: Spot) -> None:
     """Show the kernel of a map and the products of a pixel; scroll there."""
-    found, feature = explanation.feature_maps[chosen.layer], chosen.feature
+    layer, feature, x, y = chosen
+    found = explanation.feature_maps[layer]
     OH, OW, _ = found.maps.shape
-    row, column = int(chosen.y * OH), int(chosen.x * OW)
+    row, column = int(y * OH), int(x * OW)
     products = found.products(row, column, feature)
-    page.top = page.heading(f"Map {feature + 1} of convolution {chosen.layer + 1}")
+    page.top = page.heading(f"Map {feature + 1} of convolution {layer + 1}")
     C = products.shape[2]
     side = page.look.px(60 if C == 1 else INNER // 8 - 3)
     for title, values in (
@@ -124,7 +104,7 @@ def _kernel(page: Page, explanation: Explanation, chosen: Spot) -> None:
         page.text(f"{title}: blue above 0, orange below")
         most = float(np.abs(values).max())
         page.pictures([page.signed(values[..., c], side, most) for c in range(C)], 8)
-    peaks = where_it_fires(explanation, chosen.layer, feature)
+    peaks = where_it_fires(explanation, layer, feature)
     where = "The map is active nowhere in this digit."
     if peaks:
         where = f"It is most active in the boxes on the canvas: {peaks[0].value:.2f}."
@@ -151,7 +131,7 @@ def learns(
     page.bars(rows, label)
     yield
     page.heading("Which pixels would have to change")
-    half = page.look.px(INNER // 2 - 4)
+    half = page.look.px(HALF)
     page.pictures([page.ink(explanation.image, half), page.signed(-found.ink, half)], 2)
     page.text("Blue: more ink would lower the loss; orange: less ink would.")
     yield

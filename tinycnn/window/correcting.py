@@ -1,13 +1,10 @@
 """Correcting what was read, and keeping the corrections."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
 from tinycnn.window.session import Box, Correction
-
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
 
 
 class Correcting:
@@ -17,7 +14,7 @@ class Correcting:
     corrections for fine-tuning.
     """
 
-    def __init__(self, window: "Window", store: Corrections) -> None:
+    def __init__(self, window: Any, store: Corrections) -> None:
         self._window, self._session, self.store = window, window.session, store
         self.chosen: list[int] = []
         self._labels: list[int] | None = None  # typed so far, of two digits
@@ -48,10 +45,11 @@ class Correcting:
         self.choose(start % count if inside else None)
         return inside
 
-    def press(self, label: int) -> None:
+    def press(self, key: str) -> None:
         """Take a digit key as the right label of what is chosen."""
-        if not self.chosen:
+        if not self.chosen or not (key.isascii() and key.isdigit()):
             return
+        label = int(key)
         boxes = [self._session.reading.digits[n].box for n in self.chosen]
         x0, y0, x1, y1 = zip(*boxes, strict=True)
         left, top, right, low = min(x0), min(y0), max(x1), max(y1)

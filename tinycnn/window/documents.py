@@ -5,13 +5,10 @@ import logging
 import tkinter as tk
 from pathlib import Path
 from tkinter import filedialog
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinycnn.ink.strokes import StrokesError, load_strokes, save_strokes
 from tinycnn.window.session import Picture
-
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
 
 LOG = logging.getLogger("tinycnn.window")
 SUFFIXES = "png", "jpg", "jpeg", "bmp", "gif", "webp", "json"
@@ -26,7 +23,7 @@ class Documents:
     The folder keeps the last drawing and pasted pictures.
     """
 
-    def __init__(self, window: "Window", folder: Path) -> None:
+    def __init__(self, window: Any, folder: Path) -> None:
         self._window, self._session = window, window.session
         self._last, self._pasted = folder / "drawing.json", folder / "pasted"
 

@@ -1,15 +1,11 @@
 """Learning from corrections, in a process of its own, and undoing it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tinycnn.reading import finetuned
 from tinycnn.reading.corrections import DataError
 from tinycnn.window.worker import Worker
-
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
-
 
 READS = "tinycnn.window.served:Reads"
 FINETUNED = "tinycnn.window.served:finetuned_reads"
@@ -19,14 +15,9 @@ LEARNS = "tinycnn.window.served:Learns"
 class FineTuning:
     """Fine-tuning on all corrections; not `allowed` in a window of other weights."""
 
-    def __init__(self, window: "Window", *, allowed: bool, log: Path | None) -> None:
+    def __init__(self, window: Any, *, allowed: bool, log: Path | None) -> None:
         self._window, self.allowed, self._log = window, allowed, log
         self.process: Worker | None = None
-
-    @property
-    def is_under_way(self) -> bool:
-        """Whether a fine-tuning is under way."""
-        return self.process is not None
 
     def learn(self) -> None:
         """Begin."""

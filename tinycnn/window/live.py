@@ -1,14 +1,11 @@
 """Reading beside the pen: what is asked of the reading process, and when."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinycnn.reading.explanation import Explanation
 from tinycnn.reading.result import Reading
 from tinycnn.window.session import last_digit
-
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
 
 PAUSE = 120  # milliseconds between readings of a stroke, and before explanations
 NOTHING = "Draw a digit to see what the network makes of it."
@@ -19,7 +16,7 @@ THEIRS = "This digit is your correction; the network did not read it."
 class LiveReading:
     """Asks for readings and explanations, the newest of each."""
 
-    def __init__(self, window: "Window") -> None:
+    def __init__(self, window: Any) -> None:
         self._window, self._session = window, window.session
         self._explained: tuple[int, int] | None = None  # revision and digit
         self._timers: dict[str, str] = {}  # of Tk, by what they wait for
@@ -42,13 +39,13 @@ class LiveReading:
         """Read the drawing as it is now."""
         if self._session.is_empty:
             self._window.worker.forget(*NEWEST)
-            self._window.show_new_reading()
+            self._window.show_reading()
             return
         revision = self._session.revision
 
         def show(reading: Reading) -> None:
             if self._session.answer(revision, reading):
-                self._window.show_new_reading()
+                self._window.show_reading()
 
         self.ask("read", self._session.drawing, then=show)
 

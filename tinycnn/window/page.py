@@ -206,7 +206,7 @@ class Page(ttk.Frame):
     def ink(self, share: Floats, side: int, *, smooth: bool = True) -> Pixels:
         """Return ink values (H, W), 0 to 1, as a square in the theme's colours."""
         theme = self.look.theme
-        return self.look.mixed(fitted(share, side, smooth), theme.paper, theme.ink)
+        return self.look.mixed(_fitted(share, side, smooth), theme.paper, theme.ink)
 
     def signed(self, weight: Floats, side: int, most: float = 0.0) -> Pixels:
         """Return weights as colours: blue above 0, orange below; full at `most`.
@@ -214,14 +214,14 @@ class Page(ttk.Frame):
         0 stands for the largest of them.
         """
         theme = self.look.theme
-        share = fitted(weight, side, smooth=False)
+        share = _fitted(weight, side, smooth=False)
         share = share / max(most or float(np.abs(weight).max()), 1e-12)
         above = self.look.mixed(share, theme.paper, theme.sure)
         below = self.look.mixed(-share, theme.paper, theme.doubtful)
         return np.where(share[..., None] >= 0, above, below)
 
 
-def fitted(values: Floats, side: int, smooth: bool) -> Floats:
+def _fitted(values: Floats, side: int, smooth: bool) -> Floats:
     """Return an array as a square; `smooth` averages where it shrinks."""
     H, W = values.shape
     scale = side / max(H, W)

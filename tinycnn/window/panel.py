@@ -4,7 +4,7 @@ import tkinter as tk
 from collections.abc import Sequence
 from functools import partial
 from tkinter import ttk
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from tinycnn.window.contents import Spot
 from tinycnn.window.page import Page
 from tinycnn.window.session import Box
 
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
-
 WIDTH = 336  # units
 TITLES = "It sees", "It learns", "It breaks"
 
@@ -30,7 +27,7 @@ TITLES = "It sees", "It learns", "It breaks"
 class Panel(ttk.Frame):
     """The panel: a line that names the digit, and three tabs."""
 
-    def __init__(self, window: "Window") -> None:
+    def __init__(self, window: Any) -> None:
         super().__init__(window.root, width=window.look.px(WIDTH))
         self.pack_propagate(False)
         self._window, px = window, window.look.px
@@ -62,13 +59,11 @@ class Panel(ttk.Frame):
 
     def show(self, explanation: Explanation | None, subject: str) -> None:
         """Show an explanation, or only the subject line."""
-        counts = (
-            [found.maps.shape[2] for found in explanation.feature_maps]
-            if explanation
-            else []
-        )
-        chosen = self.chosen
-        if chosen and [*counts, 0][min(chosen.layer, len(counts))] <= chosen.feature:
+        layers = explanation.feature_maps if explanation else ()
+        if self.chosen and not (
+            self.chosen[0] < len(layers)
+            and self.chosen[1] < layers[self.chosen[0]].maps.shape[2]
+        ):
             self.chosen = None  # other weights, another network
         self.explanation = explanation
         self.set_subject(subject)
@@ -93,7 +88,7 @@ class Panel(ttk.Frame):
 
     def choose(self, layer: int, feature: int, x: float = 0.5, y: float = 0.5) -> None:
         """Choose a pixel of a map, or no map if it is chosen already."""
-        spot = Spot(layer, feature, x, y)
+        spot = layer, feature, x, y
         self.chosen = None if spot == self.chosen else spot
         self.refresh()
 
@@ -101,7 +96,7 @@ class Panel(ttk.Frame):
 class Learning(Page):
     """How the network would learn from one digit."""
 
-    def __init__(self, parent: tk.Misc, window: "Window") -> None:
+    def __init__(self, parent: tk.Misc, window: Any) -> None:
         super().__init__(parent, window.look)
         self._window = window
         self._explanation: Explanation | None = None
@@ -156,7 +151,7 @@ class Learning(Page):
 class Breaking(Page):
     """What breaks the network: filters muted, noise added, weights rounded."""
 
-    def __init__(self, parent: tk.Misc, window: "Window") -> None:
+    def __init__(self, parent: tk.Misc, window: Any) -> None:
         super().__init__(parent, window.look)
         self._window = window
         self._explanation: Explanation | None = None

@@ -29,6 +29,7 @@ Box = tuple[float, float, float, float]
 DigitBox = tuple[int, int, int, int]
 MOST_STEPS = 200  # of the history
 SAME = 0.7  # intersection over union from which two boxes are the same digit
+SURE = 0.95  # a digit of a lower confidence is doubtful
 NOTHING = Reading()
 NEAR = 4.0  # screen pixels around a box that still belong to it
 
@@ -147,10 +148,8 @@ class Session:
     def grow(self, width: float, height: float) -> None:
         """Enlarge the sheet to at least this size."""
         wide, high = max(self._size[0], width), max(self._size[1], height)
-        self._size = (
-            min(math.ceil(wide), LARGEST_SIDE),
-            min(math.ceil(high), LARGEST_SIDE),
-        )
+        wide, high = min(wide, LARGEST_SIDE), min(high, LARGEST_SIDE)
+        self._size = math.ceil(wide), math.ceil(high)
 
     # --- the pen and the eraser ----------------------------------------------------
 
@@ -326,6 +325,16 @@ class Session:
         """Return whether a digit's label is a correction."""
         box = self.reading.digits[index].box
         return any(box == b for c in self.drawn.corrections for b, _ in c.digits)
+
+    def kinds(self) -> list[str]:
+        """Return "sure", "doubtful" or "refused" for every digit of the reading."""
+        kinds = []
+        for number, digit in enumerate(self.reading.digits):
+            sure = digit.confidence >= SURE or self.is_corrected(number)
+            kinds.append("sure" if sure else "doubtful")
+            if digit.digit is None:
+                kinds[-1] = "refused"
+        return kinds
 
     def _correct(self) -> None:
         """Apply the corrections to the reading."""

@@ -1,15 +1,11 @@
 """The bar below the canvas: the number read, a status line, a progress bar."""
 
 import tkinter as tk
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from tkinter import ttk
-from typing import TYPE_CHECKING
+from typing import Any
 
-from tinycnn.reading.result import Digit, Reading
-from tinycnn.window.theme import SURE
-
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
+from tinycnn.window.session import Session
 
 LARGE, MEDIUM = (1, 24), (2, 48)  # lines and digits a line that each type can hold
 HEIGHT = 54.0  # units of the number's part, however many lines it has
@@ -19,7 +15,7 @@ SHORTLY = 6000  # milliseconds that a message is shown
 class StatusBar(ttk.Frame):
     """The status bar; `message` is the current message, or empty."""
 
-    def __init__(self, window: "Window") -> None:
+    def __init__(self, window: Any) -> None:
         super().__init__(window.root)
         self._window, self._look = window, window.look
         self.message = ""
@@ -55,23 +51,19 @@ class StatusBar(ttk.Frame):
         number.tag_configure("doubtful", foreground=theme.doubtful)
         number.tag_configure("refused", foreground=theme.refused)
 
-    def show(self, reading: Reading, corrected: Collection[Digit]) -> None:
-        """Show the text of a reading, unsure and refused digits in their colours."""
-        number, fonts, text = self.number, self._look.fonts, reading.text
+    def show(self) -> None:
+        """Show the number, unsure and refused digits in their colours."""
+        session, number, fonts = self._window.session, self.number, self._look.fonts
+        text = session.reading.text
         lines = text.split("\n")
         shape = len(lines), max(map(len, lines))
         fits = [shape[0] <= most[0] and shape[1] <= most[1] for most in (LARGE, MEDIUM)]
         font = fonts.number if fits[0] else fonts.medium if fits[1] else fonts.strong
         number.configure(state="normal", font=font)
         number.delete("1.0", "end")
-        digits = iter(reading.digits)
+        kinds = iter(session.kinds())
         for letter in text:
-            name = ""
-            if not letter.isspace():
-                digit = next(digits)
-                sure = digit.confidence >= SURE or digit in corrected
-                name = "refused" if digit.digit is None else "" if sure else "doubtful"
-            number.insert("end", letter, name)
+            number.insert("end", letter, "" if letter.isspace() else next(kinds))
         number.configure(state="disabled")
         number.see("end")
         self._bar.pack_forget()
@@ -116,6 +108,19 @@ class StatusBar(ttk.Frame):
         else:
             self.progress.configure(value=100 * share)
             self.progress.pack(side="right")
+
+
+def summary(session: Session) -> str:
+    """Return how many digits were read, and how surely, in a sentence."""
+    kinds = session.kinds()
+    unsure, refused = kinds.count("doubtful"), kinds.count("refused")
+    read = len(kinds) - refused
+    parts = [f"{read} digit{'s' * (read != 1)}"]
+    parts += [f"{unsure} unsure"] if unsure else []
+    parts += [f"{refused} refused"] if refused else []
+    hint = "  Click a box to correct it." if unsure or refused else ""
+    text = f"{', '.join(parts)}.{hint}" if kinds else "No digits found yet."
+    return "Ready." if session.is_empty else text
 
 
 def elided(text: str, room: int, measure: Callable[[str], int]) -> str:

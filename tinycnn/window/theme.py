@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SURE, UNSURE = 0.95, 0.75  # a box is solid, dashed, or dotted below
-
 
 class Theme(NamedTuple):
     """A palette: window, buttons, lines, canvas, text, boxes, active regions."""

@@ -2,7 +2,7 @@
 
 from functools import partial
 from tkinter import ttk
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageTk
@@ -12,9 +12,6 @@ from tinycnn.window.actions import Tooltip
 from tinycnn.window.settings import THICKEST, THINNEST
 from tinycnn.window.theme import THEMES, Look
 
-if TYPE_CHECKING:
-    from tinycnn.window.view import Window
-
 SHORT = {"What the network sees": "Network", "Open…": "Open"}  # labels of buttons
 SEVEN = np.array([[9.0, 10], [23, 10], [14, 24]])  # on the icon, 32 pixels a side
 
@@ -22,7 +19,7 @@ SEVEN = np.array([[9.0, 10], [23, 10], [14, 24]])  # on the icon, 32 pixels a si
 class Toolbar(ttk.Frame):
     """The toolbar."""
 
-    def __init__(self, window: "Window") -> None:
+    def __init__(self, window: Any) -> None:
         super().__init__(window.root)
         self._window, self._look = window, window.look
         px, width = self._look.px, window.session.pen_width

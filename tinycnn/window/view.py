@@ -9,8 +9,6 @@ import logging
 import time
 import tkinter as tk
 import traceback
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from tkinter import messagebox, ttk
 from typing import Any
@@ -19,8 +17,7 @@ from PIL import ImageTk
 
 import tinycnn
 from tinycnn.reading.corrections import Corrections
-from tinycnn.reading.result import Digit
-from tinycnn.window.actions import CONTROL, Menus, show_help
+from tinycnn.window.actions import CONTROL, Menus
 from tinycnn.window.canvas import DrawingCanvas
 from tinycnn.window.correcting import Correcting
 from tinycnn.window.documents import Documents
@@ -29,8 +26,8 @@ from tinycnn.window.live import LiveReading
 from tinycnn.window.panel import Panel
 from tinycnn.window.session import Session
 from tinycnn.window.settings import Settings, save_settings
-from tinycnn.window.statusbar import StatusBar
-from tinycnn.window.theme import SURE, Look
+from tinycnn.window.statusbar import StatusBar, summary
+from tinycnn.window.theme import Look
 from tinycnn.window.toolbar import Toolbar, icon
 from tinycnn.window.worker import Worker
 
@@ -48,24 +45,10 @@ ABOUT = (
 class Window:
     """The main window, and its parts as attributes.
 
-    Parameters
-    ----------
-    root : tk.Tk
-    settings : Settings
-    settings_file : Path
-    worker : Worker
-        Holds a `served.Reads`; not started yet.
-    folder : Path
-        Keeps corrections, the last drawing and pasted pictures.
-    log : Path or None
-        Receives the output of the fine-tuning process.
-    may_reload : bool
-        Whether to read with fine-tuned weights; False if ``--weights`` was given.
-
-    Attributes
-    ----------
-    problem : str
-        Why the window closed by itself; empty if it did not.
+    `worker` holds a `served.Reads` and is not started yet; `folder` keeps corrections,
+    the last drawing and pasted pictures; `log` receives the output of fine-tuning.
+    `may_reload` is False if ``--weights`` was given. If the window closes by itself,
+    `problem` says why.
     """
 
     def __init__(
@@ -83,19 +66,16 @@ class Window:
         self.worker, self.problem = worker, ""
         self.session, self.look = Session(), Look(root)
         self.session.pen_width = settings.brush
-        self._began = time.monotonic()
-        self._poll_later: str | None = None
+        self._began, self._poll_later = time.monotonic(), ""
         self._closed = self._stopped = False
         root.report_callback_exception = self._on_exception
         self.correcting = Correcting(self, Corrections(folder / "corrections"))
         self.finetuning = FineTuning(self, allowed=may_reload, log=log)
-        self.documents = Documents(self, folder)
-        self.live = LiveReading(self)
+        self.documents, self.live = Documents(self, folder), LiveReading(self)
         self._build()
         self._connect()
         self._set_theme(settings.theme)
-        if settings.panel:
-            self._place_panel()
+        self._place_panel()
         root.update_idletasks()
         wide, high = map(self.look.px, SMALLEST_SIZE)
         root.minsize(max(wide, self.tools.winfo_reqwidth()), high)
@@ -106,39 +86,38 @@ class Window:
         wide, high = map(px, DEFAULT_SIZE)
         if self.settings.size:
             wide, high = map(int, self.settings.size.split("x"))
-        wide = min(wide, root.winfo_screenwidth())
         high = min(high, root.winfo_screenheight() - px(FRAME))
-        root.geometry(f"{wide}x{high}")
+        root.geometry(f"{min(wide, root.winfo_screenwidth())}x{high}")
         self._icon = ImageTk.PhotoImage(icon(self.look), master=root)
         root.iconphoto(True, str(self._icon))
         root.columnconfigure(0, weight=1)
         root.rowconfigure(1, weight=1)
         self.menus = Menus(self)
-        self.tools = Toolbar(self)
-        self.canvas, self.panel = DrawingCanvas(self), Panel(self)
+        self.tools, self.canvas = Toolbar(self), DrawingCanvas(self)
+        self.panel, self.statusbar = Panel(self), StatusBar(self)
         self._divider = ttk.Frame(root, style="Line.TFrame", width=1)
-        self.statusbar = StatusBar(self)
         self.tools.grid(row=0, column=0, columnspan=3, sticky="ew")
         self.canvas.grid(row=1, column=0, sticky="nsew")
         self.statusbar.grid(row=2, column=0, columnspan=3, sticky="ew")
 
     def _connect(self) -> None:
         root, worker, correcting = self.root, self.worker, self.correcting
-        worker.on_ready = self._on_ready
-        worker.on_failure, worker.on_fatal = self.say, self._on_fatal
+        worker.on_ready, worker.on_fatal = self._on_ready, self._on_fatal
+        worker.on_failure = self.say
         self.documents.accept_drops()
         root.protocol("WM_DELETE_WINDOW", self.close)
         root.bind("<Escape>", lambda _: correcting.choose(None))
         root.bind(f"<{CONTROL}-y>", lambda _: self.redo())
-        for digit in range(10):
-            for key in (f"<Key-{digit}>", f"<KP_{digit}>"):
-                root.bind(key, partial(self._on_digit, digit))
+        root.bind("<Key>", lambda event: correcting.press(event.char))
+
+        def walk(by: int, leave: bool) -> str | None:
+            return "break" if correcting.walk(by, leave=leave) else None
+
         # Beyond the last digit, Tab goes on to the next control.
-        walks = {"Tab": (1, True), "Shift-Tab": (-1, True), "ISO_Left_Tab": (-1, True)}
-        walks |= {"Right": (1, False), "Left": (-1, False)}
-        for key, (by, leave) in walks.items():
-            with contextlib.suppress(tk.TclError):  # not every system has each key
-                self.canvas.bind(f"<{key}>", partial(self._on_walk, by, leave))
+        self.canvas.bind("<Tab>", lambda _: walk(1, True))
+        self.canvas.bind("<Shift-Tab>", lambda _: walk(-1, True))
+        self.canvas.bind("<Right>", lambda _: walk(1, False))
+        self.canvas.bind("<Left>", lambda _: walk(-1, False))
 
     # --- life ----------------------------------------------------------------------
 
@@ -158,7 +137,7 @@ class Window:
         if self._closed:
             return
         self._closed = True
-        if self._poll_later is not None:
+        if self._poll_later:
             self.root.after_cancel(self._poll_later)
         self.live.stop()
         self.statusbar.forget()
@@ -179,10 +158,11 @@ class Window:
         """Handle the replies of the processes and schedule the next poll."""
         if self._stopped:
             self.close()
+            return
         try:
             self.worker.poll()
-            self.finetuning.poll()
             if not self._closed:
+                self.finetuning.poll()
                 self.show_status()
         finally:
             if not self._closed:
@@ -191,7 +171,7 @@ class Window:
 
     def poll_soon(self) -> None:
         """Poll soon: something was asked."""
-        if self._poll_later is not None:
+        if self._poll_later:
             self.root.after_cancel(self._poll_later)
             self._poll_later = self.root.after(SOON, self.poll)
 
@@ -209,12 +189,6 @@ class Window:
         with contextlib.suppress(tk.TclError):
             self.say(f"This went wrong: {error or kind.__name__} (see the log)")
 
-    def _on_digit(self, digit: int, _: Any) -> None:
-        self.correcting.press(digit)
-
-    def _on_walk(self, by: int, leave: bool, _: Any) -> str | None:
-        return "break" if self.correcting.walk(by, leave=leave) else None
-
     # --- changes -------------------------------------------------------------------
 
     def on_ink(self, *, done: bool) -> None:
@@ -229,22 +203,19 @@ class Window:
 
     def show_choice(self) -> None:
         """Show which digits are chosen."""
-        self.canvas.boxes.chosen = self.correcting.chosen
-        self.canvas.show_reading()
         if self.correcting.chosen:
             self.statusbar.forget()
+        self.canvas.boxes.chosen = self.correcting.chosen
+        self.canvas.show_reading()
         self.show_status()
         self.live.explain_soon()
 
-    def show_new_reading(self) -> None:
-        """Show a new reading; what was chosen may be other digits now."""
-        self.correcting.choose(None)
-        self.show_reading()
-
-    def show_reading(self) -> None:
-        """Show the reading: boxes, number, status, explanation."""
+    def show_reading(self, *, new: bool = True) -> None:
+        """Show the reading; of a new one, what was chosen may be other digits."""
+        if new:
+            self.correcting.choose(None)
         self.canvas.show_reading()
-        self.statusbar.show(self.session.reading, self._mine())
+        self.statusbar.show()
         self.show_status()
         self.tools.show()
         self.live.explain_soon()
@@ -252,7 +223,7 @@ class Window:
     def show_all(self) -> None:
         """Show and read the canvas as it is now."""
         self.canvas.show_ink()
-        self.show_new_reading()
+        self.show_reading()
         self.live.read()
 
     def say(self, message: str, *, stays: bool = False) -> None:
@@ -269,33 +240,23 @@ class Window:
                 "Compiling kernels, the first time only. " if slow else "Warming up. "
             )
             text += "You can draw already."
-        if not text and self.session.is_empty:
-            text = "Ready."
-        digits = self.session.reading.digits
-        self.statusbar.show_status(text or summary(digits, self._mine()))
-
-    def _mine(self) -> list[Digit]:
-        digits = self.session.reading.digits
-        return [d for n, d in enumerate(digits) if self.session.is_corrected(n)]
+        self.statusbar.show_status(text or summary(self.session))
 
     # --- actions -------------------------------------------------------------------
 
-    def undo(self) -> None:
-        """Undo a step."""
-        self._step(-1)
-
-    def redo(self) -> None:
-        """Redo a step."""
-        self._step(1)
-
-    def _step(self, by: int) -> None:
+    def undo(self, by: int = -1) -> None:
+        """Undo a step, or redo one (1)."""
         before = self.session.drawn.corrections
         kind = self.session.step(by)
         if kind == "correction":
             self.correcting.follow(before)
-            self.show_new_reading()
+            self.show_reading()
         elif kind:
             self.show_all()
+
+    def redo(self) -> None:
+        """Redo a step."""
+        self.undo(1)
 
     def clear(self) -> None:
         """Clear the canvas."""
@@ -314,8 +275,7 @@ class Window:
 
     def copy(self) -> None:
         """Copy the selected part of the number, or all of it."""
-        text = self.statusbar.selected() or self.session.reading.text
-        if text:
+        if text := self.statusbar.selected() or self.session.reading.text:
             self.root.clipboard_clear()
             self.root.clipboard_append(text)
             self.say(f"Copied {' / '.join(text.splitlines())}")
@@ -332,10 +292,9 @@ class Window:
 
     def _place_panel(self) -> None:
         for column, widget in ((1, self._divider), (2, self.panel)):
-            if self.settings.panel:
-                widget.grid(row=1, column=column, sticky="ns")
-            else:
-                widget.grid_forget()
+            widget.grid(row=1, column=column, sticky="ns")
+            if not self.settings.panel:
+                widget.grid_remove()
         self.panel.refresh()
         self.live.explain_soon(anew=True)
         self.tools.show()
@@ -347,32 +306,16 @@ class Window:
     def _set_theme(self, name: str) -> None:
         self.settings.theme = name
         self.look.set_theme(name)
-        parts = self.menus, self.statusbar, self.tools, self.canvas
-        for part in parts:
+        for part in (self.menus, self.statusbar, self.tools, self.canvas):
             part.set_theme()
         self.panel.refresh()
-        self.show_reading()
+        self.show_reading(new=False)
 
     def show_help(self) -> None:
-        """List all actions in a window of its own."""
-        show_help(self)
+        """List all actions."""
+        messagebox.showinfo("Help", "Help", detail=self.menus.help(), parent=self.root)
 
     def show_about(self) -> None:
         """Show name and version."""
         name = f"tinycnn {tinycnn.__version__}"
         messagebox.showinfo("About tinycnn", name, detail=ABOUT, parent=self.root)
-
-
-def summary(digits: Sequence[Digit], mine: Sequence[Digit]) -> str:
-    """Return how many digits were read, and how surely, in a sentence."""
-    refused = sum(digit.digit is None for digit in digits)
-    unsure = sum(
-        d.digit is not None and d.confidence < SURE and d not in mine for d in digits
-    )
-    read = len(digits) - refused
-    parts = [f"{read} digit{'s' * (read != 1)}"]
-    parts += [f"{unsure} unsure"] if unsure else []
-    parts += [f"{refused} refused"] if refused else []
-    hint = "Click a box to correct it." if unsure or refused else ""
-    text = f"{', '.join(parts)}.  {hint}".strip()
-    return text if digits else "No digits found yet."
