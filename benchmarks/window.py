@@ -122,7 +122,8 @@ def replay(at: Place) -> Figures:
         for strokes, truth in numbers(at, 600, (1340, 560)):
             text = drawn(stage, strokes)
             for name in ("drawing.json", "drawing.png"):
-                stage.window.save_path(at.scratch / name)
+                stage.window.documents.save_path(at.scratch / name)
+            until(stage.root, lambda: not stage.worker.is_busy)
             of_strokes = reader.read_strokes(load_strokes(at.scratch / "drawing.json"))
             of_picture = reader.read_picture(at.scratch / "drawing.png")
             count += 1
@@ -164,15 +165,15 @@ def latency(at: Place) -> Figures:
 def watch_boxes(stage: Stage) -> list[float]:
     """Return a list to which the time is added whenever boxes are on the screen."""
     shown: list[float] = []
-    show = stage.window._show_reading
+    show = stage.window.show_reading
 
-    def watched() -> None:
-        show()
+    def watched(**how: bool) -> None:
+        show(**how)
         stage.root.update_idletasks()
         stage.root.winfo_pointerx()  # asks the X server, which has drawn before
         shown.append(time.perf_counter())
 
-    stage.window._show_reading = watched  # type: ignore[method-assign]
+    stage.window.show_reading = watched  # type: ignore[method-assign]
     return shown
 
 

@@ -53,11 +53,12 @@ def still(display: str, folder: Path) -> Image.Image:
     stage.read()
     stage.window.toggle_panel()
     panel = stage.window.panel
-    until(stage.root, lambda: panel._explanation is not None)
-    before = panel._explanation
+    until(stage.root, lambda: panel.explanation is not None)
+    before = panel.explanation
     x0, y0, x1, y1 = stage.session.reading.digits[2].box
     stage.hand.move(*stage.on_screen([((x0 + x1) / 2, (y0 + y1) / 2)])[0])
-    until(stage.root, lambda: panel._explanation is not before)
+    until(stage.root, lambda: panel.explanation is not before)
+    until(stage.root, lambda: not panel.seeing.is_busy)
     picture = captured(stage)
     print(f"{NUMBERS!r} was read as {stage.session.reading.text!r}", file=sys.stderr)
     stage.close()

@@ -44,9 +44,9 @@ class Boxes:
             x0, y0, x1, y1 = self._placed(digit.box)
             box = x0 - gap, y0 - gap, x1 + gap, y1 + gap
             colour: str = getattr(self.theme, kind)
-            dash = "5 4" if kind == "refused" else ""
+            dash = (5, 4) if kind == "refused" else ()
             if kind == "doubtful":
-                dash = "8 4" if digit.confidence >= UNSURE else "2 3"
+                dash = (8, 4) if digit.confidence >= UNSURE else (2, 3)
             self._rectangle(box, self._width(number), colour, dash)
             label = f"{digit.label} → ?" if number in self.chosen else digit.label
             shown.append((label, fonts.strong, box, colour))
@@ -64,16 +64,22 @@ class Boxes:
         self._regions = regions
         self._canvas.delete("region")
         for region in regions:
-            self._rectangle(self._placed(region), 2, self.theme.fires, "", "region")
+            self._rectangle(self._placed(region), 2, self.theme.fires, (), "region")
 
     def _width(self, number: int) -> int:
         return 4 if number in self.chosen else 3 if number == self.under else 2
 
     def _rectangle(
-        self, box: Box, width: int, colour: str, dash: str, tag: str = "reading"
+        self,
+        box: Box,
+        width: int,
+        colour: str,
+        dash: Sequence[int],
+        tag: str = "reading",
     ) -> None:
-        item = self._canvas.create_rectangle(*box, tags=tag, outline=colour, dash=dash)
-        self._canvas.itemconfigure(item, width=self._look.px(width))
+        item = self._canvas.create_rectangle(*box, tags=tag, outline=colour)
+        dashes = [self._look.px(length) for length in dash]
+        self._canvas.itemconfigure(item, width=self._look.px(width), dash=dashes)
 
     def _put(
         self, text: str, font: tkfont.Font, box: Box, colour: str, taken: list[Box]

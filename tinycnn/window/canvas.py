@@ -127,6 +127,7 @@ class DrawingCanvas(tk.Canvas):
         if self._picture is not None:
             light = self._picture.pixels.mean() > 127
             theme = THEMES["light" if light else "dark"]
+            self._paper.paste(theme.ground, (0, 0, *size))  # labels stand there, too
             shape = [max(round(side * self.zoom), 1) for side in self._picture.size]
             image = Image.fromarray(self._picture.pixels).resize((shape[0], shape[1]))
             self._paper.paste(image, (round(self.origin[0]), round(self.origin[1])))
@@ -137,6 +138,9 @@ class DrawingCanvas(tk.Canvas):
         """Bring an area of the ink to the screen."""
         if area is None:
             return
+        wide, high = self._paper.size
+        if 4 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
+            area = (0, 0, wide, high)
         part = self._paper.crop(area)
         part.paste(self.boxes.theme.ink, mask=self.ink.image.crop(area))
         if part.size == self._paper.size:  # ten times as fast as "put"

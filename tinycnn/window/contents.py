@@ -46,7 +46,9 @@ def sees(
     answer, share = explanation.top[0]
     fall, half = explanation.occlusion, page.look.px(HALF)
     most = min(float(fall.max()), share)
-    page.pictures([page.ink(explanation.image, half), page.signed(fall, half, 0.05)], 2)
+    page.pictures(
+        [page.ink(explanation.image, half), page.signed(fall, half, max(most, 0.05))], 2
+    )
     text = (
         f"A patch of ink is hidden, place by place. Where it is blue, the {answer} "
         f"loses up to {100 * most:.0f} of its {100 * share:.0f} %."
@@ -153,7 +155,7 @@ def learns(
 
 
 def _trial(page: Page, label: str, trial: Trial) -> None:
-    page.heading("One training step: upper bars before, lower ones after")
+    page.heading("One training step: before (upper bars), after")
     pairs = zip(*(shares.tolist() for shares in trial.probabilities), strict=True)
     rows = [
         (str(k), (a, b), f"{100 * a:.1f} → {100 * b:.1f} %")
@@ -172,9 +174,9 @@ def breaks(
 ) -> Iterator[None]:
     """Show what damage does; `right` are the test digits right: whole, and now."""
     page.heading("Of the sample's 1,000 test digits, read right")
-    names = ("whole", "now") if len(right) > 1 else ()
-    rows = [(n, (r / 1000,), f"{r:,}") for n, r in zip(names, right, strict=False)]
-    page.bars(rows, "now")
+    names = ("whole", "now")
+    rows = [("", (r / 1000,), f"{r:,} {n}") for n, r in zip(names, right, strict=False)]
+    page.bars(rows, "")
     page.text(
         f"{len(damage.muted)} filters muted, noise of {damage.noise:.2f} times the "
         f"deviation of the weights, {damage.bits} bits a weight. Click a map to mute "

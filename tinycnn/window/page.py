@@ -100,16 +100,18 @@ class Page(ttk.Frame):
     def heading(self, text: str) -> int:
         """Add a heading and return where it is."""
         top, font = self._y, self.look.fonts.title
-        self._text(0, top + self.look.px(6), text, font, self.look.theme.text)
-        self._y += font.metrics("linespace") + self.look.px(10)
+        self._y += self.look.px(6)
+        self._paragraph(text, font, self.look.theme.text)
         return top
 
     def text(self, text: str) -> None:
         """Add a paragraph."""
-        fonts, theme = self.look.fonts, self.look.theme
-        item = self._text(0, self._y, text, fonts.plain, theme.faint)
+        self._paragraph(text, self.look.fonts.plain, self.look.theme.faint)
+
+    def _paragraph(self, text: str, font: Any, colour: str) -> None:
+        item = self._text(0, self._y, text, font, colour)
         self._sheet.itemconfigure(item, width=self.look.px(INNER))
-        self._y = self._sheet.bbox(item)[3] + self.look.px(6)
+        self._y = self._sheet.bbox(item)[3] + self.look.px(5)
 
     def bars(self, rows: Sequence[tuple[str, Sequence[float], str]], bold: str) -> None:
         """Add rows of a label, shares from -1 to 1 as bars, and a note.
@@ -117,7 +119,7 @@ class Page(ttk.Frame):
         One label is bold; bars below 0 go to the left, in another colour.
         """
         px, theme, fonts = self.look.px, self.look.theme, self.look.fonts
-        left, right = px(22), px(INNER - 96)
+        left, right = px(22), px(INNER - 112)
         signed = any(share < 0 for _, shares, _ in rows for share in shares)
         zero = (left + right) // 2 if signed else left
         for label, shares, note in rows:

@@ -8,7 +8,7 @@ from typing import Any
 from tinycnn.window.session import Session
 
 LARGE, MEDIUM = (1, 24), (2, 48)  # lines and digits a line that each type can hold
-HEIGHT = 54.0  # units of the number's part, however many lines it has
+HEIGHT = 60.0  # units of the number's part, however many lines it has
 SHORTLY = 6000  # milliseconds that a message is shown
 
 

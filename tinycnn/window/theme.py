@@ -95,6 +95,7 @@ class Look:
         plain |= {"fieldbackground": theme.paper, "insertcolor": theme.text}
         plain |= {"selectbackground": theme.sure, "selectforeground": theme.paper}
         plain |= {"focuscolor": theme.sure, "arrowcolor": theme.text}
+        plain |= {"arrowsize": px(12), "indicatorsize": px(12)}
         configure(".", theme.ground, **plain)
         style.map(".", foreground=[("disabled", theme.disabled)])
         configure("TButton", theme.raised, padding=(px(11), px(5)), width=0)
