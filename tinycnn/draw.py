@@ -51,21 +51,15 @@ def main(argv: list[str] | None = None) -> int:
     worker = Worker(make, *weights, log=log, urgent="read")
     settings, folder = load_settings(file), user_data_path("tinycnn")
     window = Window(root, settings, file, worker, folder, log=log, may_reload=not own)
-    stopped: list[int] = []
-
-    def stop(signum: int, _: Any) -> None:
-        stopped.append(signum)
-        window.stop()
-
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, stop)
+        signal.signal(signum, lambda signum, _: window.stop(signum))
     try:
         window.run(arguments.picture)
     finally:
         worker.close()
     if window.problem:
         fail(window.problem)
-    return 128 + stopped[0] if stopped else 0
+    return 128 + window.stopped if window.stopped else 0
 
 
 def _parser() -> Parser:

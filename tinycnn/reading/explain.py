@@ -361,14 +361,13 @@ def ink_of(
     if len(parts) == 1 and first.digit.box == box:
         return first.image, first.ink if isinstance(first.ink, Strokes) else None
     if isinstance(first.ink, Strokes):
-        kept = []
-        for part in parts:
-            assert isinstance(part.ink, Strokes)
-            for points, width in zip(part.ink.points, part.ink.pen_widths, strict=True):
-                low, high = np.array(box[:2]) - 1, np.array(box[2:]) + 1
-                inside = ((points >= low) & (points <= high)).all(axis=1)
-                kept += [(points[inside], width)] if inside.any() else []
-        lines, widths = zip(*kept, strict=True)
+        low, high = np.array(box[:2]) - 1, np.array(box[2:]) + 1
+        drawn = [part.ink for part in parts if isinstance(part.ink, Strokes)]
+        pairs = [
+            pair for s in drawn for pair in zip(s.points, s.pen_widths, strict=True)
+        ]
+        kept = [(p[((p >= low) & (p <= high)).all(axis=1)], w) for p, w in pairs]
+        lines, widths = zip(*(each for each in kept if len(each[0])), strict=True)
         strokes = Strokes(tuple(lines), tuple(widths), first.ink.size)
         return normalize_strokes(strokes.points), strokes
     x0, y0, x1, y1 = (round(side / first.scale) for side in box)

@@ -9,8 +9,10 @@ import tkinter as tk
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tkinter import ttk
+from tkinter import messagebox, ttk
 from typing import Any, NamedTuple
+
+import tinycnn
 
 MAC = sys.platform == "darwin"
 CONTROL = "Command" if MAC else "Control"
@@ -36,6 +38,10 @@ Correct the chosen digit: 0 to 9
 A solid box: 95 % sure or more; dashed: less; dotted: less than 75 %
 Grey, with a question mark: as large as a digit, but none
 """
+ABOUT = """A convolutional network that reads handwritten digits.
+Layers and derivatives in NumPy, loops compiled by Numba.
+
+MIT licence."""
 
 
 class Action(NamedTuple):
@@ -92,10 +98,18 @@ class Menus:
                 method = getattr(method, name)
             method()
 
-    def help(self) -> str:
-        """Return a line for every action with keys, and what the pointer does."""
+    def help(self) -> None:
+        """List all actions with keys, and what the pointer does."""
         keys = [f"{a.label}: {a.shown}" for a in self.actions.values() if a.keys]
-        return "\n".join([HELP, *keys])
+        self._tell("Help", "\n".join([HELP, *keys]))
+
+    def about(self) -> None:
+        """Show name and version."""
+        self._tell(f"tinycnn {tinycnn.__version__}", ABOUT)
+
+    def _tell(self, title: str, text: str) -> None:
+        root = self._window.root
+        messagebox.showinfo("tinycnn", title, detail=text, parent=root)
 
     def refresh(self) -> None:
         """Make what cannot be used now grey."""

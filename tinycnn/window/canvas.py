@@ -32,7 +32,8 @@ class DrawingCanvas(tk.Canvas):
 
     def __init__(self, window: Any) -> None:
         # A canvas' own wish for a size would push the number off a small screen.
-        super().__init__(window.root, width=1, height=1, borderwidth=0, takefocus=True)
+        super().__init__(window.root, width=1, height=1, cursor="pencil")
+        self.configure(borderwidth=0, takefocus=True)
         self._window, self._session, self._look = window, window.session, window.look
         self.erases = False
         self.zoom, self.origin = self._look.pixel, (0.0, 0.0)
@@ -69,12 +70,12 @@ class DrawingCanvas(tk.Canvas):
         self.itemconfigure("eraser", outline=theme.faint)
         self.itemconfigure("invitation", fill=theme.faint)
         self._fit(anew=True)
-        self.set_eraser(on=self.erases)
 
-    def set_eraser(self, *, on: bool) -> None:
-        """Let the left button erase, or draw."""
-        self.erases = on
-        self.configure(cursor="dotbox" if on else "pencil")
+    def toggle_eraser(self) -> None:
+        """Let the left button erase, or draw again."""
+        self.erases = not self.erases
+        self.configure(cursor="dotbox" if self.erases else "pencil")
+        self._window.tools.show()
 
     def show_ink(self) -> None:
         """Show the session's strokes and picture."""

@@ -42,22 +42,7 @@ def sees(
     cells = [page.ink(step.picture, side) for step in steps]
     page.pictures(cells, len(steps), captions=[step.title for step in steps])
     yield
-    page.heading("What the answer rests on")
-    answer, share = explanation.top[0]
-    fall, half = explanation.occlusion, page.look.px(HALF)
-    most = min(float(fall.max()), share)
-    page.pictures(
-        [page.ink(explanation.image, half), page.signed(fall, half, max(most, 0.05))], 2
-    )
-    text = (
-        f"A patch of ink is hidden, place by place. Where it is blue, the {answer} "
-        f"loses up to {100 * most:.0f} of its {100 * share:.0f} %."
-    )
-    if explanation.digit is None:
-        text = "This ink is refused: there is no answer to explain."
-    elif most < 0.05:
-        text = "No single patch matters: hiding any one changes nothing."
-    page.text(text)
+    _heat(page, explanation)
     yield
     page.heading("Feature maps of the convolutions")
     page.text(
@@ -75,6 +60,25 @@ def sees(
         if mine and chosen is not None:
             _kernel(page, explanation, chosen)
             yield
+
+
+def _heat(page: Page, explanation: Explanation) -> None:
+    """Show how much the answer depends on each part of the ink."""
+    page.heading("What the answer rests on")
+    answer, share = explanation.top[0]
+    fall, half = explanation.occlusion, page.look.px(HALF)
+    most = min(float(fall.max()), share)
+    cells = page.ink(explanation.image, half), page.signed(fall, half, max(most, 0.05))
+    page.pictures(cells, 2)
+    text = (
+        f"A patch of ink is hidden, place by place. Where it is blue, the {answer} "
+        f"loses up to {100 * most:.0f} of its {100 * share:.0f} %."
+    )
+    if explanation.digit is None:
+        text = "This ink is refused: there is no answer to explain."
+    elif most < 0.05:
+        text = "No single patch matters: hiding any one changes nothing."
+    page.text(text)
 
 
 def _maps(

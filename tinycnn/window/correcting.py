@@ -68,6 +68,15 @@ class Correcting:
         """Say that what is chosen is no digit."""
         self._correct([])
 
+    def erase(self) -> None:
+        """Erase the chosen digit; without one, clear the canvas."""
+        if not self.chosen:
+            self._window.clear()
+        elif len(self.chosen) == 1 and self._session.erase_digit(self.chosen[0]):
+            self._window.show_all()
+        else:
+            self.no_digit()  # the ink of a picture stays
+
     def two_digits(self) -> None:
         """Say that what is chosen is two digits; their labels are typed next."""
         if len(self.chosen) == 1:

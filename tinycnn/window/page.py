@@ -181,12 +181,14 @@ class Page(ttk.Frame):
         self._sheet.tag_bind(item, "<Button-1>", on_click)
         self._y += high + px(3)
         for (x, _), caption in zip(places, captions, strict=False):
-            wide = round(min(pitch, side + px(8)))
-            middle = min(max(x + side / 2, wide / 2), px(INNER) - wide / 2)
-            fonts = self.look.fonts
-            text = self._text(middle, self._y, caption, fonts.small, theme.faint, "n")
-            self._sheet.itemconfigure(text, width=wide, justify="center")
+            self._caption(x + side / 2, caption, min(pitch, side + px(8)))
         self._y = max(self._y, self._sheet.bbox("new")[3]) + px(5)
+
+    def _caption(self, middle: float, caption: str, wide: float) -> None:
+        x = min(max(middle, wide / 2), self.look.px(INNER) - wide / 2)
+        font, colour = self.look.fonts.small, self.look.theme.faint
+        item = self._text(x, self._y, caption, font, colour, "n")
+        self._sheet.itemconfigure(item, width=round(wide), justify="center")
 
     def _bar(self, x0: float, y0: float, x1: float, y1: float, fill: str) -> int:
         item = self._sheet.create_rectangle(x0, y0, x1, y1, fill=fill, width=0)

@@ -28,7 +28,7 @@ class StatusBar(ttk.Frame):
         row = ttk.Frame(self, height=px(HEIGHT) + 2 * px(4), padding=(px(16), px(4)))
         row.pack(fill="x")
         row.pack_propagate(False)
-        self.copy_button = ttk.Button(row, text="Copy", command=window.copy)
+        self.copy_button = ttk.Button(row, text="Copy", command=self.copy)
         self.copy_button.pack(side="right", padx=(px(8), 0))
         # Selectable, not editable; it scrolls where it has more lines than fit.
         self.number = tk.Text(row, width=1, wrap="char", state="disabled")
@@ -71,10 +71,13 @@ class StatusBar(ttk.Frame):
             self._bar.pack(side="right", fill="y", before=number)
         self.copy_button.configure(state="normal" if text else "disabled")
 
-    def selected(self) -> str:
-        """Return the selected part of the number."""
+    def copy(self) -> None:
+        """Copy the selected part of the number, or all of it."""
         ranges = self.number.tag_ranges("sel")
-        return self.number.get(ranges[0], ranges[1]) if ranges else ""
+        text = self.number.get(*ranges) if ranges else self._window.session.reading.text
+        self.clipboard_clear()
+        self.clipboard_append(text)
+        self._window.say(f"Copied {' / '.join(text.splitlines())}")
 
     def say(self, message: str, *, stays: bool = False) -> None:
         """Show a message for a while; with `stays` until the next one."""

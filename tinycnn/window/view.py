@@ -10,12 +10,11 @@ import time
 import tkinter as tk
 import traceback
 from pathlib import Path
-from tkinter import messagebox, ttk
+from tkinter import ttk
 from typing import Any
 
 from PIL import ImageTk
 
-import tinycnn
 from tinycnn.reading.corrections import Corrections
 from tinycnn.window.actions import CONTROL, Menus
 from tinycnn.window.canvas import DrawingCanvas
@@ -36,10 +35,6 @@ SOON, LATER = 1, 30  # milliseconds to the next poll, with and without a reply d
 PATIENCE = 4.0  # seconds of warming up before the status line says why
 DEFAULT_SIZE, SMALLEST_SIZE = (1000, 680), (560, 360)  # units
 FRAME = 80  # units of the screen's height for menu, title and the desktop's bar
-ABOUT = (
-    "A convolutional network that reads handwritten digits: layers and derivatives in "
-    "NumPy, loops compiled by Numba.\n\nMIT licence."
-)
 
 
 class Window:
@@ -67,7 +62,7 @@ class Window:
         self.session, self.look = Session(), Look(root)
         self.session.pen_width = settings.brush
         self._began, self._poll_later = time.monotonic(), ""
-        self._closed = self._stopped = False
+        self._closed, self.stopped = False, 0
         root.report_callback_exception = self._on_exception
         self.correcting = Correcting(self, Corrections(folder / "corrections"))
         self.finetuning = FineTuning(self, allowed=may_reload, log=log)
@@ -150,13 +145,13 @@ class Window:
         save_settings(self._settings_file, self.settings)
         self.root.destroy()
 
-    def stop(self) -> None:
+    def stop(self, signum: int) -> None:
         """Close the window at the next poll; safe in a signal handler."""
-        self._stopped = True
+        self.stopped = signum
 
     def poll(self) -> None:
         """Handle the replies of the processes and schedule the next poll."""
-        if self._stopped:
+        if self.stopped:
             self.close()
             return
         try:
@@ -263,28 +258,6 @@ class Window:
         if self.session.clear():
             self.show_all()
 
-    def delete(self) -> None:
-        """Erase the chosen digit; without one, clear the canvas."""
-        chosen = self.correcting.chosen
-        if not chosen:
-            self.clear()
-        elif len(chosen) == 1 and self.session.erase_digit(chosen[0]):
-            self.show_all()
-        else:
-            self.correcting.no_digit()  # the ink of a picture stays
-
-    def copy(self) -> None:
-        """Copy the selected part of the number, or all of it."""
-        if text := self.statusbar.selected() or self.session.reading.text:
-            self.root.clipboard_clear()
-            self.root.clipboard_append(text)
-            self.say(f"Copied {' / '.join(text.splitlines())}")
-
-    def toggle_eraser(self) -> None:
-        """Let the left button erase, or draw again."""
-        self.canvas.set_eraser(on=not self.canvas.erases)
-        self.tools.show()
-
     def toggle_panel(self) -> None:
         """Show or hide the panel."""
         self.settings.panel = not self.settings.panel
@@ -310,12 +283,3 @@ class Window:
             part.set_theme()
         self.panel.refresh()
         self.show_reading(new=False)
-
-    def show_help(self) -> None:
-        """List all actions."""
-        messagebox.showinfo("Help", "Help", detail=self.menus.help(), parent=self.root)
-
-    def show_about(self) -> None:
-        """Show name and version."""
-        name = f"tinycnn {tinycnn.__version__}"
-        messagebox.showinfo("About tinycnn", name, detail=ABOUT, parent=self.root)
