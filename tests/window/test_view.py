@@ -860,7 +860,7 @@ def test_a_window_that_closes_while_its_panel_is_half_drawn_ends_cleanly(
     stage.draw(SEVEN)
     panel = stage.window.panel
     until(stage.root, lambda: panel.seeing.is_busy)
-    pid = stage.worker.pid
+    pid = stage.worker._process.pid
     stage.close()
     time.sleep(0.02)
     settle(one_pilot.root)  # runs the timers of this thread

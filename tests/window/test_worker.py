@@ -188,7 +188,7 @@ def real():
 
 def test_a_killed_process_is_replaced_and_reads_on(real):
     for _ in range(2):
-        os.kill(real.pid, signal.SIGKILL)
+        os.kill(real._process.pid, signal.SIGKILL)
         found = []
         real.ask("read", ONE, then=found.append)
         wait(real, lambda found=found: found)
@@ -329,7 +329,7 @@ from tinycnn.window.worker import Worker
 if __name__ == "__main__":
     worker = Worker("tinycnn.window.served:Reads")
     worker.start()
-    print(worker.pid, flush=True)
+    print(worker._process.pid, flush=True)
     time.sleep(60)
 """
 

@@ -220,14 +220,9 @@ def occlusion(
 
 
 def gradients(model: Sequential, image: NDArray[np.float32], label: int) -> Gradients:
-    """Return the gradients of the loss of one image, by the plain layers.
+    """Return the gradients of the loss of one image (H, W), by the plain layers.
 
-    Parameters
-    ----------
-    model : Sequential
-    image : float32 array (H, W)
-    label : int
-        The class that would be right.
+    `label` is the class that would be right.
     """
     logits = model.forward(image[np.newaxis, :, :, np.newaxis])
     loss, dlogits = softmax_cross_entropy(logits, np.array([label]))
@@ -248,12 +243,8 @@ def gradients(model: Sequential, image: NDArray[np.float32], label: int) -> Grad
 class Workbench:
     """Changes the weights of a reader's network, and puts them back.
 
-    Parameters
-    ----------
-    reader : Reader
-    images : uint8 array (N, 28, 28)
-        Digits that are read before and after a change.
-    labels : uint8 array (N,)
+    Images (N, 28, 28) of digits, of uint8, and their labels (N,) are read before and
+    after a change.
     """
 
     def __init__(
@@ -277,21 +268,20 @@ class Workbench:
         Layers are as in evaluation: no dropout, and batch norm's running statistics.
         """
         before = self._copy()
-        losses, names, right = [], [], []
-        for number in range(2):
+        tried = []
+        for _ in range(2):
             found = gradients(self._reader.model, image, label)
             shares, digit = self._reader.opinions(image[np.newaxis])
-            losses.append(found.loss)
-            names.append(shares[0] * digit[0])
-            right.append(self.right())
-            if number == 0:
+            tried.append((found.loss, shares[0] * digit[0], self.right()))
+            if len(tried) == 1:
                 SGD(self._reader.model.parameters(), rate).step()
         if keep:
             self._base = self._copy()
         else:
             self._put(before)
         self._forget()
-        pairs = (losses[0], losses[1]), (names[0], names[1]), (right[0], right[1])
+        (loss, names, right), (new_loss, new_names, new_right) = tried
+        pairs = (loss, new_loss), (names, new_names), (right, new_right)
         return Trial(*pairs, len(self._labels))
 
     def apply(self, damage: Damage) -> int:
@@ -341,21 +331,10 @@ def _rounded(weight: Floats, bits: int) -> Floats:
 def ink_of(
     parts: Sequence[Part], box: tuple[int, int, int, int]
 ) -> tuple[NDArray[np.float32], Strokes | None]:
-    """Return the image and the strokes of a digit that was read otherwise.
+    """Return the image (28, 28) and the strokes, if any, of a digit read otherwise.
 
-    Parameters
-    ----------
-    parts : sequence of Part
-        The digits that were read in its place, at least one.
-    box : (int, int, int, int)
-        The digit's own box: that of one part, that around several, or a part of it.
-
-    Returns
-    -------
-    image : float32 array (28, 28)
-        The input of the networks.
-    strokes : Strokes or None
-        None for a picture.
+    `parts` are what was read in its place, at least one; `box` is its own box: that of
+    one part, that around several, or a piece of it.
     """
     first = parts[0]
     if len(parts) == 1 and first.digit.box == box:

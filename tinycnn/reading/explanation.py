@@ -119,13 +119,9 @@ class FeatureMaps:
     stride: tuple[int, int]
 
     def products(self, row: int, column: int, feature: int) -> NDArray[np.float32]:
-        """Return the products that make one pixel of a map.
+        """Return input times weight (KH, KW, C) of one pixel of a map.
 
-        Returns
-        -------
-        float32 array (KH, KW, C)
-            Input times weight. Their sum and the bias are ``maps[row, column,
-            feature]``, within rounding.
+        Their sum and the bias are the pixel, within rounding.
         """
         KH, KW = self.kernels.shape[:2]
         y, x = row * self.stride[0], column * self.stride[1]

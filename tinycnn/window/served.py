@@ -75,8 +75,9 @@ class Reads:
             reader.read_strokes(Strokes((one, crossed), (10.0, 10.0), (200, 100)))
         self.reader = reader
         self._bench: inside.Workbench | None = None
-        self._picture: tuple[Path, Ink] | None = None  # the latest one
-        self._parts: tuple[Any, tuple[inside.Part, ...]] | None = None  # the latest
+        # The latest picture and drawing that were asked for, with what came of them.
+        self._picture: tuple[Path | None, Ink | None] = None, None
+        self._parts: tuple[Any, tuple[inside.Part, ...]] = None, ()
 
     # --- reading -------------------------------------------------------------------
 
@@ -88,7 +89,7 @@ class Reads:
 
     def open(self, path: Path) -> Picture:
         """Open a picture."""
-        self._picture = None  # the file may have changed
+        self._picture = None, None  # the file may have changed
         try:
             size = self._picture_ink(path).size
             image = open_picture(path).convert("RGB")
@@ -162,19 +163,17 @@ class Reads:
         return self._workbench().apply(damage)
 
     def _workbench(self) -> inside.Workbench:
-
         if self._bench is None:
             sample = load_mnist(SAMPLE_FOLDER)
             digits = sample.test_images, sample.test_labels
             self._bench = inside.Workbench(self.reader, *digits)
-        self._parts = None
+        self._parts = None, ()
         return self._bench
 
     def _parts_of(self, drawing: Drawing) -> tuple[inside.Part, ...]:
-
         strokes = drawing.strokes
         key = drawing.picture, strokes.size, [p.tobytes() for p in strokes.points]
-        if self._parts is None or self._parts[0] != key:
+        if self._parts[0] != key:
             ink = strokes if drawing.picture is None else self._ink(drawing)
             self._parts = key, inside.read_parts(self.reader, ink)[1]
         return self._parts[1]
@@ -182,10 +181,11 @@ class Reads:
     # --- ink and pictures ----------------------------------------------------------
 
     def _picture_ink(self, path: Path) -> Ink:
-
-        if self._picture is None or self._picture[0] != path:
-            self._picture = path, load_picture(path)
-        return self._picture[1]
+        known, ink = self._picture
+        if ink is None or known != path:
+            ink = load_picture(path)
+            self._picture = path, ink
+        return ink
 
     def _ink(self, drawing: Drawing) -> Ink:
         """Return the ink of a drawing, its strokes laid on the ink of the picture."""

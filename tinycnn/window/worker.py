@@ -19,19 +19,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, NamedTuple
+from typing import Any
 
 PAUSE = 1.0  # seconds before a restart, of a process that never was ready
 PATIENCE = 0.5  # seconds to wait for a killed process
 LOG = logging.getLogger("tinycnn.window")
-
-
-class Call(NamedTuple):
-    """A call of a method; `then` is given its result, or each item that it yields."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    then: Callable[[Any], object]
+Then = Callable[[Any], object]  # given a call's result, or each item it yields
+Call = tuple[str, tuple[Any, ...], Then]
 
 
 class Worker:
@@ -73,11 +67,6 @@ class Worker:
         """Whether a result is due."""
         return self._sent is not None
 
-    @property
-    def pid(self) -> int | None:
-        """The process ID, or None."""
-        return None if self._process is None else self._process.pid
-
     def start(self) -> None:
         """Start the process; `on_ready` is called by a later `poll`."""
         context = get_context("spawn")
@@ -91,22 +80,16 @@ class Worker:
         self._start_at = math.inf
         self.starts += 1
 
-    def ask(
-        self,
-        name: str,
-        *arguments: Any,
-        then: Callable[[Any], object],
-        newest: bool = False,
-    ) -> None:
+    def ask(self, name: str, *arguments: Any, then: Then, newest: bool = False) -> None:
         """Call a method; the newest call replaces one of the same name that waits."""
         if newest:
             self.forget(name)
-        self._waiting.append(Call(name, arguments, then))
+        self._waiting.append((name, arguments, then))
         self._send()
 
     def forget(self, *names: str) -> None:
         """Drop the waiting calls of these methods."""
-        self._waiting = [call for call in self._waiting if call.name not in names]
+        self._waiting = [call for call in self._waiting if call[0] not in names]
 
     def poll(self) -> None:
         """Hand over the results that have arrived since the last call."""
@@ -138,7 +121,7 @@ class Worker:
     def _on_message(self, kind: str, value: Any) -> None:
         if kind == "item":
             if self._sent is not None:
-                self._sent.then(value)
+                self._sent[2](value)
         elif kind == "fatal":
             self.close()
             self.on_fatal(value)
@@ -155,12 +138,12 @@ class Worker:
     def _send(self) -> None:
         """Send the next call if the process is idle: then sending never blocks."""
         if self.is_ready and self._sent is None and self._waiting:
-            names = [call.name for call in self._waiting]
+            names = [name for name, *_ in self._waiting]
             first = names.index(self._urgent) if self._urgent in names else 0
             self._sent = self._waiting.pop(first)
             assert self._connection is not None
             with contextlib.suppress(OSError):  # the next poll notices its death
-                self._connection.send((self._sent.name, self._sent.arguments))
+                self._connection.send(self._sent[:2])
 
     def _on_death(self) -> None:
         """Schedule a new process, with the same call unless it killed two of them."""
@@ -175,8 +158,8 @@ class Worker:
         if sent is not None and sent is self._failed:
             self.on_failure("This cannot be read: the reader stopped twice.")
             return
-        newer = sent and any(sent.name == self._urgent == c.name for c in self._waiting)
-        if sent is not None and not newer:
+        names = [name for name, *_ in self._waiting]
+        if sent and not (sent[0] == self._urgent and self._urgent in names):
             self._failed = sent
             self._waiting.insert(0, sent)
         self.on_failure("The reader stopped and is being restarted.")
@@ -189,12 +172,9 @@ def serve(
     connection: Connection, make: str, arguments: tuple[Any, ...], log: Path | None
 ) -> None:
     """Make the object and call its methods until the window is gone."""
-    try:
-        file = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError:
-        file = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):  # stdout and stderr
-        os.dup2(file, number)
+    file = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(file, 1)  # stdout
+    os.dup2(file, 2)  # stderr
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
