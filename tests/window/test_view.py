@@ -838,6 +838,10 @@ def test_fields_are_readable_in_the_dark_theme_and_there_is_an_icon_and_about(
         colours = [style.lookup(name, o) for o in ("fieldbackground", "foreground")]
         dark, light = (sum(pilot.root.winfo_rgb(c)) / 3 / 65535 for c in colours)
         assert light - dark > 0.5
+    for state in ("disabled", "!disabled"):
+        assert style.lookup("TButton", "background", [state]) != style.lookup(
+            "TFrame", "background"
+        )
     pilot.key("F3")
     assert pilot.root.tk.call("wm", "iconphoto", pilot.root, pilot.window._icon) == ""
     told = []

@@ -52,14 +52,14 @@ class Documents:
         self._window.live.ask("paste", self._pasted, then=self._put_picture)
 
     def accept_drops(self) -> None:
-        """Open files that are dropped on the window, where tkinterdnd2 is installed."""
+        """Open files that are dropped on the canvas, where tkinterdnd2 is installed."""
         with contextlib.suppress(ImportError, RuntimeError, tk.TclError):
             from tkinterdnd2 import DND_FILES, TkinterDnD
 
-            root: Any = self._window.root
-            TkinterDnD.require(root)
-            root.drop_target_register(DND_FILES)
-            root.dnd_bind("<<Drop>>", self.drop)
+            canvas: Any = self._window.canvas
+            TkinterDnD.require(self._window.root)
+            canvas.drop_target_register(DND_FILES)
+            canvas.dnd_bind("<<Drop>>", self.drop)
 
     def drop(self, event: Any) -> None:
         """Open the first of the files that were dropped."""
