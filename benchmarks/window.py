@@ -12,9 +12,13 @@ latency
     Ten digits are on the sheet: from the release of the button after another stroke to
     its boxes on the screen.
 heartbeat
-    Random strokes, undos, redos, erasings, clearings and changes of size; how late a
+    Random strokes, undos, redos, erasings, clearings and changes of size, for half of
+    the time with the panel; how late a
     timer of 10 ms is, and by how much the window's memory grows after the first fifth
     (before that, images grow to the largest window and the history fills).
+inside
+    From the click to the gradients of a digit, to the outcome of a training step, and
+    to the 1,000 test digits read with damaged weights.
 start
     ``apps/draw.py`` is started with an empty kernel cache: until the window shows ink,
     and until there is a box.
@@ -216,6 +220,8 @@ def heartbeat(at: Place) -> Figures:
             done[0] += 1
             if done[0] == count // 5:
                 memory.append(resident())
+            if done[0] == count // 2:
+                stage.window.toggle_panel()
             root.after(PACE, act)
 
         due[0] = time.perf_counter() + BEAT / 1000
@@ -255,6 +261,42 @@ def random_action(stage: Stage, chance: random.Random) -> None:
     else:
         wide, high = chance.randrange(640, 1400), chance.randrange(440, 860)
         stage.root.geometry(f"{wide}x{high}")
+
+
+def inside(at: Place) -> Figures:
+    """Time gradients, a training step and damage, from the click to the picture."""
+    took: dict[str, list[float]] = {"gradients": [], "step": [], "damage": []}
+    with at.stage() as stage:
+        panel = stage.window.panel
+        for stroke in write(7, np.random.default_rng(at.seed)):
+            stage.draw((stroke * 8 + 60).tolist(), 0, 0)
+        stage.read()
+        stage.window.toggle_panel()
+
+        def timed(kind: str, act: Callable[[], None], done: Callable[[], bool]) -> None:
+            begin = time.perf_counter()
+            act()
+            until(stage.root, done)
+            took[kind].append(1000 * (time.perf_counter() - begin))
+            until(stage.root, lambda: not (stage.worker.is_busy or panel.page.is_busy))
+
+        panel.tabs.select(1)
+        learning, breaking = panel.learning, panel.breaking
+        until(stage.root, lambda: learning.gradients is not None)
+        for number in range(at.limit or 20):
+            learning.label.set(str(number % 10))
+            old, learning.trial = learning.gradients, None
+            timed(
+                "gradients", learning.ask, lambda old=old: learning.gradients is not old
+            )
+            timed("step", learning.train, lambda: learning.trial is not None)
+        panel.tabs.select(2)
+        until(stage.root, lambda: len(breaking.right) > 1)
+        for number in range(at.limit or 20):
+            del breaking.right[1:]
+            breaking.bits.set("48"[number % 2])
+            timed("damage", breaking.change, lambda: len(breaking.right) > 1)
+    return {kind: quantiles(values, "ms") for kind, values in took.items()}
 
 
 def start(at: Place) -> Figures:
@@ -344,6 +386,7 @@ PARTS: dict[str, Callable[[Place], Figures]] = {
     "replay": replay,
     "latency": latency,
     "heartbeat": heartbeat,
+    "inside": inside,
     "start": start,
     "closing": closing,
 }

@@ -716,6 +716,17 @@ def test_a_small_window_shows_all_of_a_large_drawing(pilot):
     assert pilot.canvas.zoom == pilot.window.look.pixel
 
 
+def test_there_is_one_poll_at_a_time_however_much_is_asked(pilot):
+    pilot.key("F2")
+    pilot.panel.tabs.select(1)
+    pilot.draw(ONE)
+    shown(pilot, pilot.panel.learning)  # an answer that asks for another one
+    pilot.panel.tabs.select(0)
+    planned = pilot.root.tk.call("after", "info")
+    scripts = [pilot.root.tk.call("after", "info", each)[0] for each in planned]
+    assert sum("poll" in str(script) for script in scripts) == 1
+
+
 def test_an_exception_is_shown_and_logged_and_reading_goes_on(
     pilot, caplog, monkeypatch
 ):

@@ -254,6 +254,7 @@ class Workbench:
         self._runner = fuse(reader.model)
         self._whole = self._copy()
         self._base = self._whole  # with the training steps that were kept
+        self._right: int | None = None  # of the weights as they are
 
     def right(self) -> int:
         """Return how many of the digits are named right."""
@@ -268,20 +269,22 @@ class Workbench:
         Layers are as in evaluation: no dropout, and batch norm's running statistics.
         """
         before = self._copy()
-        tried = []
+        tried: list[tuple[float, Floats, int]] = []
         for _ in range(2):
             found = gradients(self._reader.model, image, label)
             shares, digit = self._reader.opinions(image[np.newaxis])
-            tried.append((found.loss, shares[0] * digit[0], self.right()))
+            right = self.right() if tried or self._right is None else self._right
+            tried.append((found.loss, shares[0] * digit[0], right))
             if len(tried) == 1:
                 SGD(self._reader.model.parameters(), rate).step()
+        self._right = tried[keep][2]
         if keep:
             self._base = self._copy()
         else:
             self._put(before)
         self._forget()
-        (loss, names, right), (new_loss, new_names, new_right) = tried
-        pairs = (loss, new_loss), (names, new_names), (right, new_right)
+        (loss, names, count), (new_loss, new_names, new_count) = tried
+        pairs = (loss, new_loss), (names, new_names), (count, new_count)
         return Trial(*pairs, len(self._labels))
 
     def apply(self, damage: Damage) -> int:
@@ -303,7 +306,8 @@ class Workbench:
             convolutions[number].weight.value[..., feature] = 0
             convolutions[number].bias.value[feature] = 0
         self._forget()
-        return self.right()
+        self._right = self.right()
+        return self._right
 
     def _forget(self) -> None:
         """Drop the scores that the reader remembers: they are of other weights."""

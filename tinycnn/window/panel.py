@@ -49,6 +49,11 @@ class Panel(ttk.Frame):
         """The pages of the tabs."""
         return self.seeing, self.learning, self.breaking
 
+    @property
+    def page(self) -> Any:
+        """The page of the open tab."""
+        return self.pages[self.tabs.index("current")]
+
     def set_subject(self, subject: str) -> None:
         """Show which digit is explained."""
         self._subject.configure(text=subject)
@@ -71,7 +76,7 @@ class Panel(ttk.Frame):
 
     def refresh(self) -> None:
         """Show the explanation on the open page."""
-        page, explanation = self.pages[self.tabs.index("current")], self.explanation
+        page, explanation = self.page, self.explanation
         boxes: Sequence[Box] = ()
         if self._window.settings.panel and explanation is None:
             page.show(iter(()))

@@ -154,6 +154,7 @@ class Window:
         if self.stopped:
             self.close()
             return
+        self._poll_later = ""  # what asks meanwhile plans no second poll
         try:
             self.worker.poll()
             if not self._closed:
