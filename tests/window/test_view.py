@@ -5,6 +5,7 @@ One window and one reading process serve all tests; each begins with an empty ca
 
 import json
 import os
+import signal
 import time
 from tkinter import ttk
 from types import SimpleNamespace
@@ -615,6 +616,11 @@ def test_broken_weights_are_read_with_until_they_are_put_back(pilot):
     shown(pilot, page)
     assert pilot.session.reading.digits[0].confidence != confidence
     pilot.until(lambda: "1 filters muted" in page.texts())
+    os.kill(pilot.worker._process.pid, signal.SIGKILL)  # another one has whole weights
+    pilot.until(lambda: page.damage.bits == 32 and page.right == [whole, whole])
+    shown(pilot, page)
+    page.mute(0, 3)
+    pilot.until(lambda: len(page.damage.muted) == 1 and len(page.right) == 2)
     pilot.key("F4")
     pilot.until(lambda: page.right == [whole, whole])
     pilot.read()

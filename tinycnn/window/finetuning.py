@@ -89,6 +89,7 @@ class FineTuning:
             def reloaded(_: None) -> None:
                 self._window.worker.make = FINETUNED if weights else READS
                 self._window.worker.arguments = weights
+                self._window.panel.breaking.reset()
                 self._window.live.read_anew()
 
             self._window.live.ask("reload", *weights, then=reloaded)

@@ -178,11 +178,15 @@ class Breaking(Page):
         click = self.mute
         self.show(contents.breaks(self, explanation, self.damage, self.right, click))
 
-    def put_back(self) -> None:
-        """Undo all damage, and the training steps that were kept."""
+    def reset(self) -> None:
+        """Know that the weights are whole: they have just been loaded."""
         self.noise.set("0")
         self.bits.set("32")
-        self.damage = Damage()
+        self.damage, self.right = Damage(), []
+
+    def put_back(self) -> None:
+        """Undo all damage, and the training steps that were kept."""
+        self.reset()
         self._apply()
 
     def mute(self, layer: int, feature: int, *_: Any) -> None:
@@ -191,6 +195,8 @@ class Breaking(Page):
 
     def change(self, muted: tuple[tuple[int, int], ...] | None = None) -> None:
         """Damage the weights as is chosen."""
+        if not self.right:
+            return  # the whole network has not been measured yet
         muted = self.damage.muted if muted is None else muted
         self.damage = Damage(muted, float(self.noise.get()), int(self.bits.get()))
         self._apply()

@@ -173,7 +173,8 @@ class Window:
 
     def _on_ready(self, note: str) -> None:
         self.say(note)
-        self.live.read()
+        self.panel.breaking.reset()
+        self.live.read_anew()
 
     def _on_fatal(self, message: str) -> None:
         self.problem = message
