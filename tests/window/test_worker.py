@@ -160,7 +160,7 @@ def test_a_call_yields_its_items_or_a_sentence_with_a_traceback_if_unexpected():
 # --- with a real process -----------------------------------------------------------
 
 
-def wait(worker, condition, patience=30.0):
+def wait(worker, condition, patience=120.0):
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end
