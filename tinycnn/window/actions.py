@@ -29,19 +29,6 @@ USABLE: dict[str, Callable[[Any], bool]] = {
     "idle": lambda window: window.finetuning.process is None,
     "learning": lambda window: window.finetuning.process is not None,
 }
-HELP = """Draw: left button, pen or finger
-Erase strokes: right button, or Eraser
-Choose a digit: click it; Tab, ← and →
-Choose two: click one, Shift and click
-Correct the chosen digit: 0 to 9
-
-A solid box: 95 % sure or more; dashed: less; dotted: less than 75 %
-Grey, with a question mark: as large as a digit, but none
-"""
-ABOUT = """A convolutional network that reads handwritten digits.
-Layers and derivatives in NumPy, loops compiled by Numba.
-
-MIT licence."""
 
 
 class Action(NamedTuple):
@@ -101,11 +88,15 @@ class Menus:
     def help(self) -> None:
         """List all actions with keys, and what the pointer does."""
         keys = [f"{a.label}: {a.shown}" for a in self.actions.values() if a.keys]
-        self._tell("Help", "\n".join([HELP, *keys]))
+        pointer = TABLE.with_name("help.txt").read_text("utf-8")
+        self._tell("Help", "\n".join([pointer, *keys]))
 
     def about(self) -> None:
         """Show name and version."""
-        self._tell(f"tinycnn {tinycnn.__version__}", ABOUT)
+        self._tell(
+            f"tinycnn {tinycnn.__version__}",
+            "A convolutional network that reads digits; MIT licence.",
+        )
 
     def _tell(self, title: str, text: str) -> None:
         root = self._window.root
