@@ -159,18 +159,16 @@ class Page(ttk.Frame):
         spots = (divmod(number, columns) for number in range(len(cells)))
         places = [(round(c * pitch), round(r * min(pitch, side + 3))) for r, c in spots]
         high = places[-1][1] + side
-        page = np.empty((high, px(INNER) + 1, 3), np.uint8)
-        page[:] = self.look.rgb(theme.ground)
+        ground = self.look.rgb(theme.ground).astype(np.uint8)
+        page = np.tile(ground, (high, px(INNER) + 1, 1))
         for (x, y), cell in zip(places, cells, strict=True):
             page[y : y + side, x : x + side] = cell
         photo = ImageTk.PhotoImage(Image.fromarray(page), master=self._sheet)
         self._new_photos.append(photo)
         item = self._sheet.create_image(ASIDE, top, anchor="nw", image=str(photo))
         self._sheet.itemconfigure(item, tags="new")
-        for number in marked:
-            x, y = places[number]
-            frame = self._bar(x + 1, top + y + 1, x + side - 1, top + y + side - 1, "")
-            self._sheet.itemconfigure(frame, outline=theme.fires, width=px(2))
+        for x, y in (places[number] for number in marked):
+            self._frame(x + 1, top + y + 1, side - 2)
 
         def on_click(event: "tk.Event[Any]") -> None:
             x, y = event.x, self._sheet.canvasy(event.y) - top
@@ -183,6 +181,11 @@ class Page(ttk.Frame):
         for (x, _), caption in zip(places, captions, strict=False):
             self._caption(x + side / 2, caption, min(pitch, side + px(8)))
         self._y = max(self._y, self._sheet.bbox("new")[3]) + px(5)
+
+    def _frame(self, x: float, y: float, side: float) -> None:
+        item = self._bar(x, y, x + side, y + side, "")
+        colour, width = self.look.theme.fires, self.look.px(2)
+        self._sheet.itemconfigure(item, outline=colour, width=width)
 
     def _caption(self, middle: float, caption: str, wide: float) -> None:
         x = min(max(middle, wide / 2), self.look.px(INNER) - wide / 2)

@@ -81,6 +81,13 @@ class Look:
     def set_theme(self, name: str) -> None:
         """Apply a theme to every ttk widget."""
         self.theme = theme = THEMES[name]
+        self.root.configure(background=theme.ground)
+        # Lists that drop down are no ttk widgets.
+        self.root.option_add("*TCombobox*Listbox.background", theme.paper)
+        self.root.option_add("*TCombobox*Listbox.foreground", theme.text)
+        self._set_styles(theme)
+
+    def _set_styles(self, theme: Theme) -> None:
         px, style = self.px, ttk.Style(self.root)
 
         def flat(colour: str) -> dict[str, Any]:
@@ -115,10 +122,6 @@ class Look:
         style.configure("Faint.TLabel", foreground=theme.faint)
         style.configure("Tip.TLabel", background=theme.text, foreground=theme.ground)
         style.configure("Line.TFrame", background=theme.line)
-        self.root.configure(background=theme.ground)
-        for what in ("background", "foreground"):  # lists that drop down are no ttk
-            colour = theme.paper if what == "background" else theme.text
-            self.root.option_add(f"*TCombobox*Listbox.{what}", colour)
 
 
 def percent(share: float) -> str:
