@@ -19,20 +19,17 @@ For the small networks here many seeds, a process each, are the better use of ma
 The machines share the folder of the run, which all read when a run is resumed.
 """
 
-import contextlib
 import hashlib
 import io
 import itertools
-import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,32 +48,28 @@ from tinycnn.training.augment import Warps, deform
 from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
 
-SIGNALS = signal.SIGINT, signal.SIGTERM
 PATIENCE = 2.0  # seconds in which all processes fail, or one ends the others
 # One process as an `mpi4py.MPI.Comm`, as far as that is used here.
-ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x], barrier=lambda: None)
+ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x], bcast=lambda x: x)
 
 
-def add_up(first: int, count: int, known: Callable[..., Array | None]) -> Array:
-    """Return the sum of some shards' arrays along the tree: left half + right half.
+def share(count: int, part: int, parts: int) -> slice:
+    """Return which of ``count`` items in a row belong to one of several parts."""
+    return slice(count * part // parts, count * (part + 1) // parts)
 
-    ``count`` is a power of two; ``known(first, count)`` may have the sum already.
+
+def add_up(nodes: Iterable[tuple[int, int, Any]]) -> list[tuple[int, int, Any]]:
+    """Add siblings of a binary tree, left + right, until there are none side by side.
+
+    A node is its first shard, the number of its shards, a power of two, and their sum.
     """
-    array, half = known(first, count), count // 2
-    if array is not None:
-        return array
-    return add_up(first, half, known) + add_up(first + half, half, known)
-
-
-def nodes_of(rank: int, size: int, shards: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, count) of the tree's nodes that a process adds up by itself."""
-    first, end = shards * rank // size, shards * (rank + 1) // size
-    while first < end:
-        count = 1
-        while first % (2 * count) == 0 and first + 2 * count <= end:
-            count *= 2
-        yield first, count
-        first += count
+    done: list[tuple[int, int, Any]] = []
+    for first, count, array in nodes:
+        while first // count % 2 == 1 and done and done[-1][1] == count:
+            array = done.pop()[2] + array
+            first, count = first - count, 2 * count
+        done.append((first, count, array))
+    return done
 
 
 def summed(comm: Any, shards: int, compute: Callable[[int], Array]) -> Array:
@@ -85,23 +78,21 @@ def summed(comm: Any, shards: int, compute: Callable[[int], Array]) -> Array:
     Each process owns a slice of the sum: it receives this slice of all nodes
     (Alltoallv), finishes the tree there, and sends the result to all (Allgatherv).
     """
-
-    def computed(first: int, count: int) -> Array | None:
-        return compute(first) if count == 1 else None
-
-    nodes = [list(nodes_of(rank, comm.size, shards)) for rank in range(comm.size)]
-    own = [add_up(first, count, computed) for first, count in nodes[comm.rank]]
+    parts = [range(shards)[share(shards, r, comm.size)] for r in range(comm.size)]
+    own = [total for *_, total in add_up((s, 1, compute(s)) for s in parts[comm.rank])]
     if comm.size == 1:
         return own[0]
-    cuts = [own[0].size * rank // comm.size for rank in range(comm.size + 1)]
-    counts, widths = np.array([len(its) for its in nodes]), np.diff(cuts)
-    slices = [array[a:b] for a, b in itertools.pairwise(cuts) for array in own]
+    total = np.empty_like(own[0])
+    slices = [share(total.size, rank, comm.size) for rank in range(comm.size)]
+    widths = np.array([total[one].size for one in slices])
+    nodes = [add_up((s, 1, 0) for s in part) for part in parts]
+    counts = np.array([len(its) for its in nodes])
     pieces = np.empty((counts.sum(), widths[comm.rank]), np.float32)
-    sent = np.concatenate(slices), len(own) * widths
-    comm.Alltoallv(sent, (pieces, counts * widths[comm.rank]))
-    found = dict(zip(itertools.chain(*nodes), pieces, strict=True))
-    total = np.empty(cuts[-1], np.float32)
-    comm.Allgatherv(add_up(0, shards, lambda *node: found.get(node)), (total, widths))
+    sent = np.concatenate([array[one] for one in slices for array in own])
+    comm.Alltoallv((sent, len(own) * widths), (pieces, counts * widths[comm.rank]))
+    found = zip(itertools.chain(*nodes), pieces, strict=True)
+    ((*_, mine),) = add_up((first, count, piece) for (first, count, _), piece in found)
+    comm.Allgatherv(mine, (total, widths))
     return total
 
 
@@ -120,13 +111,11 @@ class ShardedTrainer(Trainer):
     """
 
     def __init__(
-        self, comm: Any, shards: int, asked: Callable[[], int | None], *args: Any,
-        **options: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(*args, **options)
+        self, comm: Any, shards: int, asked: Callable[[], Any], *args: Any, **named: Any
+    ) -> None:
+        super().__init__(*args, **named)
         self._comm, self._shards, self._asked = comm, shards, asked
-        self._compared = comm.size == 1
-        batch = self.recipe.batch_size
+        self._compared, batch = comm.size == 1, self.recipe.batch_size
         if not comm.size <= shards <= batch:
             raise ValueError(
                 f"{comm.size} processes cannot share a batch of {batch} images in "
@@ -135,14 +124,13 @@ class ShardedTrainer(Trainer):
             )
 
     def _step(self, chosen: NDArray[np.integer], warps: Warps) -> tuple[float, int]:
-        S, B = self._shards, len(chosen)
+        S, B, digest = self._shards, len(chosen), hashlib.sha256()
 
         def compute(s: int) -> Array:
-            return self._shard(s, chosen[B * s // S : B * (s + 1) // S], B, warps)
+            return self._shard(s, chosen[share(B, s, S)], B, warps)
 
-        first, self._compared = not self._compared, True
-        if first:
-            self._compare(compute(0)[: -len(SIGNALS)])
+        if not self._compared:
+            digest.update(compute(0))
         total = summed(self._comm, S, compute)
         arrays, parameters = self._arrays()
         *parts, last = np.split(total, np.cumsum([array.size for array in arrays]))
@@ -152,55 +140,60 @@ class ShardedTrainer(Trainer):
             else:
                 array += part.reshape(array.shape)
         self.optimizer.step()
-        if first:
-            self._compare(np.concatenate([array.ravel() for array in arrays]))
-        loss, right, *asked = last.tolist()
-        self.signum = next((s for s, n in zip(SIGNALS, asked, strict=True) if n), None)
-        return loss, int(right)
+        if not self._compared:
+            digest.update(np.concatenate([array.ravel() for array in arrays]))
+            self._compare(digest.hexdigest())
+        self.signum = max(self._comm.allgather(self._asked() or 0)) or None
+        return float(last[0]), int(last[1])
+
+    def _compare(self, digest: str) -> None:
+        """Raise ValueError if the processes rounded the first step differently."""
+        here = f"{platform.node()} ({get_host_cpu_name()})"
+        (expected, first), *others = self._comm.allgather((digest, here))
+        for rank, (found, other) in enumerate(others, 1):
+            if found != expected:
+                where = f"rank {rank} on {other} rounds differently from rank 0"
+                remedy = "use processors of one type and the same versions"
+                raise ValueError(f"{where} on {first}; {remedy}")
+        self._compared = True
 
     def _shard(
         self, s: int, part: NDArray[np.integer], B: int, warps: Warps
     ) -> NDArray[np.float32]:
-        """Return gradients, changes of buffers, loss, images named right, signals."""
+        """Return gradients, changes of buffers, loss, and images named right."""
         arrays, parameters = self._arrays()
-        parts, last = [np.zeros(array.size) for array in arrays], np.zeros(2)
-        if len(part) > 0:  # a short last batch may have fewer images than shards
-            before = [array.copy() for array in arrays]
-            images = deform(self.train_images[part], warps.of(part))
-            labels, smoothing = self.train_labels[part], self.recipe.label_smoothing
-            self.model.seed_dropout(self.seed, self.steps * self._shards + s)
-            logits = self._runner.forward(images, training=True)
-            loss, dlogits = softmax_cross_entropy(logits, labels, smoothing)
-            share = np.float32(len(part) / B)
-            self._runner.backward(dlogits * share)
-            last[:] = loss * share, (logits.argmax(axis=1) == labels).sum()
-            for number, (array, old) in enumerate(zip(arrays, before, strict=True)):
-                if id(array) in parameters:
-                    parts[number] = parameters[id(array)].grad.ravel()
-                else:
-                    parts[number] = (array - old).ravel() * share
-                    array[...] = old
-        asked = [self._asked() == number for number in SIGNALS]
-        return np.concatenate([*parts, last, asked], dtype=np.float32)
+        if len(part) == 0:  # a short last batch may have fewer images than shards
+            return np.zeros(sum(array.size for array in arrays) + 2, np.float32)
+        before = [array.copy() for array in arrays]
+        images = deform(self.train_images[part], warps.of(part))
+        labels, smoothing = self.train_labels[part], self.recipe.label_smoothing
+        self.model.seed_dropout(self.seed, self.steps * self._shards + s)
+        logits = self._runner.forward(images, training=True)
+        loss, dlogits = softmax_cross_entropy(logits, labels, smoothing)
+        weight, pieces = np.float32(len(part) / B), []
+        self._runner.backward(dlogits * weight)
+        for array, old in zip(arrays, before, strict=True):
+            if id(array) in parameters:
+                pieces.append(parameters[id(array)].grad.ravel())
+            else:
+                pieces.append((array - old).ravel() * weight)
+                array[...] = old
+        right = (logits.argmax(axis=1) == labels).sum()
+        return np.concatenate([*pieces, [loss * weight, right]], dtype=np.float32)
 
     def _arrays(self) -> tuple[list[Array], dict[int, Any]]:
         """Return all arrays, and the parameters by the identity of theirs."""
         parameters = {id(one.value): one for one in self.model.parameters()}
         return list(self.model.state().values()), parameters
 
-    def _compare(self, array: Array) -> None:
-        digest = hashlib.sha256(array.tobytes()).hexdigest()
-        remedy = "use processors of one type and the same versions"
-        compare(self._comm, digest, "rounds differently from", remedy)
-
     def _predict(self, images: NDArray[np.uint8]) -> Array:
         """Return the logits; every process computes those of some batches."""
-        comm, batches = self._comm, -(-len(images) // BATCH)  # rounded up
-        cuts = [BATCH * (batches * r // comm.size) for r in range(comm.size + 1)]
-        own, views = images[cuts[comm.rank] : cuts[comm.rank + 1]], self.recipe.views
-        logits = predict(self._averaged_runner, own, views) if len(own) else None
-        found = comm.allgather(logits)
-        return np.concatenate([part for part in found if part is not None])
+        comm, starts = self._comm, range(0, len(images), BATCH)
+        own = [
+            predict(self._averaged_runner, images[at : at + BATCH], self.recipe.views)
+            for at in starts[share(len(starts), comm.rank, comm.size)]
+        ]
+        return np.concatenate([*itertools.chain(*comm.allgather(own))])
 
 
 class ReadOnlyFolder(RunFolder):
@@ -209,44 +202,11 @@ class ReadOnlyFolder(RunFolder):
     def __init__(self, path: Path, config: Any = None) -> None:  # noqa: ARG002
         self.path, self.weights = path, path / "weights.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
+        self.save = self.append = self.close = lambda *_: None  # type: ignore[assignment]
 
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer to the state of the checkpoint."""
         trainer.resume(load_weights(self._checkpoint, trainer)["progress"])
-
-    def _nothing(self, *_: Any) -> Any:
-        pass
-
-    save = append = close = _nothing  # type: ignore[assignment]
-
-
-def load_first(comm: Any, load: Callable[[], Any]) -> Any:
-    """Return the digits, loaded by rank 0 first, which may download; compare them."""
-    if comm.rank:
-        comm.barrier()
-    digits = load()
-    if not comm.rank:
-        comm.barrier()
-    compare(comm, digits.checksum, "has other images than", "give --data DIR the same")
-    return digits
-
-
-def compare(comm: Any, value: str, differs: str, remedy: str) -> None:
-    """Raise ValueError, which names a process with another value than rank 0."""
-    here = f"{platform.node()} ({get_host_cpu_name()})"
-    (expected, first), *others = comm.allgather((value, here))
-    for rank, (found, other) in enumerate(others, 1):
-        if found != expected:
-            where = f"rank {rank} on {other} {differs} rank 0 on {first}"
-            raise ValueError(f"{where}; {remedy}")
-
-
-def threads(comm: Any) -> int | None:
-    """Return a process's share of the cores; None if it may take all it is bound to."""
-    here = comm.allgather(platform.node()).count(platform.node())
-    cores = available_cores()
-    bound = cores < (os.cpu_count() or 1)
-    return None if here == 1 or bound else max(1, cores // here)
 
 
 def on_all(rank: str, command: Callable[[Any], int]) -> int:
@@ -255,39 +215,39 @@ def on_all(rank: str, command: Callable[[Any], int]) -> int:
     Rank 0 alone talks. If all processes fail within `PATIENCE`, it has told why; one
     that fails alone does so itself, and ends the others, which may wait for it.
     """
-    code, heard = 1, io.StringIO()
-    with contextlib.ExitStack() as quiet:
-        if rank != "0":
-            quiet.enter_context(contextlib.redirect_stdout(heard))
-            quiet.enter_context(contextlib.redirect_stderr(heard))
-        try:
-            from mpi4py import MPI
-        except (ImportError, RuntimeError) as error:  # the latter if there is no MPI
-            pip = 'pip install "tinycnn[mpi]"'
-            fail(
-                f"mpiexec started this, but there is no mpi4py or MPI ({error}); {pip}"
-            )
-        farewell = MPI.COMM_WORLD.Dup()  # others may be inside a call on the first
-        try:
-            code = command(MPI.COMM_WORLD)
-        except SystemExit as error:
-            code = int(error.code or 0)
-        except BaseException:  # noqa: BLE001
-            report(traceback.format_exc())
-    all_failed, began = code and farewell.Ibarrier(), time.monotonic()
-    while all_failed and not all_failed.Test():
-        if time.monotonic() - began > PATIENCE:
-            if rank != "0":
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # the latter if there is no MPI
+        why = f"mpiexec started this, but there is no mpi4py or MPI ({error})"
+        fail(f'{why}; pip install "tinycnn[mpi]"') if rank == "0" else sys.exit(1)
+    world, code, heard = MPI.COMM_WORLD, 1, io.StringIO()
+    if str(world.rank) != rank:
+        name = MPI.get_vendor()[0]
+        fail(f"rank {rank}: mpi4py uses {name}; start this with the mpiexec of {name}")
+    for name in [name for name in os.environ if name.endswith("_RANK")]:
+        del os.environ[name]  # what this process starts is none of mpiexec's
+    if world.rank:
+        sys.stdout = sys.stderr = heard
+    try:
+        code = command(world.Dup())
+    except SystemExit as error:
+        code = int(error.code or 0)
+    except BaseException:  # noqa: BLE001
+        report(traceback.format_exc())
+    if code:
+        all_failed, end = world.Ibarrier(), time.monotonic() + PATIENCE
+        while not all_failed.Test() and time.monotonic() < end:
+            time.sleep(0.01)
+        if not all_failed.Test():
+            if world.rank:
                 last = heard.getvalue().splitlines()[-1:]
-                print(f"rank {rank}:", *last, file=sys.stderr, flush=True)
-            MPI.COMM_WORLD.Abort(code)
-            break  # what ends the processes may take a moment
-        time.sleep(0.01)
+                print(f"rank {rank}:", *last, file=sys.__stderr__, flush=True)
+            world.Abort(code)
     return code
 
 
 def spread(
-    comm: Any, function: Callable[[Any], Any], jobs: Sequence[Any], at_once: int
+    comm: Any, function: Callable[[Any], Any], jobs: list[Any], at_once: int
 ) -> Iterator[Any]:
     """Yield ``function(job)`` of all, by mpiexec's ranks from 1, or so many threads."""
     pool: Any = ThreadPoolExecutor(at_once)
@@ -296,20 +256,14 @@ def spread(
 
         pool = MPICommExecutor(comm)
     with pool as executor:
-        futures = [executor.submit(function, job) for job in jobs] if executor else []
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        finally:
-            for future in futures:
-                future.cancel()
+        if executor is not None:  # as it is on rank 0
+            yield from executor.map(function, jobs)
 
 
-def train_apart(flags: Sequence[str]) -> tuple[int, str]:
+def train_apart(flags: list[str]) -> tuple[int, str]:
     """Train in a process of its own; return the exit code, and the last line told."""
-    # It is none of the processes of mpiexec.
-    environment = {k: v for k, v in os.environ.items() if not k.endswith("_RANK")}
     argv = [sys.executable, "-m", "tinycnn.train", "--json", *flags]
-    ended = subprocess.run(argv, capture_output=True, text=True, env=environment)
+    ended = subprocess.run(argv, capture_output=True, text=True)
     told = ended.stderr if ended.returncode else ended.stdout
     return ended.returncode, told.strip().rpartition("\n")[2]
 
@@ -317,31 +271,27 @@ def train_apart(flags: Sequence[str]) -> tuple[int, str]:
 def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
     """Train with several seeds, each in a folder in one for all; return the exit code.
 
-    Each result is a line on stdout and in ``runs.jsonl``. Finished runs are not made
-    again, and interrupted ones go on.
+    Each result is a line on stdout. With ``--resume``, interrupted runs go on, and
+    finished ones are measured again.
     """
-    comm, code, jobs = comm or ALONE, 0, []
     now = Path("runs", time.strftime("%Y-%m-%d_%H%M%S_seeds"))
-    folder = arguments.resume or arguments.out or now
-    record, network = folder / "runs.jsonl", arguments.network
-    lines = record.read_text("utf-8").splitlines() if record.exists() else []
-    done = {json.loads(line)["seed"] for line in lines}
-    count = arguments.threads or threads(comm) or 1
-    flags = [*flags, f"--threads={count}"]
+    folder, network = arguments.resume or arguments.out or now, arguments.network
+    flags = [*flags, f"--threads={arguments.threads or 1}"]
     flags += [f"--data={arguments.data}"] if arguments.data else []
     flags += [f"--network={network.file}:{network.name}"] if network else []
-    for seed in sorted(set(arguments.seeds) - done):
+    code, jobs = 0, []
+    for seed in arguments.seeds:
         run = folder / f"seed_{seed}"
         begun = (run / "checkpoint.safetensors").exists()
-        where, start = ("--resume", None) if begun else ("--out", arguments.start)
-        given = [*flags, f"--from={start}"] if start else flags
-        jobs.append([*given, f"--seed={seed}", where, str(run)])
-    at_once = max(1, available_cores() // count)
-    for ended, line in spread(comm, train_apart, jobs, at_once):
+        start = [f"--from={arguments.start}"] if arguments.start and not begun else []
+        where = "--resume" if begun else "--out"
+        jobs.append([*flags, *start, f"--seed={seed}", where, str(run)])
+    at_once = max(1, available_cores() // (arguments.threads or 1))
+    for seed, (ended, line) in zip(
+        arguments.seeds, spread(comm or ALONE, train_apart, jobs, at_once), strict=False
+    ):
         if ended:
-            code = report(line.removeprefix("error: "))
-            continue
-        with record.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        print(line, flush=True)
+            code = report(f"seed {seed}: {line.removeprefix('error: ')}")
+        else:
+            print(line, flush=True)
     return code

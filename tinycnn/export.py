@@ -6,23 +6,41 @@ transposed at the border, and back where a layer flattens. The metadata has the 
 (labels in the order of the logits) and the temperature to divide logits by, as JSON.
 """
 
-import argparse
-import json
+import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinycnn import _cli
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tinycnn.nn import Sequential
     from tinycnn.nn.layers import Array
 
 OPSET, IR_VERSION = 18, 8  # of 2022
 AGREEMENT = 1e-4  # of the largest logit; rounding differs by some millionths
+onnx_file = _cli.converter(
+    "a name that ends in .onnx", Path, lambda path: path.suffix == ".onnx"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return 0; failures leave by `SystemExit`."""
-    arguments = _arguments(argv)
+    about = "Write a network for other libraries, as ONNX."
+    example = "runs/first/weights.safetensors digits.onnx"
+    parser = _cli.Parser("tinycnn export", about, example=example, json=False)
+    add = parser.add_argument
+    weights = "a weights.safetensors of a run"
+    add("weights", type=_cli.existing_file, metavar="WEIGHTS", help=weights)
+    add("file", type=onnx_file, metavar="FILE.onnx", help="the file to write")
+    network = "the file that defines the network of these weights, if it is your own"
+    add("--network", type=_cli.user_function, metavar="FILE.py:NAME", help=network)
+    views = "the mean of five shifted inputs, as evaluate takes it, in the graph"
+    add("--views", action="store_true", help=views)
+    arguments = parser.parse_args(argv)
+    if importlib.util.find_spec("onnx") is None:
+        _cli.fail('this needs the package onnx; pip install "tinycnn[export]"')
 
     from tinycnn import models
     from tinycnn.files import write_atomically
@@ -33,9 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         with explained(arguments.network):
             made = to_onnx(model, facts, views=5 if arguments.views else 1)
         write_atomically(arguments.file, [made.SerializeToString()])
-    except ImportError:
-        _cli.fail('this needs the package onnx; pip install "tinycnn[export]"')
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArithmeticError) as error:
         _cli.fail(error)
     views = _cli.counted(facts["views"], "view")
     what = f"{len(made.graph.node)} nodes of opset {OPSET}; validated with {views}"
@@ -44,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def to_onnx(model: "Sequential", facts: dict[str, Any], views: int = 1) -> Any:
-    """Return a network as an `onnx.ModelProto`, compared with it on a few images.
+    """Return a network as an `onnx.ModelProto`, compared with it on two images.
 
     Parameters
     ----------
@@ -61,39 +77,42 @@ def to_onnx(model: "Sequential", facts: dict[str, Any], views: int = 1) -> Any:
         something else, because a layer was edited.
     """
     import numpy as np
-    import onnx
-    from onnx import helper
+    import onnx.parser
     from onnx.reference import ReferenceEvaluator
 
     from tinycnn import models
 
     H, W = facts["image_size"]
-    K, graph, x = models.classes(model, (H, W)), Graph(), "images"
+    K, nodes, constants = models.classes(model, (H, W)), [], []
+
+    def add(kind: str, *inputs: Any) -> str:
+        """Add a node of inputs, names or constants; return the name of its output."""
+        names = []
+        for one in inputs:
+            names.append(one if isinstance(one, str) else f"c{len(constants)}")
+            if not isinstance(one, str):
+                made = onnx.numpy_helper.from_array(np.array(one, order="C"), names[-1])
+                constants.append(made)
+        nodes.append(f"x{len(nodes)} = {kind} ({', '.join(names)})")
+        return f"x{len(nodes) - 1}"
+
+    x = "images"
     if views > 1:  # all images where they are, then all one pixel to each side
-        padded = graph.add("Pad", x, np.array([0, 1, 1, 0] * 2))
-        starts, axes = 1 - np.array(models.OFFSETS), np.array([1, 2])
-        ends = starts + np.array([H, W])
-        both = zip(starts, ends, strict=True)
-        slices = [graph.add("Slice", padded, *one, axes) for one in both]
-        x = graph.add("Concat", *slices, axis=0)
-    x = graph.add("Transpose", x, perm=[0, 3, 1, 2])
-    x, _ = graph.add_layers(model, x, np.zeros((1, H, W, 1), np.float32))
+        x, starts = add("Pad", x, [0, 1, 1, 0] * 2), 1 - np.array(models.OFFSETS)
+        parts = [add("Slice", x, at, at + np.array([H, W]), [1, 2]) for at in starts]
+        x = add("Concat <axis = 0>", *parts)
+    x = add("Transpose <perm = [0, 3, 1, 2]>", x)
+    for kind, *arrays in _nodes(model, np.zeros((1, H, W, 1), np.float32)):
+        x = add(kind, x, *arrays)
     if views > 1:
-        x = graph.add("Reshape", x, np.array([views, -1, K]))
-        graph.add("ReduceMean", x, np.array([0]), keepdims=0)
-    graph.nodes[-1].output[0] = "logits"
-    images, logits = (
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-        for name, shape in {"images": ("N", H, W, 1), "logits": ("N", K)}.items()
-    )
-    made = helper.make_model(
-        helper.make_graph(graph.nodes, "tinycnn", [images], [logits], graph.constants),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-    )
-    first = facts["first_label"]
-    told = {"classes": [*range(first, first + K)], "temperature": facts["temperature"]}
-    helper.set_model_props(made, {name: json.dumps(told[name]) for name in told})
+        x = add("ReduceMean <keepdims = 0>", add("Reshape", x, [views, -1, K]), [0])
+    classes = [*range(facts["first_label"], facts["first_label"] + K)]
+    made = onnx.parser.parse_model(f"""
+        <ir_version: {IR_VERSION}, opset_import: ["": {OPSET}], metadata_props:
+            ["classes": "{classes}", "temperature": "{facts["temperature"]}"]>
+        tinycnn (float[N, {H}, {W}, 1] images) => (float[N, {K}] logits)
+        {{ {" ".join(nodes)} logits = Identity ({x}) }}""")
+    made.graph.initializer.extend(constants)
     onnx.checker.check_model(made, full_check=True)
     some = np.random.default_rng(0).random((2, H, W), np.float32)
     wanted = models.predict(model, some, views)
@@ -106,88 +125,47 @@ def to_onnx(model: "Sequential", facts: dict[str, Any], views: int = 1) -> Any:
     return made
 
 
-class Graph:
-    """The nodes and the constants of a graph, each a list."""
+def _nodes(model: "Sequential", like: "Array") -> "Iterator[tuple[str | Array, ...]]":
+    """Yield the nodes that compute all layers in a row, each a kind and its constants.
 
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
+    The shape of ``like``, NHWC or (N, D), tells the first layer the size of its input;
+    in the graph, images are NCHW.
+    """
+    from tinycnn import nn
 
-    def add(self, kind: str, *inputs: "str | Array", **attributes: Any) -> str:
-        """Add a node of inputs, names or constants; return the name of its output."""
-        from onnx import helper, numpy_helper
-
-        names, output = [], f"{kind}_{len(self.nodes)}"
-        for one in inputs:
-            if not isinstance(one, str):
-                name = f"constant_{len(self.constants)}"
-                self.constants.append(numpy_helper.from_array(one.copy(), name))
-            names.append(one if isinstance(one, str) else name)
-        self.nodes.append(helper.make_node(kind, names, [output], **attributes))
-        return output
-
-    def add_layers(
-        self, model: "Sequential", x: str, like: "Array", within: str = ""
-    ) -> "tuple[str, Array]":
-        """Add all layers; return the output's name, and what they make of ``like``.
-
-        Its shape, NHWC or (N, D), tells each layer the size of its input; in the graph,
-        x is NCHW.
-        """
-        from tinycnn import nn
-
-        for number, layer in enumerate(model.layers):
-            one: Any = layer
-            kind, place = type(one), f"{within}{number}"  # a subclass is unknown
-            if kind is nn.Conv2D:
-                top, bottom, left, right = one.margins(*like.shape[1:3])
-                weight = one.weight.value.transpose(3, 2, 0, 1)
-                sides = {"pads": [top, left, bottom, right], "strides": one.stride}
-                x = self.add("Conv", x, weight, one.bias.value, **sides)
-            elif kind is nn.MaxPool2D:
-                sides = {"kernel_shape": one.kernel_size, "strides": one.stride}
-                x = self.add("MaxPool", x, **sides)
-            elif kind is nn.BatchNorm2D:
-                arrays = [*(p.value for p in one.parameters())]
-                arrays += [one.running_mean, one.running_var]
-                x = self.add("BatchNormalization", x, *arrays, epsilon=one.eps)
-            elif kind is nn.ReLU:
-                x = self.add("Relu", x)
-            elif kind is nn.GlobalAveragePool2D:
-                x = self.add("Flatten", self.add("GlobalAveragePool", x))
-            elif kind is nn.Flatten:
-                if like.ndim == 4:
-                    x = self.add("Transpose", x, perm=[0, 2, 3, 1])
-                x = self.add("Flatten", x)
-            elif kind is nn.Dense:
-                x = self.add("Gemm", x, one.weight.value, one.bias.value)
-            elif kind is nn.Sequential:
-                x, _ = self.add_layers(one, x, like, f"{place}.")
-            elif kind is not nn.Dropout:  # which drops in training alone
-                raise ValueError(
-                    f"layer {place} ({kind.__name__}) is unknown to ONNX; only the "
-                    "layers of tinycnn.nn can be exported"
-                )
-            like = layer.forward(like)
-        return x, like
-
-
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = _cli.Parser(
-        "tinycnn export",
-        "Write a network for other libraries, as ONNX.",
-        example="runs/first/weights.safetensors digits.onnx",
-        json=False,
-    )
-    add = parser.add_argument
-    weights = "a weights.safetensors of a run"
-    add("weights", type=_cli.existing_file, metavar="WEIGHTS", help=weights)
-    add("file", metavar="FILE.onnx", help="the file to write")
-    network = "the file that defines the network of these weights, if it is your own"
-    add("--network", type=_cli.user_function, metavar="FILE.py:NAME", help=network)
-    views = "the mean of five shifted inputs, as evaluate takes it, in the graph"
-    add("--views", action="store_true", help=views)
-    return parser.parse_args(argv)
+    for number, layer in enumerate(model.layers):
+        one: Any = layer
+        kind = type(one)  # a subclass is unknown
+        if kind is nn.Conv2D:
+            top, bottom, left, right = one.margins(*like.shape[1:3])
+            how = f"pads = {[top, left, bottom, right]}, strides = {[*one.stride]}"
+            weight = one.weight.value.transpose(3, 2, 0, 1)
+            yield f"Conv <{how}>", weight, one.bias.value
+        elif kind is nn.MaxPool2D:
+            sizes, strides = [*one.kernel_size], [*one.stride]
+            yield (f"MaxPool <kernel_shape = {sizes}, strides = {strides}>",)
+        elif kind is nn.BatchNorm2D:
+            arrays = *(p.value for p in one.parameters()), one.running_mean
+            how = f"epsilon = {float(one.eps)}"
+            yield f"BatchNormalization <{how}>", *arrays, one.running_var
+        elif kind is nn.ReLU:
+            yield ("Relu",)
+        elif kind is nn.GlobalAveragePool2D:
+            yield from [("GlobalAveragePool",), ("Flatten",)]
+        elif kind is nn.Flatten:
+            if like.ndim == 4:
+                yield ("Transpose <perm = [0, 2, 3, 1]>",)
+            yield ("Flatten",)
+        elif kind is nn.Dense:
+            yield "Gemm", one.weight.value, one.bias.value
+        elif kind is nn.Sequential:
+            yield from _nodes(one, like)
+        elif kind is not nn.Dropout:  # which drops in training alone
+            raise ValueError(
+                f"layer {number} ({kind.__name__}) is unknown to ONNX; only the layers "
+                "of tinycnn.nn can be exported"
+            )
+        like = layer.forward(like)
 
 
 if __name__ == "__main__":

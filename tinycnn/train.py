@@ -153,7 +153,9 @@ def _parser() -> Parser:
     seeds = "a run for each of these seeds, in folders below --out or --resume"
     one("--seeds", type=_seeds, metavar="A-B", help=seeds)
     add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
-    threads = "number of threads; no result depends on it (default: one per core)"
+    threads = (
+        "threads, which change no result (default: one a core, or a process of MPI)"
+    )
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
     plain = "run the layers as they are written, without fusing; slower"
     add("--plain", action="store_const", const=True, help=plain)
@@ -221,7 +223,7 @@ class Run:
 
         arguments, comm = self.arguments, self.comm or cluster.ALONE
         self.comm, folder = comm, cluster.ReadOnlyFolder if comm.rank else RunFolder
-        threads = use_threads(arguments.threads or cluster.threads(comm))
+        threads = use_threads(arguments.threads or (1 if comm.size > 1 else None))
         given = (own := arguments.network) and f"{own.file}:{own.name}"
         facts: dict[str, Any] = {}
         if arguments.resume:
@@ -231,7 +233,7 @@ class Run:
             arguments.network = _same_network(arguments, facts)
         place = arguments.data or facts.get("data_folder")
         load = partial(load_mnist, place and str(place), report=_say)
-        digits = cluster.load_first(comm, load)
+        digits = comm.bcast(None if comm.rank else load())
         if arguments.resume:
             settings = _resumed(arguments, self.folder, digits.checksum)
         else:
