@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite.binding import get_host_cpu_name
-from numpy.typing import NDArray
 
 from tinycnn._cli import fail, report
 from tinycnn.models import BATCH, predict
@@ -78,22 +77,22 @@ def summed(comm: Any, shards: int, compute: Callable[[int], Array]) -> Array:
     Each process owns a slice of the sum: it receives this slice of all nodes
     (Alltoallv), finishes the tree there, and sends the result to all (Allgatherv).
     """
-    parts = [range(shards)[share(shards, r, comm.size)] for r in range(comm.size)]
+    P = comm.size
+    parts = [range(shards)[share(shards, rank, P)] for rank in range(P)]
     own = [total for *_, total in add_up((s, 1, compute(s)) for s in parts[comm.rank])]
-    if comm.size == 1:
+    if P == 1:
         return own[0]
-    total = np.empty_like(own[0])
-    slices = [share(total.size, rank, comm.size) for rank in range(comm.size)]
-    widths = np.array([total[one].size for one in slices])
     nodes = [add_up((s, 1, 0) for s in part) for part in parts]
-    counts = np.array([len(its) for its in nodes])
-    pieces = np.empty((counts.sum(), widths[comm.rank]), np.float32)
-    sent = np.concatenate([array[one] for one in slices for array in own])
-    comm.Alltoallv((sent, len(own) * widths), (pieces, counts * widths[comm.rank]))
+    W = -(-own[0].size // P)  # of a slice, rounded up; the last one is filled up
+    sent = np.stack([np.resize(array, (P, W)) for array in own], axis=1)
+    pieces = np.empty((sum(map(len, nodes)), W), np.float32)
+    counts = [len(own) * W] * P, [len(theirs) * W for theirs in nodes]
+    comm.Alltoallv((sent, counts[0]), (pieces, counts[1]))
     found = zip(itertools.chain(*nodes), pieces, strict=True)
     ((*_, mine),) = add_up((first, count, piece) for (first, count, _), piece in found)
-    comm.Allgatherv(mine, (total, widths))
-    return total
+    total = np.empty(P * W, np.float32)
+    comm.Allgather(mine, total)
+    return total[: own[0].size]
 
 
 class ShardedTrainer(Trainer):
@@ -123,15 +122,15 @@ class ShardedTrainer(Trainer):
                 "processes up to --batch-size"
             )
 
-    def _step(self, chosen: NDArray[np.integer], warps: Warps) -> tuple[float, int]:
-        S, B, digest = self._shards, len(chosen), hashlib.sha256()
+    def _step(self, chosen: Any, warps: Warps) -> tuple[float, int]:
+        S, B, comm = self._shards, len(chosen), self._comm
 
         def compute(s: int) -> Array:
             return self._shard(s, chosen[share(B, s, S)], B, warps)
 
         if not self._compared:
-            digest.update(compute(0))
-        total = summed(self._comm, S, compute)
+            self._compare(compute(0))
+        total = summed(comm, S, compute)
         arrays, parameters = self._arrays()
         *parts, last = np.split(total, np.cumsum([array.size for array in arrays]))
         for array, part in zip(arrays, parts, strict=True):
@@ -140,26 +139,21 @@ class ShardedTrainer(Trainer):
             else:
                 array += part.reshape(array.shape)
         self.optimizer.step()
-        if not self._compared:
-            digest.update(np.concatenate([array.ravel() for array in arrays]))
-            self._compare(digest.hexdigest())
-        self.signum = max(self._comm.allgather(self._asked() or 0)) or None
+        self.signum = max(comm.allgather(self._asked() or 0)) or None
         return float(last[0]), int(last[1])
 
-    def _compare(self, digest: str) -> None:
-        """Raise ValueError if the processes rounded the first step differently."""
+    def _compare(self, array: Array) -> None:
+        """Raise ValueError if the processes have not computed the same."""
         here = f"{platform.node()} ({get_host_cpu_name()})"
-        (expected, first), *others = self._comm.allgather((digest, here))
-        for rank, (found, other) in enumerate(others, 1):
-            if found != expected:
-                where = f"rank {rank} on {other} rounds differently from rank 0"
+        found = self._comm.allgather((hashlib.sha256(array.tobytes()).digest(), here))
+        for rank, (digest, other) in enumerate(found):
+            if digest != found[0][0]:
+                where = f"rank {rank} on {other} rounds differently from rank 0 on"
                 remedy = "use processors of one type and the same versions"
-                raise ValueError(f"{where} on {first}; {remedy}")
+                raise ValueError(f"{where} {found[0][1]}; {remedy}")
         self._compared = True
 
-    def _shard(
-        self, s: int, part: NDArray[np.integer], B: int, warps: Warps
-    ) -> NDArray[np.float32]:
+    def _shard(self, s: int, part: Any, B: int, warps: Warps) -> Array:
         """Return gradients, changes of buffers, loss, and images named right."""
         arrays, parameters = self._arrays()
         if len(part) == 0:  # a short last batch may have fewer images than shards
@@ -186,7 +180,7 @@ class ShardedTrainer(Trainer):
         parameters = {id(one.value): one for one in self.model.parameters()}
         return list(self.model.state().values()), parameters
 
-    def _predict(self, images: NDArray[np.uint8]) -> Array:
+    def _predict(self, images: Any) -> Array:
         """Return the logits; every process computes those of some batches."""
         comm, starts = self._comm, range(0, len(images), BATCH)
         own = [
@@ -202,7 +196,8 @@ class ReadOnlyFolder(RunFolder):
     def __init__(self, path: Path, config: Any = None) -> None:  # noqa: ARG002
         self.path, self.weights = path, path / "weights.safetensors"
         self._checkpoint = path / "checkpoint.safetensors"
-        self.save = self.append = self.close = lambda *_: None  # type: ignore[assignment]
+        for writes in ("save", "append", "close"):
+            setattr(self, writes, lambda *_: None)
 
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer to the state of the checkpoint."""
@@ -276,22 +271,22 @@ def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
     """
     now = Path("runs", time.strftime("%Y-%m-%d_%H%M%S_seeds"))
     folder, network = arguments.resume or arguments.out or now, arguments.network
-    flags = [*flags, f"--threads={arguments.threads or 1}"]
-    flags += [f"--data={arguments.data}"] if arguments.data else []
-    flags += [f"--network={network.file}:{network.name}"] if network else []
+    own = network and f"{network.file}:{network.name}"
+    given = {"threads": arguments.threads or 1, "data": arguments.data, "network": own}
     code, jobs = 0, []
     for seed in arguments.seeds:
         run = folder / f"seed_{seed}"
         begun = (run / "checkpoint.safetensors").exists()
-        start = [f"--from={arguments.start}"] if arguments.start and not begun else []
-        where = "--resume" if begun else "--out"
-        jobs.append([*flags, *start, f"--seed={seed}", where, str(run)])
-    at_once = max(1, available_cores() // (arguments.threads or 1))
-    for seed, (ended, line) in zip(
-        arguments.seeds, spread(comm or ALONE, train_apart, jobs, at_once), strict=False
-    ):
+        where = {"resume": run} if begun else {"from": arguments.start, "out": run}
+        every = given | where | {"seed": seed}
+        told = [
+            f"--{name}={value}" for name, value in every.items() if value is not None
+        ]
+        jobs.append([*flags, *told])
+    at_once = max(1, available_cores() // given["threads"])
+    for ended, line in spread(comm or ALONE, train_apart, jobs, at_once):
         if ended:
-            code = report(f"seed {seed}: {line.removeprefix('error: ')}")
+            code = report(line.removeprefix("error: "))
         else:
             print(line, flush=True)
     return code

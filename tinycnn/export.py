@@ -7,16 +7,11 @@ transposed at the border, and back where a layer flattens. The metadata has the 
 """
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tinycnn import _cli
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tinycnn.nn import Sequential
-    from tinycnn.nn.layers import Array
 
 OPSET, IR_VERSION = 18, 8  # of 2022
 AGREEMENT = 1e-4  # of the largest logit; rounding differs by some millionths
@@ -59,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def to_onnx(model: "Sequential", facts: dict[str, Any], views: int = 1) -> Any:
+def to_onnx(model: Any, facts: dict[str, Any], views: int = 1) -> Any:
     """Return a network as an `onnx.ModelProto`, compared with it on two images.
 
     Parameters
@@ -83,7 +78,9 @@ def to_onnx(model: "Sequential", facts: dict[str, Any], views: int = 1) -> Any:
     from tinycnn import models
 
     H, W = facts["image_size"]
-    K, nodes, constants = models.classes(model, (H, W)), [], []
+    K = models.classes(model, (H, W))
+    nodes: list[str] = []
+    constants: list[Any] = []
 
     def add(kind: str, *inputs: Any) -> str:
         """Add a node of inputs, names or constants; return the name of its output."""
@@ -125,7 +122,7 @@ def to_onnx(model: "Sequential", facts: dict[str, Any], views: int = 1) -> Any:
     return made
 
 
-def _nodes(model: "Sequential", like: "Array") -> "Iterator[tuple[str | Array, ...]]":
+def _nodes(model: Any, like: Any, within: str = "") -> Iterator[tuple[Any, ...]]:
     """Yield the nodes that compute all layers in a row, each a kind and its constants.
 
     The shape of ``like``, NHWC or (N, D), tells the first layer the size of its input;
@@ -159,11 +156,11 @@ def _nodes(model: "Sequential", like: "Array") -> "Iterator[tuple[str | Array, .
         elif kind is nn.Dense:
             yield "Gemm", one.weight.value, one.bias.value
         elif kind is nn.Sequential:
-            yield from _nodes(one, like)
+            yield from _nodes(one, like, f"{within}{number}.")
         elif kind is not nn.Dropout:  # which drops in training alone
             raise ValueError(
-                f"layer {number} ({kind.__name__}) is unknown to ONNX; only the layers "
-                "of tinycnn.nn can be exported"
+                f"layer {within}{number} ({kind.__name__}) is unknown to ONNX; only the "
+                "layers of tinycnn.nn can be exported"
             )
         like = layer.forward(like)
 
