@@ -49,7 +49,7 @@ from tinycnn.training.fit import Trainer
 
 PATIENCE = 2.0  # seconds in which all processes fail, or one ends the others
 # One process as an `mpi4py.MPI.Comm`, as far as that is used here.
-ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x], bcast=lambda x: x)
+ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x])
 
 
 def share(count: int, part: int, parts: int) -> slice:
@@ -100,13 +100,12 @@ class ShardedTrainer(Trainer):
 
     Shard s has the images from ``B * s // S`` to ``B * (s + 1) // S``, and the
     statistics of batch norm are its own. The gradient is that of the sum of the losses,
-    divided by B. Running averages start from the step's; what the shards make of them
-    is averaged over the images. The mask of dropout is a function of (seed, layer,
-    step * S + s).
+    divided by B; running averages start from the step's, and their changes are averaged
+    over the images. The mask of dropout is a function of (seed, layer, step * S + s).
+    A layer of one's own must draw no random numbers.
 
     ``asked`` returns the signal that asks this process to stop, or None; ``signum`` is
-    the one that had reached any process by the last step. The first step raises
-    ValueError if the processes do not round alike.
+    the one that had reached any process by the last step.
     """
 
     def __init__(
@@ -255,12 +254,14 @@ def spread(
             yield from executor.map(function, jobs)
 
 
-def train_apart(flags: list[str]) -> tuple[int, str]:
-    """Train in a process of its own; return the exit code, and the last line told."""
+def train_apart(flags: list[str]) -> int:
+    """Train in a process of its own, which prints its result; return the exit code."""
     argv = [sys.executable, "-m", "tinycnn.train", "--json", *flags]
-    ended = subprocess.run(argv, capture_output=True, text=True)
-    told = ended.stderr if ended.returncode else ended.stdout
-    return ended.returncode, told.strip().rpartition("\n")[2]
+    ended = subprocess.run(argv, stderr=subprocess.PIPE, text=True)
+    if ended.returncode:
+        last = ended.stderr.strip().rpartition("\n")[2]
+        print(f"{flags[-2]}: {last}", file=sys.__stderr__, flush=True)
+    return ended.returncode
 
 
 def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
@@ -273,20 +274,15 @@ def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
     folder, network = arguments.resume or arguments.out or now, arguments.network
     own = network and f"{network.file}:{network.name}"
     given = {"threads": arguments.threads or 1, "data": arguments.data, "network": own}
-    code, jobs = 0, []
+    comm, jobs = comm or ALONE, []
     for seed in arguments.seeds:
         run = folder / f"seed_{seed}"
         begun = (run / "checkpoint.safetensors").exists()
         where = {"resume": run} if begun else {"from": arguments.start, "out": run}
         every = given | where | {"seed": seed}
-        told = [
-            f"--{name}={value}" for name, value in every.items() if value is not None
-        ]
-        jobs.append([*flags, *told])
+        jobs.append(
+            [*flags, *(f"--{k}={v}" for k, v in every.items() if v is not None)]
+        )
     at_once = max(1, available_cores() // given["threads"])
-    for ended, line in spread(comm or ALONE, train_apart, jobs, at_once):
-        if ended:
-            code = report(line.removeprefix("error: "))
-        else:
-            print(line, flush=True)
-    return code
+    comm.allgather(None)  # all have seen that --out is new
+    return max(spread(comm, train_apart, jobs, at_once), default=0)

@@ -158,10 +158,8 @@ def _nodes(model: Any, like: Any, within: str = "") -> Iterator[tuple[Any, ...]]
         elif kind is nn.Sequential:
             yield from _nodes(one, like, f"{within}{number}.")
         elif kind is not nn.Dropout:  # which drops in training alone
-            raise ValueError(
-                f"layer {within}{number} ({kind.__name__}) is unknown to ONNX; only the "
-                "layers of tinycnn.nn can be exported"
-            )
+            where = f"layer {within}{number} ({kind.__name__}) is unknown to ONNX"
+            raise ValueError(f"{where}; only the layers of tinycnn.nn can be exported")
         like = layer.forward(like)
 
 

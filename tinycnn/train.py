@@ -233,7 +233,7 @@ class Run:
             arguments.network = _same_network(arguments, facts)
         place = arguments.data or facts.get("data_folder")
         load = partial(load_mnist, place and str(place), report=_say)
-        digits = comm.bcast(None if comm.rank else load())
+        digits = comm.allgather(None if comm.rank else load())[0]
         if arguments.resume:
             settings = _resumed(arguments, self.folder, digits.checksum)
         else:
