@@ -58,12 +58,13 @@ WRONG = {
     "--images": NO_FILE,
     "--labels": NO_FILE,
     "WEIGHTS": NO_FILE,
+    "FILE.onnx": ["", " ", FILE, "weights.safetensors"],
     "PICTURE": NO_FILE,
     "ACTION": ["", " ", "Start", "solve", "-1"],
     "--level": [*NO_INTEGER, "0", "9"],
 }
 # Refused when they are used: see the tests of recognize and of exercises.
-FREE = {"FILE", "FILE.onnx", "--annotate", "WHICH"}
+FREE = {"FILE", "--annotate", "WHICH"}
 
 
 @pytest.fixture(autouse=True)

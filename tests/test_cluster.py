@@ -5,7 +5,10 @@ compares real ones.
 """
 
 import itertools
+import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,75 +17,56 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinycnn import cluster, train
-from tinycnn.cluster import ALONE, ShardedTrainer, nodes_of, summed
+from tinycnn.cluster import ALONE, ShardedTrainer, summed
 from tinycnn.nn import Adam, BatchNorm2D, Dense, Dropout, Flatten, Sequential
-from tinycnn.training.augment import Deformation
+from tinycnn.training.augment import Deformation, deform
 from tinycnn.training.fit import Trainer
 from tinycnn.training.recipes import Recipe
 
 RECIPE = Recipe("small", 2, 2, deformation=Deformation(shift=1), average_decay=0.9)
 
 
-class Processes:
-    """What the threads share: what each has sent, and whose turn it is."""
-
-    def __init__(self, size):
-        self.size, self.sent, self.turn = size, [None] * size, threading.Lock()
-        self.all = threading.Barrier(size)
-
-    def run(self, function):
-        """Return ``function(comm)`` of each process; raise what one raised."""
-        results = [None] * self.size
-
-        def process(rank):
-            with self.turn:
-                try:
-                    results[rank] = function(Comm(self, rank))
-                except (ValueError, threading.BrokenBarrierError) as error:
-                    results[rank] = error
-                    self.all.abort()
-
-        threads = [threading.Thread(target=process, args=[r]) for r in range(self.size)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        errors = [one for one in results if isinstance(one, ValueError)]
-        if errors:
-            raise errors[0]
-        return results
-
-
-class Comm(SimpleNamespace):
+@dataclass
+class Comm:
     """The methods of `mpi4py.MPI.Comm` that are used."""
 
-    def __init__(self, processes, rank):
-        super().__init__(processes=processes, rank=rank, size=processes.size)
+    rank: int
+    size: int
+    sent: list
+    turn: threading.Lock
+    every: threading.Barrier
 
     def allgather(self, value):
-        shared = self.processes
-        shared.sent[self.rank] = value
-        shared.turn.release()
+        self.sent[self.rank] = value
+        self.turn.release()
         try:
-            shared.all.wait(60)
-            found = list(shared.sent)
-            shared.all.wait(60)
+            self.every.wait()
+            found = list(self.sent)
+            self.every.wait()
         finally:
-            shared.turn.acquire()
+            self.turn.acquire()
         return found
 
-    def barrier(self):
-        self.allgather(None)
-
     def Alltoallv(self, sent, received):  # noqa: N802
-        pieces = np.split(sent[0], np.cumsum(sent[1])[:-1])
+        pieces = np.split(sent[0].ravel(), np.cumsum(sent[1])[:-1])
         mine = [theirs[self.rank] for theirs in self.allgather(pieces)]
         assert [piece.size for piece in mine] == list(received[1])
         received[0][...] = np.concatenate(mine).reshape(received[0].shape)
 
-    def Allgatherv(self, sent, received):  # noqa: N802
-        assert sent.size == received[1][self.rank]
-        received[0][...] = np.concatenate(self.allgather(sent))
+    def Allgather(self, sent, received):  # noqa: N802
+        received[...] = np.concatenate(self.allgather(sent))
+
+
+def on_all(size, function):
+    """Return ``function(comm)`` of each process; raise what one raised."""
+    shared = [None] * size, threading.Lock(), threading.Barrier(size, timeout=60)
+
+    def process(rank):
+        with shared[1]:
+            return function(Comm(rank, size, *shared))
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(process, range(size)))
 
 
 @given(st.sampled_from([1, 2, 4, 8, 16]), st.data(), st.integers(1, 40))
@@ -96,11 +80,8 @@ def test_the_sum_is_that_of_one_tree_for_any_number_of_processes(shards, data, s
     tree = list(arrays)
     while len(tree) > 1:
         tree = [a + b for a, b in zip(tree[::2], tree[1::2], strict=True)]
-    found = Processes(processes).run(lambda c: summed(c, shards, arrays.__getitem__))
+    found = on_all(processes, lambda c: summed(c, shards, arrays.__getitem__))
     assert {one.tobytes() for one in found} == {tree[0].tobytes()}
-    parts = [list(nodes_of(rank, processes, shards)) for rank in range(processes)]
-    covered = [range(a, a + n) for a, n in itertools.chain(*parts)]
-    assert list(itertools.chain(*covered)) == list(range(shards))
 
 
 def trainer(comm, shards, batch, count, asked=lambda: None):
@@ -130,7 +111,7 @@ def test_a_run_is_the_same_for_any_number_of_processes(shards, data, count):
     batch = data.draw(st.integers(shards, 12))
     expected = outcome(ALONE, shards, batch, count)
     processes = data.draw(st.integers(2, shards))
-    for found in Processes(processes).run(lambda c: outcome(c, shards, batch, count)):
+    for found in on_all(processes, lambda c: outcome(c, shards, batch, count)):
         assert found == expected
 
 
@@ -144,7 +125,7 @@ def test_running_averages_move_by_the_mean_over_all_images():
     run, chosen = trainer(ALONE, 4, 7, 20), np.arange(7)
     warps, norm = RECIPE.deformation.warps(3, 1, 20), run.model.layers[0]
     run._step(chosen, warps)
-    mean = cluster.deform(run.train_images[chosen], warps.of(chosen)).mean()
+    mean = deform(run.train_images[chosen], warps.of(chosen)).mean()
     assert norm.running_mean == pytest.approx(0.1 * mean, rel=1e-5)
 
 
@@ -155,7 +136,7 @@ def test_a_signal_to_one_process_is_known_to_all_after_the_same_step():
         steps = itertools.takewhile(lambda _: run.signum is None, run.run())
         return len(list(steps)), run.signum
 
-    assert Processes(3).run(stopped) == [(1, 15)] * 3
+    assert on_all(3, stopped) == [(1, 15)] * 3
 
 
 def test_a_process_that_rounds_differently_is_named_in_the_first_step(monkeypatch):
@@ -170,7 +151,7 @@ def test_a_process_that_rounds_differently_is_named_in_the_first_step(monkeypatc
     with pytest.raises(
         ValueError, match=r"rank 2 on .* rounds differently from rank 0"
     ):
-        Processes(3).run(lambda comm: outcome(comm, 4, 8, 20))
+        on_all(3, lambda comm: outcome(comm, 4, 8, 20))
 
 
 @pytest.mark.parametrize(("size", "shards", "batch"), [(3, 2, 8), (1, 8, 7)])
@@ -180,35 +161,43 @@ def test_too_few_shards_or_images_are_one_sentence(size, shards, batch):
         trainer(SimpleNamespace(rank=0, size=size), shards, batch, 20)
 
 
-def test_without_mpi_a_process_of_mpiexec_says_what_is_missing(monkeypatch, capsys):
-    monkeypatch.setenv(train.LAUNCHERS[0], "0")
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_without_its_mpi_rank_0_alone_says_what_is_missing(rank, monkeypatch, capsys):
+    monkeypatch.setenv(train.LAUNCHERS[0], rank)
     monkeypatch.setitem(__import__("sys").modules, "mpi4py", None)
     with pytest.raises(SystemExit) as ended:
         train.main(["--shards", "2"])
     assert ended.value.code == 1
-    assert 'pip install "tinycnn[mpi]"' in capsys.readouterr().err
+    assert ('pip install "tinycnn[mpi]"' in capsys.readouterr().err) == (rank == "0")
 
 
-def test_a_sweep_prints_a_line_a_seed_and_goes_on(monkeypatch, tmp_path, capsys):
-    made = []
+def test_an_mpiexec_of_another_mpi_is_named(monkeypatch, capsys):
+    alone = SimpleNamespace(rank=0, size=1)
+    mpi = SimpleNamespace(COMM_WORLD=alone, get_vendor=lambda: ("Open MPI", (5, 0)))
+    monkeypatch.setitem(__import__("sys").modules, "mpi4py", SimpleNamespace(MPI=mpi))
+    with pytest.raises(SystemExit):
+        cluster.on_all("1", lambda _: 0)
+    assert "start this with the mpiexec of Open MPI" in capsys.readouterr().err
 
-    def train_apart(flags):
-        made.append(flags)
-        seed = int(flags[-3].partition("=")[2])
-        return (1, "error: full") if seed == 2 else (0, f'{{"seed": {seed}}}')
 
-    monkeypatch.setattr(cluster, "train_apart", train_apart)
+def test_a_sweep_trains_with_each_seed_and_goes_on(monkeypatch, tmp_path, capsys):
+    def run(argv, **_):
+        seed = int(argv[-1].partition("=")[2])
+        made[seed] = argv
+        return SimpleNamespace(returncode=seed == 2, stderr="warning\nerror: full\n")
+
+    made = {}
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("sys.__stderr__", __import__("sys").stderr)
     (tmp_path / "seed_1").mkdir()
     (tmp_path / "seed_1" / "checkpoint.safetensors").touch()
-    again = ["--preset=quick", "--seeds=0-2", "--resume", str(tmp_path)]
-    assert train.main(again) == 1
-    assert sorted(capsys.readouterr().out.split("\n")) == [
-        "",
-        '{"seed": 0}',
-        '{"seed": 1}',
-    ]
-    assert {flags[-2] for flags in made if "--seed=1" in flags} == {"--resume"}
-    assert all("--preset=quick" in flags for flags in made)
-    made.clear()
-    train.main(again)
-    assert ["--seed=2" in flags for flags in made] == [True]
+    flags = "--preset=quick", "--seeds=0-2", "--threads=1"
+    assert train.main([*flags, "--from", __file__, "--resume", str(tmp_path)]) == 1
+    assert sorted(made) == [0, 1, 2]
+    for seed, argv in made.items():
+        assert (
+            f"--{'resume' if seed == 1 else 'out'}={tmp_path / f'seed_{seed}'}" in argv
+        )
+        assert (f"--from={__file__}" in argv) == (seed != 1)
+        assert {"--preset=quick", "--threads=1"} < set(argv)
+    assert capsys.readouterr().err == f"--out={tmp_path / 'seed_2'}: error: full\n"
