@@ -5,7 +5,9 @@ compares real ones.
 """
 
 import itertools
+import signal
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -164,7 +166,7 @@ def test_too_few_shards_or_images_are_one_sentence(size, shards, batch):
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_without_its_mpi_rank_0_alone_says_what_is_missing(rank, monkeypatch, capsys):
     monkeypatch.setenv(train.LAUNCHERS[0], rank)
-    monkeypatch.setitem(__import__("sys").modules, "mpi4py", None)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(SystemExit) as ended:
         train.main(["--shards", "2"])
     assert ended.value.code == 1
@@ -174,21 +176,28 @@ def test_without_its_mpi_rank_0_alone_says_what_is_missing(rank, monkeypatch, ca
 def test_an_mpiexec_of_another_mpi_is_named(monkeypatch, capsys):
     alone = SimpleNamespace(rank=0, size=1)
     mpi = SimpleNamespace(COMM_WORLD=alone, get_vendor=lambda: ("Open MPI", (5, 0)))
-    monkeypatch.setitem(__import__("sys").modules, "mpi4py", SimpleNamespace(MPI=mpi))
+    monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
     with pytest.raises(SystemExit):
         cluster.on_all("1", lambda _: 0)
     assert "start this with the mpiexec of Open MPI" in capsys.readouterr().err
 
 
 def test_a_sweep_trains_with_each_seed_and_goes_on(monkeypatch, tmp_path, capsys):
-    def run(argv, **_):
-        seed = int(argv[-1].partition("=")[2])
-        made[seed] = argv
-        return SimpleNamespace(returncode=seed == 2, stderr="warning\nerror: full\n")
-
     made = {}
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr("sys.__stderr__", __import__("sys").stderr)
+    program = (
+        "import sys; print('warning\\nerror: full', file=sys.stderr); sys.exit({})"
+    )
+
+    class Popen(subprocess.Popen):
+        def __init__(self, argv, **options):
+            seed = int(argv[-1].partition("=")[2])
+            made[seed] = argv
+            code = program.format(int(seed == 2))
+            super().__init__([argv[0], "-c", code], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     (tmp_path / "seed_1").mkdir()
     (tmp_path / "seed_1" / "checkpoint.safetensors").touch()
     flags = "--preset=quick", "--seeds=0-2", "--threads=1"
@@ -201,3 +210,11 @@ def test_a_sweep_trains_with_each_seed_and_goes_on(monkeypatch, tmp_path, capsys
         assert (f"--from={__file__}" in argv) == (seed != 1)
         assert {"--preset=quick", "--threads=1"} < set(argv)
     assert capsys.readouterr().err == f"--out={tmp_path / 'seed_2'}: error: full\n"
+
+
+def test_a_stopped_sweep_stops_its_runs(monkeypatch):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as run:
+        monkeypatch.setattr(cluster, "STARTED", [run])
+        with pytest.raises(SystemExit) as ended:
+            cluster.stop(signal.SIGTERM, None)
+    assert (ended.value.code, run.returncode) == (143, -signal.SIGTERM)

@@ -11,7 +11,6 @@ tree, as with 1, 2, 4 or 8). So it pays above ``b = 2 G / T``, whatever P. On tw
 network, batch      G       T       break-even 1 Gbit/s, P = 2, 4   10 Gbit/s
 =================== ======= ======= ========== ==================== ===============
 ``default``, 64     0.46 MB 18 ms   0.4 Gbit/s 1.4, 1.7 times       1.9, 3.5 times
-``default``, 512    0.46 MB 117 ms  0.1 Gbit/s 1.9, 3.3 times       2.0, 3.9 times
 ``classic``, 200    9.5 MB  61 ms   2.5 Gbit/s 0.55, 0.45 times     1.6, 2.2 times
 =================== ======= ======= ========== ==================== ===============
 
@@ -24,6 +23,7 @@ import io
 import itertools
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +48,7 @@ from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
 
 PATIENCE = 2.0  # seconds in which all processes fail, or one ends the others
+STARTED: list[subprocess.Popen[str]] = []  # by a sweep
 # One process as an `mpi4py.MPI.Comm`, as far as that is used here.
 ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x])
 
@@ -257,11 +258,19 @@ def spread(
 def train_apart(flags: list[str]) -> int:
     """Train in a process of its own, which prints its result; return the exit code."""
     argv = [sys.executable, "-m", "tinycnn.train", "--json", *flags]
-    ended = subprocess.run(argv, stderr=subprocess.PIPE, text=True)
-    if ended.returncode:
-        last = ended.stderr.strip().rpartition("\n")[2]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        STARTED.append(process)
+        last = process.communicate()[1].strip().rpartition("\n")[2]
+    if process.returncode:
         print(f"{flags[-2]}: {last}", file=sys.__stderr__, flush=True)
-    return ended.returncode
+    return process.returncode
+
+
+def stop(signum: int, _: object) -> None:
+    """Stop the runs of a sweep, each with a checkpoint, and this process."""
+    for process in STARTED:
+        process.terminate()  # does nothing if it has ended
+    sys.exit(128 + signum)
 
 
 def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
@@ -284,5 +293,6 @@ def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
             [*flags, *(f"--{k}={v}" for k, v in every.items() if v is not None)]
         )
     at_once = max(1, available_cores() // given["threads"])
+    signal.signal(signal.SIGTERM, stop)  # Ctrl-C reaches all of a terminal's processes
     comm.allgather(None)  # all have seen that --out is new
     return max(spread(comm, train_apart, jobs, at_once), default=0)
