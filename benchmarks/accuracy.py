@@ -129,9 +129,7 @@ def one_run(job: tuple[Path, str, int, Path | None]) -> dict[str, Any]:
         command += ["--data", str(data)]
     print(f"{preset}, seed {seed}", file=sys.stderr)
     before = gflops()
-    # It is none of the processes of mpiexec.
-    own = {name: value for name, value in os.environ.items() if name not in LAUNCHERS}
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=own)
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if process.returncode != 0:
         raise ValueError(
             f"{preset} with seed {seed} ended with exit code {process.returncode}; the "

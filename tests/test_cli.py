@@ -58,13 +58,12 @@ WRONG = {
     "--images": NO_FILE,
     "--labels": NO_FILE,
     "WEIGHTS": NO_FILE,
-    "FILE.onnx": ["", " ", FILE, "weights.safetensors"],
     "PICTURE": NO_FILE,
     "ACTION": ["", " ", "Start", "solve", "-1"],
     "--level": [*NO_INTEGER, "0", "9"],
 }
 # Refused when they are used: see the tests of recognize and of exercises.
-FREE = {"FILE", "--annotate", "WHICH"}
+FREE = {"FILE", "FILE.onnx", "--annotate", "WHICH"}
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +138,7 @@ def test_a_switch_takes_no_value_and_no_flag_is_guessed(parser, capsys):
                 assert repr(value) in line
     positional = parser._get_positional_actions()
     needed = [
-        FILE if action.metavar == "WEIGHTS" else FOLDER
+        {"WEIGHTS": FILE, "FILE.onnx": "new.onnx"}.get(action.metavar, FOLDER)
         for action in positional
         if action.nargs in (None, "+")
     ]

@@ -185,14 +185,15 @@ def test_an_mpiexec_of_another_mpi_is_named(monkeypatch, capsys):
 def test_a_sweep_trains_with_each_seed_and_goes_on(monkeypatch, tmp_path, capsys):
     made = {}
     program = (
-        "import sys; print('warning\\nerror: full', file=sys.stderr); sys.exit({})"
+        "import os, sys; print('warning\\nerror: full', file=sys.stderr, flush=True)\n"
+        "if {}: os.kill(os.getpid(), 9)"
     )
 
     class Popen(subprocess.Popen):
         def __init__(self, argv, **options):
             seed = int(argv[-1].partition("=")[2])
             made[seed] = argv
-            code = program.format(int(seed == 2))
+            code = program.format(seed == 2)
             super().__init__([argv[0], "-c", code], **options)
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
@@ -201,7 +202,7 @@ def test_a_sweep_trains_with_each_seed_and_goes_on(monkeypatch, tmp_path, capsys
     (tmp_path / "seed_1").mkdir()
     (tmp_path / "seed_1" / "checkpoint.safetensors").touch()
     flags = "--preset=quick", "--seeds=0-2", "--threads=1"
-    assert train.main([*flags, "--from", __file__, "--resume", str(tmp_path)]) == 1
+    assert train.main([*flags, "--from", __file__, "--resume", str(tmp_path)]) == 9
     assert sorted(made) == [0, 1, 2]
     for seed, argv in made.items():
         assert (

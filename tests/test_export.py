@@ -105,15 +105,18 @@ def test_a_layer_that_was_edited_is_not_exported(monkeypatch):
         export.to_onnx(models.build("tiny"), FACTS)
 
 
-def test_weights_that_overflow_are_one_sentence(tmp_path, capsys):
+def test_weights_that_overflow_or_a_target_that_is_no_onnx_are_one_sentence(
+    tmp_path, capsys
+):
     pytest.importorskip("onnx")
     weights, model = tmp_path / "w.safetensors", models.build("tiny")
     for parameter in model.parameters():
         parameter.value *= np.float32(1e30)
     save_weights(weights, model, {"network": "tiny"})
-    with pytest.raises(SystemExit) as ended:
-        export.main([str(weights), str(tmp_path / "no.onnx")])
-    assert (ended.value.code, capsys.readouterr().err.count("\n")) == (1, 1)
+    for name, code in (("no.onnx", 1), ("w.safetensors", 2)):  # weights are not lost
+        with pytest.raises(SystemExit) as ended:
+            export.main([str(weights), str(tmp_path / name)])
+        assert (ended.value.code, capsys.readouterr().err.count("\n")) == (code, 1)
 
 
 if __name__ == "__main__":  # all presets on 1,000 digits, which takes a minute

@@ -30,6 +30,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,14 +124,10 @@ class ShardedTrainer(Trainer):
             )
 
     def _step(self, chosen: Any, warps: Warps) -> tuple[float, int]:
-        S, B, comm = self._shards, len(chosen), self._comm
-
-        def compute(s: int) -> Array:
-            return self._shard(s, chosen[share(B, s, S)], B, warps)
-
+        compute = partial(self._shard, chosen, warps)
         if not self._compared:
             self._compare(compute(0))
-        total = summed(comm, S, compute)
+        total = summed(self._comm, self._shards, compute)
         arrays, parameters = self._arrays()
         *parts, last = np.split(total, np.cumsum([array.size for array in arrays]))
         for array, part in zip(arrays, parts, strict=True):
@@ -139,7 +136,7 @@ class ShardedTrainer(Trainer):
             else:
                 array += part.reshape(array.shape)
         self.optimizer.step()
-        self.signum = max(comm.allgather(self._asked() or 0)) or None
+        self.signum = max(self._comm.allgather(self._asked() or 0)) or None
         return float(last[0]), int(last[1])
 
     def _compare(self, array: Array) -> None:
@@ -148,14 +145,16 @@ class ShardedTrainer(Trainer):
         found = self._comm.allgather((hashlib.sha256(array.tobytes()).digest(), here))
         for rank, (digest, other) in enumerate(found):
             if digest != found[0][0]:
-                where = f"rank {rank} on {other} rounds differently from rank 0 on"
-                remedy = "use processors of one type and the same versions"
-                raise ValueError(f"{where} {found[0][1]}; {remedy}")
+                raise ValueError(
+                    f"rank {rank} on {other} rounds differently from rank 0 on "
+                    f"{found[0][1]}; use processors of one type and the same versions"
+                )
         self._compared = True
 
-    def _shard(self, s: int, part: Any, B: int, warps: Warps) -> Array:
+    def _shard(self, chosen: Any, warps: Warps, s: int) -> Array:
         """Return gradients, changes of buffers, loss, and images named right."""
         arrays, parameters = self._arrays()
+        part = chosen[share(len(chosen), s, self._shards)]
         if len(part) == 0:  # a short last batch may have fewer images than shards
             return np.zeros(sum(array.size for array in arrays) + 2, np.float32)
         before = [array.copy() for array in arrays]
@@ -164,7 +163,7 @@ class ShardedTrainer(Trainer):
         self.model.seed_dropout(self.seed, self.steps * self._shards + s)
         logits = self._runner.forward(images, training=True)
         loss, dlogits = softmax_cross_entropy(logits, labels, smoothing)
-        weight, pieces = np.float32(len(part) / B), []
+        weight, pieces = np.float32(len(part) / len(chosen)), []
         self._runner.backward(dlogits * weight)
         for array, old in zip(arrays, before, strict=True):
             if id(array) in parameters:
@@ -256,7 +255,10 @@ def spread(
 
 
 def train_apart(flags: list[str]) -> int:
-    """Train in a process of its own, which prints its result; return the exit code."""
+    """Train in a process of its own, which prints its result; return the exit code.
+
+    It is negative if a signal killed the process.
+    """
     argv = [sys.executable, "-m", "tinycnn.train", "--json", *flags]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
         STARTED.append(process)
@@ -288,11 +290,9 @@ def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
         run = folder / f"seed_{seed}"
         begun = (run / "checkpoint.safetensors").exists()
         where = {"resume": run} if begun else {"from": arguments.start, "out": run}
-        every = given | where | {"seed": seed}
-        jobs.append(
-            [*flags, *(f"--{k}={v}" for k, v in every.items() if v is not None)]
-        )
+        every = (given | where | {"seed": seed}).items()
+        jobs.append([*flags, *(f"--{flag}={v}" for flag, v in every if v is not None)])
     at_once = max(1, available_cores() // given["threads"])
     signal.signal(signal.SIGTERM, stop)  # Ctrl-C reaches all of a terminal's processes
     comm.allgather(None)  # all have seen that --out is new
-    return max(spread(comm, train_apart, jobs, at_once), default=0)
+    return max(map(abs, spread(comm, train_apart, jobs, at_once)), default=0)
