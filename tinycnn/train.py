@@ -153,9 +153,7 @@ def _parser() -> Parser:
     seeds = "a run for each of these seeds, in folders below --out or --resume"
     one("--seeds", type=_seeds, metavar="A-B", help=seeds)
     add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
-    threads = (
-        "threads, which change no result (default: one a core, or a process of MPI)"
-    )
+    threads = "threads; no result depends on it (default: one per core, or MPI process)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
     plain = "run the layers as they are written, without fusing; slower"
     add("--plain", action="store_const", const=True, help=plain)
