@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 import tinycnn.data
 from tinycnn.data import load_mnist
-from tinycnn.ink.normalize import BOX, CENTRE, PEN, SIDE, normalize, normalize_strokes
+from tinycnn.ink.normalize import (
+    BOX,
+    CENTRE,
+    PEN,
+    SIDE,
+    THICKEST,
+    THINNEST,
+    normalize,
+    normalize_strokes,
+    stroke_width,
+)
 from tinycnn.ink.strokes import draw
 
 SAMPLE = Path(tinycnn.data.__file__).parent / "sample"
@@ -48,11 +58,19 @@ def tight_box(image):
     return [np.ptp(np.flatnonzero(ink.any(axis=axis))) + 1 for axis in (1, 0)]
 
 
+def usual(ink):
+    """Return whether the width of the strokes is within bounds, surely."""
+    return THINNEST + 0.1 < stroke_width(ink) < THICKEST - 0.1
+
+
 # --- pictures ---------------------------------------------------------------------
 
 
-def test_an_mnist_image_comes_out_as_it_went_in(digits):
+def test_an_mnist_image_comes_out_as_it_went_in_unless_its_pen_changes(digits):
     before = digits.copy()
+    digits = digits[kept := [usual(digit) for digit in digits]]
+    before = before[kept]
+    assert len(digits) > 400
     levels = 255 * np.abs(np.stack([normalize(d) for d in digits]) - digits)
     assert (levels <= 1).mean() >= 0.9995  # of the pixels
     most = levels.max(axis=(1, 2))
@@ -63,7 +81,7 @@ def test_an_mnist_image_comes_out_as_it_went_in(digits):
 
 def test_an_enlarged_digit_gives_the_same_image(digits):
     for times in (2, 3, 4, 7, 10):
-        for digit in digits[::5]:
+        for digit in filter(usual, digits[::5]):
             enlarged = np.kron(digit, np.ones((times, times), np.float32))
             assert normalize(enlarged) == pytest.approx(normalize(digit), abs=2e-6)
 
@@ -107,21 +125,36 @@ def test_the_centre_of_mass_is_in_the_middle_or_the_box_at_the_edge(ink):
 
 def test_the_box_is_moved_as_far_as_it_goes_and_never_cut():
     lopsided = np.zeros((20, 20), np.float32)
-    lopsided[:, 0] = 1
+    lopsided[:, :3] = 1
     lopsided[0] = 0.06
-    lopsided[0, 0] = 1
+    lopsided[0, :3] = 1
     image = normalize(lopsided)
     assert np.flatnonzero(image.any(axis=0)).tolist() == list(range(8, 28))
     assert image.sum() == pytest.approx(lopsided.sum())
 
 
+@given(st.floats(0.02, 0.25), st.sampled_from(sorted(STROKES)), st.integers(30, 120))
+def test_whatever_the_pen_the_width_comes_within_bounds(pen, name, height):
+    """Of a thick one only nearly: where strokes meet, ink has no width."""
+    points = [stroke * height / 100 + 20 for stroke in strokes(name)]
+    ink = draw(points, [pen * height] * len(points), (height + 40, height + 40))
+    image = normalize(ink)
+    assert THINNEST - 0.1 < stroke_width(image) < THICKEST + 0.1
+    assert max(tight_box(image)) in (BOX, BOX + 1)
+    other = normalize(draw(points, [0.1 * height] * len(points), ink.shape[::-1]))
+    assert np.corrcoef(image.ravel(), other.ravel())[0, 1] > 0.6
+
+
 def test_nothing_is_stretched():
-    for height, width in [(60, 30), (30, 60), (100, 9), (40, 40)]:
-        image = normalize(np.ones((height, width), np.float32))
+    for height, width in [(60, 30), (30, 60), (100, 14), (40, 40)]:
+        ink = np.zeros((height, width), np.float32)
+        pen = max(height, width) // 8  # MNIST's
+        ink[:pen] = ink[-pen:] = ink[:, :pen] = ink[:, -pen:] = 1
+        image = normalize(ink)
         longest = max(height, width)
         scaled = [BOX * height / longest, BOX * width / longest]
         assert tight_box(image) == pytest.approx(scaled, abs=1)
-        assert image.sum() == pytest.approx(scaled[0] * scaled[1], rel=1e-5)
+        assert image.sum() == pytest.approx(ink.sum() * (BOX / longest) ** 2, rel=0.05)
     for shape in [(1, 5000), (5000, 1), (3, 700), (1, 2), (1, 1)]:
         image = normalize(np.ones(shape, np.float32))
         short, long = sorted(tight_box(image))

@@ -29,6 +29,7 @@ from tinycnn.ink.files import (
     shrinkage,
 )
 from tinycnn.ink.ink import Ink
+from tinycnn.ink.sheet import only_sheet
 
 __all__ = ["PictureError", "load_picture", "open_picture", "picture_ink"]
 
@@ -148,7 +149,7 @@ def _from_memory(picture: ArrayLike | Image.Image) -> _Picture:
 def _ink(picture: _Picture) -> Ink:
     image, size = picture
     scale = round(max(size) / max(image.size))
-    return Ink(find_ink(_grey(image)), size, float(scale))
+    return Ink(find_ink(only_sheet(_grey(image))), size, float(scale))
 
 
 # --- from an array to an image -----------------------------------------------------

@@ -1,0 +1,118 @@
+"""A sheet of paper on a darker desk: what lies around the sheet becomes paper."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from tinycnn.ink.normalize import stroke_width
+
+Grey = NDArray[np.float32]
+
+SMALL_SIDE = 200  # pixels of the reduced picture on which the sheet is looked for
+PEN = 0.03  # of that side; broader dark ink is no writing, and a hole in the sheet
+STEP = 0.1  # of white; between desk and sheet at least
+LEAST, MOST = 0.15, 0.97  # share of the picture that a sheet fills
+BORDER = 0.5  # share of the picture's border that is desk
+SOLID = 0.93  # share of its convex hull that a sheet fills
+EDGE = 0.02  # of the small side; a rim of the sheet, where its edge and shadow show
+THICKEST = 0.05  # of the sheet's longer side: broader dark shapes are no writing
+
+
+def only_sheet(grey: Grey) -> Grey:
+    """Return a picture with paper in place of the desk around a sheet.
+
+    A sheet is convex, solid, lighter than what is around it, and has thin dark strokes
+    on it. A white digit on black is none of these, or has no strokes on it.
+
+    Parameters
+    ----------
+    grey : float32 array (H, W)
+        In [0, 1], 1 = white.
+
+    Returns
+    -------
+    float32 array (H, W)
+        The same array where no sheet was found.
+    """
+    H, W = grey.shape
+    factor = -(-max(H, W) // SMALL_SIDE)
+    if max(H, W) < SMALL_SIDE or min(H, W) < factor:
+        return grey
+    small = np.add.reduceat(grey, np.arange(0, H - factor + 1, factor), axis=0)
+    small = np.add.reduceat(small, np.arange(0, W - factor + 1, factor), axis=1)
+    sizes = [np.diff([*range(0, n - factor + 1, factor), n]) for n in (H, W)]
+    small /= np.outer(*sizes)
+    pen = 2 * round(PEN * SMALL_SIDE / 2) + 1
+    paper = ndimage.grey_closing(small, (pen, pen), mode="nearest")
+    sheet = _sheet(paper / _desk(paper))
+    if sheet is None:
+        sheet = _sheet(paper)
+    if sheet is None:
+        return grey
+    inner = ndimage.binary_erosion(sheet, iterations=max(round(EDGE * SMALL_SIDE), 1))
+    if not inner.any():
+        return grey
+    ink = np.clip((paper - small) / STEP, 0, 1) * inner
+    rows, columns = (np.ptp(np.flatnonzero(sheet.any(axis=axis))) for axis in (1, 0))
+    width = stroke_width(ink)
+    if not 0 < width < THICKEST * max(rows, columns):
+        return grey
+    nearest: Any = ndimage.distance_transform_edt(
+        ~inner, return_distances=False, return_indices=True
+    )
+    around = ndimage.gaussian_filter(paper[tuple(nearest)], 2)
+    light, inside = (
+        np.asarray(Image.fromarray(a).resize((W, H), Image.Resampling.BILINEAR))
+        for a in (around, inner.astype(np.float32))
+    )
+    return np.where(inside > 0.5, grey, light)
+
+
+def _desk(paper: Grey) -> Grey:
+    """Return the light on the desk: a quadratic surface through the picture's border.
+
+    Fitted twice, the second time without what differs, such as a sheet at the border.
+    """
+    y, x = np.mgrid[-1 : 1 : paper.shape[0] * 1j, -1 : 1 : paper.shape[1] * 1j]
+    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    border = np.zeros(paper.shape, bool)
+    border[[0, -1]] = border[:, [0, -1]] = True
+    for _ in range(2):
+        levels = paper[border]
+        factors = np.linalg.lstsq(surface[border], levels, rcond=None)[0]
+        light = surface @ factors
+        away = np.abs(paper - light)
+        border &= away <= max(float(np.median(away[border])), STEP / 2)
+    return np.maximum(light, STEP).astype(np.float32)
+
+
+def _sheet(paper: Grey) -> NDArray[np.bool_] | None:
+    """Return the mask of what is lighter in a picture without its ink, or None."""
+    values = np.sort(paper.ravel())
+    below = np.cumsum(values)
+    counts = np.arange(1, len(values))
+    low, high = below[:-1] / counts, (below[-1] - below[:-1]) / counts[::-1]
+    split = int((counts * counts[::-1] * (high - low) ** 2).argmax())  # Otsu 1979
+    if high[split] - low[split] < STEP:
+        return None
+    labels, count = ndimage.label(paper > (low[split] + high[split]) / 2)
+    if not count:
+        return None
+    areas = np.bincount(labels.ravel())[1:]
+    own = labels == 1 + areas.argmax()
+    sheet = ndimage.binary_fill_holes(own)
+    border = np.concatenate([sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]])
+    if not LEAST < sheet.mean() < MOST or border.mean() > 1 - BORDER:
+        return None
+    from scipy.spatial import ConvexHull, QhullError
+
+    y, x = np.nonzero(sheet)
+    corners = np.concatenate([np.c_[y + a, x + b] for a in (0, 1) for b in (0, 1)])
+    try:
+        hull = ConvexHull(corners).volume
+    except QhullError:
+        return None
+    return sheet if own.sum() > SOLID * hull else None
