@@ -375,6 +375,51 @@ def test_a_digit_whose_stroke_is_broken_is_one_digit(reader):
         assert reader.read_ink(ink).text == "7", where
 
 
+def test_small_writing_beside_a_large_digit_is_a_line_of_its_own(reader, glyphs):
+    values = np.zeros((260, 460), np.float32)
+    values[8:248, 10:250] = np.kron(glyphs[5][4:24, 4:24], np.ones((12, 12)))
+    for k in range(8):
+        values[120:148, 260 + 24 * k : 288 + 24 * k] += glyphs[k]
+    assert reader.read_ink(as_ink(np.clip(values, 0, 1))).text == "5\n01234567"
+
+
+def test_a_gap_wider_than_a_digit_is_a_space():
+    def text(*lefts, width=14):
+        boxes = [(x, 0, x + width, 20) for x in lefts]
+        return Reading((tuple(Digit(1, 1.0, box, ()) for box in boxes),)).text
+
+    assert text(0, 18, 36, 90, 108) == "111 11"
+    assert text(0, 50, 100) == "111"
+    assert (text(0, 40), text(0, 80), text(5)) == ("11", "1 1", "1")
+    assert text(0, 18, 36, 60, width=3) == "1111"
+
+
+def test_ink_that_is_left_out_has_a_box(reader, page):
+    values = page("4096")
+    values[-14:-4, 200:216] = 1
+    reading = reader.read_ink(as_ink(values))
+    assert reading.text.replace(" ", "") == "4096"
+    assert reading.ignored == ((200, len(values) - 14, 216, len(values) - 4),)
+
+
+@pytest.mark.parametrize("kind", ["heap", "row"])
+def test_any_drawing_has_few_candidates(reader, monkeypatch, kind):
+    """Their number bounds the time; the longest drawings take less than two seconds."""
+    rng = np.random.default_rng(0)
+    strokes = [np.cumsum(rng.normal(0, 6, (20, 2)), axis=0) + 150 for _ in range(500)]
+    if kind == "row":
+        strokes = [s + np.array((3 * k, 0)) for k, s in enumerate(strokes)]
+    scored = []
+
+    def scores(images):
+        scored.append(len(images))
+        return np.full((len(images), 10), 0.1), np.full(len(images), 0.5)
+
+    monkeypatch.setattr(reader, "opinions", scores)
+    reader.read_strokes(drawn(*strokes, size=(1800, 300)))
+    assert sum(scored) <= module.MOST_CANDIDATES
+
+
 # --- weights -----------------------------------------------------------------------
 
 

@@ -495,4 +495,4 @@ def test_numbers_spread_as_by_the_filter_of_scipy():
         owner = np.random.default_rng(0).integers(0, 9, shape).astype(np.int32)
         owner[owner < 6] = 0
         expected = ndimage.maximum_filter(owner, 3)
-        np.testing.assert_array_equal(segment._spread(owner), expected)
+        np.testing.assert_array_equal(segment.square(owner), expected)

@@ -18,6 +18,7 @@ Box = tuple[float, float, float, float]
 # Blue and vermilion of Okabe and Ito, safe for colour blindness; neighbours differ.
 COLOURS = ((0, 114, 178), (213, 94, 0))
 REFUSED = (110, 110, 110)
+IGNORED = (170, 170, 170)
 HALO = (255, 255, 255)  # around lines and labels, for contrast on any paper
 MIN_LABEL = 12.0  # pixels; a picture with less room is enlarged
 MAX_PIXELS = 8_000_000  # of an enlarged picture
@@ -56,6 +57,8 @@ def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes
 def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Image:
     """Return a copy of the picture with a box and a label at every digit.
 
+    What was ignored has a thin grey box.
+
     Parameters
     ----------
     picture : PIL.Image.Image
@@ -71,6 +74,10 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
         Mode RGB; enlarged by an integer factor if its digits are too small to label.
     """
     copy = picture.convert("RGB")
+    pen = ImageDraw.Draw(copy)
+    for x0, y0, x1, y1 in reading.ignored:
+        corners = [edge / scale for edge in (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))]
+        pen.rectangle(corners, outline=IGNORED)
     if not reading.digits:
         return copy
     boxes: list[Box] = [

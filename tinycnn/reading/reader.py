@@ -28,16 +28,19 @@ from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading
 
-SURE = 0.9  # candidates of at least this confidence are not cut
+SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 1 / 3  # weight of the bonds beside the networks' scores
 TALL_PART = 0.75  # of a candidate's height: such a part may be a digit beside another
 TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 BAR = 0.15  # of the line's height: reach of the bar of a careless T
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
+CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 JUNK = -5.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
+WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
+MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 MOST_REMEMBERED = 5_000  # candidates, of a hundred bytes each
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
@@ -199,8 +202,15 @@ class Reader:
         -------
         Reading
         """
-        _, lines = self.find(ink)
-        return Reading(tuple(tuple(found.digit for found in line) for line in lines))
+        page, lines = self.find(ink)
+        kept = {n for line in lines for found in line for n in found.candidate.pieces}
+        ignored = [
+            _outer(piece.box, ink)
+            for n, piece in page.pieces.items()
+            if n not in kept and piece.longest >= segment.SMALLEST
+        ]
+        digits = tuple(tuple(found.digit for found in line) for line in lines)
+        return Reading(digits, tuple(ignored))
 
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
         """Read ink and return the candidate of every digit.
@@ -234,8 +244,11 @@ class Reader:
                 for candidate in self._search(line, offered, scores)
             ]
             if isinstance(page, segment.StrokePage):
-                for bundle in _bundles(page, line, offered, digits):
-                    digits = self._together(bundle, page, offered, digits, scores, ink)
+                bundles = _bundles(page, line, offered, digits)
+            else:
+                bundles = _cut_apart(page, digits)
+            for bundle in bundles:
+                digits = self._together(bundle, page, offered, digits, scores, ink)
             found.append(digits)
         return page, _tidied(page, found, ink, self.threshold)
 
@@ -280,9 +293,11 @@ class Reader:
         self, page: segment.Page, scores: Scores
     ) -> list[tuple[segment.Line, list[segment.Candidate]]]:
         """Return the lines and their candidates; score the new ones in one batch."""
-        lines = [
-            (line, list(segment.candidates(page, line))) for line in segment.lines(page)
-        ]
+        found = segment.lines(page)
+        for most in (segment.MOST_PIECES, 4, 2, 1):
+            lines = [(line, [*segment.candidates(page, line, most)]) for line in found]
+            if sum(len(offered) for _, offered in lines) <= MOST_CANDIDATES:
+                break
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
         if self._memory is None or isinstance(page, segment.PicturePage):
@@ -376,7 +391,7 @@ class Reader:
     def _together(
         self,
         bundle: set[int],
-        page: segment.StrokePage,
+        page: segment.Page,
         offered: Sequence[segment.Candidate],
         found: list[Found],
         scores: Scores,
@@ -385,13 +400,13 @@ class Reader:
         """Score strokes that meet together, if only ones were read among them.
 
         To the networks any straight stroke is a 1: both uprights of an H, both strokes
-        of an X. That other strokes meet it says more than its shape.
+        of an X. That other ink meets it says more than its shape.
         """
         inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
-        first = inside[0].candidate
         others = {one.digit.digit for one in inside} - {1, None}
-        if others or bundle == set(first.pieces):
+        if not inside or others or bundle == set(inside[0].candidate.pieces):
             return found
+        first = inside[0].candidate
         joined = next((one for one in offered if bundle == set(one.pieces)), None)
         if joined is not None:
             together = self._found(joined, scores[joined.pieces], ink)
@@ -414,13 +429,17 @@ class Reader:
         order = np.argsort(-names, kind="stable")[:3].tolist()
         top = tuple((n, float(probabilities[n])) for n in order)
         label, confidence = top[0]
-        x0, y0, x1, y1 = (edge * ink.scale for edge in candidate.box)
-        outer = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
-        x0, y0, x1, y1 = np.clip(outer, 0, (*ink.size, *ink.size)).tolist()
         shown = label if confidence >= self.threshold else None
-        return Found(
-            Digit(shown, confidence, (x0, y0, x1, y1), top), candidate, probabilities
-        )
+        digit = Digit(shown, confidence, _outer(candidate.box, ink), top)
+        return Found(digit, candidate, probabilities)
+
+
+def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
+    """Return a box in whole pixels of the picture."""
+    x0, y0, x1, y1 = (edge * ink.scale for edge in box)
+    outer = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+    x0, y0, x1, y1 = np.clip(outer, 0, (*ink.size, *ink.size)).tolist()
+    return x0, y0, x1, y1
 
 
 def _seen(strokes: Strokes) -> Strokes:
@@ -495,6 +514,8 @@ def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
     if candidate.stop - candidate.start > 1:
         return -math.inf
     height = (candidate.box[3] - candidate.box[1]) / line.height
+    if candidate.part:
+        return CUT_OFF if height < 0.5 else -math.inf
     return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
 
 
@@ -540,6 +561,23 @@ def _bundles(
     return [bundle for bundle in bundles if bundle.intersection(ones)]
 
 
+def _cut_apart(page: segment.PicturePage, found: Sequence[Found]) -> list[set[int]]:
+    """Return the sets of pieces of one component in which a 1 and more was found.
+
+    Two sure ones may be two that touch.
+    """
+    components: dict[int, list[Found]] = {}
+    for one in found:
+        component = page.pieces[one.candidate.pieces[0]].component
+        components.setdefault(component, []).append(one)
+    return [
+        {n for n, piece in page.pieces.items() if piece.component == component}
+        for component, inside in components.items()
+        if len(inside) > 1 and any(one.digit.digit == 1 for one in inside)
+        if len(inside) > 2 or min(one.digit.confidence for one in inside) < SURE
+    ]
+
+
 def _lies_across(
     page: segment.StrokePage, bar: int, stroke: int, line: segment.Line
 ) -> bool:
@@ -562,6 +600,8 @@ def _tidied(
     low confidence: cuts spoil digits that overlap.
     """
     lines = _without_nothing(lines, ink)
+    if ink.strokes is None:
+        lines = [_without_walls(line) for line in lines]
     balance: dict[int, float] = {}
     for found in chain.from_iterable(lines):
         for piece in (page.pieces[number] for number in found.candidate.pieces):
@@ -589,6 +629,21 @@ def _without_nothing(lines: list[list[Found]], ink: Ink) -> list[list[Found]]:
         [f for f in line if f.digit.digit is not None or not _is_nothing(f, ink)]
         for line in lines
     ]
+
+
+def _without_walls(line: list[Found]) -> list[Found]:
+    """Drop the sides of a form's cells: bars alike that reach beyond the digits."""
+    boxes = [found.candidate.box for found in line]
+    bars = [k for k, (x0, y0, x1, y1) in enumerate(boxes) if y1 - y0 > 5 * (x1 - x0)]
+    others = [box for k, box in enumerate(boxes) if k not in bars]
+    if len(bars) < 2 or not others:
+        return line
+    top, foot = min(box[1] for box in others), max(box[3] for box in others)
+    slack = WALLS * (foot - top)
+    walls = [k for k in bars if boxes[k][1] < top - slack or boxes[k][3] > foot + slack]
+    ends = [(boxes[k][1], boxes[k][3]) for k in walls]
+    alike = len(walls) > 1 and np.ptp(ends, axis=0).max() < slack
+    return [f for k, f in enumerate(line) if not (alike and k in walls)]
 
 
 def _is_nothing(found: Found, ink: Ink) -> bool:

@@ -4,7 +4,13 @@ Plain values that can be pickled: the window shows them in a process that loads 
 network.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
+
+BROAD = 0.7  # heights; the least width of a digit: that of a 1 tells nothing
+STANDS_OUT = 1.4  # times the usual step from a digit to the next
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,12 @@ class Reading:
     ----------
     lines : tuple of tuples of Digit
         Top to bottom, left to right.
+    ignored : tuple of boxes
+        Of ink that was left out: points, dashes, rules, what the border cuts.
     """
 
     lines: tuple[tuple[Digit, ...], ...] = ()
+    ignored: tuple[tuple[int, int, int, int], ...] = ()
 
     def refusing(self, confidence: float) -> "Reading":
         """Return the same, with digits of a lower confidence refused."""
@@ -57,14 +66,35 @@ class Reading:
                 replace(digit, digit=None) if digit.confidence < confidence else digit
             )
 
-        return Reading(tuple(tuple(map(checked, line)) for line in self.lines))
+        lines = tuple(tuple(map(checked, line)) for line in self.lines)
+        return Reading(lines, self.ignored)
 
     @property
     def text(self) -> str:
-        """The digits as text, ``?`` for refused ones, with a newline between lines."""
-        return "\n".join("".join(d.label for d in line) for line in self.lines)
+        """The digits as text, ``?`` for refused ones, with a newline between lines.
+
+        A gap wider than a digit is a space.
+        """
+        return "\n".join(_text(line) for line in self.lines if line)
 
     @property
     def digits(self) -> tuple[Digit, ...]:
         """All digits in reading order."""
         return tuple(digit for line in self.lines for digit in line)
+
+
+def _text(line: Sequence[Digit]) -> str:
+    """Return the text of a line; a space is a gap that stands out, too.
+
+    Steps are twice the distances of the middles. Alone, one is compared with a digit.
+    """
+    boxes = [digit.box for digit in line]
+    broad = median([max(x1 - x0, BROAD * (y1 - y0)) for x0, y0, x1, y1 in boxes])
+    gaps = [right[0] - left[2] for left, right in pairwise(boxes)]
+    steps = [right[0] + right[2] - left[0] - left[2] for left, right in pairwise(boxes)]
+    usual = median([*steps, 4 * broad][: max(len(steps), 2)])
+    text = line[0].label
+    for gap, step, digit in zip(gaps, steps, line[1:], strict=True):
+        apart = gap > broad and step > STANDS_OUT * usual
+        text += " " + digit.label if apart else digit.label
+    return text

@@ -11,6 +11,7 @@ The *bond* of two neighbours is the log odds that they are parts of one digit.
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,7 +23,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from tinycnn.ink.binarize import frames
-from tinycnn.ink.normalize import normalize, normalize_strokes
+from tinycnn.ink.normalize import normalize, normalize_strokes, square
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # threshold of ink for connectivity
@@ -36,6 +37,8 @@ MOST_COMPONENTS = 2_000  # of a picture, the longest; a page has fewer
 MOST_PIECES = 12  # of one digit
 WIDEST = 1.4  # heights; the width of a digit of several components
 TALL = 0.45  # of the typical height; bars and dots are lower, digits are not
+SMALL_LINE = 3  # low components at least form a line of their own
+SMALL_PART = 0.5  # widths; lower ones are dashes
 SAME_LINE = 0.3  # overlap with a neighbour, as a share of the lower one's height
 MEETING = 0.05  # heights; the distance of strokes that meet
 SIDE_BY_SIDE = 0.5  # share of both strokes near the other, for parallel ones
@@ -127,6 +130,8 @@ class Candidate:
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     comma : bool
         Whether it lies at the foot of the line like a comma or a point.
+    part : bool
+        Whether it was cut off other pieces.
     """
 
     start: int
@@ -137,6 +142,7 @@ class Candidate:
     lowest: float
     box: Box
     comma: bool = False
+    part: bool = False
 
 
 class PicturePage:
@@ -170,7 +176,7 @@ class PicturePage:
         # Assign the soft edge to the ink beside it.
         for _ in range(EDGE):
             inside = owner[window]
-            owner[window] = np.where(inside, inside, _spread(inside))
+            owner[window] = np.where(inside, inside, square(inside))
         self.owner = owner
         self._next: int = count + 1
         self._crossed: dict[int, float] = {}
@@ -337,7 +343,7 @@ class StrokePage:
         for n in self.pieces:
             x, y = (1 + (_dense(self.points[n], step) - (x0, y0)) / step).astype(int).T
             owner[y, x] = n + 1
-        return _spread(owner)
+        return square(owner)
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two strokes are of one digit; see `PicturePage`."""
@@ -406,17 +412,6 @@ def _dense(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     along = np.concatenate([[0], lengths.cumsum()])
     samples = np.linspace(0, along[-1], int(along[-1] / step) + 2)
     return np.stack([np.interp(samples, along, axis) for axis in points.T], axis=1)
-
-
-def _spread(owner: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the maximum over 3×3 pixels; faster than the filter of SciPy."""
-    tall = owner.copy()
-    np.maximum(tall[1:], owner[:-1], out=tall[1:])
-    np.maximum(tall[:-1], owner[1:], out=tall[:-1])
-    broad = tall.copy()
-    np.maximum(broad[:, 1:], tall[:, :-1], out=broad[:, 1:])
-    np.maximum(broad[:, :-1], tall[:, 1:], out=broad[:, :-1])
-    return broad
 
 
 def _components(
@@ -581,26 +576,50 @@ def lines(page: Page) -> list[Line]:
         pieces = [page.pieces[number] for number in numbers]
         box = around([piece.box for piece in pieces])
         components[n] = Piece(box, sum(piece.area for piece in pieces), n)
-    ordered = sorted(components.values(), key=lambda piece: piece.box[0])
+    return [_line(page, row, parts) for row in _rows(page, list(components.values()))]
+
+
+def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
+    """Return the components of each line, top to bottom.
+
+    Low ones that are apart from the tall ones form lines of their own if they are
+    several: small writing beside large.
+    """
+    ordered = sorted(components, key=lambda piece: piece.box[0])
     least = TALL * _typical_height(ordered)
     tall: list[list[Piece]] = []
+    low: list[Piece] = []
     for component in ordered:
-        if component.height >= least:
-            beside = [
-                max(_beside(page, component, w, ordered) for w in line[-2:])
-                for line in tall
-            ]
-            if beside and max(beside) > SAME_LINE:
-                tall[beside.index(max(beside))].append(component)
-            else:
-                tall.append([component])
-    tall.sort(key=lambda line: np.mean([w.box[1] + w.box[3] for w in line]))
-    rows = [list(line) for line in tall]
-    for component in components.values():
         if component.height < least:
-            near = [min(_distance(component.box, w.box) for w in line) for line in tall]
+            low.append(component)
+            continue
+        beside = [
+            max(_beside(page, component, w, ordered) for w in line[-2:])
+            for line in tall
+        ]
+        if beside and max(beside) > SAME_LINE:
+            tall[beside.index(max(beside))].append(component)
+        else:
+            tall.append([component])
+    far = [
+        p
+        for p in low
+        if SMALLEST <= p.height > SMALL_PART * (p.box[2] - p.box[0])
+        and all(_distance(p.box, w.box) > p.height for line in tall for w in line)
+    ]
+    small = _rows(page, far) if len(far) >= SMALL_LINE else []
+    for line in list(small):
+        if sum(p.height >= TALL * _typical_height(far) for p in line) < SMALL_LINE:
+            small.remove(line)
+    of_small = {piece.component for line in small for piece in line}
+    heads = tall + small
+    heads.sort(key=lambda line: np.mean([w.box[1] + w.box[3] for w in line]))
+    rows = [list(line) for line in heads]
+    for component in low:
+        if component.component not in of_small:
+            near = [min(_distance(component.box, w.box) for w in row) for row in heads]
             rows[near.index(min(near))].append(component)
-    return [_line(page, row, parts) for row in rows]
+    return rows
 
 
 def _line(page: Page, components: list[Piece], parts: dict[int, list[int]]) -> Line:
@@ -616,7 +635,7 @@ def _line(page: Page, components: list[Piece], parts: dict[int, list[int]]) -> L
     return Line(tuple(numbers), height, tuple(bonds))
 
 
-def candidates(page: Page, line: Line) -> Iterator[Candidate]:
+def candidates(page: Page, line: Line, most: int | None = None) -> Iterator[Candidate]:
     """Yield the runs of neighbouring pieces that may be one digit.
 
     A single piece always is a candidate; several are if no bond between them is too
@@ -626,14 +645,17 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
     ----------
     page : PicturePage or StrokePage
     line : Line
+    most : int or None
+        Pieces of one candidate; None is MOST_PIECES.
 
     Yields
     ------
     Candidate
     """
-    count = len(line.pieces)
+    count, most = len(line.pieces), most or MOST_PIECES
+    parts = Counter(page.pieces[n].component for n in line.pieces)
     for start in range(count):
-        for stop in range(start + 1, min(start + MOST_PIECES, count) + 1):
+        for stop in range(start + 1, min(start + most, count) + 1):
             numbers = line.pieces[start:stop]
             box = around([page.pieces[n].box for n in numbers])
             components = len({page.pieces[n].component for n in numbers})
@@ -644,8 +666,9 @@ def candidates(page: Page, line: Line) -> Iterator[Candidate]:
             largest = max(page.pieces[n].longest for n in numbers)
             lowest = min(page.pieces[n].height for n in numbers)
             comma = stop == start + 1 and _is_comma(page, line, start)
+            part = parts[page.pieces[numbers[0]].component] > len(numbers)
             yield Candidate(
-                start, stop, numbers, components, largest, lowest, box, comma
+                start, stop, numbers, components, largest, lowest, box, comma, part
             )
 
 
