@@ -18,7 +18,8 @@
    ceiling; *same* is the share of pictures whose text is the ceiling's, right or wrong.
 4. ``choosing`` and ``choosing-touching`` are the same numbers of validation digits: the
    constants of the segmenter and of the reader are chosen there, not on test digits.
-5. Pictures of nothing count what was read in them: digits, and refusals apart.
+5. Pictures of nothing, and letters and signs (``symbols``), count what was read in
+   them: digits, and refusals apart.
 6. A picture of 900×300 with ten digits is timed, warm: the median of 50.
 
 A set whose data is not in FOLDER is named as skipped.
@@ -55,11 +56,15 @@ SETS: dict[str, Make] = {
     "mnist": reading_sets.mnist,
     "crohme-pictures": reading_sets.crohme_pictures,
     "crohme-strokes": reading_sets.crohme_strokes,
+    "crohme-pens": reading_sets.crohme_pens,
+    "singles": reading_sets.singles,
+    "symbols": reading_sets.symbols,
     "numbers": reading_sets.numbers,
     "numbers-touching": reading_sets.numbers_touching,
     "choosing": reading_sets.choosing,
     "choosing-touching": reading_sets.choosing_touching,
     "cheques": reading_sets.cheques,
+    "desks": reading_sets.desks,
     "nothing": reading_sets.nothing,
     "time": reading_sets.ten_digits,
 }
@@ -76,10 +81,11 @@ def read(reader: Reader, item: Item) -> Reading:
 
 
 def ceiling_text(reader: Reader, item: Item) -> str:
-    """Return what the network makes of the true digits."""
+    """Return what the network makes of the true digits, in the same lines."""
     if not item.text:
         return ""
-    return "".join(map(str, reader.probabilities(item.images).argmax(axis=1)))
+    labels = iter(reader.probabilities(item.images).argmax(axis=1).tolist())
+    return "".join(c if c == "\n" else str(next(labels)) for c in item.text)
 
 
 def score(item: Item, reading: Reading, ceiling: str) -> Counter[str]:
@@ -103,19 +109,20 @@ def score(item: Item, reading: Reading, ceiling: str) -> Counter[str]:
     pairs = match(item.boxes, [digit.box for digit in reading.digits])
     refused = sum(digit.digit is None for digit in reading.digits)
     accepted = len(reading.digits) - refused
+    text, labels = reading.text.replace(" ", ""), item.text.replace("\n", "")
     return Counter(
         pictures=1,
         digits=len(item.boxes),
         found=len(pairs),
         right=sum(
-            str(reading.digits[there].digit) == item.text[true] for true, there in pairs
+            str(reading.digits[there].digit) == labels[true] for true, there in pairs
         ),
         accepted=accepted,
         refused=refused,
         extra=len(reading.digits) - len(pairs),
-        exact=reading.text == item.text,
+        exact=text == item.text,  # spaces apart
         ceiling=ceiling == item.text,
-        same=reading.text == ceiling,
+        same=text == ceiling,
         with_a_digit=accepted > 0,
     )
 
@@ -242,8 +249,9 @@ def tables(results: Figures) -> str:
     parts = [
         f"Weights: {results['weights']}; seed {results['seed']}; {limit} of each set."
     ]
-    times, nothing = sets.pop("time", None), sets.pop("nothing", None)
-    for group in (sets, {"nothing": nothing} if nothing else {}):
+    times = sets.pop("time", None)
+    empty = {name: sets.pop(name) for name in ("nothing", "symbols") if name in sets}
+    for group in (sets, empty):
         rows = [
             [name, kind, *map(_cell, figures.values())]
             for name, kinds in group.items()

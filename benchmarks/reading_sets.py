@@ -5,6 +5,10 @@ the box of every digit, and every digit's own image for the ceiling. It is made 
 folder laid out so; a set whose part is absent raises `MissingError`:
 
     mnist/       the four files of MNIST (the mirrors are named in `tinycnn.data.mnist`)
+    strokes/ujipenchars2.jsonl.gz, strokes/pendigits-train.jsonl.gz
+                 digits by pen (UCI): {"label": "1", "strokes": [[[x, y], ...]]}
+    strokes/crohme-train-symbols.jsonl.gz
+                 letters and signs of CROHME's training parts, laid out alike
     strokes/crohme-train-numbers.jsonl.gz
                  numbers as people wrote them on tablets, from the training parts of
                  CROHME (the competition on recognizing handwritten formulas; TC11 and
@@ -23,7 +27,7 @@ are drawn at random, with the same seed.
 import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,9 +48,17 @@ Random = np.random.Generator
 HALF = 0.5  # a pixel with more ink than paper belongs to the digit
 FAINT = 0.05  # softer than this is nothing that resampling left around a digit
 
+PENS = (0.03, 0.04, 0.06, 0.09, 0.16, 0.22)  # of the height
+DIGITS = {
+    "UJI": "ujipenchars2.jsonl.gz",
+    "pendigits": "pendigits-train.jsonl.gz",
+    "CROHME": "crohme-train-numbers.jsonl.gz",
+}
+SYMBOLS = {"CROHME": "crohme-train-symbols.jsonl.gz"}
 NUMBERS = 2000  # synthetic ones, of each set
 APART, TOUCHING = (0.0, 0.3), (-0.15, 0.0)  # gaps in widths of a digit
 PAPERS = 200  # pictures of each kind of nothing
+PAGES = 200
 TIMED = 50  # pictures
 
 
@@ -279,6 +291,43 @@ def crohme_strokes(folder: Path, seed: int, limit: int | None) -> Iterator[Item]
         yield _item(strokes, text, inks, [normalize_strokes(d) for d in digits])
 
 
+def crohme_pens(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield CROHME's numbers as pictures, with pens of 3 to 22 % of their height."""
+    for pen in PENS:
+        for strokes, text, inks, _ in _crohme(folder, seed, limit, (pen, pen)):
+            images = [normalize(ink) for ink in inks]
+            item = _item(_dark_on_light(strokes.draw()), text, inks, images)
+            yield replace(item, kind=f"pen {pen}")
+
+
+def _singles(
+    files: dict[str, str], folder: Path, seed: int, limit: int | None
+) -> Iterator[Item]:
+    """Yield single digits, or letters and signs, each as strokes and as a picture."""
+    for kind, file in files.items():
+        rows = json_lines(folder / "strokes" / file)
+        written = [digit for row in rows for digit in row.get("digits", [row])]
+        for index, rng in _chosen(len(written), seed, limit):
+            shape = [np.array(s, np.float64) for s in written[index]["strokes"]]
+            everything = np.concatenate(shape)
+            low, high = everything.min(axis=0), everything.max(axis=0)
+            height = rng.uniform(60, 160)
+            pen = height * rng.uniform(0.04, 0.12)
+            scale = (height - pen) / max(high[1] - low[1], (high[0] - low[0]) / 2, 1e-6)
+            points = [(stroke - low) * scale + height / 2 for stroke in shape]
+            across, down = np.ceil((high - low) * scale + height).astype(int).tolist()
+            strokes = _by_pen(points, pen, (across, down))
+            ink, label = strokes.draw(), str(written[index]["label"])
+            images = normalize_strokes(points)[np.newaxis]
+            text, boxes = (label, (ink_box(ink),)) if label.isdecimal() else ("", ())
+            yield Item(strokes, text, boxes, images, f"{kind}, strokes")
+            yield Item(_dark_on_light(ink), text, boxes, images, f"{kind}, pictures")
+
+
+singles = partial(_singles, DIGITS)
+symbols = partial(_singles, SYMBOLS)
+
+
 def place_strokes(
     digits: Sequence[Sequence[NDArray[np.float64]]],
     height: float,
@@ -308,13 +357,16 @@ def place_strokes(
 
 
 def _crohme(
-    folder: Path, seed: int, limit: int | None
+    folder: Path,
+    seed: int,
+    limit: int | None,
+    pens: tuple[float, float] = (0.04, 0.1),
 ) -> Iterator[tuple[Strokes, str, list[NDArray[np.float32]], Any]]:
     """Yield strokes, text, and every digit's ink alone and points."""
     written = json_lines(folder / "strokes" / "crohme-train-numbers.jsonl.gz")
     for index, rng in _chosen(len(written), seed, limit):
         height = rng.uniform(60, 120)
-        pen_width = height * rng.uniform(0.04, 0.1)
+        pen_width = height * rng.uniform(*pens)
         points = [
             [np.array(stroke, np.float64) for stroke in digit["strokes"]]
             for digit in written[index]["digits"]
@@ -333,6 +385,78 @@ def _by_pen(
     points: Sequence[NDArray[np.float64]], pen_width: float, size: tuple[int, int]
 ) -> Strokes:
     return Strokes(tuple(points), (pen_width,) * len(points), size)
+
+
+# --- pages on a desk -------------------------------------------------------------
+
+
+def desks(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield photographs of a page with one to three of CROHME's numbers on a desk.
+
+    The desk has one of ten shades; the page is turned by up to 15 degrees and seen a
+    little from the side, and a shadow lies on both.
+    """
+    written = json_lines(folder / "strokes" / "crohme-train-numbers.jsonl.gz")
+    for index, rng in _chosen(PAGES, seed, limit):
+        texts, digits, inks = [], [], []
+        for row in range(rng.integers(1, 4)):
+            height = rng.uniform(60, 90)
+            chosen = written[rng.integers(len(written))]
+            points = [[np.array(s) for s in d["strokes"]] for d in chosen["digits"]]
+            pen = height * rng.uniform(0.05, 0.1)
+            shift = 60 - height / 2, 50 + 140 * row - height / 2
+            placed = [
+                [stroke + shift for stroke in digit]
+                for digit in place_strokes(points, height, pen)
+            ]
+            if max(stroke[:, 0].max() for digit in placed for stroke in digit) < 620:
+                texts.append(chosen["text"])
+                digits += placed
+                inks += [_by_pen(digit, pen, (680, 480)).draw() for digit in placed]
+        if texts:
+            desk = 20 + 20 * (index % 10)
+            photo, seen = _photograph(np.maximum.reduce(inks), desk, rng)
+            boxes = []
+            for x0, y0, x1, y1 in map(ink_box, inks):
+                corners = np.array([[x0, x0, x1, x1], [y0, y1, y0, y1], [1] * 4])
+                x, y, z = seen @ corners
+                boxes.append((min(x / z), min(y / z), max(x / z), max(y / z)))
+            images = np.stack([normalize_strokes(digit) for digit in digits])
+            yield Item(photo, "\n".join(texts), tuple(boxes), images, f"desk {desk}")
+
+
+def _photograph(
+    ink: NDArray[np.float32], desk: int, rng: Random
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return the photograph (720, 1000) of a page (480, 680), and the projection.
+
+    The projection (3, 3) takes homogeneous x, y of the page to the photograph's.
+    """
+    H, W = ink.shape
+    angle = np.radians(rng.uniform(-15, 15))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    corners = np.array([[0, 0], [W, 0], [W, H], [0, H]], float)
+    seen = (corners - (W / 2, H / 2)) @ turn.T * 1.05 + (500, 360)
+    seen += rng.uniform(-25, 25, (4, 2))
+    rows = []  # of eight equations for the projection of the photograph onto the page
+    for (x, y), (u, v) in zip(seen, corners, strict=True):
+        rows.append([x, y, 1, 0, 0, 0, -u * x, -u * y])
+        rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
+    projection = np.linalg.solve(np.array(rows), corners.ravel())
+    page = Image.fromarray(np.rint(246 - 200 * ink).astype(np.uint8))
+    method = Image.Transform.PERSPECTIVE, projection.tolist()
+    on_desk = page.transform((1000, 720), *method, Image.Resampling.BILINEAR)
+    grain = ndimage.gaussian_filter(rng.normal(size=(720, 1000)), (1, 12)) * 20
+    levels = np.asarray(on_desk, np.float64)
+    scene = np.where(levels > 0, levels, desk + grain)
+    y, x = np.mgrid[-1:1:720j, -1:1:1000j]
+    side = rng.uniform(-0.15, 0.15, 2)
+    dark = 1 / (1 + np.exp(-8 * (x * rng.choice([-1, 1]) + y * 0.5 - 0.4)))
+    light = 0.95 + side[0] * x + side[1] * y - rng.uniform(0, 0.3) * dark
+    photo = ndimage.gaussian_filter(scene * light, 0.8)
+    photo += rng.normal(size=photo.shape) * 3
+    inverse = np.linalg.inv(np.append(projection, 1).reshape(3, 3))
+    return np.clip(np.rint(photo), 0, 255).astype(np.uint8), inverse
 
 
 # --- cheques ---------------------------------------------------------------------
