@@ -257,7 +257,7 @@ def _average(tight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the box (20, 20) of tight ink."""
     side = max(tight.shape)
     down, across = (_averages(length, side) for length in tight.shape)
-    return down @ tight @ across.T
+    return (down @ tight @ across.T).astype(np.float32, copy=False)
 
 
 @lru_cache(1000)

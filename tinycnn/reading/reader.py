@@ -430,8 +430,8 @@ class Reader:
         top = tuple((n, float(probabilities[n])) for n in order)
         label, confidence = top[0]
         shown = label if confidence >= self.threshold else None
-        digit = Digit(shown, confidence, _outer(candidate.box, ink), top)
-        return Found(digit, candidate, probabilities)
+        named = Digit(shown, confidence, _outer(candidate.box, ink), top)
+        return Found(named, candidate, probabilities)
 
 
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
