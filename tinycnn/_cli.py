@@ -146,13 +146,19 @@ def positive(most: float) -> Callable[[str], float]:
     return converter(needed, float, lambda value: 0 < value <= most)
 
 
+def file_to_write(suffix: str) -> Callable[[str], Path]:
+    """Return a converter that accepts a file with this suffix in a folder that exists.
+
+    No other file, such as the weights beside it, is replaced by mistake.
+    """
+    needed = f"a file *{suffix} in a folder that exists"
+    return converter(
+        needed, Path, lambda path: path.suffix == suffix and path.parent.is_dir()
+    )
+
+
 existing_file = converter("a file that exists", Path, Path.is_file)
 existing_folder = converter("a folder that exists", Path, Path.is_dir)
-file_to_write = converter(
-    "a file in a folder that exists",
-    Path,
-    lambda path: path.parent.is_dir() and not path.is_dir(),
-)
 user_function = converter(
     "FILE.py:NAME, with a file that exists", UserFunction.parse, lambda _: True
 )

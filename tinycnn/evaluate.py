@@ -1,21 +1,18 @@
 """Measure trained weights on labelled digits: ``python -m tinycnn.evaluate``."""
 
 import argparse
-import io
 import json
 import math
-import sys
 import warnings
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinycnn import _cli
-from tinycnn.files import write_atomically
 
 if TYPE_CHECKING:
     from tinycnn.data.idx import UInt8
-    from tinycnn.training.metrics import Metrics
     from tinycnn.userfile import UserFunction
 
 MOST_DRAWN = 400  # mistakes on a sheet
@@ -29,10 +26,8 @@ def main(argv: list[str] | None = None) -> int:
         pair = arguments.images and (arguments.images, arguments.labels)
         found = Evaluation(path, network, arguments.data, pair)
         mistakes = found.mistakes()
-        if arguments.mistakes and mistakes:
+        if arguments.mistakes:
             _draw_mistakes(arguments.mistakes, found.images, mistakes)
-        elif arguments.mistakes:
-            print(f"no mistakes: {arguments.mistakes} not written", file=sys.stderr)
     except (ValueError, OSError, ArithmeticError) as error:
         _cli.fail(error)
     metrics, facts = found.metrics, found.facts
@@ -43,7 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         name = facts.get("preset") or facts["network"]
         print(_cli.printable(f"{found.path} ({name}, seed {facts.get('seed', '?')})"))
         print(_cli.printable(f"on {len(found.images):,} {found.title}"))
-        print(_report(metrics, facts["first_label"]))
+        pairs = Counter(f"{one['label']} as {one['answer']}" for one in mistakes)
+        often = ", ".join(f"{pair} ({n})" for pair, n in pairs.most_common(5))
+        print(f"\naccuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)")
+        print(f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)")
+        print(f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)")
+        print(f"mistakes  {often or 'none'}")
     return 0
 
 
@@ -131,7 +131,7 @@ def _draw_mistakes(path: Path, images: "UInt8", mistakes: list[dict[str, Any]]) 
     from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     shown = mistakes[:MOST_DRAWN]
-    sheet = Image.new("L", (960, 124 * math.ceil(len(shown) / 10)), 255)
+    sheet = Image.new("L", (960, 124 * max(math.ceil(len(shown) / 10), 1)), 255)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for place, mistake in enumerate(shown):
         x, y = 96 * (place % 10), 124 * (place // 10)
@@ -140,9 +140,7 @@ def _draw_mistakes(path: Path, images: "UInt8", mistakes: list[dict[str, Any]]) 
         sheet.paste(digit, (x + 6, y + 4))
         about = "{index}\n{label} as {answer}, {confidence:.1%}".format(**mistake)
         draw.text((x + 48, y + 90), about, 0, font, "ma", align="center")
-    content = io.BytesIO()
-    sheet.save(content, "PNG", optimize=True)
-    write_atomically(path, [content.getvalue()])
+    sheet.save(path, optimize=True)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -160,30 +158,12 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--images", type=file, metavar="FILE", help="images in an IDX file")
     add("--labels", type=file, metavar="FILE", help="their labels in an IDX file")
     sheet = "draw the misread digits, the surest first, into a PNG"
-    add("--mistakes", type=_cli.file_to_write, metavar="FILE.png", help=sheet)
+    png = _cli.file_to_write(".png")
+    add("--mistakes", type=png, metavar="FILE.png", help=sheet)
     given = parser.parse_args(argv)
     if bool(given.images) != bool(given.labels) or (given.images and given.data):
         parser.error("give --images and --labels, or --data, or none of the three")
     return given
-
-
-def _report(metrics: "Metrics", first: int) -> str:
-    """Return the figures as text: of all images, then of each class from ``first``."""
-    lines = [
-        "",
-        f"accuracy  {metrics.accuracy:.2%}  ({metrics.errors} errors)",
-        f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)",
-        f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)",
-        "",
-        "label  images  errors  read as",
-    ]
-    for label, row in enumerate(metrics.confusion, first):
-        wrong = {k: n for k, n in enumerate(row, first) if n and k != label}
-        often = sorted(wrong, key=lambda k: -wrong[k])[:3]
-        read_as = ", ".join(f"{k} ({wrong[k]})" for k in often)
-        counts = f"{label:>5}{row.sum():>8,}{sum(wrong.values()):>8,}"
-        lines.append(f"{counts}  {read_as}".rstrip())
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -330,7 +330,7 @@ class Run:
 
     def record(self, epoch: "Epoch") -> None:
         """Save and print the figures of an epoch."""
-        from tinycnn.training.curve import blocks, write_curve
+        from tinycnn.training.history import blocks, write_curve
 
         self.folder.append(epoch, self.seconds())
         curve = ""

@@ -1,83 +1,38 @@
-"""Open pages in headless Chromium, and fail if one asks for anything or complains.
+"""Open pages in headless Chromium, and fail if one complains or is too wide.
 
-``python tests/report/browser.py FOLDER PAGE.html ...`` shows each at 390 and 1280
-pixels, in both themes, and printed, and leaves the pictures in the folder. It speaks to
-chromedriver, and reads its logs of the network and of the console.
+``python tests/report/browser.py PAGE.html ...`` shows each at 390 and 1280 pixels, and
+leaves a picture of each. A page's own policy refuses all that is not in it, and
+Chromium puts what was refused on the console.
 """
 
-import base64
-import itertools
-import json
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
-PORT = 9516
-ARGUMENTS = "headless=new no-sandbox disable-gpu no-first-run hide-scrollbars"
-ARGUMENTS += " disable-background-networking disable-component-update disable-sync"
-WANTED = {
-    "goog:chromeOptions": {"args": [f"--{one}" for one in ARGUMENTS.split()]},
-    "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
-}
-WIDER = "return document.documentElement.scrollWidth - innerWidth"
+CHROMIUM = "chromium --headless=new --no-sandbox --disable-gpu --hide-scrollbars"
+CHROMIUM += " --allow-file-access-from-files --enable-logging=stderr"
+FRAME = """<!doctype html><iframe src="{page}" width="{width}" height="5000" onload="
+this.after('is ' + this.contentDocument.documentElement.scrollWidth)"></iframe>"""
 
 
-def call(path, method="POST", **body):
-    """Call chromedriver and return the value of its answer."""
-    address, data = f"http://127.0.0.1:{PORT}/session{path}", json.dumps(body).encode()
-    request = urllib.request.Request(address, data, method=method)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)["value"]
+def run(frame, action):
+    """Let Chromium act on a page; return its output, and what its console has."""
+    command = [*CHROMIUM.split(), "--window-size=1300,5100", action, frame.as_uri()]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return ran.stdout, [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
 
 
-def faults_of(page, folder):
-    """Return what is wrong with a page in a browser of its own."""
-    session = "/" + call("", capabilities={"alwaysMatch": WANTED})["sessionId"]
-    try:
-        return [f"{page}: {fault}" for fault in show(page, folder, session)]
-    finally:
-        call(session, "DELETE")
-
-
-def show(page, folder, session):
-    """Show a page in every way, and return what is wrong with it."""
-    address, faults = page.resolve().as_uri(), []
-
-    def devtools(command, **params):
-        return call(f"{session}/goog/cdp/execute", cmd=command, params=params)
-
-    for width, theme in itertools.product((390, 1280), ("light", "dark")):
-        view = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        devtools("Emulation.setDeviceMetricsOverride", **view)
-        scheme = [{"name": "prefers-color-scheme", "value": theme}]
-        devtools("Emulation.setEmulatedMedia", features=scheme)
-        call(f"{session}/url", url=address)
-        if wider := call(f"{session}/execute/sync", script=WIDER, args=[]):
-            faults.append(f"{wider} pixels wider than {width}")
-        shot = devtools("Page.captureScreenshot", captureBeyondViewport=True)
-        name = folder / f"{page.stem}-{width}-{theme}.png"
-        name.write_bytes(base64.b64decode(shot["data"]))
-    printed = devtools("Page.printToPDF")
-    (folder / f"{page.stem}.pdf").write_bytes(base64.b64decode(printed["data"]))
-    console = call(f"{session}/se/log", type="browser")
-    faults += [f"console: {entry['message']}" for entry in console]
-    for entry in call(f"{session}/se/log", type="performance"):
-        message = json.loads(entry["message"])["message"]
-        if message["method"] == "Network.requestWillBeSent":
-            url = message["params"]["request"]["url"]
-            faults += [f"asks for {url}"] * (not url.startswith(("data:", address)))
-    return faults
+def faults_of(page, width):
+    """Return what is wrong with a page of this width."""
+    frame = page.with_name(f"{page.stem}-{width}.html")
+    frame.write_text(FRAME.format(page=page.name, width=width))
+    shown, console = run(frame, "--dump-dom")
+    run(frame, f"--screenshot={frame.with_suffix('.png')}")
+    frame.unlink()
+    return console + [f"{frame}: wider"] * (f"is {width}" not in shown)
 
 
 if __name__ == "__main__":
-    command = ["chromedriver", f"--port={PORT}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as driver:
-        try:
-            time.sleep(1)
-            pages, folder = map(Path, sys.argv[2:]), Path(sys.argv[1])
-            found = [fault for page in pages for fault in faults_of(page, folder)]
-        finally:
-            driver.terminate()
+    pages = [Path(name).resolve() for name in sys.argv[1:]]
+    found = [fault for page in pages for n in (390, 1280) for fault in faults_of(page, n)]
     sys.exit("\n".join(found) or None)

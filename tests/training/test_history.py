@@ -5,37 +5,37 @@ from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import numpy as np
-import pytest
 from safetensors.numpy import load_file
 from small_run import COUNT, RECIPE, new_trainer
 
 from tinycnn.training import history
-from tinycnn.training.curve import blocks, read_lines, write_curve
-from tinycnn.training.history import History
+from tinycnn.training.history import History, blocks, read_lines, write_curve
 
+SVG = "{http://www.w3.org/2000/svg}"
 AVERAGING = replace(RECIPE, epochs=2, average_decay=0.9)
 
 
-def kept(folder, snapshots=True):
-    """Train with a history in a folder; return the trainer."""
+def test_snapshots_are_the_averaged_weights_and_the_first_epoch_is_kept_as_sums(
+    tmp_path,
+):
     trainer = new_trainer(AVERAGING)
-    notes = History(trainer, folder, snapshots)
+    notes = History(trainer, tmp_path, snapshots=True)
     notes.keep()
     for item in trainer.run():
         if isinstance(item, int):
             notes.keep()
             notes.keep()  # as a run that is resumed here
-    return trainer
-
-
-def test_snapshots_are_the_averaged_weights(tmp_path):
-    trainer = kept(tmp_path)
     files = sorted((tmp_path / "snapshots").iterdir())
     assert [int(file.stem) for file in files] == [0, 8, 16, 20, 28, 36, 40]
     last = load_file(files[-1])
     assert last.keys() == trainer.averaged.state().keys()
     for name, array in trainer.averaged.state().items():
         assert np.array_equal(last[name], array.astype(np.float16)), name
+    lines = read_lines(tmp_path / "first_epoch.jsonl")
+    assert [line["images"] for line in lines] == [8, 8, 16, 16, COUNT, COUNT]
+    assert lines[::2] == lines[1::2]
+    assert lines[0]["loss_sum"] < lines[2]["loss_sum"] < lines[4]["loss_sum"]
+    assert lines[0]["norms"].keys() == {"0.weight", "6.weight"}
 
 
 def test_snapshots_are_many_early_and_few_and_small_together(tmp_path, monkeypatch):
@@ -48,32 +48,16 @@ def test_snapshots_are_many_early_and_few_and_small_together(tmp_path, monkeypat
     assert History(trainer, tmp_path, snapshots=True)._steps == {0, 375, 3000}
 
 
-def test_the_first_epoch_is_kept_as_sums(tmp_path):
-    kept(tmp_path, snapshots=False)
-    lines = read_lines(tmp_path / "first_epoch.jsonl")
-    assert [line["images"] for line in lines] == [8, 8, 16, 16, COUNT, COUNT]
-    assert lines[::2] == lines[1::2]
-    assert lines[0]["loss_sum"] < lines[2]["loss_sum"] < lines[4]["loss_sum"]
-    assert lines[0]["norms"].keys() == {"0.weight", "6.weight"}
-    assert not (tmp_path / "snapshots").exists()
-
-
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_the_curve_is_drawn_from_what_is_undamaged(epochs, tmp_path):
-    accuracies = [0.5, 0.75, 0.9][:epochs]
-    lines = [json.dumps({"train_accuracy": a, "val_accuracy": a}) for a in accuracies]
-    text = "\n".join(["{", *lines, "[]", '{"epoch": 9}'])
-    (tmp_path / "metrics.jsonl").write_text(text)
-    assert write_curve(tmp_path) == accuracies
-    svg = ET.parse(tmp_path / "curve.svg").getroot()
-    *_, line = svg.iter("{http://www.w3.org/2000/svg}polyline")
-    points = [tuple(map(float, pair.split(","))) for pair in line.get("points").split()]
-    assert len(points) == epochs + 1
-    heights = [y for _, y in points]
-    assert heights == sorted(heights, reverse=True)
-
-
-def test_blocks_rise_with_the_values_in_what_the_terminal_can_show():
-    assert blocks([0, 0.5, 1], "utf-8") == "▁▅█"
+def test_the_curve_is_drawn_from_what_is_undamaged(tmp_path):
+    text = "{\n[]\n" + '{"epoch": 9}\n'
+    for accuracies in ([0.5], [0.5, 0.75], [0.5, 0.75, 0.9]):
+        line = {"train_accuracy": 0.5, "val_accuracy": accuracies[-1]}
+        text += json.dumps(line) + "\n"
+        (tmp_path / "metrics.jsonl").write_text(text)
+        assert write_curve(tmp_path) == accuracies
+        _, *lines = ET.parse(tmp_path / "curve.svg").getroot().iter(f"{SVG}polyline")
+        points = " ".join(f"{x},{-y}" for x, y in enumerate(accuracies))
+        assert lines[0].get("points").startswith(points)
+    assert blocks(accuracies, "utf-8") == "▁▅█"
     assert blocks([0, 1], "ascii") == blocks([0, 1], None) == "_^"
     assert blocks([0.5], "latin-1") == "_"

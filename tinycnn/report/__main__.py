@@ -61,7 +61,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     data = "the folder of the test images (default: that of the run, or as in train)"
     add("--data", type=folder, metavar="DIR", help=data)
     out = "the page (default: report.html, in the folder if there is one RUN)"
-    add("--out", type=_cli.file_to_write, metavar="FILE.html", help=out)
+    add("--out", type=_cli.file_to_write(".html"), metavar="FILE.html", help=out)
     add("--open", action="store_true", help="open the page in the browser")
     given = parser.parse_args(argv)
     if given.runs and given.weights:

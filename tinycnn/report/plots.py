@@ -62,7 +62,8 @@ def lines(title: str, x: str, shown: Sequence[Line], limits: object = None) -> M
         for _, points, colour, dashed in shown:
             style, marker = "--" if dashed else "-", "o" if len(points) < 8 else None
             axes.plot(*zip(*points, strict=True), style, c=_css(colour), marker=marker)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=x != "amount"))
+        whole = x != "amount"
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, min_n_ticks=1))
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")
         if limits or title == "accuracy":
             axes.yaxis.set_major_formatter(_percent)

@@ -4,8 +4,7 @@
 ``checkpoint.safetensors`` weights, their average and moments, the best; settings
 ``weights.safetensors``    the best weights so far; at the end, those of the run
 ``metrics.jsonl``          a line an epoch
-``curve.svg``              its accuracies; for ``first_epoch.jsonl`` and ``snapshots``
-                           see `tinycnn.training.history`
+``curve.svg`` and others   for people: see `tinycnn.training.history`
 ``config.json``            for people: settings, versions, machine, threads
 ``run.lock``               held by the process that trains
 ========================== ======================================================

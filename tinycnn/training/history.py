@@ -1,8 +1,14 @@
-"""What a report shows of how a network learned; training itself never reads it."""
+"""What is shown of how a network learned: snapshots, the first epoch, a curve.
 
+Training itself never reads them.
+"""
+
+import contextlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
@@ -11,6 +17,9 @@ from tinycnn.training.fit import Trainer
 
 SNAPSHOTS, BYTES = 24, 20_000_000  # of a run, at most; 8192 of a file are its header
 POINTS = 100  # of the first epoch, at most
+BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=*^"
+COLUMNS = ("train_accuracy", "val_accuracy")
+SVG = Path(__file__).with_name("curve.svg").read_text("utf-8")
 
 
 class History:
@@ -48,3 +57,37 @@ class History:
             }
             with (self.folder / "first_epoch.jsonl").open("a") as lines:
                 lines.write(json.dumps(figures) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a file of JSON lines; a damaged line is left out."""
+    found: list[Any] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, RecursionError):  # torn by a power cut
+            found.append(json.loads(line))
+    return [value for value in found if isinstance(value, dict)]
+
+
+def blocks(values: Sequence[float], encoding: str | None) -> str:
+    """Return a character a value, low to high; ASCII if the encoding lacks blocks."""
+    encoded = BLOCKS.encode(encoding or "ascii", "replace")
+    levels = ASCII if b"?" in encoded else BLOCKS
+    least, most = min(values), max(values)
+    scale = (len(levels) - 1) / ((most - least) or 1)
+    return "".join(levels[round((value - least) * scale)] for value in values)
+
+
+def write_curve(folder: Path) -> list[float]:
+    """Draw ``metrics.jsonl`` into ``curve.svg``; return the validation accuracies."""
+    lines = [e for e in read_lines(folder / "metrics.jsonl") if {*COLUMNS} <= e.keys()]
+    shown = [line[name] for line in lines for name in COLUMNS]
+    least, most, last = min(shown), max(shown), shown[-1]
+    view = {"top": -most, "wide": len(lines) - 1 or 1, "high": most - least or 1}
+    columns = {}
+    for name in COLUMNS:
+        points = [f"{x},{-line[name]}" for x, line in enumerate(lines)]
+        columns[name] = " ".join(points + points[-1:])  # one point alone is not drawn
+    figures = {"least": least, "most": most, "last": last, "epoch": len(lines)}
+    svg = SVG.format(**figures, **view, **columns)
+    (folder / "curve.svg").write_text(svg, "utf-8")
+    return shown[1::2]
