@@ -156,10 +156,9 @@ def test_an_edited_layer_is_measured_as_it_is_written(
 
 def test_a_mistake_in_a_layer_is_one_sentence(weights, pair, capsys, monkeypatch):
     monkeypatch.setattr(nn.ReLU, "forward", lambda *_: None)
-    with pytest.warns(UserWarning, match="edited"), pytest.raises(SystemExit, match="1"):
-        evaluate.main([weights, *pair])
-    said = "error: layer 1 (ReLU): forward returned None, which is no array\n"
-    assert capsys.readouterr() == ("", said)
+    with pytest.warns(UserWarning, match="edited"):
+        said = refusal(capsys, weights, *pair)
+    assert said == "error: layer 1 (ReLU): forward returned None, which is no array"
 
 
 def test_the_text_has_the_figures_and_the_most_frequent_mistakes(

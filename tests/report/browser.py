@@ -5,6 +5,7 @@ leaves a picture of each. A page's own policy refuses all that is not in it, and
 Chromium puts what was refused on the console.
 """
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ def run(frame, action):
 
 def faults_of(page, width):
     """Return what is wrong with a page of this width."""
+    page = Path(page).resolve()
     frame = page.with_name(f"{page.stem}-{width}.html")
     frame.write_text(FRAME.format(page=page.name, width=width))
     shown, console = run(frame, "--dump-dom")
@@ -33,6 +35,5 @@ def faults_of(page, width):
 
 
 if __name__ == "__main__":
-    pages = [Path(name).resolve() for name in sys.argv[1:]]
-    found = [fault for page in pages for n in (390, 1280) for fault in faults_of(page, n)]
-    sys.exit("\n".join(found) or None)
+    shown = itertools.product(sys.argv[1:], (390, 1280))
+    sys.exit("\n".join(fault for one in shown for fault in faults_of(*one)) or None)
