@@ -143,7 +143,7 @@ def test_as_many_views_and_the_temperature_as_the_file_says(pair, digits, capsys
     assert len({expected(digits, v, t).nll for v in (1, 5) for t in (1, 0.5)}) == 4
 
 
-def test_an_edited_layer_is_measured_as_it_is_written(
+def test_an_edited_layer_is_measured_as_it_is_written_or_named(
     weights, pair, digits, capsys, monkeypatch
 ):
     plain = nn.ReLU.forward
@@ -152,13 +152,10 @@ def test_an_edited_layer_is_measured_as_it_is_written(
         found = figures(capsys, weights, *pair)
     logits = models.predict(models.build("default", seed=4), digits[0], 5)
     assert found["nll"] == measure(logits, digits[1]).nll
-
-
-def test_a_mistake_in_a_layer_is_one_sentence(weights, pair, capsys, monkeypatch):
     monkeypatch.setattr(nn.ReLU, "forward", lambda *_: None)
     with pytest.warns(UserWarning, match="edited"):
-        said = refusal(capsys, weights, *pair)
-    assert said == "error: layer 1 (ReLU): forward returned None, which is no array"
+        line = refusal(capsys, weights, *pair)
+    assert line == "error: layer 1 (ReLU): forward returned None, which is no array"
 
 
 def test_the_text_has_the_figures_and_the_most_frequent_mistakes(
@@ -218,41 +215,23 @@ def test_images_and_labels_need_each_other_and_exclude_a_folder(weights, pair, c
 
 
 def test_digits_that_do_not_fit_are_one_sentence(weights, pair, digits, capsys):
-    swapped = ["--images", pair[3], "--labels", pair[1]]
-    assert "idx" in refusal(capsys, weights, *swapped)
-    write_idx("labels.idx", digits[1][:-1])
-    line = refusal(capsys, weights, *pair)
-    assert f"{IMAGES}" in line
-    assert f"{IMAGES - 1}" in line
-    write_idx("labels.idx", digits[1])
-    write_idx("images.idx", digits[0][:, :20, :20])
-    line = refusal(capsys, weights, *pair)
-    assert "images are 20×20, and the network takes 28×28" in line
-    write_idx("images.idx", digits[0])
-    write_idx("labels.idx", digits[1] + np.uint8(1))
-    assert "labels are 1 to 10, and the network has" in refusal(capsys, weights, *pair)
     Path("nothing").mkdir()
     line = refusal(capsys, weights, "--data", "nothing")
     assert "nothing" in line
     assert "--data DIR" in line
+    for images, labels, said in (
+        (digits[0], digits[1][:-1], f"{IMAGES - 1}"),
+        (digits[0][:, :20, :20], digits[1], "are 20×20, and the network takes 28×28"),
+        (digits[0], digits[1] + np.uint8(1), "labels are 1 to 10, and the network has"),
+    ):
+        write_idx("images.idx", images)
+        write_idx("labels.idx", labels)
+        assert said in refusal(capsys, weights, *pair)
 
 
-def test_weights_of_no_network_of_digits_are_one_sentence(
-    weights, pair, capsys, monkeypatch
-):
-    Path("odd.safetensors").write_bytes(Path(weights).read_bytes()[:-1])
+def test_weights_of_no_network_of_digits_are_one_sentence(pair, capsys, monkeypatch):
+    Path("odd.safetensors").write_bytes(b"damaged")
     assert "odd.safetensors" in refusal(capsys, "odd.safetensors", *pair)
-    arrays, facts = read_arrays(weights)
-    for network, reason in {
-        "": "its network, '', is not one",
-        "my_net.py:net": "its network, 'my_net.py:net', is not one",
-        "classic": "odd.safetensors",
-        "judge": "odd.safetensors",
-    }.items():
-        save_arrays("odd.safetensors", arrays, facts | {"network": network})
-        line = refusal(capsys, "odd.safetensors", *pair)
-        assert "odd.safetensors" in line
-        assert reason in line
     # Its temperature is that of two networks' sum: alone it would look modest.
     assert "is the judge" in refusal(capsys, models.JUDGE, *pair)
     monkeypatch.setattr(models, "SHIPPED", Path("gone.safetensors"))
@@ -263,16 +242,11 @@ def test_figures_that_cannot_be_computed_are_one_sentence(
     weights, pair, digits, capsys, monkeypatch
 ):
     arrays, facts = read_arrays(weights)
-    for value in (1e38, -1e38):  # finite, so the file is whole
-        huge = {name: np.full_like(array, value) for name, array in arrays.items()}
-        save_arrays("huge.safetensors", huge, facts)
-        assert "finite" in refusal(capsys, "huge.safetensors", *pair)
-    for temperature in (0, -1.0, 1e-320, 1e39, "0.5", None, [1.0]):
-        save_arrays("odd.safetensors", arrays, facts | {"temperature": temperature})
-        assert "temperature" in refusal(capsys, "odd.safetensors", *pair)
     # Blank images in the last batch have finite logits, those before them have not.
     huge = arrays | {"0.weight": np.full_like(arrays["0.weight"], 1e38)}
     save_arrays("huge.safetensors", huge, facts)
     write_idx("images.idx", np.concatenate([digits[0][:-20], 0 * digits[0][-20:]]))
     monkeypatch.setattr(models, "BATCH", 20)
-    assert "finite" in refusal(capsys, "huge.safetensors", *pair)
+    line = refusal(capsys, "huge.safetensors", *pair)
+    assert "huge.safetensors: " in line
+    assert "finite" in line

@@ -147,13 +147,11 @@ def positive(most: float) -> Callable[[str], float]:
 
 
 def file_to_write(suffix: str) -> Callable[[str], Path]:
-    """Return a converter that accepts a file with this suffix in a folder that exists.
-
-    No other file, such as the weights beside it, is replaced by mistake.
-    """
-    needed = f"a file *{suffix} in a folder that exists"
+    """Return a converter that accepts a file ``*SUFFIX``: no other may be replaced."""
     return converter(
-        needed, Path, lambda path: path.suffix == suffix and path.parent.is_dir()
+        f"a file *{suffix} in a folder that exists",
+        Path,
+        lambda path: path.suffix == suffix and path.parent.is_dir(),
     )
 
 

@@ -21,10 +21,9 @@ MOST_DRAWN = 400  # mistakes on a sheet
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return 0; failures leave by `SystemExit`."""
     arguments = _arguments(argv)
-    path, network = arguments.weights, arguments.network
+    pair = arguments.images and (arguments.images, arguments.labels)
     try:
-        pair = arguments.images and (arguments.images, arguments.labels)
-        found = Evaluation(path, network, arguments.data, pair)
+        found = Evaluation(arguments.weights, arguments.network, arguments.data, pair)
         mistakes = found.mistakes()
         if arguments.mistakes:
             _draw_mistakes(arguments.mistakes, found.images, mistakes)
@@ -114,16 +113,17 @@ class Evaluation:
     def mistakes(self) -> list[dict[str, Any]]:
         """Return index, label, answer and confidence of each, the surest first."""
         first, answers = self.facts["first_label"], self.probabilities.argmax(axis=1)
-        found = [
+        confidence, wrong = self.probabilities.max(axis=1), answers != self.labels
+        return [
             {
-                "index": int(index),
-                "label": int(self.labels[index]) + first,
-                "answer": int(answers[index]) + first,
-                "confidence": float(self.probabilities[index].max()),
+                "index": int(n),
+                "label": int(self.labels[n]) + first,
+                "answer": int(answers[n]) + first,
+                "confidence": float(confidence[n]),
             }
-            for index in (answers != self.labels).nonzero()[0]
+            for n in (-confidence).argsort(kind="stable")
+            if wrong[n]
         ]
-        return sorted(found, key=lambda mistake: -mistake["confidence"])
 
 
 def _draw_mistakes(path: Path, images: "UInt8", mistakes: list[dict[str, Any]]) -> None:

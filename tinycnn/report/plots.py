@@ -12,7 +12,6 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from tinycnn.report.run import Points
 
@@ -60,10 +59,10 @@ def lines(title: str, x: str, shown: Sequence[Line], limits: object = None) -> M
     svg: list[Markup] = []
     with _plot(f"{title} {x}", f"{title} by {x}: {told}", svg) as axes:
         for _, points, colour, dashed in shown:
-            style, marker = "--" if dashed else "-", "o" if len(points) < 8 else None
-            axes.plot(*zip(*points, strict=True), style, c=_css(colour), marker=marker)
-        whole = x != "amount"
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, min_n_ticks=1))
+            style, marker = ("--", "x") if dashed else ("-", "o")
+            style += marker if len(points) < 8 else ""
+            axes.plot(*zip(*points, strict=True), style, c=_css(colour))
+        axes.locator_params("x", nbins=5, integer=x != "amount", min_n_ticks=1)
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.10g}")
         if limits or title == "accuracy":
             axes.yaxis.set_major_formatter(_percent)

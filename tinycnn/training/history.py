@@ -81,13 +81,11 @@ def write_curve(folder: Path) -> list[float]:
     """Draw ``metrics.jsonl`` into ``curve.svg``; return the validation accuracies."""
     lines = [e for e in read_lines(folder / "metrics.jsonl") if {*COLUMNS} <= e.keys()]
     shown = [line[name] for line in lines for name in COLUMNS]
-    least, most, last = min(shown), max(shown), shown[-1]
-    view = {"top": -most, "wide": len(lines) - 1 or 1, "high": most - least or 1}
-    columns = {}
+    least, most = min(shown), max(shown)
+    figures = {"least": least, "most": most, "last": shown[-1], "epoch": len(lines)}
+    figures |= {"top": -most, "wide": len(lines) - 1 or 1, "high": most - least or 1}
     for name in COLUMNS:
         points = [f"{x},{-line[name]}" for x, line in enumerate(lines)]
-        columns[name] = " ".join(points + points[-1:])  # one point alone is not drawn
-    figures = {"least": least, "most": most, "last": last, "epoch": len(lines)}
-    svg = SVG.format(**figures, **view, **columns)
-    (folder / "curve.svg").write_text(svg, "utf-8")
+        figures[name] = " ".join(points + points[-1:])  # one point alone is not drawn
+    (folder / "curve.svg").write_text(SVG.format(**figures), "utf-8")
     return shown[1::2]
