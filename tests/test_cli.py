@@ -49,7 +49,7 @@ WRONG = {
     "FOLDER": NO_FOLDER,
     "RUN": NO_FOLDER,
     "--out": ["", " ", "x" * 5000],
-    "--mistakes": ["", " ", FOLDER, "missing/below", f"{FILE}/below", "x" * 5000],
+    "--mistakes": ["", " ", FOLDER, FILE, "missing/below.png", f"{FILE}/below.png"],
     "--weights": NO_FILE,
     "--from": NO_FILE,
     "--network": [*NO_FILE, FILE, f"{FILE}:name", "missing.py:name", ":", "name"],

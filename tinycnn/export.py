@@ -8,16 +8,12 @@ transposed at the border, and back where a layer flattens. The metadata has the 
 
 import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tinycnn import _cli
 
 OPSET, IR_VERSION = 18, 8  # of 2022
 AGREEMENT = 1e-4  # of the largest logit; rounding differs by some millionths
-onnx_file = _cli.converter(
-    "a name that ends in .onnx", Path, lambda path: path.suffix == ".onnx"
-)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     add = parser.add_argument
     weights = "a weights.safetensors of a run"
     add("weights", type=_cli.existing_file, metavar="WEIGHTS", help=weights)
-    add("file", type=onnx_file, metavar="FILE.onnx", help="the file to write")
+    onnx = _cli.file_to_write(".onnx")
+    add("file", type=onnx, metavar="FILE.onnx", help="the file to write")
     network = "the file that defines the network of these weights, if it is your own"
     add("--network", type=_cli.user_function, metavar="FILE.py:NAME", help=network)
     views = "the mean of five shifted inputs, as evaluate takes it, in the graph"
