@@ -12,7 +12,7 @@ import pytest
 
 from tinycnn import nn
 from tinycnn.exercises.judge import verdict
-from tinycnn.exercises.judges import basics
+from tinycnn.exercises.judges import learning
 from tinycnn.exercises.path import BY_NAME, EXERCISES
 
 NAMES = list(BY_NAME)
@@ -38,7 +38,7 @@ RIGHT = [answer for answer in ANSWERS if not answer.values[1]]
 @pytest.fixture(autouse=True)
 def short_training(monkeypatch):
     """Let networks learn from fewer images; see ``whole_run.py``."""
-    check, load = basics.check_training, basics.load_mnist
+    check, load = learning.check_training, learning.load_mnist
 
     def fewer(*arguments):
         digits = load(*arguments)
@@ -50,8 +50,8 @@ def short_training(monkeypatch):
         assert least >= 0.92
         return check(mine, 0.5)
 
-    monkeypatch.setattr(basics, "load_mnist", fewer)
-    monkeypatch.setattr(basics, "check_training", short)
+    monkeypatch.setattr(learning, "load_mnist", fewer)
+    monkeypatch.setattr(learning, "check_training", short)
 
 
 def verdict_of(exercise, text, folder):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinycnn._cli import Parser, fail, integer, printable, run_command
-from tinycnn.exercises.path import BY_NAME, EXERCISES, Exercise
+from tinycnn.exercises.path import EXERCISES, Exercise
 
 if TYPE_CHECKING:
     from tinycnn.exercises.workshop import Workshop
@@ -63,22 +63,25 @@ def main(argv: list[str] | None = None) -> int:
 
     from tinycnn.exercises.workshop import Workshop, WorkshopError
 
+    number = arguments.which
     try:
         if action == "start":
-            if arguments.which is None and Path(EXERCISES[0].file).exists():
+            if number is None and Path(EXERCISES[0].file).exists():
                 fail("the exercises are here already; reset N lays out one anew")
-            return _start(Path(FOLDER if arguments.which is None else arguments.which))
-        chosen = None if arguments.which is None else _number(parser, arguments.which)
-        if chosen is None and action in ("reset", "skip", "solution"):
+            return _start(Path(FOLDER if number is None else number))
+        if number is not None and number not in map(str, range(1, len(EXERCISES) + 1)):
+            parser.error(f"N: a number from 1 to {len(EXERCISES)}, not {number!r}")
+        if number is None and action in ("reset", "skip", "solution"):
             parser.error(f"{action} needs the number of an exercise")
-        if action == "list" and chosen is not None:
-            parser.error("list takes no number")
+        if number is not None and action in ("list", "hunt"):
+            parser.error(f"{action} takes no number")
         workshop = Workshop(Path.cwd())
         if action == "list":
             return _list(workshop)
         if action == "hunt":
             return _hunt(workshop, arguments.level)
-        if action == "check" and arguments.watch:
+        chosen = EXERCISES[int(number) - 1] if number else None
+        if arguments.watch:
             return _watch(workshop, chosen)
         exercise = chosen or workshop.first_open()
         if exercise is None:
@@ -89,7 +92,10 @@ def main(argv: list[str] | None = None) -> int:
         if action == "hint":
             return _hint(workshop, exercise)
         if action == "solution":
-            return _solution(workshop, exercise, arguments.show)
+            if workshop.state(exercise) != "solved" and not arguments.show:
+                fail(f"{exercise} is not solved yet; --show shows its solution now")
+            print(exercise.solution(), end="")
+            return 0
         return _replace(workshop, exercise, action)
     except WorkshopError as error:
         fail(error)
@@ -97,13 +103,6 @@ def main(argv: list[str] | None = None) -> int:
         raise
     except OSError as error:
         fail(f"{error.filename or 'the folder'} cannot be used ({error.strerror})")
-
-
-def _number(parser: Parser, text: str) -> Exercise:
-    """Return the exercise with a number."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= len(EXERCISES)):
-        parser.error(f"WHICH: needs a number from 1 to {len(EXERCISES)}, not {text!r}")
-    return EXERCISES[int(text[:9]) - 1]
 
 
 def _start(folder: Path) -> int:
@@ -121,23 +120,10 @@ def _start(folder: Path) -> int:
     return 0
 
 
-def _check(workshop: "Workshop", exercise: Exercise, last: bool = True) -> int:
-    """Judge an exercise, print the verdict and note it.
-
-    Those on which it builds are judged first, if they have changed since.
-    """
+def _judge(workshop: "Workshop", exercise: Exercise) -> bool:
+    """Judge a file and print the verdict; return whether it is solved."""
     from tinycnn.exercises.judge import judge
 
-    for other in workshop.missing(exercise):
-        print(
-            f"{exercise} builds on {other.file}, which is open: solve {other.number}, "
-            f"or tinycnn exercises skip {other.number} to use the library's"
-        )
-        return 1
-    for other in workshop.changed(exercise):
-        print(f"{other.file} has changed since it was solved, and is judged first.")
-        if _check(workshop, other, last=False):
-            return 1
     verdict = judge(exercise, workshop.folder)
     for line in verdict.printed.splitlines():
         print(f"  | {printable(line)}")
@@ -145,18 +131,27 @@ def _check(workshop: "Workshop", exercise: Exercise, last: bool = True) -> int:
     print(f"{exercise}: {word}")
     if verdict.message:
         print(_wrapped(printable(verdict.message), "  "))
-    needed = (BY_NAME[name] for name in exercise.needs)
-    skipped = [str(e) for e in needed if workshop.state(e) == "skipped"]
-    if skipped:
-        print("  not yours, because skipped: " + ", ".join(skipped))
-    if not workshop.stands_in(exercise):
-        workshop.judged(exercise, verdict.solved)
-    if not verdict.solved:
+    if skipped := workshop.needed(exercise, "skipped"):
+        print("  not yours, because skipped: " + ", ".join(map(str, skipped)))
+    return verdict.solved
+
+
+def _check(workshop: "Workshop", exercise: Exercise) -> int:
+    """Judge an exercise, if those on which it builds are done."""
+    for other in workshop.needed(exercise, "open"):
+        print(
+            f"{exercise} builds on {other.file}, which is open, or has changed since: "
+            f"solve {other.number}, or tinycnn exercises skip {other.number} to use "
+            "the library's"
+        )
+        return 1
+    if not _judge(workshop, exercise):
         print(f"  stuck? tinycnn exercises hint {exercise.number}")
         return 1
+    if workshop.state(exercise) == "open":
+        workshop.note_solved(exercise)
     following = workshop.first_open()
-    if last:
-        print(f"Next: {following}, in {following.file}" if following else DONE)
+    print(f"Next: {following}, in {following.file}" if following else DONE)
     return 0
 
 
@@ -185,16 +180,13 @@ def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:
 def _list(workshop: "Workshop") -> int:
     """Print all exercises and what is done."""
     marks = {"solved": "x", "skipped": "-", "open": " "}
-    current = workshop.first_open()
     for exercise in EXERCISES:
-        state, hints = workshop.state(exercise), workshop.hints(exercise)
+        state, hints = workshop.state(exercise), workshop.count(exercise, "hints")
         shown = f"[{marks[state]}] {exercise.number:2} {exercise.title:40}"
         shown += exercise.file + f", {hints} of 3 hints" * (hints > 0)
         shown += ", skipped" * (state == "skipped")
         if not workshop.has(exercise):
             shown += f", missing: tinycnn exercises reset {exercise.number}"
-        if exercise is current:
-            shown = _coloured(shown, "1")
         print(_coloured(shown, "32") if state == "solved" else shown)
     return 0
 
@@ -202,7 +194,7 @@ def _list(workshop: "Workshop") -> int:
 def _hint(workshop: "Workshop", exercise: Exercise) -> int:
     """Show the hints that were shown, and one more."""
     hints = exercise.hints()
-    shown = min(workshop.hints(exercise) + 1, len(hints))
+    shown = min(workshop.count(exercise, "hints") + 1, len(hints))
     workshop.note(exercise, hints=shown)
     print(exercise)
     for number, hint in enumerate(hints[:shown], 1):
@@ -210,41 +202,27 @@ def _hint(workshop: "Workshop", exercise: Exercise) -> int:
     return 0
 
 
-def _solution(workshop: "Workshop", exercise: Exercise, show: bool) -> int:
-    if workshop.state(exercise) != "solved" and not show:
-        fail(f"{exercise} is not solved yet; --show shows its solution all the same")
-    print(exercise.solution(), end="")
-    return 0
-
-
 def _hunt(workshop: "Workshop", level: int) -> int:
     """Lay out a layer with a planted fault, or judge what became of it."""
-    from tinycnn.exercises.hunt import judge_hunt, levels, planted
+    from tinycnn.exercises.hunt import HUNTS
 
-    hunt = Exercise(level, f"hunt{level}", "", (), "", 60)
-    path, tries = workshop.folder / f"hunt{level}.py", workshop.tries(hunt) + 1
-    if not path.exists():
-        path.write_text(planted(level), "utf-8")
-        print(f"{path.name} has a layer with one fault. This is what it does:")
+    hunt = HUNTS[level - 1]
+    tries = workshop.count(hunt, "tries") + 1
+    if not workshop.has(hunt):
+        workshop.replace(hunt, hunt.starter())
+        print(f"{hunt.file} has a layer with one fault. This is what it does:")
         tries = 0
-    try:
-        wrong = judge_hunt(level, path)
-    except Exception as error:  # noqa: BLE001 - a learner's code
-        wrong = f"{type(error).__name__}: {error}"
     workshop.note(hunt, tries=tries)
-    if wrong:
-        print(_wrapped(f"The check says: {printable(wrong)}"))
-        print(f"Mend it, then: tinycnn exercises hunt --level {level} (tries: {tries})")
-        return 1
-    print(f"Found at try {tries}: {levels()[level - 1].says}.")
-    return 0
+    solved = _judge(workshop, hunt)
+    more = "" if solved else f"; mend it, then: tinycnn exercises hunt --level {level}"
+    print(f"  tries: {tries}{more}")
+    return 0 if solved else 1
 
 
 def _replace(workshop: "Workshop", exercise: Exercise, action: str) -> int:
     """Lay out the starter, or what stands in for a skipped exercise."""
     text = exercise.starter() if action == "reset" else exercise.stand_in()
     kept = workshop.replace(exercise, text)
-    workshop.note(exercise, state="open" if action == "reset" else "skipped")
     what = "library's" if exercise.library else "reference solution"
     now = "is the starter again" if action == "reset" else f"now uses the {what}"
     place = f" Your file is {kept.relative_to(workshop.folder)}." if kept else ""

@@ -6,19 +6,18 @@
 import contextlib
 import faulthandler
 import importlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import IO
+from typing import TextIO
 
 import tinycnn
 from tinycnn.exercises.path import BY_NAME, ROOM, Exercise
@@ -53,55 +52,46 @@ def judge(exercise: Exercise, folder: Path, seconds: float | None = None) -> Ver
         )
     root = str(Path(tinycnn.__file__).parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    printed: list[bytes] = []
     with tempfile.TemporaryDirectory() as scratch:
-        answer = Path(scratch) / "verdict.json"
-        process = subprocess.Popen(
-            [*COMMAND, exercise.name, str(folder), str(answer), str(seconds)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
-        assert process.stdout is not None
-        reader = threading.Thread(target=_drain, args=(process.stdout, printed))
-        reader.daemon = True
-        reader.start()
-        try:
-            process.wait(
-                seconds + 60
-            )  # it ends itself in time, which imports do not use
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            process.kill()
-            process.wait()
-        reader.join(1)
-        text = b"".join(printed).decode("utf-8", "replace")
-        text = text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " ... and more"
-        trace = answer.with_suffix(".trace")
-        if frames := trace.read_text("utf-8") if trace.exists() else "":
-            at = re.search(r'(ex\d+_\w+\.py)", line (\d+)', frames)
-            name = f"{at[1]}, line {at[2]}" if at else exercise.file
-            message = f"no result after {seconds:g} s: is there a loop without an end?"
-            return Verdict(False, f"{name}: {message}", text)
-        try:
-            found = json.loads(answer.read_text("utf-8"))
-        except (OSError, ValueError):
-            code = process.returncode
-            message = f"Python ended with code {code} before there was a result"
-            return Verdict(False, f"{exercise.file}: {message}", text)
-    return Verdict(found["solved"], found["message"], text)
+        answer, trace = Path(scratch, "verdict.json"), Path(scratch, "trace")
+        code, output = None, Path(scratch, "printed")
+        with output.open("wb") as printed:
+            # It ends itself in time; importing what a judge needs takes the rest.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = subprocess.run(
+                    [*COMMAND, exercise.name, str(folder), scratch, str(seconds)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                    timeout=seconds + 60,
+                    check=False,
+                ).returncode
+        text = output.read_text("utf-8", "replace")
+        if answer.exists():
+            return Verdict(**json.loads(answer.read_text("utf-8")), printed=text)
+        frames = trace.read_text("utf-8") if trace.exists() else ""
+    message = f"Python ended with code {code} before there was a result"
+    if frames or code is None:
+        message = f"no result after {seconds:g} s: is there a loop without an end?"
+    at = re.search(r'((?:ex|hunt)\d\w+\.py)", line (\d+)', frames)
+    place = f"{at[1]}, line {at[2]}" if at else exercise.file
+    return Verdict(False, f"{place}: {message}", text)
 
 
-def _drain(pipe: IO[bytes], printed: list[bytes]) -> None:
-    """Read a pipe to its end, and keep no more than is shown."""
-    kept = 0
-    with pipe:
-        while chunk := pipe.read1(65536):  # type: ignore[attr-defined]
-            if kept <= SHOWN:
-                printed.append(chunk[: SHOWN + 1 - kept])
-                kept += len(printed[-1])
+class Excerpt(io.TextIOBase):
+    """A file that is written to another, no more than its beginning."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._room = file, SHOWN
+
+    def write(self, text: str) -> int:
+        """Write what there is room for, and once that there was more."""
+        if self._room >= 0:
+            more = " ... and more" if len(text) > self._room else ""
+            self._file.write(text[: self._room] + more)
+            self._room -= len(text)
+        return len(text)
 
 
 def verdict(exercise: Exercise, folder: Path) -> Verdict:
@@ -109,15 +99,14 @@ def verdict(exercise: Exercise, folder: Path) -> Verdict:
     import numpy as np
     import threadpoolctl
 
-    from tinycnn.exercises.judges import JUDGES
     from tinycnn.exercises.judges.compare import Wrong
 
     # On a busy machine, threads that wait for each other take ten times as long.
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     try:
         with learners_modules(folder), np.errstate(all="ignore"):
-            mine = import_file(folder / exercise.file)
-            return Verdict(True, JUDGES[exercise.name](mine) or "")
+            mine = importlib.import_module(exercise.file.removesuffix(".py"))
+            return Verdict(True, exercise.judge(mine) or "")
     except Wrong as error:
         return Verdict(False, f"{exercise.file}: {error}")
     except SyntaxError as error:
@@ -145,42 +134,38 @@ def _place(error: BaseException | None, folder: Path) -> str:
     return place
 
 
-def import_file(path: Path) -> ModuleType:
-    """Import a file from its source.
-
-    Compiled code beside it is not used: it can be older than a file saved twice within
-    a second.
-    """
-    module = ModuleType(path.stem)
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # as an import does; later files import it
-    code = compile(path.read_bytes(), str(path), "exec")
-    exec(code, module.__dict__)
-    return module
-
-
 @contextlib.contextmanager
 def learners_modules(folder: Path) -> Iterator[None]:
-    """Let files import those beside them, and forget them afterwards."""
-    before, keeps_code = dict(sys.modules), sys.dont_write_bytecode
+    """Let files of a folder be imported, and forget them afterwards."""
+    before, keeps_code = set(sys.modules), sys.dont_write_bytecode
     sys.path.insert(0, str(folder))
     sys.dont_write_bytecode = True
+    importlib.invalidate_caches()  # a file can be newer than the list of its folder
     try:
         yield
     finally:
         sys.path.remove(str(folder))
         sys.dont_write_bytecode = keeps_code
-        for name in set(sys.modules) - set(before):
-            if name.startswith("ex"):
+        for name in set(sys.modules) - before:
+            if name.startswith(("ex", "hunt")):
                 del sys.modules[name]
 
 
-if __name__ == "__main__":
-    _name, _folder, _answer, _seconds = sys.argv[1:]
-    importlib.import_module("tinycnn.exercises.judges")  # before the clock is started
-    _trace = Path(_answer).with_suffix(".trace").open("w")
-    faulthandler.dump_traceback_later(float(_seconds), exit=True, file=_trace)
-    _found = asdict(verdict(BY_NAME[_name], Path(_folder)))
-    Path(_answer).write_text(json.dumps(_found), encoding="utf-8")
-    sys.stdout.flush()
+def _main(name: str, folder: str, scratch: str, seconds: str) -> None:
+    """Write the verdict into the folder `scratch`, or where the time ran out."""
+    importlib.import_module("tinycnn.exercises.judges.learning")  # before the clock
+    if not (exercise := BY_NAME.get(name)):
+        from tinycnn.exercises.hunt import HUNTS
+
+        exercise = next(hunt for hunt in HUNTS if hunt.name == name)
+    trace = Path(scratch, "trace").open("w")  # noqa: SIM115 - open to the end
+    faulthandler.dump_traceback_later(float(seconds), exit=True, file=trace)
+    sys.stdout = sys.stderr = Excerpt(sys.stdout)
+    found = asdict(verdict(exercise, Path(folder)))
+    del found["printed"]
+    Path(scratch, "verdict.json").write_text(json.dumps(found), encoding="utf-8")
     os._exit(0)  # threads of the learner's are not waited for
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

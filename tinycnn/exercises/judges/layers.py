@@ -1,25 +1,44 @@
-"""Judges of convolution and pooling, and of the network made of them."""
+"""Judges of single layers: each raises `Wrong`, or returns None."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tinycnn.exercises.judges import basics
 from tinycnn.exercises.judges.compare import (
     Tells,
     changed,
+    check_definition,
     check_layer,
     compare,
-    reference,
     refuse,
     unedited,
 )
-from tinycnn.nn import Sequential
 from tinycnn.nn.layers import Array
 
 # N, H, W, C, KH, KW, F, stride: no two sizes of a row are alike, but for the stride
 GEOMETRIES = ((2, 5, 7, 3, 3, 4, 6, 1), (1, 9, 8, 2, 3, 4, 5, 2))
+
+
+def relu(mine: Any) -> None:
+    """Judge ReLU: the forward, the backward, and the corner at 0."""
+    rng = np.random.default_rng(0)
+    x = rng.permutation(60).reshape(3, 4, 5) / 10 - 3.0  # one entry is exactly 0
+    check_layer("relu", (mine.ReLU(), changed("relu").ReLU()), x)
+
+
+def dense(mine: Any) -> None:
+    """Judge Dense, with sizes that are all different."""
+    rng = np.random.default_rng(0)
+    layer, right = mine.Dense(5, 3, rng=rng), changed("dense").Dense(5, 3, rng=rng)
+    with_bias(layer, rng)
+    check_layer("dense", (layer, right), rng.standard_normal((7, 5)))
+
+
+def with_bias(layer: Any, rng: np.random.Generator) -> None:
+    """Make the bias other than zero, so that a forgotten one is seen."""
+    refuse("bias", layer=layer)
+    layer.bias.value[:] = rng.standard_normal(layer.bias.value.shape)
 
 
 def _cases() -> Iterator[tuple[Array, Array, Array, int, Array, Array]]:
@@ -28,14 +47,14 @@ def _cases() -> Iterator[tuple[Array, Array, Array, int, Array, Array]]:
     for N, H, W, C, KH, KW, F, stride in GEOMETRIES:
         shapes = ((N, H, W, C), (KH, KW, C, F), (F,))
         x, weight, bias = (rng.standard_normal(s).astype(np.float32) for s in shapes)
-        y = reference("convolution").convolve(x, weight, bias, stride)
+        y = changed("convolution").convolve(x, weight, bias, stride)
         dy = rng.standard_normal(y.shape).astype(np.float32)
         yield x, weight, bias, stride, y, dy
 
 
 def convolution(mine: Any) -> None:
     """Judge the forward in loops."""
-    right = reference("convolution").convolve
+    right = changed("convolution").convolve
     for x, weight, bias, stride, y, _ in _cases():
         names = {"x": x, "weight": weight, "bias": bias, "stride": stride, "y": y}
         found = unedited(mine.convolve, x, weight, bias, stride)
@@ -45,7 +64,7 @@ def convolution(mine: Any) -> None:
 
 def convolution_backward(mine: Any) -> None:
     """Judge the backward in loops."""
-    right = reference("convolution_backward").convolve_backward
+    right = changed("convolution_backward").convolve_backward
     for x, weight, _, stride, _, dy in _cases():
         found = unedited(mine.convolve_backward, dy, x, weight, stride)
         refuse("backward in loops", found=found)
@@ -60,7 +79,7 @@ def convolution_backward(mine: Any) -> None:
 
 def im2col(mine: Any) -> None:
     """Judge im2col, col2im and the layer made of them."""
-    right = reference("im2col")
+    right = changed("im2col")
     for x, weight, _, stride, _, _ in _cases():
         KH, KW, C, F = weight.shape
         patches = right.im2col(x, KH, KW, stride)
@@ -77,7 +96,7 @@ def im2col(mine: Any) -> None:
             module.Conv2D(C, F, (KH, KW), stride=stride, rng=np.random.default_rng(2))
             for module in (mine, right)
         ]
-        basics.with_bias(layers[0], np.random.default_rng(3))
+        with_bias(layers[0], np.random.default_rng(3))
 
         def more(conv: Any, dy: Array, names: dict[str, Any] = names) -> dict[str, Any]:
             dcols = dy @ conv.weight.value.reshape(-1, dy.shape[-1]).T
@@ -91,7 +110,7 @@ def im2col(mine: Any) -> None:
 
 def pooling(mine: Any) -> None:
     """Judge max pooling: of distinct numbers, negative ones, and ties."""
-    right = reference("pooling")
+    right = changed("pooling")
     rng = np.random.default_rng(0)
     distinct = rng.permutation(2 * 7 * 8 * 3).reshape(2, 7, 8, 3) / 10 - 60
     ties = rng.integers(-3, 0, (2, 7, 8, 3)) / 1
@@ -112,18 +131,38 @@ def pooling(mine: Any) -> None:
             check_layer("pooling", layers, x, more=more, definition=x is distinct)
 
 
-def cnn(mine: Any) -> str:
-    """Judge the layers of the network, then train it."""
-    check_network(mine, ("Conv2D", "MaxPool2D", "ReLU", "Dense"))
-    return basics.check_training(mine, 0.96)[0]
+def dropout(mine: Any) -> None:
+    """Judge dropout: its mask and scale, its backward, and that masks differ."""
+    rng, rate = np.random.default_rng(1), 0.25
+    x, dy = rng.uniform(1, 2, (2, 20, 50)).astype(np.float32)
+    layer = mine.Dropout(rate, seed=3)
+    y = layer.forward(x.copy(), training=True)
+    refuse("mask", y=y, x=x)
+    mask = y != 0
+    scale = mask / np.float32(1 - rate)
+    tells = Tells("dropout", x=x, y=y, dy=dy, rate=rate, mask=mask)
+    compare("y in training", y, x * scale, tells, "train")
+    refuse("dropped", mask=mask)
+    compare("dx in training", layer.backward(dy.copy()), dy * scale, tells, "dx")
+    again = layer.forward(x.copy(), training=True)
+    refuse("again", mask=mask, again=again)
+    compare("y outside training", layer.forward(x.copy()), x, tells, "otherwise")
+    compare("dx outside training", layer.backward(dy.copy()), dy, tells, "otherwise")
+    check_definition(mine.Dropout(rate, seed=3), x[:4, :6])
 
 
-def check_network(mine: Any, needed: tuple[str, ...]) -> None:
-    """Refuse a network that lacks a layer, or does not make logits of images."""
-    layers = mine.network(np.random.default_rng(0))
-    refuse("network", layers=layers)
-    kinds = [type(layer).__name__ for layer in layers]
-    for kind in needed:
-        refuse("kinds", kind=kind, kinds=kinds)
-    logits = Sequential(layers).forward(np.ones((3, 28, 28, 1), np.float32))
-    refuse("logits", logits=logits, kinds=kinds)
+def batchnorm(mine: Any) -> None:
+    """Judge the backward of batch norm, in training and outside."""
+    rng = np.random.default_rng(0)
+    layers = [module.BatchNorm2D(3) for module in (mine, changed("batchnorm"))]
+    values = [rng.uniform(0.5, 2, 3).astype(np.float32) for _ in range(4)]
+    for layer in layers:
+        for array, value in zip(layer.state().values(), values, strict=True):
+            array[:] = value
+
+    def more(right: Any, dy: Array) -> dict[str, Any]:
+        names = {"x_hat": right._x_hat, "std": right._std, "M": dy.size // 3}
+        return names | {"dw": right.weight.grad, "db": right.bias.grad}
+
+    x = 2 * rng.standard_normal((4, 2, 5, 3)) + 1
+    check_layer("batchnorm", layers, x, training=True, more=more)
