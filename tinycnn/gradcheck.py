@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import Parser, fail, integer, run_command, user_function
-from tinycnn.userfile import UserFunction, explained
+from tinycnn.userfile import explained
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,11 +68,9 @@ class TensorCheck:
 
     def row(self) -> str:
         """Return a line of a table, and below it the message if something is wrong."""
-        return (
-            f"{self.layer:<34}{self.parameter:<12}{self.entries:>8}{self.kinks:>7}"
-            f"{self.max_relative_error:>10.1e}  "
-            + ("ok" if self.ok else f"WRONG\n{self.message}")
-        )
+        sizes = f"{self.entries:>8}{self.kinks:>7}{self.max_relative_error:>10.1e}"
+        end = "ok" if self.ok else f"WRONG\n{self.message}"
+        return f"{self.layer:<34}{self.parameter:<12}{sizes}  {end}"
 
     def json(self) -> str:
         """Return the fields that other programs rely on; JSON has no infinity."""
@@ -346,13 +344,15 @@ def main(argv: list[str] | None = None) -> int:
     about = "for the random upstream gradient (default: %(default)s)"
     add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=about)
     arguments = parser.parse_args(argv)
-    built_in = [] if arguments.examples else examples(arguments.seed)
+    built_in = examples(arguments.seed)
     checks: list[TensorCheck] = []
     try:
-        cases = [(function, *_example(function)) for function in arguments.examples]
-        for function, layer, x in cases or [(None, *pair) for pair in built_in]:
+        cases = [(function, function()) for function in arguments.examples]
+        for function, pair in cases or [(None, pair) for pair in built_in]:
+            if not (isinstance(pair, tuple) and len(pair) == 2):
+                fail(f"{function.file}: {function.name}() must return (layer, x)")
             with explained(function):
-                new = check_gradients(layer, x, seed=arguments.seed)
+                new = check_gradients(*pair, seed=arguments.seed)
             if not (checks or arguments.json):
                 print(HEADING)
             for tensor in new:
@@ -364,19 +364,6 @@ def main(argv: list[str] | None = None) -> int:
     if wrong:
         print(f"{wrong} of {len(checks)} gradients are wrong", file=sys.stderr)
     return min(wrong, 1)
-
-
-def _example(function: UserFunction) -> tuple[Layer, Array]:
-    """Return the layer and the input that a function makes."""
-    from tinycnn.nn import Layer
-
-    pair = function()
-    if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], Layer)):
-        raise ValueError(
-            f"{function.file}: {function.name}() must return (layer, x), the layer an "
-            "object of Layer"
-        )
-    return pair
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The laws of the bug hunt: a layer with a fault is refused, a mended one is not."""
 
+import importlib
+import sys
+
 import pytest
 
 from tinycnn.exercises import hunt, main
@@ -17,9 +20,13 @@ def test_every_level_has_one_fault_and_is_found_when_it_is_mended(
     fault, text = FAULT[level.title], level.starter()
     assert text.count(fault.new) == 1
     texts = [text, text.replace(fault.new, fault.old)]
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     for solved, content in enumerate(texts if level.number in (1, 8) else []):
         (tmp_path / level.file).write_text(content)
+        importlib.invalidate_caches()
         assert verdict(level, tmp_path).solved == bool(solved)
+        del sys.modules[level.name]
 
 
 def test_tries_are_counted_and_a_crash_is_a_sentence(tmp_path, monkeypatch, capsys):

@@ -5,8 +5,11 @@ All in one process; ``answers.txt`` has the answers.
 
 import contextlib
 import dataclasses
+import importlib
 import re
+import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -59,7 +62,19 @@ def verdict_of(exercise, text, folder):
     for name in exercise.needs:
         (folder / BY_NAME[name].file).write_text(SOLUTIONS[name])
     (folder / exercise.file).write_text(text)
-    with contextlib.redirect_stdout(None):
+    return verdict_in(folder, exercise)
+
+
+def verdict_in(folder, exercise):
+    """Judge a file in this process, which forgets those judged before."""
+    for name in [n for n in sys.modules if n.startswith(("ex0", "ex1", "hunt"))]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    with (
+        contextlib.redirect_stdout(None),
+        patch.object(sys, "path", [str(folder), *sys.path]),
+        patch.object(sys, "dont_write_bytecode", True),
+    ):
         return verdict(exercise, folder)
 
 
@@ -138,7 +153,7 @@ def test_a_broken_earlier_file_is_what_a_later_one_uses(tmp_path):
     verdict_of(exercise, exercise.solution(), tmp_path)
     dense = tmp_path / BY_NAME["dense"].file
     dense.write_text(dense.read_text().replace("self._x.T @", "self._x @"))
-    said = verdict(exercise, tmp_path)
+    said = verdict_in(tmp_path, exercise)
     assert not said.solved
     assert said.message.endswith(" (raised in ex02_dense.py, line 59)")
     assert "is a transpose missing" in said.message

@@ -11,13 +11,10 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tinycnn._cli import Parser, fail, integer, printable, run_command
 from tinycnn.exercises.path import EXERCISES, Exercise
-
-if TYPE_CHECKING:
-    from tinycnn.exercises.workshop import Workshop
+from tinycnn.exercises.workshop import Workshop
 
 ACTIONS = {
     "start": "lay out the exercises in a folder (default: tinycnn-exercises)",
@@ -56,12 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     short = ["check"] if argv and argv[0].isdigit() else []  # exercises 3
     arguments = parser.parse_args([*short, *argv])
     action = arguments.action or "check"
-    if arguments.watch and action != "check":
-        parser.error(f"--watch judges; it does not go with {action}")
-    if arguments.show and action != "solution":
-        parser.error("--show goes with solution N")
-
-    from tinycnn.exercises.workshop import Workshop, WorkshopError
+    if arguments.watch > (action == "check") or arguments.show > (action == "solution"):
+        parser.error("--watch goes with check, and --show with solution")
 
     number = arguments.which
     try:
@@ -87,17 +80,15 @@ def main(argv: list[str] | None = None) -> int:
         if exercise is None:
             print(_coloured(DONE, "32"))
             return 0
-        if action == "check":
-            return _check(workshop, exercise)
-        if action == "hint":
-            return _hint(workshop, exercise)
         if action == "solution":
             if workshop.state(exercise) != "solved" and not arguments.show:
                 fail(f"{exercise} is not solved yet; --show shows its solution now")
             print(exercise.solution(), end="")
             return 0
-        return _replace(workshop, exercise, action)
-    except WorkshopError as error:
+        if action in ("reset", "skip"):
+            return _replace(workshop, exercise, action)
+        return (_hint if action == "hint" else _check)(workshop, exercise)
+    except ValueError as error:
         fail(error)
     except BrokenPipeError:
         raise
@@ -106,8 +97,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _start(folder: Path) -> int:
-    from tinycnn.exercises.workshop import Workshop
-
     Workshop.start(folder)
     shown = f'"{folder}"' if " " in str(folder) else str(folder)
     print(
@@ -120,7 +109,7 @@ def _start(folder: Path) -> int:
     return 0
 
 
-def _judge(workshop: "Workshop", exercise: Exercise) -> bool:
+def _judge(workshop: Workshop, exercise: Exercise) -> bool:
     """Judge a file and print the verdict; return whether it is solved."""
     from tinycnn.exercises.judge import judge
 
@@ -136,7 +125,7 @@ def _judge(workshop: "Workshop", exercise: Exercise) -> bool:
     return verdict.solved
 
 
-def _check(workshop: "Workshop", exercise: Exercise) -> int:
+def _check(workshop: Workshop, exercise: Exercise) -> int:
     """Judge an exercise, if those on which it builds are done."""
     for other in workshop.needed(exercise, "open"):
         print(
@@ -155,7 +144,7 @@ def _check(workshop: "Workshop", exercise: Exercise) -> int:
     return 0
 
 
-def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:
+def _watch(workshop: Workshop, chosen: Exercise | None) -> int:
     """Judge at every save, until all is solved or Ctrl-C."""
 
     def saved() -> list[int]:
@@ -177,7 +166,7 @@ def _watch(workshop: "Workshop", chosen: Exercise | None) -> int:
     return 0
 
 
-def _list(workshop: "Workshop") -> int:
+def _list(workshop: Workshop) -> int:
     """Print all exercises and what is done."""
     marks = {"solved": "x", "skipped": "-", "open": " "}
     for exercise in EXERCISES:
@@ -185,13 +174,13 @@ def _list(workshop: "Workshop") -> int:
         shown = f"[{marks[state]}] {exercise.number:2} {exercise.title:40}"
         shown += exercise.file + f", {hints} of 3 hints" * (hints > 0)
         shown += ", skipped" * (state == "skipped")
-        if not workshop.has(exercise):
+        if not workshop.path(exercise).exists():
             shown += f", missing: tinycnn exercises reset {exercise.number}"
         print(_coloured(shown, "32") if state == "solved" else shown)
     return 0
 
 
-def _hint(workshop: "Workshop", exercise: Exercise) -> int:
+def _hint(workshop: Workshop, exercise: Exercise) -> int:
     """Show the hints that were shown, and one more."""
     hints = exercise.hints()
     shown = min(workshop.count(exercise, "hints") + 1, len(hints))
@@ -202,13 +191,13 @@ def _hint(workshop: "Workshop", exercise: Exercise) -> int:
     return 0
 
 
-def _hunt(workshop: "Workshop", level: int) -> int:
+def _hunt(workshop: Workshop, level: int) -> int:
     """Lay out a layer with a planted fault, or judge what became of it."""
     from tinycnn.exercises.hunt import HUNTS
 
     hunt = HUNTS[level - 1]
     tries = workshop.count(hunt, "tries") + 1
-    if not workshop.has(hunt):
+    if not workshop.path(hunt).exists():
         workshop.replace(hunt, hunt.starter())
         print(f"{hunt.file} has a layer with one fault. This is what it does:")
         tries = 0
@@ -219,12 +208,13 @@ def _hunt(workshop: "Workshop", level: int) -> int:
     return 0 if solved else 1
 
 
-def _replace(workshop: "Workshop", exercise: Exercise, action: str) -> int:
+def _replace(workshop: Workshop, exercise: Exercise, action: str) -> int:
     """Lay out the starter, or what stands in for a skipped exercise."""
-    text = exercise.starter() if action == "reset" else exercise.stand_in()
+    text, now = exercise.starter(), "is the starter again"
+    if action == "skip":
+        what = "library's" if exercise.library else "reference solution"
+        text, now = exercise.stand_in(), f"now uses the {what}"
     kept = workshop.replace(exercise, text)
-    what = "library's" if exercise.library else "reference solution"
-    now = "is the starter again" if action == "reset" else f"now uses the {what}"
     place = f" Your file is {kept.relative_to(workshop.folder)}." if kept else ""
     print(f"{exercise.file} {now}.{place}")
     return 0

@@ -11,27 +11,11 @@ from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.exercises.faults import FAULTS, parse
 from tinycnn.exercises.judges.compare import Wrong, changed, check_definition
-from tinycnn.exercises.path import Exercise
+from tinycnn.exercises.path import ROOM, Exercise
 from tinycnn.gradcheck import examples
 from tinycnn.models import as_input
 
 STEPS, BATCH_SIZE = 60, 32
-HEAD = '''"""Bug hunt, level {level}: {kind} has one fault. Find it, and mend it here.
-
-What the layer should do is in its docstring; the library's own is out of bounds. Judge
-it: tinycnn exercises hunt --level {level}
-"""
-
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from tinycnn.nn.layers import Array, Layer, Pair, Parameter, kernels
-from tinycnn.nn.layers import _check, _he_normal, _integer, _output_size, _pair
-
-
-'''
 
 
 class Hunt(Exercise):
@@ -52,7 +36,8 @@ class Hunt(Exercise):
         text = Path(nn.layers.__file__).read_text("utf-8")
         text = text.replace(fault.old, fault.new)
         start = text.index(f"class {kind}(")
-        head = HEAD.format(level=self.number, kind=kind)
+        head = (ROOM / "starters" / "hunt.txt").read_text("utf-8")
+        head = head.format(level=self.number, kind=kind)
         return head + text[start:].split("\n\n\n")[0] + "\n"
 
     def judge(self, mine: Any) -> str:
@@ -84,22 +69,13 @@ HUNTS = [Hunt(n, f"hunt{n}", says, (), "", 60) for n, says in enumerate(LINES, 1
 
 
 def _losses(kind: str, layer: Any) -> list[float]:
-    """Train a small network on the sample, with a class in the place of one of nn."""
-    made = {name: getattr(nn, name) for name in nn.__all__} | {kind: layer}
-    rng, digits = np.random.default_rng(0), load_mnist(SAMPLE_FOLDER)
+    """Train the network of exercise 17 with a layer in the place of one of its own."""
+    solution, digits = changed("window"), load_mnist(SAMPLE_FOLDER)
+    setattr(solution, kind, layer)
+    rng = np.random.default_rng(0)
     images = as_input(digits.train_images[: STEPS * BATCH_SIZE])
-    model = nn.Sequential(
-        [
-            made["Conv2D"](1, 8, 5, stride=2, rng=rng),
-            made["BatchNorm2D"](8),
-            made["ReLU"](),
-            made["MaxPool2D"](2),
-            made["Dropout"](0.2),
-            made["Flatten"](),
-            made["Dense"](288, 10, rng=rng),
-        ]
-    )
-    optimizer = nn.SGD(model.parameters(), 0.1, momentum=0.9)
     labels = digits.train_labels[: len(images)].astype(int)
-    train_epoch = changed("training").train_epoch
-    return list(train_epoch(model, optimizer, images, labels, rng, BATCH_SIZE))
+    model = nn.Sequential(solution.network(rng))
+    optimizer = changed("sgd").SGD(model.parameters(), 0.05, momentum=0.9)
+    losses = solution.train_epoch(model, optimizer, images, labels, rng, BATCH_SIZE)
+    return list(losses)

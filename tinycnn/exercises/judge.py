@@ -14,17 +14,15 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import tinycnn
 from tinycnn.exercises.path import BY_NAME, ROOM, Exercise
 
 SHOWN = 2000  # characters of what the learner's code prints
-# -P: a file numpy.py in the learner's folder is not NumPy.
-COMMAND = (sys.executable, "-P", "-u", "-m", "tinycnn.exercises.judge")
+# -P: a file numpy.py in the learner's folder is not NumPy. -B: nothing is left there.
+COMMAND = (sys.executable, "-P", "-B", "-u", "-m", "tinycnn.exercises.judge")
 # What NumPy and Python say, and what is meant in these exercises.
 MEANT = dict(
     line.split(": ", 1)
@@ -32,8 +30,7 @@ MEANT = dict(
 )
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether an exercise is solved, a sentence about it, and what its code printed."""
 
     solved: bool
@@ -69,7 +66,7 @@ def judge(exercise: Exercise, folder: Path, seconds: float | None = None) -> Ver
                 ).returncode
         text = output.read_text("utf-8", "replace")
         if answer.exists():
-            return Verdict(**json.loads(answer.read_text("utf-8")), printed=text)
+            return Verdict(*json.loads(answer.read_text("utf-8")), text)
         frames = trace.read_text("utf-8") if trace.exists() else ""
     message = f"Python ended with code {code} before there was a result"
     if frames or code is None:
@@ -95,16 +92,13 @@ class Excerpt(io.TextIOBase):
 
 
 def verdict(exercise: Exercise, folder: Path) -> Verdict:
-    """Import the learner's file in this process and judge what it defines."""
+    """Import the learner's file, which is in ``sys.path``, and judge what it defines."""
     import numpy as np
-    import threadpoolctl
 
     from tinycnn.exercises.judges.compare import Wrong
 
-    # On a busy machine, threads that wait for each other take ten times as long.
-    threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     try:
-        with learners_modules(folder), np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
             mine = importlib.import_module(exercise.file.removesuffix(".py"))
             return Verdict(True, exercise.judge(mine) or "")
     except Wrong as error:
@@ -134,25 +128,13 @@ def _place(error: BaseException | None, folder: Path) -> str:
     return place
 
 
-@contextlib.contextmanager
-def learners_modules(folder: Path) -> Iterator[None]:
-    """Let files of a folder be imported, and forget them afterwards."""
-    before, keeps_code = set(sys.modules), sys.dont_write_bytecode
-    sys.path.insert(0, str(folder))
-    sys.dont_write_bytecode = True
-    importlib.invalidate_caches()  # a file can be newer than the list of its folder
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        sys.dont_write_bytecode = keeps_code
-        for name in set(sys.modules) - before:
-            if name.startswith(("ex", "hunt")):
-                del sys.modules[name]
-
-
 def _main(name: str, folder: str, scratch: str, seconds: str) -> None:
     """Write the verdict into the folder `scratch`, or where the time ran out."""
+    import threadpoolctl
+
+    # On a busy machine, threads that wait for each other take ten times as long.
+    threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+    sys.path.insert(0, folder)
     importlib.import_module("tinycnn.exercises.judges.learning")  # before the clock
     if not (exercise := BY_NAME.get(name)):
         from tinycnn.exercises.hunt import HUNTS
@@ -161,9 +143,9 @@ def _main(name: str, folder: str, scratch: str, seconds: str) -> None:
     trace = Path(scratch, "trace").open("w")  # noqa: SIM115 - open to the end
     faulthandler.dump_traceback_later(float(seconds), exit=True, file=trace)
     sys.stdout = sys.stderr = Excerpt(sys.stdout)
-    found = asdict(verdict(exercise, Path(folder)))
-    del found["printed"]
-    Path(scratch, "verdict.json").write_text(json.dumps(found), encoding="utf-8")
+    solved, message, _ = verdict(exercise, Path(folder))
+    text = json.dumps([solved, message])
+    Path(scratch, "verdict.json").write_text(text, encoding="utf-8")
     os._exit(0)  # threads of the learner's are not waited for
 
 

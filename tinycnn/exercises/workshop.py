@@ -14,16 +14,12 @@ from tinycnn.exercises.path import BY_NAME, EXERCISES, Exercise
 from tinycnn.files import write_atomically
 
 
-class WorkshopError(ValueError):
-    """The folder cannot be used as it is; one sentence with the remedy."""
-
-
 class Workshop:
     """A folder with exercises.
 
     Raises
     ------
-    WorkshopError
+    ValueError
         If it has none, or ``progress.json`` is damaged.
     """
 
@@ -31,8 +27,10 @@ class Workshop:
         self.folder = folder
         self._progress = folder / "progress.json"
         self._entries: dict[str, dict[str, Any]] = {}
-        if not (self._progress.exists() or any(map(self.has, EXERCISES))):
-            raise WorkshopError(
+        if not (
+            self._progress.exists() or any(self.path(e).is_file() for e in EXERCISES)
+        ):
+            raise ValueError(
                 f"there are no exercises in {folder.resolve()}; lay them out with "
                 "tinycnn exercises start, and change to their folder"
             )
@@ -42,7 +40,7 @@ class Workshop:
             for entry in dict(self._entries).values():
                 int(entry.get("hints", 0)), int(entry.get("tries", 0))
         except (ValueError, AttributeError, TypeError) as error:
-            raise WorkshopError(
+            raise ValueError(
                 f"{self._progress} is damaged ({error}); delete it, and judge the "
                 "exercises again: no file of yours is touched"
             ) from error
@@ -53,13 +51,13 @@ class Workshop:
 
         Raises
         ------
-        WorkshopError
+        ValueError
             If the folder has other files and no exercises.
         """
         folder.mkdir(parents=True, exist_ok=True)
         used = any(folder.iterdir())
         if used and not any((folder / e.file).exists() for e in EXERCISES):
-            raise WorkshopError(
+            raise ValueError(
                 f"{folder} has files, but no exercises; name a folder that is new or "
                 "empty"
             )
@@ -72,17 +70,17 @@ class Workshop:
         """Return where the learner's file of an exercise is."""
         return self.folder / exercise.file
 
-    def has(self, exercise: Exercise) -> bool:
-        """Return whether the learner's file is there."""
-        return self.path(exercise).is_file()
-
     def state(self, exercise: Exercise) -> str:
         """Return "solved", "skipped", or "open": also if solved and changed since."""
-        content = self.path(exercise).read_bytes() if self.has(exercise) else b""
+        content = self._content(exercise)
         if content == exercise.stand_in().encode():
             return "skipped"
         solved = self._entries.get(exercise.name, {}).get("solved")
         return "solved" if solved == hashlib.sha256(content).hexdigest() else "open"
+
+    def _content(self, exercise: Exercise) -> bytes:
+        path = self.path(exercise)
+        return path.read_bytes() if path.is_file() else b""
 
     def count(self, exercise: Exercise, what: str) -> int:
         """Return how many "hints" were shown, or how many "tries" there were."""
@@ -99,8 +97,7 @@ class Workshop:
 
     def note_solved(self, exercise: Exercise) -> None:
         """Note that an exercise is solved, and by what file."""
-        content = self.path(exercise).read_bytes()
-        self.note(exercise, solved=hashlib.sha256(content).hexdigest())
+        self.note(exercise, solved=hashlib.sha256(self._content(exercise)).hexdigest())
 
     def note(self, exercise: Exercise, **facts: str | int) -> None:
         """Write facts of an exercise into ``progress.json``."""
@@ -112,12 +109,12 @@ class Workshop:
 
         An untouched starter is not kept.
         """
-        path, kept, number = self.path(exercise), None, 1
-        old = path.read_bytes() if path.is_file() else b""
+        path, old, kept = self.path(exercise), self._content(exercise), None
         if old not in (b"", text.encode(), exercise.starter().encode()):
-            (self.folder / "kept").mkdir(exist_ok=True)
-            while (kept := self.folder / "kept" / f"{path.stem}-{number}.py").exists():
-                number += 1
+            folder = self.folder / "kept"
+            folder.mkdir(exist_ok=True)
+            number = len(list(folder.glob(f"{path.stem}-*.py"))) + 1
+            kept = folder / f"{path.stem}-{number}.py"
             write_atomically(kept, [old])
         _write(path, text)
         return kept

@@ -37,16 +37,6 @@ def changed(exercise: str, *texts: str) -> Any:
     return module
 
 
-def unedited(function: Any, *arguments: Any) -> Any:
-    """Return what a function returns, if it leaves its arguments as they are."""
-    given = copy.deepcopy(arguments)
-    found = function(*given)
-    for before, after in zip(arguments, given, strict=True):
-        if not np.array_equal(before, after):
-            raise Wrong(f"{function.__name__} edits its arguments: work on a copy")
-    return found
-
-
 def refuse(moment: str, **names: Any) -> None:
     """Raise the first sentence of ``refusals.txt`` whose condition holds now."""
     for line, sentence in REFUSALS:
@@ -65,40 +55,39 @@ def pairs_of_lines(path: Path) -> list[tuple[str, str]]:
 REFUSALS = pairs_of_lines(ROOM / "tells" / "refusals.txt")
 
 
-class Tells:
-    """The wrong results of an exercise that are known: a file in ``tells``.
+def tell(
+    exercise: str, result: str, found: Array, tolerance: float, names: dict[str, Any]
+) -> str:
+    """Return the sentence for a wrong result, empty if it is not known.
 
-    Its format is described in the first of them. `names` is what their expressions use.
+    It is in a file of ``tells``, the first of which describes the format. `names` is
+    what the expressions use.
     """
-
-    def __init__(self, exercise: str, **names: Any) -> None:
-        path = (ROOM / "tells" / BY_NAME[exercise].file).with_suffix(".txt")
-        self._entries = pairs_of_lines(path)
-        self.names = {"np": np, "changed": partial(changed, exercise)} | names
-
-    def find(self, result: str, found: Array, tolerance: float) -> str:
-        """Return the sentence for a wrong result, empty if it is not known."""
-        for line, sentence in self._entries:
-            name, _, expression = line.partition(": ")
-            if name == result:
-                wrong = np.asarray(eval(expression, dict(self.names)))
-                fits = found.shape == wrong.shape
-                if fits and worst(found, wrong, tolerance) is None:
-                    return sentence
-        return ""
+    names = {"np": np, "changed": partial(changed, exercise)} | names
+    path = (ROOM / "tells" / BY_NAME[exercise].file).with_suffix(".txt")
+    for line, sentence in pairs_of_lines(path):
+        name, _, expression = line.partition(": ")
+        if name == result:
+            wrong = np.asarray(eval(expression, names))
+            if found.shape == wrong.shape and worst(found, wrong, tolerance) is None:
+                return sentence
+    return ""
 
 
 def compare(
+    exercise: str,
+    result: str,
     what: str,
     found: Any,
     right: Any,
-    tells: Tells | None = None,
-    result: str = "",
+    /,
     tolerance: float = 1e-4,
+    **names: Any,
 ) -> None:
     """Refuse a result that is not the right one, and say how it differs.
 
-    `what` names it for the learner, `result` in the file of the tells.
+    `what` names it for the learner, `result` in the file of the tells, which use
+    `names`.
     """
     right = np.asarray(right)
     refuse("result", what=what, found=found)
@@ -107,7 +96,7 @@ def compare(
     if fits and (at := worst(found, right, tolerance)) is None:
         refuse("dtype", what=what, found=found, right=right)
         return
-    why = tells.find(result, found, 10 * tolerance) if tells else ""
+    why = tell(exercise, result, found, 10 * tolerance, names)
     if not fits:
         text = f"{what} has the shape {found.shape} and should have {right.shape}"
         raise Wrong(f"{text}: {why}" if why else text)
@@ -131,20 +120,46 @@ def worst(found: Array, right: Array, tolerance: float) -> tuple[int, ...] | Non
     return tuple(int(i) for i in np.unravel_index(gap.argmax(), gap.shape))
 
 
+def check_function(
+    exercise: str,
+    what: str,
+    functions: Sequence[Callable[..., Any]],
+    arguments: Sequence[Any],
+    results: Sequence[str],
+    /,
+    **names: Any,
+) -> None:
+    """Compare what a function returns with what the right one does.
+
+    `functions` are the learner's and the right one. `what` names the results for the
+    learner, `results` in the file of the tells, which use `names`.
+    """
+    given = copy.deepcopy(arguments)
+    found, should = functions[0](*given), functions[1](*arguments)
+    if len(results) == 1:
+        found, should = (found,), (should,)
+    refuse("function", name=functions[1].__name__, found=found, results=results)
+    for before, after in zip(arguments, given, strict=True):
+        refuse("arguments", name=functions[1].__name__, before=before, after=after)
+    names |= dict(zip(results, should, strict=True))
+    for result, own, right in zip(results, found, should, strict=True):
+        compare(exercise, result, f"{what}{result}", own, right, **names)
+
+
 def check_layer(
     exercise: str,
     layers: Sequence[Any],
     x: Array,
     *,
     training: bool = False,
-    more: Callable[[Any, Array], dict[str, Any]] | None = None,
     definition: bool = True,
+    **names: Any,
 ) -> None:
     """Compare a layer with the right one, then its backward with its forward.
 
-    `layers` are the learner's and the right one, which is given the
-    values of the other's parameters. ``more(right, dy)`` returns
-    names for the tells. Where `definition` is False there is no derivative: ties.
+    `layers` are the learner's and the right one, which is given the values of the
+    other's parameters. The tells use `names`, `right`, and its parameters and their
+    gradients. Where `definition` is False there is no derivative: ties.
     """
     layer, right = layers
     name = type(layer).__name__
@@ -157,20 +172,18 @@ def check_layer(
         p.value = value.copy()
     y = right.forward(x, training)
     dy = np.random.default_rng(5).standard_normal(y.shape).astype(np.float32)
-    names: dict[str, Any] = {p.name: p.value for p in right.parameters()}
-    names["dx"] = right.backward(dy)
-    tells = Tells(exercise, **({"x": x, "y": y, "dy": dy} | names))
-    if more:
-        tells.names |= more(right, dy)
-    settings = repr(layer)
-    compare(f"{name}.forward: y", layer.forward(x.copy(), training), y, tells, "y")
+    names |= {"right": right, "x": x, "y": y, "dy": dy, "dx": right.backward(dy)}
+    for p in right.parameters():
+        names |= {p.name: p.value, f"d{p.name}": p.grad}
+    settings, my_y = repr(layer), layer.forward(x.copy(), training)
+    compare(exercise, "y", f"{name}.forward: y", my_y, y, **names)
     refuse("settings", layer=layer, settings=settings, name=name)
     dx = layer.backward(dy.copy())
     for p in right.parameters():
         refuse("gradient", mine=mine[p.name], p=p, name=name)
         what = f"{name}.backward: {p.name}.grad"
-        compare(what, mine[p.name].grad, p.grad, tells, p.name)
-    compare(f"{name}.backward: dx", dx, names["dx"], tells, "dx")
+        compare(exercise, p.name, what, mine[p.name].grad, p.grad, **names)
+    compare(exercise, "dx", f"{name}.backward: dx", dx, names["dx"], **names)
     if definition:
         check_definition(layer, x)
 
