@@ -98,11 +98,24 @@ def why(layer, x=X):
     return str(refusal.value)
 
 
-def test_a_right_layer_passes():
-    checks = check_gradients(Curve(), X)
-    assert [c.parameter for c in checks] == ["x", "weight", "bias"]
-    assert [c.entries for c in checks] == [12, 3, 3]
-    assert all(c.ok and c.layer == "Curve" and c.kinks == 0 for c in checks)
+@pytest.mark.parametrize(
+    ("layer", "names"),
+    [
+        (Curve(), ["x", "weight", "bias"]),
+        (
+            nn.Sequential([dense(3, 4), nn.ReLU(), dense(4, 2)]),
+            ["x", "0.weight", "0.bias", "2.weight", "2.bias"],
+        ),
+        (Map(np.square, lambda x: 2 * x), ["x"]),
+        (Map(np.zeros_like, np.zeros_like), ["x"]),
+    ],
+    ids=str,
+)
+def test_a_right_layer_of_any_numbers_passes_without_a_kink(layer, names):
+    for x in (X, X.astype(np.float32), (9 * X).astype(int).tolist()):
+        checks = check_gradients(layer, x)
+        assert [c.parameter for c in checks] == names
+        assert all(c.ok and c.kinks == 0 for c in checks)
 
 
 # --- gradients that are wrong -----------------------------------------------------
@@ -185,27 +198,21 @@ def test_a_gradient_that_is_forgotten_or_of_another_form_is_named():
     assert "(1, 4, 3) where x was (4, 3)" in why(curve(x=lambda dx: dx[np.newaxis]))
     assert "given float32 and returned float64" in why(curve(x=np.float64))
 
-    class Untouched(Curve):
-        def backward(self, dy):
-            kept = self.bias.grad
-            dx = super().backward(dy)
-            self.bias.grad = kept
-            return dx
+    def kept(add):
+        class Broken(Curve):
+            def backward(self, dy):
+                before = self.bias.grad
+                dx = super().backward(dy)
+                if not add:
+                    self.bias.grad = before
+                elif before is not None:
+                    self.bias.grad += before
+                return dx
 
-    assert "no gradient to Parameter(bias" in why(Untouched())
+        return why(Broken())
 
-
-def test_a_backward_that_adds_to_the_gradient_is_named():
-    class Adding(Curve):
-        def backward(self, dy):
-            before = self.weight.grad
-            dx = super().backward(dy)
-            if before is not None:
-                self.weight.grad += before
-            return dx
-
-    sentence = "Adding: backward adds to the gradient of weight; assign it"
-    assert sentence in why(Adding())
+    assert "no gradient to Parameter(bias" in kept(add=False)
+    assert "Broken: backward adds to the gradient of bias; assign it" in kept(add=True)
 
 
 def test_what_differs_from_call_to_call_is_named_and_no_kink():
@@ -260,16 +267,11 @@ def test_an_edited_argument_is_an_error():
         array += 1
         return array
 
-    class EditsX(Map):
-        def backward(self, dy):
-            return dy * edit(*self._recall(dy))
-
     class EditsDy(Map):
         def backward(self, dy):
             return edit(dy)
 
     assert "edits its argument" in why(Map(edit, np.ones_like))
-    assert "edits its argument" in why(EditsX(np.copy, lambda x: x))
     assert "edits its argument" in why(EditsDy(np.copy, np.ones_like))
 
 
@@ -291,13 +293,6 @@ def test_a_kink_is_counted_and_hides_no_fault_beside_it():
     failure = wrong(Broken(), x)["x"]
     assert failure.kinks == 2
     assert failure.message.startswith("x[0, 0]")
-
-
-def test_a_steep_curve_is_no_kink_and_a_layer_without_gradient_may_say_zero():
-    (square,) = check_gradients(Map(np.square, lambda x: 2 * x), X)
-    (nothing,) = check_gradients(Map(np.zeros_like, np.zeros_like), X)
-    assert (square.ok, nothing.ok) == (True, True)
-    assert square.kinks == nothing.kinks == nothing.max_relative_error == 0
 
 
 def test_a_slope_of_0_is_no_kink_and_large_numbers_hide_no_fault():
@@ -325,40 +320,6 @@ def test_the_layer_and_the_input_are_left_as_they_were():
             assert array.tobytes() == twin.state()[key].tobytes()
         assert all(p.grad is None for p in layer.parameters())
         assert getattr(layer, "step", 0) == 0
-
-
-def test_a_float32_layer_and_any_numbers_are_checked_in_float64():
-    for x in (X.astype(np.float32), X.astype(int).tolist()):
-        layer = dense()
-        assert not wrong(layer, x), x
-        assert layer.weight.value.dtype == np.float32
-
-
-def test_a_layer_that_draws_from_its_own_generator_keeps_its_draws():
-    class Noise(nn.Layer):
-        linear_in = ("x",)
-
-        def __init__(self):
-            self.rng = np.random.default_rng(0)
-
-        def forward(self, x, training=False):
-            factors = self.rng.normal(size=x.shape) if training else np.ones(x.shape)
-            self._remember(x, factors.astype(x.dtype))
-            return x * factors.astype(x.dtype)
-
-        def backward(self, dy):
-            (factors,) = self._recall(dy)
-            return dy * factors
-
-    checks = check_gradients(Noise(), X)
-    assert [c.layer for c in checks] == ["Noise", "Noise (inference)"]
-    assert all(c.ok for c in checks)
-
-
-def test_parameters_of_layers_in_a_row_are_named_like_their_files():
-    model = nn.Sequential([dense(3, 4), nn.ReLU(), dense(4, 2)])
-    names = [c.parameter for c in check_gradients(model, X)]
-    assert names == ["x", "0.weight", "0.bias", "2.weight", "2.bias"]
 
 
 def test_the_upstream_gradient_is_random_and_a_function_of_the_seed():
@@ -448,7 +409,7 @@ def test_all_built_in_layers_pass_without_a_kink_in_both_ways_they_behave(capsys
     assert err == ""
 
 
-def test_json_has_exactly_the_promised_fields_a_tensor_a_line(file, capsys):
+def test_the_table_names_what_is_wrong_and_json_has_the_promised_fields(file, capsys):
     assert main([f"{file}:wrong", f"{file}:right", "--json", "--seed", "3"]) == 1
     out, err = capsys.readouterr()
     wrong_row, right_row = map(json.loads, out.splitlines())
@@ -460,21 +421,14 @@ def test_json_has_exactly_the_promised_fields_a_tensor_a_line(file, capsys):
     assert list(right_row.values())[::3] == ["LeakyReLU", True]
     assert wrong_row["why"].startswith("every entry is 2 times what it should be")
     assert right_row["why"] is None
-    # What the file prints is not on stdout.
+    # As a table; what the file prints is not on stdout.
     assert err.splitlines()[-1] == "1 of 2 gradients are wrong"
     assert "shape (2, 4)" in err
-
-
-def test_a_wrong_layer_exits_with_1_and_is_named_below_the_table(file, capsys):
-    assert main([f"{file}:right"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 2
     assert main([f"{file}:wrong", f"{file}:right"]) == 1
-    out, err = capsys.readouterr()
-    _, wrong_line, sentence, right_line = out.splitlines()
+    _, wrong_line, sentence, right_line = capsys.readouterr().out.splitlines()
     assert re.match(r"Wrong +x +8 +0 +5\.0e-01  WRONG", wrong_line)
     assert re.match(r"LeakyReLU +x +8 +0 .*  ok", right_line)
     assert sentence.startswith("x[")
-    assert err.endswith("1 of 2 gradients are wrong\n")
 
 
 def test_what_names_no_example_is_refused_in_one_line(file, capsys):
@@ -500,8 +454,8 @@ def test_code_that_fails_exits_with_1_and_one_sentence_with_its_line(file, capsy
         "raises": f"Raises.*matmul.*my_layer.py, line {matmul}\\)",
         "broken": f"ZeroDivisionError: .* \\(.*my_layer.py, line {division}\\)",
         "not_a_pair": r"not_a_pair\(\) must return \(layer, x\)",
-        "not_a_layer": r"not_a_layer\(\) must return",
-        "a_class": r"a_class\(\) must return",
+        "not_a_layer": r"layer 0 is 'LeakyReLU', which is no Layer",
+        "a_class": "which is no Layer",
     }.items():
         code, line = refused(capsys, f"{file}:{name}")
         assert code == 1, line

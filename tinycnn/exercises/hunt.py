@@ -10,7 +10,7 @@ from tinycnn import nn
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.exercises.faults import FAULTS, parse
-from tinycnn.exercises.judges.compare import Wrong, changed, check_definition
+from tinycnn.exercises.judges.compare import changed, check_definition, compare
 from tinycnn.exercises.path import ROOM, Exercise
 from tinycnn.gradcheck import examples
 from tinycnn.models import as_input
@@ -41,7 +41,7 @@ class Hunt(Exercise):
         return head + text[start:].split("\n\n\n")[0] + "\n"
 
     def judge(self, mine: Any) -> str:
-        """Print the loss with the layer of a file; raise `Wrong` if it has a fault."""
+        """Print the loss with the layer of a file; `Wrong` if it has a fault."""
         kind = self.title.split(":")[0]
         right, found = getattr(nn, kind), getattr(mine, kind)
         print(f"step   loss with the library's {kind}, and with yours (=)")
@@ -56,11 +56,12 @@ class Hunt(Exercise):
                 judged.__class__ = found
                 check_definition(judged, x)
                 for training in (True, False):
-                    pair = (copy.deepcopy(one) for one in (layer, judged))
-                    if not np.allclose(*(one.forward(x, training) for one in pair)):
-                        mode = "in" if training else "outside"
-                        text = f"the gradients fit; forward {mode} training is wrong"
-                        raise Wrong(text)
+                    y, wanted = (
+                        copy.deepcopy(one).forward(x, training)
+                        for one in (judged, layer)
+                    )
+                    what = f"the gradients fit; y with training={training}"
+                    compare("window", "y", what, y, wanted)
         return f"the fault was: {self.title}"
 
 

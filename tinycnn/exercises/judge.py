@@ -17,7 +17,6 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-import tinycnn
 from tinycnn.exercises.path import BY_NAME, ROOM, Exercise
 
 SHOWN = 2000  # characters of what the learner's code prints
@@ -47,23 +46,22 @@ def judge(exercise: Exercise, folder: Path, seconds: float | None = None) -> Ver
             f"{exercise.file} is not in this folder; rename it back, or lay it out "
             f"anew with: tinycnn exercises reset {exercise.number}",
         )
-    root = str(Path(tinycnn.__file__).parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryDirectory() as scratch:
         answer, trace = Path(scratch, "verdict.json"), Path(scratch, "trace")
         code, output = None, Path(scratch, "printed")
-        with output.open("wb") as printed:
-            # It ends itself in time; importing what a judge needs takes the rest.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = subprocess.run(
-                    [*COMMAND, exercise.name, str(folder), scratch, str(seconds)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-                    timeout=seconds + 60,
-                    check=False,
-                ).returncode
+        # It ends itself in time; importing what a judge needs takes the rest.
+        with (
+            output.open("wb") as printed,
+            contextlib.suppress(subprocess.TimeoutExpired),
+        ):
+            code = subprocess.run(
+                [*COMMAND, exercise.name, str(folder), scratch, str(seconds)],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                timeout=seconds + 60,
+                check=False,
+            ).returncode
         text = output.read_text("utf-8", "replace")
         if answer.exists():
             return Verdict(*json.loads(answer.read_text("utf-8")), text)
@@ -92,7 +90,7 @@ class Excerpt(io.TextIOBase):
 
 
 def verdict(exercise: Exercise, folder: Path) -> Verdict:
-    """Import the learner's file, which is in ``sys.path``, and judge what it defines."""
+    """Import the learner's file from ``sys.path``, and judge what it defines."""
     import numpy as np
 
     from tinycnn.exercises.judges.compare import Wrong

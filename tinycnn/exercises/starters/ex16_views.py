@@ -65,7 +65,8 @@ if __name__ == "__main__":
     digits = load_mnist(SAMPLE_FOLDER)
     images, labels = as_input(digits.train_images), digits.train_labels.astype(int)
     sizes = [len(images) // part for part in (16, 8, 4, 2)]
-    for size, error in zip(sizes, learning_curve(train_cnn, images, labels, sizes)):
+    errors = learning_curve(train_cnn, images, labels, sizes)
+    for size, error in zip(sizes, errors, strict=True):
         print(f"{size:6} images {error:7.1%}  {'=' * round(200 * error)}")
     model = train_cnn(images, labels)
     images, labels = as_input(digits.test_images), digits.test_labels
