@@ -184,19 +184,9 @@ def test_a_layer_of_nothing_but_kinks_or_jumps_is_not_passed():
 # --- layers that break their contract ---------------------------------------------
 
 
-def test_a_gradient_that_is_forgotten_or_of_another_form_is_named():
-    def bias(change):
-        sentence = why(curve(bias=change))
-        assert "Parameter(bias, (3,)" in sentence
-        return sentence
-
-    assert "no gradient" in bias(lambda _: None)
-    assert "assigned list (3,)" in bias(lambda grad: grad.tolist())
-    assert "(3, 1)" in bias(lambda grad: grad[:, np.newaxis])
-    assert "float64" in bias(lambda grad: grad.astype(np.float64))
-    assert "backward returned None" in why(curve(x=lambda _: None))
-    assert "(1, 4, 3) where x was (4, 3)" in why(curve(x=lambda dx: dx[np.newaxis]))
-    assert "given float32 and returned float64" in why(curve(x=np.float64))
+def test_a_gradient_that_is_not_assigned_is_named():
+    """What `Sequential` refuses is in ``tests/nn/test_mistakes.py``."""
+    assert "Parameter(bias, (3,)" in why(curve(bias=lambda _: None))
 
     def kept(add):
         class Broken(Curve):
@@ -222,44 +212,15 @@ def test_what_differs_from_call_to_call_is_named_and_no_kink():
     assert "y differs from call to call" in why(Map(noise, np.ones_like))
 
 
-def test_a_forward_without_a_finite_array_of_the_dtype_of_x_is_named():
-    def forward(function):
-        return why(Map(function, np.ones_like))
-
-    assert "forward returned None" in forward(lambda _: None)
-    assert "which is no array" in forward(lambda x: float(x.sum()))
-    assert "NaN or infinity" in forward(lambda x: np.full_like(x, np.nan))
-    assert "NaN or infinity" in forward(lambda x: np.full_like(x, -np.inf))
-    assert "given float32 and returned float64" in forward(lambda x: x * np.sqrt(2))
-    assert "returned float32" in forward(lambda x: x.astype(np.float32))
-
+def test_a_forward_without_a_finite_array_is_named_in_both_ways_it_behaves():
     class NoInference(nn.Dropout):
         def forward(self, x, training=False):
             return super().forward(x, training) if training else None
 
+    for value in (np.nan, -np.inf):
+        forward = Map(lambda x, value=value: np.full_like(x, value), np.ones_like)
+        assert "NaN or infinity" in why(forward)
     assert "forward returned None" in why(NoInference(0.5))
-
-
-def test_a_missing_method_or_argument_and_a_hidden_parameter_are_named():
-    class NoBackward(nn.Layer):
-        def forward(self, x, training=False):  # noqa: ARG002
-            return x * 2
-
-    class NoTraining(nn.Layer):
-        def forward(self, x):
-            return x * 2
-
-        def backward(self, dy):
-            return dy * 2
-
-    assert "has no backward" in why(NoBackward())
-    assert "forward(self, x, training=False)" in why(NoTraining())
-    hidden = Curve()
-    hidden.more = [nn.Parameter(np.zeros(3), "more")]
-    assert "parameters or layers in Curve.more would not" in why(hidden)
-    twice = Curve()
-    twice.bias.name = "weight"
-    assert "two arrays named 'weight'" in why(twice)
 
 
 def test_an_edited_argument_is_an_error():
@@ -370,7 +331,6 @@ raises = lambda: (Raises(), X)
 broken = lambda: 1 / 0
 not_a_pair = lambda: LeakyReLU()
 not_a_layer = lambda: ("LeakyReLU", X)
-a_class = lambda: (LeakyReLU, X)
 '''
 
 
@@ -432,17 +392,12 @@ def test_the_table_names_what_is_wrong_and_json_has_the_promised_fields(file, ca
 
 
 def test_what_names_no_example_is_refused_in_one_line(file, capsys):
-    folder = file.parent
-    names = [f"{file}", f"{file}:", f"{file}:not an identifier", f"{folder}:right"]
-    names += [f"{folder}/no_such_file.py:right", f"{file}c:right", "right", ""]
-    for name in names:
+    for name in (f"{file}", f"{file.parent}/no_such_file.py:right"):
         code, line = refused(capsys, name)
         assert (code, name in line) == (2, True)
         assert "needs FILE.py:NAME, with a file that exists" in line
-    for name in ("no_such_name", "NUMBER"):
-        code, line = refused(capsys, f"{file}:{name}")
-        assert code == 1
-        assert f"no function named '{name}'" in line
+    code, line = refused(capsys, f"{file}:NUMBER")
+    assert (code, "no function named 'NUMBER'" in line) == (1, True)
 
 
 def test_code_that_fails_exits_with_1_and_one_sentence_with_its_line(file, capsys):
@@ -455,7 +410,6 @@ def test_code_that_fails_exits_with_1_and_one_sentence_with_its_line(file, capsy
         "broken": f"ZeroDivisionError: .* \\(.*my_layer.py, line {division}\\)",
         "not_a_pair": r"not_a_pair\(\) must return \(layer, x\)",
         "not_a_layer": r"layer 0 is 'LeakyReLU', which is no Layer",
-        "a_class": "which is no Layer",
     }.items():
         code, line = refused(capsys, f"{file}:{name}")
         assert code == 1, line

@@ -111,24 +111,14 @@ def test_what_an_exercise_builds_on_is_solved_or_skipped_and_that_is_said(folder
 @pytest.mark.parametrize(
     "argv",
     [
-        ("reset",),
-        ("solution",),
-        ("reset", "0"),
-        ("hint", "99"),
-        ("skip",),
-        ("hunt", "--level", "9"),
-        ("check", "one"),
-        ("check", "²"),
-        ("list", "1"),
-        ("hunt", "1"),
-        ("start", "a", "b"),
-        ("hint", "--watch"),
-        ("check", "--show"),
+        "reset", "solution", "reset 0", "hint 99", "skip", "hunt --level 9",
+        "check one", "check ²", "list 1", "hunt 1", "start a b", "hint --watch",
+        "check --show",
     ],
-)
+)  # fmt: skip
 @pytest.mark.usefixtures("folder")
 def test_wrong_usage_is_one_line(argv, said):
-    code, text = said(*argv)
+    code, text = said(*argv.split())
     assert code == 2
     assert text.count("\n") == 1
     assert text.startswith("tinycnn exercises: ")
@@ -249,7 +239,6 @@ def test_a_renamed_file_is_named_and_one_named_like_a_library_not_imported(
     (folder / RELU.file).rename(folder / "relu.py")
     code, text = said()
     assert (code, "ex01_relu.py is not in this folder" in text) == (1, True)
-    assert "missing" in said("list")[1]
     assert said("reset", "1")[0] == 0
     assert (folder / RELU.file).read_text() == RELU.starter()
     assert said("start")[1].count("\n") == 1  # and no folder in the folder

@@ -12,14 +12,7 @@ PACKAGE = Path(tinycnn.__file__).parent
 TEXT = (PACKAGE / "exercises" / "derivations.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (.+)\n([\s\S]+?)(?=^## |\Z)", TEXT, re.M))
 FILES = {"Softmax cross-entropy": "losses.py", "Adam's correction": "optim.py"}
-TITLES = {
-    "Dense",
-    "Convolution",
-    "Max pooling",
-    "Batch norm",
-    "Dropout's scale",
-    *FILES,
-}
+TITLES = {"Dense", "Convolution", "Max pooling", "Batch norm", "Dropout's scale"}
 
 
 def plain(text):
@@ -44,7 +37,7 @@ def test_the_derivations_are_linked_from_what_they_derive():
 
 
 def test_every_derivation_is_there_and_its_formulas_are_closed():
-    assert set(SECTIONS) == TITLES
+    assert set(SECTIONS) == TITLES | set(FILES)
     displayed = re.findall(r"```math\n(.+)\n```", TEXT)
     assert len(displayed) == TEXT.count("```math") > 20
     assert TEXT.count("```") % 2 == 0

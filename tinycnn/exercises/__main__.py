@@ -134,11 +134,12 @@ def _check(workshop: Workshop, exercise: Exercise) -> int:
             "the library's"
         )
         return 1
+    judged = workshop.sha256(exercise)  # a file can be saved meanwhile
     if not _judge(workshop, exercise):
         print(f"  stuck? tinycnn exercises hint {exercise.number}")
         return 1
     if workshop.state(exercise) == "open":
-        workshop.note_solved(exercise)
+        workshop.note(exercise, solved=judged)
     following = workshop.first_open()
     print(f"Next: {following}, in {following.file}" if following else DONE)
     return 0
@@ -174,8 +175,6 @@ def _list(workshop: Workshop) -> int:
         shown = f"[{marks[state]}] {exercise.number:2} {exercise.title:40}"
         shown += exercise.file + f", {hints} of 3 hints" * (hints > 0)
         shown += ", skipped" * (state == "skipped")
-        if not workshop.path(exercise).exists():
-            shown += f", missing: tinycnn exercises reset {exercise.number}"
         print(_coloured(shown, "32") if state == "solved" else shown)
     return 0
 

@@ -64,7 +64,8 @@ def judge(exercise: Exercise, folder: Path, seconds: float | None = None) -> Ver
             ).returncode
         text = output.read_text("utf-8", "replace")
         if answer.exists():
-            return Verdict(*json.loads(answer.read_text("utf-8")), text)
+            solved, remark = json.loads(answer.read_text("utf-8"))
+            return Verdict(solved, remark, text)
         frames = trace.read_text("utf-8") if trace.exists() else ""
     message = f"Python ended with code {code} before there was a result"
     if frames or code is None:

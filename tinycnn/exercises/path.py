@@ -50,11 +50,10 @@ class Exercise:
         """Return the starter with the bodies of the functions in ``solutions``."""
         lines = self.starter().splitlines()
         solved = (ROOM / "solutions" / self.file).read_text("utf-8")
-        bodies = dict(_bodies(solved))
-        for name, (start, end) in reversed(list(_bodies("\n".join(lines)))):
-            if name in bodies:
-                first, last = bodies[name]
-                lines[start:end] = solved.splitlines()[first:last]
+        gaps = _bodies("\n".join(lines))
+        for name, (first, last) in reversed(_bodies(solved).items()):
+            start, end = gaps[name]
+            lines[start:end] = solved.splitlines()[first:last]
         return "\n".join(lines) + "\n"
 
     def judge(self, mine: Any) -> str | None:
@@ -81,16 +80,14 @@ class Exercise:
         )
 
 
-def _bodies(source: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield name and lines of the body of every function, without its docstring."""
-    for part in ast.parse(source).body:
-        for function in part.body if isinstance(part, ast.ClassDef) else [part]:
-            if isinstance(function, ast.FunctionDef):
-                name = function.name
-                if part is not function:
-                    name = f"{part.name}.{name}"  # type: ignore[attr-defined]
-                first = function.body[ast.get_docstring(function) is not None]
-                yield name, (first.lineno - 1, function.end_lineno or 0)
+def _bodies(source: str) -> dict[str, tuple[int, int]]:
+    """Return name and lines of the body of every function, without its docstring."""
+    bodies = {}
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef):
+            first = function.body[ast.get_docstring(function) is not None]
+            bodies[function.name] = (first.lineno - 1, function.end_lineno or 0)
+    return bodies
 
 
 def _path() -> Iterator[Exercise]:

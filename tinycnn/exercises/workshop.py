@@ -72,11 +72,14 @@ class Workshop:
 
     def state(self, exercise: Exercise) -> str:
         """Return "solved", "skipped", or "open": also if solved and changed since."""
-        content = self._content(exercise)
-        if content == exercise.stand_in().encode():
+        if self._content(exercise) == exercise.stand_in().encode():
             return "skipped"
         solved = self._entries.get(exercise.name, {}).get("solved")
-        return "solved" if solved == hashlib.sha256(content).hexdigest() else "open"
+        return "solved" if solved == self.sha256(exercise) else "open"
+
+    def sha256(self, exercise: Exercise) -> str:
+        """Return the SHA-256 of the learner's file."""
+        return hashlib.sha256(self._content(exercise)).hexdigest()
 
     def _content(self, exercise: Exercise) -> bytes:
         path = self.path(exercise)
@@ -94,10 +97,6 @@ class Workshop:
         """Return the exercises in a state on whose files an exercise builds."""
         needed = [BY_NAME[name] for name in exercise.needs]
         return [e for e in needed if self.state(e) == state]
-
-    def note_solved(self, exercise: Exercise) -> None:
-        """Note that an exercise is solved, and by what file."""
-        self.note(exercise, solved=hashlib.sha256(self._content(exercise)).hexdigest())
 
     def note(self, exercise: Exercise, **facts: str | int) -> None:
         """Write facts of an exercise into ``progress.json``."""

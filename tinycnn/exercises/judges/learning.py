@@ -109,9 +109,9 @@ def _check_step(mine: Any) -> None:
     calls, wanted = [name for name, *_ in both.mock_calls], "forward backward step"
     given = both.forward.call_args
     refuse("step", calls=calls, wanted=wanted.split(), given=given, loss=loss)
-    gradient, names = both.backward.call_args.args[0], {"logits": logits}
-    names |= {"loss": right_loss}
-    compare("training", "given", "what backward is given", gradient, right, **names)
+    gradient, what = both.backward.call_args.args[0], "what backward is given"
+    names: dict[str, Any] = {"loss": right_loss, "logits": logits}
+    compare("training", "given", what, gradient, right, **names)
     compare("training", "loss", "the loss of a step", loss, right_loss)
 
 
@@ -230,8 +230,7 @@ def gradcheck(mine: Any) -> None:
     found = mine.slopes(lambda: (values**3).sum(), values)
     refuse("slopes", values=values, kept=kept)
     what, right = "the slopes of sum(v**3)", 3 * values**2
-    names = {"v": values, "h": 1e-5, "tolerance": 1e-8}
-    compare("gradcheck", "slopes", what, found, right, **names)
+    compare("gradcheck", "slopes", what, found, right, 1e-8, v=values, h=1e-5)
     names = {"rng": rng, "rows": rng.standard_normal((4, 3))}
     names["images"] = rng.permutation(144).reshape(2, 6, 6, 2) / 40 - 2.01
     for line, sentence in pairs_of_lines(ROOM / "tells" / "ten_faults.txt"):
