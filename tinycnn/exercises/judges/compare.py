@@ -1,6 +1,7 @@
 """What the judges share: comparing results, and saying what is wrong with them."""
 
 import copy
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -132,7 +133,8 @@ def check_function(
     """Compare what a function returns with what the right one does.
 
     `functions` are the learner's and the right one. `what` names the results for the
-    learner, `results` in the file of the tells, which use `names`.
+    learner, `results` in the file of the tells, which use `names`, the arguments and
+    the right function.
     """
     given = copy.deepcopy(arguments)
     found, should = functions[0](*given), functions[1](*arguments)
@@ -141,6 +143,8 @@ def check_function(
     refuse("function", name=functions[1].__name__, found=found, results=results)
     for before, after in zip(arguments, given, strict=True):
         refuse("arguments", name=functions[1].__name__, before=before, after=after)
+    names |= inspect.signature(functions[1]).bind(*arguments).arguments
+    names |= {functions[1].__name__: functions[1]}
     names |= dict(zip(results, should, strict=True))
     for result, own, right in zip(results, found, should, strict=True):
         compare(exercise, result, f"{what}{result}", own, right, **names)

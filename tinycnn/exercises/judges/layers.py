@@ -46,32 +46,19 @@ def _cases() -> Iterator[tuple[Array, Array, Array, int]]:
 def convolution(mine: Any) -> None:
     """Judge the forward in loops."""
     both = mine.convolve, changed("convolution").convolve
-    for x, weight, bias, stride in _cases():
-        names = {"x": x, "weight": weight, "bias": bias, "stride": stride}
-        given, what = (x, weight, bias, stride), f"with stride {stride}, "
-        check_function(
-            "convolution", what, both, given, ("y",), convolve=both[1], **names
-        )
+    for given in _cases():
+        check_function("convolution", f"with stride {given[-1]}, ", both, given, ("y",))
 
 
 def convolution_backward(mine: Any) -> None:
     """Judge the backward in loops."""
-    right = changed("convolution_backward").convolve_backward
+    exercise, results = "convolution_backward", ("dx", "dweight", "dbias")
+    both = mine.convolve_backward, changed(exercise).convolve_backward
     convolve = changed("convolution").convolve
     for x, weight, bias, stride in _cases():
         dy = np.random.default_rng(1).permuted(convolve(x, weight, bias, stride))
-        check_function(
-            "convolution_backward",
-            f"with stride {stride}, ",
-            (mine.convolve_backward, right),
-            (dy, x, weight, stride),
-            ("dx", "dweight", "dbias"),
-            dy=dy,
-            x=x,
-            weight=weight,
-            stride=stride,
-            backward=right,
-        )
+        given, what = (dy, x, weight, stride), f"with stride {stride}, "
+        check_function(exercise, what, both, given, results)
 
 
 def im2col(mine: Any) -> None:
