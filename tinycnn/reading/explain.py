@@ -67,10 +67,8 @@ class Part:
         Of each digit; 1 minus their sum is the probability of no digit.
     image : float32 array (28, 28)
         The input of the networks.
-    strokes : tuple of int
-        Indices of its strokes in the drawing; empty for a picture.
     ink : Strokes or float32 array (H, W)
-        These strokes; for a picture the ink of this digit alone, cut out.
+        Its strokes; for a picture the ink of this digit alone, cut out.
     corner : (int, int)
         Position x, y of that cut in the ink of the picture.
     scale : float
@@ -80,7 +78,6 @@ class Part:
     digit: Digit
     probabilities: Floats
     image: NDArray[np.float32]
-    strokes: tuple[int, ...]
     ink: Strokes | NDArray[np.float32]
     corner: tuple[int, int] = (0, 0)
     scale: float = 1.0
@@ -126,7 +123,10 @@ def explain(reader: Reader, part: Part) -> Explanation:
     -------
     Explanation
     """
-    steps, origin, pixel = _steps(part)
+    if isinstance(part.ink, Strokes):
+        steps, origin, pixel = _steps_of_strokes(part.ink, part.image)
+    else:
+        steps, origin, pixel = _steps_of_cut(part.ink, part)
     return Explanation(
         digit=part.digit.digit,
         probabilities=part.probabilities,
@@ -156,7 +156,7 @@ def feature_maps(
     x: Floats = image[np.newaxis, :, :, np.newaxis]
     field = ReceptiveField()
     found = []
-    for number, layer in enumerate(model.layers):
+    for layer in model.layers:
         inputs = x[0]
         if isinstance(layer, Conv2D):
             top, below, left, right = layer.margins(*x.shape[1:3])
@@ -167,12 +167,10 @@ def feature_maps(
             field = field.after(_pair(layer.kernel_size), _pair(layer.stride), (0, 0))
         x = layer.forward(x)
         if isinstance(layer, Conv2D):
-            name = f"{number} {type(layer).__name__}"
             weight, bias = layer.weight.value.copy(), layer.bias.value.copy()
             stride = _pair(layer.stride)
-            found.append(
-                FeatureMaps(name, x[0].copy(), weight, field, inputs, bias, stride)
-            )
+            maps = x[0].copy()
+            found.append(FeatureMaps(maps, weight, field, inputs, bias, stride))
     return tuple(found)
 
 
@@ -374,45 +372,32 @@ def _tight(
 
 def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
     """Return the ink of a digit found on a page."""
-    digit, pieces, probabilities = (
-        found.digit,
-        found.candidate.pieces,
-        found.probabilities,
-    )
-    image = page.image(pieces)
+    pieces, image = found.candidate.pieces, page.image(found.candidate.pieces)
     if isinstance(page, segment.StrokePage):
         assert ink.strokes is not None
-        mine = {id(page.points[piece]) for piece in pieces}
-        points, pen_widths = ink.strokes.points, ink.strokes.pen_widths
-        numbers = tuple(n for n, stroke in enumerate(points) if id(stroke) in mine)
-        drawn = Strokes(
-            tuple(points[n] for n in numbers),
-            tuple(pen_widths[n] for n in numbers),
-            ink.strokes.size,
-        )
-        return Part(digit, probabilities, image, numbers, drawn)
+        both = zip(ink.strokes.points, ink.strokes.pen_widths, strict=True)
+        width = {id(points): pen_width for points, pen_width in both}
+        points = tuple(page.points[piece] for piece in pieces)
+        widths = tuple(width[id(each)] for each in points)
+        drawn = Strokes(points, widths, ink.strokes.size)
+        return Part(found.digit, found.probabilities, image, drawn)
     boxes = np.array([page.pieces[piece].box for piece in pieces], int)
     x0, y0 = np.maximum(boxes[:, :2].min(axis=0) - segment.EDGE, 0).tolist()
     x1, y1 = (boxes[:, 2:].max(axis=0) + segment.EDGE).tolist()
     window = np.s_[y0:y1, x0:x1]
     values = page.values[window] * np.isin(page.owner[window], pieces)
     cut, (x, y) = _tight(values)
-    return Part(digit, probabilities, image, (), cut, (x0 + x, y0 + y), ink.scale)
-
-
-def _steps(part: Part) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """Return the steps to 28×28, and position and pixel size of the image."""
-    if isinstance(part.ink, Strokes):
-        return _steps_of_strokes(part.ink, part.image)
-    steps, (x, y), pixel = _steps_of_cut(part.ink, part.image)
-    left, top = part.corner
-    return steps, (part.scale * (left + x), part.scale * (top + y)), part.scale * pixel
+    at = x0 + x, y0 + y
+    return Part(found.digit, found.probabilities, image, cut, at, ink.scale)
 
 
 def _steps_of_strokes(
     strokes: Strokes, image: NDArray[np.float32]
 ) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """See `_steps` and `tinycnn.ink.normalize.normalize_strokes`."""
+    """Return the steps to 28×28, and position and pixel size of the image.
+
+    See `tinycnn.ink.normalize.normalize_strokes`.
+    """
     everything = np.concatenate(strokes.points)
     low, high = everything.min(axis=0), everything.max(axis=0)
     zoom = SHOWN / ((high - low).max() + max(strokes.pen_widths))
@@ -440,28 +425,25 @@ def _steps_of_strokes(
 
 
 def _steps_of_cut(
-    cut: NDArray[np.float32], image: NDArray[np.float32]
+    cut: NDArray[np.float32], part: Part
 ) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """See `_steps` and `tinycnn.ink.normalize.normalize`; in pixels of the cut."""
-    side = max(cut.shape)
+    """See `_steps_of_strokes` and `tinycnn.ink.normalize.normalize`."""
+    side, image = max(cut.shape), part.image
     pixel = side / BOX
     padding = [(side - length) * BOX // (2 * side) for length in cut.shape]  # cells
     top, left = (math.floor(cells * pixel) for cells in padding)
     square = np.zeros((side, side), np.float32)
     square[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
-    y, x = (_first(image, axis) - padding[axis] for axis in (0, 1))
+    y, x = (int(image.any(axis=1 - k).argmax()) - padding[k] for k in (0, 1))
     steps = (
         Step("Cut out of the picture", _shrunk(cut)),
         Step("Made square", _shrunk(square)),
         Step(f"Averaged to {BOX} × {BOX}", image[y : y + BOX, x : x + BOX]),
         Step("Its weight in the middle", image),
     )
-    return steps, (-(x + padding[1]) * pixel, -(y + padding[0]) * pixel), pixel
-
-
-def _first(image: NDArray[np.float32], axis: int) -> int:
-    """Return the first row (axis 0) or column (axis 1) that has ink."""
-    return int(image.any(axis=1 - axis).argmax())
+    corner = np.subtract(part.corner, np.add((x, y), padding[::-1]) * pixel)
+    left, above = (part.scale * corner).tolist()
+    return steps, (left, above), part.scale * pixel
 
 
 def _shrunk(picture: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 MAX_REGIONS = 3  # of a feature map
 Floats = NDArray[np.floating[Any]]
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,6 @@ class FeatureMaps:
 
     Attributes
     ----------
-    layer : str
-        Its index and class: ``"0 Conv2D"``.
     maps : float32 array (OH, OW, F)
         The outputs.
     kernels : float32 array (KH, KW, C, F)
@@ -110,7 +109,6 @@ class FeatureMaps:
     stride : (int, int)
     """
 
-    layer: str
     maps: NDArray[np.float32]
     kernels: NDArray[np.float32]
     field: ReceptiveField
@@ -168,28 +166,9 @@ class Explanation:
         return self.steps[-1].picture
 
 
-@dataclass(frozen=True)
-class Region:
-    """A part of the image that activates a feature.
-
-    Attributes
-    ----------
-    value : float
-        The activation.
-    box : (int, int, int, int)
-        ``x0, y0, x1, y1``, half open, in pixels of the 28×28 image.
-    ink_box : (float, float, float, float)
-        The same box in pixels of the picture or canvas.
-    """
-
-    value: float
-    box: tuple[int, int, int, int]
-    ink_box: tuple[float, float, float, float]
-
-
 def where_it_fires(
     explanation: Explanation, layer: int, feature: int
-) -> tuple[Region, ...]:
+) -> list[tuple[float, Box]]:
     """Return the parts of the image that activate a feature most.
 
     Parameters
@@ -202,9 +181,9 @@ def where_it_fires(
 
     Returns
     -------
-    tuple of Region
-        At most three, strongest first: the receptive fields of the map's positive
-        local maxima.
+    list of (float, (x0, y0, x1, y1))
+        At most three, strongest first: the map's positive local maxima, and their
+        receptive fields in pixels of the picture or canvas.
     """
     found = explanation.feature_maps[layer]
     values = found.maps[..., feature]
@@ -213,14 +192,12 @@ def where_it_fires(
     peaks = np.argwhere((values > 0) & (values == windows.max(axis=(2, 3))))
     strengths = values[tuple(peaks.T)]
     order = np.argsort(-strengths, kind="stable")[:MAX_REGIONS]
-    regions = []
-    for row, column in peaks[order].tolist():
-        box = found.field.box(row, column, len(explanation.image))
-        x, y = explanation.origin
-        edges = np.array(box) * explanation.pixel + (x, y, x, y)
-        x0, y0, x1, y1 = edges.tolist()
-        regions.append(Region(float(values[row, column]), box, (x0, y0, x1, y1)))
-    return tuple(regions)
+    boxes = [
+        found.field.box(row, column, len(explanation.image))
+        for row, column in peaks[order].tolist()
+    ]
+    placed = np.array(boxes).reshape(-1, 4) * explanation.pixel + explanation.origin * 2
+    return list(zip(strengths[order].tolist(), placed.tolist(), strict=True))
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def _kernel(page: Page, explanation: Explanation, chosen: Spot) -> None:
     peaks = where_it_fires(explanation, layer, feature)
     where = "The map is active nowhere in this digit."
     if peaks:
-        where = f"It is most active in the boxes on the canvas: {peaks[0].value:.2f}."
+        where = f"It is most active in the boxes on the canvas: {peaks[0][0]:.2f}."
     page.text(
         f"Row {row + 1}, column {column + 1}: {products.size} products, sum "
         f"{products.sum():.3f}, bias {found.bias[feature]:+.3f}, together "

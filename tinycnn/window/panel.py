@@ -88,7 +88,7 @@ class Panel(ttk.Frame):
                 page.show(contents.sees(page, explanation, chosen, self.choose))
             if self.chosen is not None:
                 peaks = where_it_fires(explanation, *self.chosen[:2])
-                boxes = [peak.ink_box for peak in peaks]
+                boxes = [box for _, box in peaks]
         self._window.canvas.boxes.mark(boxes)
 
     def choose(self, layer: int, feature: int, x: float = 0.5, y: float = 0.5) -> None:
