@@ -212,7 +212,7 @@ class Stage:
         self.window.poll()
         until(self.root, lambda: self.worker.is_ready, 120)
         self.hand.move(*self.on_screen([(5, 5)])[0])
-        self.root.focus_force()
+        self.sheet.focus_force()
         settle(self.root)
 
     def close(self) -> None:

@@ -16,9 +16,10 @@ from PIL import Image, ImageGrab
 from tinycnn import models
 from tinycnn.ink.picture import PictureError
 from tinycnn.ink.strokes import Strokes
+from tinycnn.reading import finetuned
 from tinycnn.reading.explanation import Damage
-from tinycnn.window.finetuning import FINETUNED, LEARNS, READS
-from tinycnn.window.served import Reads, outcome
+from tinycnn.window.finetuning import LEARNS, READS
+from tinycnn.window.served import FineTunedReads, Reads, outcome
 from tinycnn.window.session import Correction, Drawing
 from tinycnn.window.worker import Worker, call
 
@@ -206,16 +207,22 @@ def test_an_error_is_one_sentence_and_other_calls_are_answered(real, tmp_path):
     assert ask(real, "read", ONE).text == "1"
 
 
-@pytest.mark.parametrize("make", [READS, FINETUNED])
-def test_damaged_weights_are_fatal_unless_they_were_fine_tuned(tmp_path, make):
-    (tmp_path / "bad").write_bytes(b"no weights")
+def test_damaged_weights_are_fatal_unless_they_were_fine_tuned(tmp_path, monkeypatch):
+    bad = tmp_path / "1" / "weights.safetensors"
+    bad.parent.mkdir()
+    bad.write_bytes(b"no weights")
     said = []
-    worker = Worker(make, tmp_path / "bad", models.JUDGE)
-    worker.on_ready = worker.on_fatal = said.append
+    worker = Worker(READS, bad)
+    worker.on_fatal = said.append
     worker.start()
     wait(worker, lambda: said)
-    assert ("learn again" if make == FINETUNED else "leave --weights out") in said[0]
-    worker.close()
+    assert "leave --weights out" in said[0]
+    monkeypatch.setattr(finetuned, "folder", lambda: tmp_path)
+    reads = FineTunedReads()
+    assert "learn again" in reads.note
+    finetuned.undo()
+    reads.reload()
+    assert (reads.note, reads.read(ONE).text) == ("", "1")
 
 
 def test_learning_without_corrections_fails_with_a_sentence_and_stops_at_once(tmp_path):
@@ -260,13 +267,9 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
     assert (opened.size, opened.pixels.shape) == ((300, 300), (300, 300, 3))
     beside = Strokes((np.add(3 * LINE, (70, 0)),), (20.0,), (300, 300))
     drawing = Drawing(beside, picture)
-    reading = reads.read(drawing)
-    assert reading.text == "11"
-    for boxes in (None, reading):
-        copy = reads.save(drawing, tmp_path / "copy.png", boxes)
-        with Image.open(copy) as image:
-            assert image.getpixel((220, 150)) == (0, 0, 0)
-    assert Reads.read(reads, Drawing(ONE.strokes)).text == "1"
+    assert reads.read(drawing).text == "11"
+    with Image.open(reads.save(drawing, tmp_path / "copy.png")) as image:
+        assert image.getpixel((220, 150)) == (0, 0, 0)
 
 
 def test_the_ink_of_a_correction_is_that_of_its_digits(reads, picture):

@@ -8,15 +8,15 @@ from tinycnn.window.session import Box, Session
 from tinycnn.window.theme import Look, Theme, percent
 
 GAP = 5.0  # units between ink and box
-UNSURE = 0.75  # a doubtful box is dashed, below it is dotted
+DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3)}
 
 
 class Boxes:
     """A box around every digit, and regions where a feature is active.
 
     `placed` returns a box of the drawing in pixels of the canvas, `inked` whether an
-    area of the canvas holds ink. `chosen` are the digits to be corrected, `under` is
-    the one below the pointer; `theme` suits what lies under the boxes.
+    area of the canvas holds ink. `chosen` are the digits to be corrected; `theme` suits
+    what lies under the boxes.
     """
 
     def __init__(
@@ -31,7 +31,6 @@ class Boxes:
         self._placed, self._inked = placed, inked
         self.theme: Theme = look.theme
         self.chosen: Sequence[int] = ()
-        self.under: int | None = None
         self._regions: Sequence[Box] = ()
 
     def show(self) -> None:
@@ -44,11 +43,9 @@ class Boxes:
             x0, y0, x1, y1 = self._placed(digit.box)
             box = x0 - gap, y0 - gap, x1 + gap, y1 + gap
             colour: str = getattr(self.theme, kind)
-            dash = (5, 4) if kind == "refused" else ()
-            if kind == "doubtful":
-                dash = (8, 4) if digit.confidence >= UNSURE else (2, 3)
-            self._rectangle(box, self._width(number), colour, dash)
-            label = f"{digit.label} → ?" if number in self.chosen else digit.label
+            chosen = number in self.chosen
+            self._rectangle(box, 4 if chosen else 2, colour, DASHES[kind])
+            label = f"{digit.label} → ?" if chosen else digit.label
             shown.append((label, fonts.strong, box, colour))
             mine = self._session.is_corrected(number)
             text = "yours" if mine else percent(digit.confidence)
@@ -65,9 +62,6 @@ class Boxes:
         self._canvas.delete("region")
         for region in regions:
             self._rectangle(self._placed(region), 2, self.theme.fires, (), "region")
-
-    def _width(self, number: int) -> int:
-        return 4 if number in self.chosen else 3 if number == self.under else 2
 
     def _rectangle(
         self,

@@ -57,8 +57,6 @@ class DrawingCanvas(tk.Canvas):
             self.bind(f"<ButtonPress-{button}>", self._on_press)
             self.bind(f"<B{button}-Motion>", self._on_drag)
             self.bind(f"<ButtonRelease-{button}>", self._on_release)
-        self.bind("<Motion>", self._on_move)
-        self.bind("<Leave>", lambda _: self._hover(None))
 
     # --- display -------------------------------------------------------------------
 
@@ -79,15 +77,12 @@ class DrawingCanvas(tk.Canvas):
 
     def show_ink(self) -> None:
         """Show the session's strokes and picture."""
-        if not self._fit():
-            self._put(self.ink.show(self._session.drawn.strokes))
+        if not self._fit() and (area := self.ink.show(self._session.drawn.strokes)):
+            self._put(area)
         self._invite()
 
     def show_reading(self) -> None:
         """Show a box around every digit."""
-        under = self.boxes.under
-        if under is not None and under >= len(self._session.reading.digits):
-            self._hover(None)
         self.boxes.show()
         self._invite()
 
@@ -135,10 +130,8 @@ class DrawingCanvas(tk.Canvas):
         self.boxes.theme = theme
         self.itemconfigure("tail", fill=theme.ink)
 
-    def _put(self, area: Area | None) -> None:
+    def _put(self, area: Area) -> None:
         """Bring an area of the ink to the screen."""
-        if area is None:
-            return
         wide, high = self._paper.size
         if 4 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
             area = (0, 0, wide, high)
@@ -170,14 +163,12 @@ class DrawingCanvas(tk.Canvas):
         x = min(max(event.x - self.origin[0], 0), right)
         return x / self.zoom, min(max(event.y - self.origin[1], 0), low) / self.zoom
 
-    def _digit_at(self, position: tuple[float, float]) -> int | None:
-        return digit_at(self._session.reading, *position, self._session.unit)
-
     def _on_press(self, event: "tk.Event[Any]") -> None:
         self.focus_set()
         self._down = self._last = self._position(event)
         self._erasing = self.erases or event.num != 1
-        self._on_digit = None if self._erasing else self._digit_at(self._down)
+        reading, unit = self._session.reading, self._session.unit
+        self._on_digit = digit_at(reading, *self._down, unit)
         if self._erasing:
             self._erase(event)
         elif self._on_digit is None:
@@ -248,16 +239,6 @@ class DrawingCanvas(tk.Canvas):
             self.show_ink()
             self.show_reading()
             self._window.on_ink(done=True)
-
-    def _on_move(self, event: "tk.Event[Any]") -> None:
-        if self._down is None:
-            self._hover(self._digit_at(self._position(event)))
-
-    def _hover(self, number: int | None) -> None:
-        if number != self.boxes.under:
-            self.boxes.under = number
-            self.show_reading()
-            self._window.live.explain_soon()
 
 
 def fitted(

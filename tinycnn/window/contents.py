@@ -21,8 +21,7 @@ from tinycnn.window.page import INNER, Floats, Page
 Click = Callable[[int, int, float, float], object]
 STEP, HALF = 66, INNER // 2 - 4  # units, sides of pictures
 Spot = tuple[int, int, float, float]  # layer, map, and the place in it, 0 to 1
-COLUMNS, MANY_COLUMNS = 8, 16  # maps a row
-SMALL = 4  # pixels a side: maps up to this size are packed closer
+COLUMNS = 8  # maps a row
 
 
 def sees(
@@ -85,12 +84,12 @@ def _maps(
     page: Page, found: FeatureMaps, marked: list[int], click: Click, layer: int
 ) -> None:
     """Show the feature maps of a layer."""
-    H, _, F = found.maps.shape
-    columns = MANY_COLUMNS if H <= SMALL and F >= MANY_COLUMNS else COLUMNS
-    side = page.look.px(INNER) // columns - page.look.px(2)
+    side = page.look.px(INNER) // COLUMNS - page.look.px(2)
     shares = np.sqrt(np.clip(found.maps / max(float(found.maps.max()), 1e-6), 0, 1))
-    cells = [page.ink(shares[..., f], side, smooth=False) for f in range(F)]
-    page.pictures(cells, columns, marked=marked, click=partial(click, layer))
+    cells = [
+        page.ink(shares[..., f], side, smooth=False) for f in range(found.maps.shape[2])
+    ]
+    page.pictures(cells, COLUMNS, marked=marked, click=partial(click, layer))
 
 
 def _kernel(page: Page, explanation: Explanation, chosen: Spot) -> None:
@@ -182,7 +181,7 @@ def breaks(
     rows = [("", (r / 1000,), f"{r:,} {n}") for n, r in zip(names, right, strict=False)]
     page.bars(rows, "")
     page.text(
-        f"{len(damage.muted)} filters muted, noise of {damage.noise:.2f} times the "
+        f"Muted filters: {len(damage.muted)}; noise of {damage.noise:.2f} times the "
         f"deviation of the weights, {damage.bits} bits a weight. Click a map to mute "
         "its filter, or to let it speak again; F4 puts everything back."
     )

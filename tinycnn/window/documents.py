@@ -68,20 +68,16 @@ class Documents:
 
     def save(self) -> None:
         """Save the drawing: its strokes as JSON, or as a picture."""
-        if path := self._ask_path("drawing.json", STROKES, PNG):
-            self.save_path(path)
-
-    def save_annotated(self) -> None:
-        """Ask for a file and save the picture with its boxes."""
-        if path := self._ask_path("read.png", PNG):
-            self.annotate(path)
+        options: Any = {"parent": self._window.root, "filetypes": (STROKES, PNG)}
+        options |= {"initialfile": "drawing.json", "defaultextension": ".json"}
+        if name := filedialog.asksaveasfilename(**options):
+            self.save_path(Path(name))
 
     def save_path(self, path: Path) -> None:
         """Save the drawing; the file's suffix selects the format."""
         drawing, say = self._session.drawing, self._window.say
         if path.suffix.lower() != ".json" and not self._session.is_empty:
-            then = self._saved
-            self._window.live.ask("save", drawing, path.absolute(), None, then=then)
+            self._window.live.ask("save", drawing, path.absolute(), then=self._saved)
         elif not drawing.strokes.points:
             say("There are no strokes to save; draw something first.")
         else:
@@ -92,11 +88,6 @@ class Documents:
             except OSError as error:
                 reason = error.strerror
                 say(f"{path.name} cannot be saved ({reason}); choose another folder.")
-
-    def annotate(self, path: Path) -> None:
-        """Save the picture with its boxes."""
-        what = self._session.drawing, path.absolute(), self._session.reading
-        self._window.live.ask("save", *what, then=self._saved)
 
     def keep(self) -> None:
         """Keep the drawing for the next start, and only the pasted picture in it."""
@@ -130,14 +121,6 @@ class Documents:
             self._window.live.ask("open", Path(file), then=put)
         elif strokes.points:
             put(None)
-
-    def _ask_path(self, name: str, *types: tuple[str, str]) -> Path | None:
-        options: Any = {"parent": self._window.root, "filetypes": types}
-        suffix = Path(name).suffix
-        chosen = filedialog.asksaveasfilename(
-            initialfile=name, defaultextension=suffix, **options
-        )
-        return Path(chosen) if chosen else None
 
     def _put_picture(self, picture: Picture) -> None:
         self._session.put(None, picture)

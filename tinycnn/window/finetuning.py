@@ -8,7 +8,7 @@ from tinycnn.reading.corrections import DataError
 from tinycnn.window.worker import Worker
 
 READS = "tinycnn.window.served:Reads"
-FINETUNED = "tinycnn.window.served:finetuned_reads"
+FINETUNED = "tinycnn.window.served:FineTunedReads"
 LEARNS = "tinycnn.window.served:Learns"
 
 
@@ -73,7 +73,7 @@ class FineTuning:
         if isinstance(item, str):
             self.close()
             self._reload()
-            self._window.say(item, stays=True)
+            self._window.say(item)
         else:
             self._window.statusbar.show_progress(item)
 
@@ -83,20 +83,10 @@ class FineTuning:
 
     def _reload(self) -> None:
         """Read with the weights now in use."""
+
+        def reloaded(_: None) -> None:
+            self._window.panel.breaking.reset()
+            self._window.live.read_anew()
+
         if self.allowed:
-            weights = finetuned_weights()
-
-            def reloaded(_: None) -> None:
-                self._window.worker.make = FINETUNED if weights else READS
-                self._window.worker.arguments = weights
-                self._window.panel.breaking.reset()
-                self._window.live.read_anew()
-
-            self._window.live.ask("reload", *weights, then=reloaded)
-
-
-def finetuned_weights() -> tuple[Path, ...]:
-    """Return the files of the fine-tuned version in use; none for the shipped ones."""
-    version = finetuned.latest()
-    names = "weights.safetensors", "judge.safetensors"
-    return () if version is None else tuple(version / name for name in names)
+            self._window.live.ask("reload", then=reloaded)

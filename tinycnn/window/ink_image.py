@@ -4,7 +4,6 @@ Tk draws jagged lines, so the window shows an image instead, of which only chang
 are sent to the screen. It is for display only; the reader gets the strokes.
 """
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -57,24 +56,23 @@ class InkImage:
         for there, ink in self._shown.values():
             if there[0] < area[2] and area[0] < there[2]:
                 self._lay(there, ink)
-        return self._inside(area)
+        return area
 
-    def add_piece(self, points: Points, pen_width: float) -> Area | None:
+    def add_piece(self, points: Points, pen_width: float) -> Area:
         """Show a piece of a stroke until the next change; return the changed area."""
         area, ink = self._drawn(points, pen_width)
         self._lay(area, ink)
-        return self._inside(area)
+        return area
 
     def _drawn(self, points: Points, pen_width: float) -> tuple[Area, Image.Image]:
-        """Return the area and the ink of one line."""
+        """Return the area of a line inside the image, at least a pixel, and its ink."""
         pen = pen_width * self.zoom
         scaled = points * self.zoom + self.origin
         x0, y0 = np.floor(scaled.min(axis=0) - pen / 2 - 1).astype(int).tolist()
         x1, y1 = np.ceil(scaled.max(axis=0) + pen / 2 + 1).astype(int).tolist()
-        # Ink far off the canvas is not drawn.
-        x0, y0 = max(x0, -math.ceil(pen)), max(y0, -math.ceil(pen))
-        x1 = max(min(x1, self.size[0]), x0 + 1)
-        y1 = max(min(y1, self.size[1]), y0 + 1)
+        wide, high = self.size
+        x0, y0 = min(max(x0, 0), wide - 1), min(max(y0, 0), high - 1)
+        x1, y1 = min(max(x1, x0 + 1), wide), min(max(y1, y0 + 1), high)
         size = x1 - x0, y1 - y0
         fine = draw_finely([scaled - (x0, y0)], [pen], size, FINENESS)
         return (x0, y0, x1, y1), fine.reduce(FINENESS)
@@ -82,9 +80,3 @@ class InkImage:
     def _lay(self, area: Area, ink: Image.Image) -> None:
         """Combine ink with what is there, by the maximum."""
         self.image.paste(ImageChops.lighter(self.image.crop(area), ink), area[:2])
-
-    def _inside(self, area: Area) -> Area | None:
-        """Return the part of an area inside the image, None if there is none."""
-        x0, y0 = max(area[0], 0), max(area[1], 0)
-        x1, y1 = min(area[2], self.size[0]), min(area[3], self.size[1])
-        return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None

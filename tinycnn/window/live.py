@@ -85,7 +85,7 @@ class LiveReading:
             if where is None:
                 panel.show(None, THEIRS)
             elif asked == self._explained:
-                panel.set_subject(self._subject(index))
+                panel.subject.configure(text=self._subject(index))
             else:
 
                 def show(explanation: Explanation) -> None:
@@ -103,25 +103,18 @@ class LiveReading:
         return boxes.index(box) if box in boxes else None
 
     def _subject_index(self) -> int | None:
-        """Return the index of the digit to explain: chosen, hovered or drawn last."""
-        reading = self._session.reading
-        for number in (
-            *self._window.correcting.chosen,
-            self._window.canvas.boxes.under,
-        ):
-            if number is not None and number < len(reading.digits):
-                return number
-        return last_digit(reading, self._session.drawn.strokes)
+        """Return the index of the digit to explain: the first chosen, or drawn last."""
+        for number in self._window.correcting.chosen:
+            return number
+        return last_digit(self._session.reading, self._session.drawn.strokes)
 
     def _subject(self, index: int) -> str:
         digits = self._session.reading.digits
         if index >= len(digits):
             return NOTHING
-        which = f"Digit {index + 1} of {len(digits)}"
-        if index == self._window.canvas.boxes.under:
-            which = "The digit under the pointer"
         label = digits[index].label
-        return f"{which}, {'refused' if label == '?' else f'read as {label}'}"
+        how = "refused" if label == "?" else f"read as {label}"
+        return f"Digit {index + 1} of {len(digits)}, {how}"
 
     def _later(self, what: str, action: Callable[[], object]) -> None:
         def act() -> None:

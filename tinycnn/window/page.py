@@ -32,8 +32,8 @@ class Page(ttk.Frame):
         self.look, self._y = look, 0
         self.controls = ttk.Frame(self, padding=(look.px(12), look.px(6), 0, 0))
         self.controls.pack(fill="x")
-        self._sheet: Any = tk.Canvas(self, width=look.px(INNER), height=1)
-        sheet = self._sheet
+        self.sheet: Any = tk.Canvas(self, width=look.px(INNER), height=1)
+        sheet = self.sheet
         sheet.configure(highlightthickness=0, borderwidth=0)
         bar = ttk.Scrollbar(self, command=sheet.yview)
         sheet.configure(yscrollcommand=bar.set)
@@ -56,16 +56,10 @@ class Page(ttk.Frame):
         """Whether there are parts still to be added."""
         return self._later is not None
 
-    def texts(self) -> str:
-        """Return all texts that are shown, a line each."""
-        shown = self._sheet.find_withtag("shown")
-        texts = [item for item in shown if self._sheet.type(item) == "text"]
-        return "\n".join(self._sheet.itemcget(item, "text") for item in texts)
-
     def show(self, parts: Iterator[None]) -> None:
         """Replace the content."""
-        self._sheet.delete("new")
-        self._sheet.configure(background=self.look.theme.ground)
+        self.sheet.delete("new")
+        self.sheet.configure(background=self.look.theme.ground)
         self._y, self._new_photos, self.top = self.look.px(4), [], None
         self._parts = parts
         if self._later is None:
@@ -82,18 +76,18 @@ class Page(ttk.Frame):
         for _ in self._parts:
             self._later = self.after(1, self._add_next)
             return
-        self._sheet.delete("shown")
-        self._sheet.move("new", -ASIDE, 0)
-        self._sheet.addtag_withtag("shown", "new")
-        self._sheet.dtag("new", "new")
+        self.sheet.delete("shown")
+        self.sheet.move("new", -ASIDE, 0)
+        self.sheet.addtag_withtag("shown", "new")
+        self.sheet.dtag("new", "new")
         self._photos = self._new_photos
-        self._sheet.configure(scrollregion=(0, 0, self.look.px(INNER), self._y))
+        self.sheet.configure(scrollregion=(0, 0, self.look.px(INNER), self._y))
         if self.top is not None:
-            self._sheet.yview_moveto(self.top / max(self._y, 1))
+            self.sheet.yview_moveto(self.top / max(self._y, 1))
 
     def _scroll(self, by: int) -> None:
-        if self._sheet.yview() != (0.0, 1.0):
-            self._sheet.yview_scroll(2 * by, "units")
+        if self.sheet.yview() != (0.0, 1.0):
+            self.sheet.yview_scroll(2 * by, "units")
 
     # --- parts ---------------------------------------------------------------------
 
@@ -110,8 +104,8 @@ class Page(ttk.Frame):
 
     def _paragraph(self, text: str, font: Any, colour: str) -> None:
         item = self._text(0, self._y, text, font, colour)
-        self._sheet.itemconfigure(item, width=self.look.px(INNER))
-        self._y = self._sheet.bbox(item)[3] + self.look.px(5)
+        self.sheet.itemconfigure(item, width=self.look.px(INNER))
+        self._y = self.sheet.bbox(item)[3] + self.look.px(5)
 
     def bars(self, rows: Sequence[tuple[str, Sequence[float], str]], bold: str) -> None:
         """Add rows of a label, shares from -1 to 1 as bars, and a note.
@@ -163,49 +157,47 @@ class Page(ttk.Frame):
         page = np.tile(ground, (high, px(INNER) + 1, 1))
         for (x, y), cell in zip(places, cells, strict=True):
             page[y : y + side, x : x + side] = cell
-        photo = ImageTk.PhotoImage(Image.fromarray(page), master=self._sheet)
+        photo = ImageTk.PhotoImage(Image.fromarray(page), master=self.sheet)
         self._new_photos.append(photo)
-        item = self._sheet.create_image(ASIDE, top, anchor="nw", image=str(photo))
-        self._sheet.itemconfigure(item, tags="new")
+        item = self.sheet.create_image(ASIDE, top, anchor="nw", image=str(photo))
+        self.sheet.itemconfigure(item, tags="new")
         for x, y in (places[number] for number in marked):
             self._frame(x + 1, top + y + 1, side - 2)
 
         def on_click(event: "tk.Event[Any]") -> None:
-            x, y = event.x, self._sheet.canvasy(event.y) - top
+            x, y = event.x, self.sheet.canvasy(event.y) - top
             for number, (left, upper) in enumerate(places):
                 if 0 <= x - left < side and 0 <= y - upper < side and click:
                     click(number, (x - left) / side, (y - upper) / side)
 
-        self._sheet.tag_bind(item, "<Button-1>", on_click)
+        self.sheet.tag_bind(item, "<Button-1>", on_click)
         self._y += high + px(3)
         for (x, _), caption in zip(places, captions, strict=False):
             self._caption(x + side / 2, caption, min(pitch, side + px(8)))
-        self._y = max(self._y, self._sheet.bbox("new")[3]) + px(5)
+        self._y = max(self._y, self.sheet.bbox("new")[3]) + px(5)
 
     def _frame(self, x: float, y: float, side: float) -> None:
         item = self._bar(x, y, x + side, y + side, "")
         colour, width = self.look.theme.fires, self.look.px(2)
-        self._sheet.itemconfigure(item, outline=colour, width=width)
+        self.sheet.itemconfigure(item, outline=colour, width=width)
 
     def _caption(self, middle: float, caption: str, wide: float) -> None:
         x = min(max(middle, wide / 2), self.look.px(INNER) - wide / 2)
         font, colour = self.look.fonts.small, self.look.theme.faint
         item = self._text(x, self._y, caption, font, colour, "n")
-        self._sheet.itemconfigure(item, width=round(wide), justify="center")
+        self.sheet.itemconfigure(item, width=round(wide), justify="center")
 
     def _bar(self, x0: float, y0: float, x1: float, y1: float, fill: str) -> int:
-        item = self._sheet.create_rectangle(x0, y0, x1, y1, fill=fill, width=0)
-        self._sheet.move(item, ASIDE, 0)
-        self._sheet.itemconfigure(item, tags="new")
+        item = self.sheet.create_rectangle(x0, y0, x1, y1, fill=fill, width=0)
+        self.sheet.move(item, ASIDE, 0)
+        self.sheet.itemconfigure(item, tags="new")
         return item
 
     def _text(
         self, x: float, y: float, text: str, font: Any, fill: str, anchor: Any = "nw"
     ) -> int:
-        item = self._sheet.create_text(
-            x + ASIDE, y, text=text, anchor=anchor, font=font
-        )
-        self._sheet.itemconfigure(item, tags="new", fill=fill)
+        item = self.sheet.create_text(x + ASIDE, y, text=text, anchor=anchor, font=font)
+        self.sheet.itemconfigure(item, tags="new", fill=fill)
         return item
 
     # --- arrays as pictures --------------------------------------------------------

@@ -25,14 +25,14 @@ TITLES = "It sees", "It learns", "It breaks"
 
 
 class Panel(ttk.Frame):
-    """The panel: a line that names the digit, and three tabs."""
+    """The panel: a `subject` line that names the digit, and three tabs."""
 
     def __init__(self, window: Any) -> None:
         super().__init__(window.root, width=window.look.px(WIDTH))
         self.pack_propagate(False)
         self._window, px = window, window.look.px
-        self._subject = ttk.Label(self, style="Faint.TLabel", padding=(px(12), px(5)))
-        self._subject.pack(anchor="w")
+        self.subject = ttk.Label(self, style="Faint.TLabel", padding=(px(12), px(5)))
+        self.subject.pack(anchor="w")
         self.tabs: Any = ttk.Notebook(self)
         self.tabs.pack(fill="both", expand=True)
         self.seeing = Page(self.tabs, window.look)
@@ -54,14 +54,6 @@ class Panel(ttk.Frame):
         """The page of the open tab."""
         return self.pages[self.tabs.index("current")]
 
-    def set_subject(self, subject: str) -> None:
-        """Show which digit is explained."""
-        self._subject.configure(text=subject)
-
-    def subject(self) -> str:
-        """Return which digit is explained."""
-        return str(self._subject.cget("text"))
-
     def show(self, explanation: Explanation | None, subject: str) -> None:
         """Show an explanation, or only the subject line."""
         layers = explanation.feature_maps if explanation else ()
@@ -71,7 +63,7 @@ class Panel(ttk.Frame):
         ):
             self.chosen = None  # other weights, another network
         self.explanation = explanation
-        self.set_subject(subject)
+        self.subject.configure(text=subject)
         self.refresh()
 
     def refresh(self) -> None:

@@ -24,7 +24,6 @@ from tinycnn.ink.strokes import Strokes, draw
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
 from tinycnn.reading import finetuned
-from tinycnn.reading.annotate import annotated_png
 from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.explanation import Damage, Explanation, Gradients, Trial
 from tinycnn.reading.reader import Reader
@@ -119,13 +118,17 @@ class Reads:
         write_atomically(path, [_png(found)])
         return self.open(path)
 
-    def save(self, drawing: Drawing, path: Path, reading: Reading | None) -> Path:
-        """Write the drawing as a PNG file, with the boxes of a reading if given."""
-        content = self._page(drawing)
-        if reading is not None:
-            ink = replace(self._ink(drawing), strokes=None)
-            content = annotated_png(content, ink, reading)
-        write_atomically(path, [content])
+    def save(self, drawing: Drawing, path: Path) -> Path:
+        """Write the drawing as a PNG file: black on white, or on its own picture."""
+        strokes = drawing.strokes
+        page = Image.new("L", strokes.size, "white")
+        if drawing.picture is not None:
+            page = open_picture(drawing.picture).convert("RGB")
+        dark = np.asarray(page).mean() > 127
+        mask = draw(strokes.points, strokes.pen_widths, page.size)
+        ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
+        page.paste("black" if dark else "white", mask=ink)
+        write_atomically(path, [_png(page)])
         return path
 
     def corrected(
@@ -198,27 +201,21 @@ class Reads:
         drawn = draw(points, widths, (wide, high))
         return replace(ink, values=np.maximum(ink.values, drawn))
 
-    def _page(self, drawing: Drawing) -> bytes:
-        """Return the drawing as a PNG: black on white, or on its own picture."""
-        strokes = drawing.strokes
-        page = Image.new("L", strokes.size, "white")
-        if drawing.picture is not None:
-            page = open_picture(drawing.picture).convert("RGB")
-        dark = np.asarray(page).mean() > 127
-        mask = draw(strokes.points, strokes.pen_widths, page.size)
-        ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
-        page.paste("black" if dark else "white", mask=ink)
-        return _png(page)
 
+class FineTunedReads(Reads):
+    """Reads with the fine-tuned weights in use, with the shipped ones if need be."""
 
-def finetuned_reads(weights: Path, judge: Path) -> Reads:
-    """Return a `Reads` of these weights, of the shipped ones if they are damaged."""
-    try:
-        return Reads(weights, judge)
-    except ValueError:
-        reads = Reads()
-        reads.note = "The learned weights cannot be read: learn again."
-        return reads
+    def reload(self, *_: Any) -> None:
+        """Read with the weights now in use."""
+        version, self.note = finetuned.latest(), ""
+        if version is not None:
+            files = version / "weights.safetensors", version / "judge.safetensors"
+            try:
+                super().reload(*files)
+                return
+            except (ValueError, OSError):
+                self.note = "The learned weights cannot be read: learn again."
+        super().reload()
 
 
 class Learns:

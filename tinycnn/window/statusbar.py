@@ -7,19 +7,16 @@ from typing import Any
 
 from tinycnn.window.session import Session
 
-LARGE, MEDIUM = (1, 24), (2, 48)  # lines and digits a line that each type can hold
+LARGE, SMALL = (1, 24), (3, 70)  # lines and digits a line that each type can hold
 HEIGHT = 60.0  # units of the number's part, however many lines it has
-SHORTLY = 6000  # milliseconds that a message is shown
 
 
 class StatusBar(ttk.Frame):
-    """The status bar; `message` is the current message, or empty."""
+    """The status bar."""
 
     def __init__(self, window: Any) -> None:
         super().__init__(window.root)
         self._window, self._look = window, window.look
-        self.message = ""
-        self._later: str | None = None
         self._shown = "", 0  # the full text of the status line, and the width for it
         px = self._look.px
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
@@ -57,8 +54,8 @@ class StatusBar(ttk.Frame):
         text = session.reading.text
         lines = text.split("\n")
         shape = len(lines), max(map(len, lines))
-        fits = [shape[0] <= most[0] and shape[1] <= most[1] for most in (LARGE, MEDIUM)]
-        font = fonts.number if fits[0] else fonts.medium if fits[1] else fonts.strong
+        fits = [shape[0] <= most[0] and shape[1] <= most[1] for most in (LARGE, SMALL)]
+        font = fonts.number if fits[0] else fonts.strong
         number.configure(state="normal", font=font)
         number.delete("1.0", "end")
         kinds = iter(session.kinds())
@@ -78,21 +75,6 @@ class StatusBar(ttk.Frame):
         self.clipboard_clear()
         self.clipboard_append(text)
         self._window.say(f"Copied {' / '.join(text.splitlines())}")
-
-    def say(self, message: str, *, stays: bool = False) -> None:
-        """Show a message for a while; with `stays` until the next one."""
-        self.forget()
-        self.message = message
-        if message and not stays:
-            self._later = self.after(SHORTLY, self._window.say, "")
-
-    def forget(self, *, lasting: bool = False) -> None:
-        """Drop the current message, with `lasting` only one without a time limit."""
-        if self._later is not None:
-            if lasting:
-                return
-            self.after_cancel(self._later)
-        self._later, self.message = None, ""
 
     def show_status(self, text: str) -> None:
         """Show a status line; the middle of a long one is elided."""

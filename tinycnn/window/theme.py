@@ -45,7 +45,6 @@ class Fonts(NamedTuple):
     plain: tkfont.Font
     title: tkfont.Font
     strong: tkfont.Font
-    medium: tkfont.Font
     number: tkfont.Font
 
 
@@ -57,7 +56,7 @@ class Look:
         self.pixel = root.winfo_fpixels("1p") * 0.75
         self.theme = THEMES["light"]
         family = tkfont.nametofont("TkDefaultFont", root).actual("family")
-        sizes = (8, 10, 10, 12, 18, 30)
+        sizes = (8, 10, 10, 12, 30)
         self.fonts = Fonts(
             *(tkfont.Font(root, family=family, size=size) for size in sizes)
         )

@@ -58,7 +58,7 @@ class Window:
         may_reload: bool = True,
     ) -> None:
         self.root, self.settings, self._settings_file = root, settings, settings_file
-        self.worker, self.problem = worker, ""
+        self.worker, self.problem, self._message = worker, "", ""
         self.session, self.look = Session(), Look(root)
         self.session.pen_width = settings.brush
         self._began, self._poll_later = time.monotonic(), ""
@@ -93,6 +93,7 @@ class Window:
         self._divider = ttk.Frame(root, style="Line.TFrame", width=1)
         self.tools.grid(row=0, column=0, columnspan=3, sticky="ew")
         self.canvas.grid(row=1, column=0, sticky="nsew")
+        self.canvas.focus_set()  # where Tab goes from digit to digit
         self.statusbar.grid(row=2, column=0, columnspan=3, sticky="ew")
 
     def _connect(self) -> None:
@@ -135,7 +136,6 @@ class Window:
         if self._poll_later:
             self.root.after_cancel(self._poll_later)
         self.live.stop()
-        self.statusbar.forget()
         self.settings.brush = round(self.session.pen_width, 1)
         if self.root.winfo_viewable():
             self.settings.size = self.root.geometry().partition("+")[0]
@@ -172,7 +172,8 @@ class Window:
             self._poll_later = self.root.after(SOON, self.poll)
 
     def _on_ready(self, note: str) -> None:
-        self.say(note)
+        if note or self.worker.starts > 1:
+            self.say(note)
         self.panel.breaking.reset()
         self.live.read_anew()
 
@@ -191,7 +192,7 @@ class Window:
     def on_ink(self, *, done: bool) -> None:
         """Read after a change of ink, or now and then while a stroke grows."""
         self.correcting.choose(None)
-        self.statusbar.forget(lasting=True)  # shown until the next stroke
+        self.say("")
         if done:
             self.tools.show()
             self.live.read()
@@ -200,11 +201,10 @@ class Window:
 
     def show_choice(self) -> None:
         """Show which digits are chosen."""
-        if self.correcting.chosen:
-            self.statusbar.forget()
         self.canvas.boxes.chosen = self.correcting.chosen
         self.canvas.show_reading()
-        self.show_status()
+        if self.correcting.chosen:
+            self.say("")
         self.live.explain_soon()
 
     def show_reading(self, *, new: bool = True) -> None:
@@ -219,18 +219,19 @@ class Window:
 
     def show_all(self) -> None:
         """Show and read the canvas as it is now."""
+        self.say("")
         self.canvas.show_ink()
         self.show_reading()
         self.live.read()
 
-    def say(self, message: str, *, stays: bool = False) -> None:
-        """Show a message in the status line, for a while or until the next stroke."""
-        self.statusbar.say(message, stays=stays)
+    def say(self, message: str) -> None:
+        """Show a message in the status line until something changes."""
+        self._message = message
         self.show_status()
 
     def show_status(self) -> None:
         """Show the message, or what can be said of the reading."""
-        text = self.statusbar.message or self.correcting.hint
+        text = self._message or self.correcting.hint
         if not text and not self.worker.is_ready:
             slow = time.monotonic() - self._began > PATIENCE and self.worker.starts < 2
             text = (
@@ -243,6 +244,7 @@ class Window:
 
     def undo(self, by: int = -1) -> None:
         """Undo a step, or redo one (1)."""
+        self.say("")
         before = self.session.drawn.corrections
         kind = self.session.step(by)
         if kind == "correction":
