@@ -23,6 +23,7 @@ from tinycnn.reading.result import Digit, Reading
 from tinycnn.window import actions, documents, finetuning, view
 from tinycnn.window.session import Picture
 from tinycnn.window.statusbar import elided
+from tinycnn.window.theme import THEMES
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
 ONE = [(20, 0), (20, 20), (20, 40), (20, 60), (20, 80)]
@@ -44,6 +45,15 @@ class Pilot(Stage):
     def click(self, x, y):
         self.draw([(x, y)], 0, 0)
 
+    def write(self, text, *, panel=False):
+        """Draw "7" or "71" and let it be read, perhaps with the panel open."""
+        if panel:
+            self.key("F2")
+        self.draw(SEVEN)
+        if text == "71":
+            self.draw(ONE, x=160)
+        assert self.read() == text
+
     def number(self):
         return self.statusbar.number.get("1.0", "end-1c")
 
@@ -60,8 +70,7 @@ class Pilot(Stage):
     def show(self, *digits):
         """Let one line of digits, each given by its fields, be the reading."""
         if self.session.is_empty:
-            self.draw(SEVEN)
-            self.read()
+            self.write("7")
         line = tuple(
             Digit(label, confidence, box, ((label or 0, confidence),))
             for label, confidence, box in digits
@@ -144,9 +153,8 @@ def test_the_ink_on_the_screen_is_where_the_stroke_is(pilot):
     assert pilot.root.tk.call(photo, "get", 120, 140) == (21, 24, 29)
 
 
-def test_undo_redo_delete_and_the_right_button_change_ink_and_number(pilot):
-    pilot.draw(SEVEN)
-    pilot.draw(ONE, x=160)
+def test_undo_redo_delete_and_both_erasers_change_ink_and_number(pilot):
+    pilot.write("71")
     undo, redo = ("z", "Control_L"), ("z", "Control_L", "Shift_L")
     pilot.key(*undo)
     assert pilot.read() == "7"
@@ -156,16 +164,25 @@ def test_undo_redo_delete_and_the_right_button_change_ink_and_number(pilot):
     pilot.key(*redo)
     pilot.key(*redo)
     assert pilot.read() == "71"
-    pilot.key("Delete")
+    way, eraser = [(140, 100), (220, 100)], pilot.window.tools.buttons["Eraser"]
+    pilot.draw(way, x=0, y=0, button=3)
+    assert pilot.read() == "7"
+    pilot.key(*undo)
+    assert pilot.read() == pilot.number() == "71"
+    eraser.invoke()
+    pilot.draw(way, x=0, y=0)
+    assert pilot.read() == "7"
+    eraser.invoke()
+    pilot.draw(ONE, x=160)
+    assert pilot.read() == "71"
+    pilot.click(85, 80)
+    pilot.key("Delete")  # the chosen digit
+    assert pilot.read() == "1"
+    pilot.key("Delete")  # everything
     assert pilot.session.is_empty
     assert pilot.canvas.find_withtag("reading") == ()
     pilot.key(*undo)
-    assert pilot.read() == "71"
-    pilot.draw([(120, 40), (150, 40), (180, 40), (220, 40)], x=0, y=60, button=3)
-    assert pilot.read() == "7"
-    pilot.key(*undo)
-    assert pilot.read() == "71"
-    assert pilot.number() == "71"
+    assert pilot.read() == "1"
 
 
 def test_confidence_and_refusal_show_without_colour(pilot):
@@ -206,9 +223,7 @@ def test_labels_stand_where_nothing_else_is(pilot):
 
 
 def test_the_number_can_be_copied_and_selected_but_not_edited(pilot):
-    pilot.draw(SEVEN)
-    pilot.draw(ONE, x=160)
-    pilot.read()
+    pilot.write("71")
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "71"
     number = pilot.statusbar.number
@@ -226,8 +241,7 @@ def test_the_number_can_be_copied_and_selected_but_not_edited(pilot):
 
 def test_a_click_on_a_box_and_a_digit_key_correct_it(pilot):
     corrections, before = pilot.corrections, len(pilot.corrections)
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7")
     pilot.key("3")  # no digit is chosen
     pilot.click(85, 80)
     assert "0 to 9" in pilot.status()
@@ -256,9 +270,7 @@ def test_a_click_on_a_box_and_a_digit_key_correct_it(pilot):
 
 def test_a_digit_is_none_or_two_and_two_are_one(pilot):
     before = len(pilot.corrections)
-    pilot.draw(SEVEN)
-    pilot.draw(ONE, x=160)
-    pilot.read()
+    pilot.write("71")
     pilot.click(85, 80)
     pilot.key("t")
     assert "first of two" in pilot.status()
@@ -283,25 +295,12 @@ def test_a_digit_is_none_or_two_and_two_are_one(pilot):
     pilot.until(lambda: len(pilot.corrections) == before + 1)
 
 
-def test_delete_erases_the_chosen_digit_and_without_one_everything(pilot):
-    pilot.draw(SEVEN)
-    pilot.draw(ONE, x=160)
-    pilot.read()
-    pilot.click(85, 80)
-    pilot.key("Delete")
-    assert pilot.read() == "1"
-    pilot.key("Delete")
-    assert pilot.session.is_empty
-
-
 def test_a_walk_with_the_keyboard_alone(pilot, monkeypatch):
     """Choose, correct, look inside, undo, copy, save; the mouse only draws."""
     saved = str(pilot.folder / "walk.json")
     dialog = "asksaveasfilename"
     monkeypatch.setattr(documents.filedialog, dialog, lambda **_: saved)
-    pilot.draw(SEVEN)
-    pilot.draw(ONE, x=160)
-    pilot.read()
+    pilot.write("71")
     pilot.key("Tab")
     assert pilot.window.correcting.chosen == [0]
     pilot.key("Tab")
@@ -347,8 +346,7 @@ def test_what_cannot_be_done_is_grey_has_a_mnemonic_and_a_tooltip(pilot):
 
     grey = {label for label, state in states().items() if state == "disabled"}
     assert {"Redo", "Clear", "Save…", "Copy the number", "Stop learning"} <= grey
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7")
     assert states()["Clear"] == states()["Copy the number"] == "normal"
     for menu in menus.menus.values():
         letters = [
@@ -356,35 +354,16 @@ def test_what_cannot_be_done_is_grey_has_a_mnemonic_and_a_tooltip(pilot):
             for n in range(menu.index("end") + 1)
         ]
         assert len(set(letters)) == len(letters)
-    x, y = (
-        f()
-        for b in [pilot.window.tools.buttons["Undo"]]
-        for f in (b.winfo_rootx, b.winfo_rooty)
-    )
-    pilot.hand.move(x + 5, y + 5)
-    settle(pilot.root)
+    buttons = pilot.window.tools.buttons
 
     def tips():
-        tops = [
-            w for b in pilot.window.tools.buttons.values() for w in b.winfo_children()
-        ]
+        tops = [top for button in buttons.values() for top in button.winfo_children()]
         return [top.winfo_children()[0].cget("text") for top in tops]
 
-    pilot.until(lambda: tips() == ["Undo (Ctrl+Z)"])
-    pilot.hand.move(x + 300, y + 300)
-    pilot.until(lambda: tips() == [])
-
-
-def test_the_eraser_of_the_toolbar_works_with_the_left_button(pilot):
-    pilot.draw(SEVEN)
-    pilot.draw(ONE, x=160)
-    pilot.read()
-    pilot.window.tools.buttons["Eraser"].invoke()
-    pilot.draw([(140, 100), (220, 100)], x=0, y=0)
-    assert pilot.read() == "7"
-    pilot.window.tools.buttons["Eraser"].invoke()
-    pilot.draw(ONE, x=160)
-    assert pilot.read() == "71"
+    x, y = buttons["Undo"].winfo_rootx() + 5, buttons["Undo"].winfo_rooty() + 5
+    for away, tip in ((0, ["Undo (Ctrl+Z)"]), (300, [])):
+        pilot.hand.move(x + away, y + away)
+        pilot.until(lambda tip=tip: tips() == tip)
 
 
 def test_saved_drawings_are_read_and_opened_as_they_were_drawn(pilot, monkeypatch):
@@ -455,16 +434,6 @@ def test_a_picture_is_centred_as_large_as_fits_and_one_writes_on_it(pilot):
     assert pilot.session.drawn.picture is picture
 
 
-def test_a_picture_opens_twice_and_has_dark_labels_on_white_in_the_dark_theme(pilot):
-    pilot.key("F3")
-    for _ in range(2):
-        assert pilot.open("twice.png") == "1"
-    light = view.Look(pilot.root).theme
-    (box,) = pilot.items("rectangle")
-    assert pilot.canvas.itemcget(box, "outline") in (light.sure, light.doubtful)
-    pilot.key("F3")
-
-
 def test_undo_brings_the_first_of_two_pasted_pictures_back(pilot, monkeypatch):
     asked = []
 
@@ -493,10 +462,7 @@ def test_a_file_that_is_dropped_is_opened(pilot):
 
 
 def test_the_panel_shows_the_digit_drawn_last_or_chosen(pilot):
-    pilot.key("F2")
-    pilot.draw(SEVEN)
-    pilot.draw(ONE, x=160)
-    pilot.read()
+    pilot.write("71", panel=True)
     panel = pilot.panel
     pilot.until(lambda: panel.explanation and panel.explanation.digit == 1)
     digit_7, digit_1 = pilot.session.reading.digits
@@ -540,9 +506,7 @@ def shown(pilot, page):
 
 
 def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(pilot):
-    pilot.key("F2")
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7", panel=True)
     page = pilot.panel.seeing
     lines = shown(pilot, page).splitlines()
     hint = next(n for n, line in enumerate(lines) if line.startswith("Click a pixel"))
@@ -563,9 +527,7 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
 
 
 def test_the_wheel_scrolls_the_panel_wherever_the_pointer_is(pilot):
-    pilot.key("F2")
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7", panel=True)
     page = pilot.panel.seeing
     shown(pilot, page)
     sheet = page.sheet
@@ -580,9 +542,7 @@ def test_the_wheel_scrolls_the_panel_wherever_the_pointer_is(pilot):
 
 
 def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
-    pilot.key("F2")
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7", panel=True)
     page = pilot.panel.learning
     pilot.panel.tabs.select(1)
     assert "If it should be 7: loss" in shown(pilot, page)
@@ -602,9 +562,7 @@ def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
 
 
 def test_broken_weights_are_read_with_until_they_are_put_back(pilot):
-    pilot.key("F2")
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7", panel=True)
     page = pilot.panel.breaking
     pilot.panel.tabs.select(2)
     pilot.until(lambda: len(page.right) == 2)
@@ -657,8 +615,7 @@ def learning(pilot, monkeypatch, tmp_path):
     """Return a fine-tuning that the window has begun."""
     monkeypatch.setattr(finetuning, "Worker", FakeProcess)
     monkeypatch.setattr(finetuning.finetuned, "folder", lambda: tmp_path)
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7")
     pilot.key("Tab")
     pilot.key("7")
     pilot.until(lambda: len(pilot.corrections) > 0)
@@ -680,33 +637,18 @@ def test_learning_shows_its_progress_and_its_outcome(pilot, learning):
     assert "Nothing has been learned" in pilot.status()
 
 
-def test_a_window_with_other_weights_does_not_learn(pilot, monkeypatch):
-    """Learning trains the shipped networks, which that window does not show."""
-    monkeypatch.setattr(finetuning, "Worker", None)
+def test_learning_stops_fails_and_is_not_for_other_weights(
+    pilot, learning, monkeypatch
+):
+    """It trains the shipped networks, which a window of other weights does not show."""
+    learning.on_failure("There is no room on the disk.")
+    assert "no room" in pilot.status()
+    pilot.window.finetuning.learn()
+    pilot.window.finetuning.stop()
+    assert "nothing has changed" in pilot.status()
     monkeypatch.setattr(pilot.window.finetuning, "allowed", False)
     pilot.window.finetuning.learn()
     assert "start without --weights" in pilot.status()
-
-
-@pytest.mark.parametrize("how", ["stops", "fails"])
-def test_learning_that_stops_or_fails_says_so(pilot, learning, how):
-    if how == "stops":
-        pilot.window.finetuning.stop()
-        assert "nothing has changed" in pilot.status()
-    else:
-        learning.on_failure("There is no room on the disk.")
-        assert "no room" in pilot.status()
-
-
-def test_the_theme_changes_and_the_reading_stays(pilot):
-    pilot.draw(SEVEN)
-    pilot.read()
-    light = pilot.canvas.cget("background")
-    pilot.key("F3")
-    assert pilot.canvas.cget("background") != light
-    assert pilot.number() == "7"
-    pilot.key("F3")
-    assert pilot.canvas.cget("background") == light
 
 
 def test_a_small_window_shows_all_of_a_large_drawing(pilot):
@@ -806,13 +748,13 @@ def test_settings_and_the_drawing_outlive_the_window_and_pasted_pictures_do_not(
     assert "is back" in last.window.statusbar.status.cget("text")
     last.window.clear()
     assert "is back" not in last.window.statusbar.status.cget("text")
-    assert last.root.focus_get() == last.sheet  # of the keys, before any click
     last.close()
 
 
 @pytest.mark.parametrize(("wide", "high"), [(800, 600), (1280, 720)])
 def test_a_small_screen_shows_everything(display, tmp_path, wide, high):
     stage = Stage(display, tmp_path, f"{wide}x{high - 80}")
+    assert stage.root.focus_lastfor() == stage.window.canvas  # before any click
     stage.window.toggle_panel()
     stage.draw(SEVEN)
     settle(stage.root)
@@ -836,8 +778,7 @@ def test_a_small_screen_shows_everything(display, tmp_path, wide, high):
 
 def test_many_lines_scroll_and_take_no_room_from_the_canvas(pilot):
     before = pilot.canvas.winfo_height()
-    pilot.draw(SEVEN)
-    pilot.read()
+    pilot.write("7")
     line = (Digit(7, 0.99, (55, 55, 110, 150), ((7, 0.99),)),)
     pilot.session.answer(pilot.session.revision, Reading((line,) * 7))
     pilot.window.show_reading()
@@ -851,25 +792,34 @@ def test_many_lines_scroll_and_take_no_room_from_the_canvas(pilot):
     assert pilot.root.clipboard_get() == "\n".join("7" * 7)
 
 
-def test_fields_are_readable_in_the_dark_theme_and_there_is_an_icon_and_about(
-    pilot, monkeypatch
-):
+def test_the_dark_theme_is_readable_and_the_reading_stays(pilot):
+    pilot.write("7")
+    light = pilot.canvas.cget("background")
     pilot.key("F3")
+    assert pilot.canvas.cget("background") != light
+    assert pilot.number() == "7"
     style = ttk.Style(pilot.root)
     for name in ("TEntry", "TCombobox"):
         colours = [style.lookup(name, o) for o in ("fieldbackground", "foreground")]
         dark, light = (sum(pilot.root.winfo_rgb(c)) / 3 / 65535 for c in colours)
         assert light - dark > 0.5
+    ground = style.lookup("TFrame", "background")
     for state in ("disabled", "!disabled"):
-        assert style.lookup("TButton", "background", [state]) != style.lookup(
-            "TFrame", "background"
-        )
+        assert style.lookup("TButton", "background", [state]) != ground
+    for _ in range(2):  # a picture that is open already opens again
+        assert pilot.open("twice.png") == "1"
+    theme = view.Look(pilot.root).theme  # the light one: the picture is light
+    (box,) = pilot.items("rectangle")
+    assert pilot.canvas.itemcget(box, "outline") in (theme.sure, theme.doubtful)
     pilot.key("F3")
+    assert pilot.canvas.cget("background") == THEMES["light"].paper
+
+
+def test_there_is_an_icon_about_and_help(pilot, monkeypatch):
     assert pilot.root.tk.call("wm", "iconphoto", pilot.root, pilot.window._icon) == ""
     told = []
-    monkeypatch.setattr(
-        actions.messagebox, "showinfo", lambda *a, **kw: told.append((*a, kw["detail"]))
-    )
+    tell = lambda *a, detail, **_: told.append((*a, detail))  # noqa: E731
+    monkeypatch.setattr(actions.messagebox, "showinfo", tell)
     pilot.window.menus.do("About tinycnn")
     assert tinycnn.__version__ in told[0][1]
     pilot.key("F1")
