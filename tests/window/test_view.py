@@ -9,6 +9,7 @@ import signal
 import time
 from tkinter import ttk
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Digit, Reading
 from tinycnn.window import actions, documents, finetuning, view
-from tinycnn.window.session import Picture
 from tinycnn.window.statusbar import elided
 from tinycnn.window.theme import THEMES
 
@@ -370,28 +370,22 @@ def test_saved_drawings_are_read_and_opened_as_they_were_drawn(pilot, monkeypatc
     pilot.draw(SEVEN)
     pilot.draw(CROSS, x=200)
     text, size = pilot.read(), pilot.session.drawing.strokes.size
-    chosen = []
-    options = []
+    ask = Mock()
     for dialog in ("asksaveasfilename", "askopenfilename"):
-
-        def ask(**given):
-            options.append(given)
-            return str(chosen[-1])
-
         monkeypatch.setattr(documents.filedialog, dialog, ask)
     for name in ("a.png", "a.json"):
-        chosen.append(pilot.folder / name)
+        ask.return_value = str(pilot.folder / name)
         pilot.key("s", "Control_L")
         pilot.until(lambda name=name: pilot.status() == f"Saved as {name}.")
-    assert "strokes" in options[0]["filetypes"][0][0]
+    assert "strokes" in ask.call_args.kwargs["filetypes"][0][0]
     with Image.open(pilot.folder / "a.png") as picture:
         assert picture.size == size
         assert picture.getpixel((0, 0)) == 255
-    assert Reader().read_strokes(load_strokes(chosen[-1])).text == text
+    assert Reader().read_strokes(load_strokes(pilot.folder / "a.json")).text == text
     pilot.window.clear()
     pilot.key("o", "Control_L")
     assert pilot.read() == text
-    assert "*.PNG" in options[-1]["filetypes"][0][1].split()
+    assert "*.PNG" in ask.call_args.kwargs["filetypes"][0][1].split()
 
 
 def test_what_cannot_be_opened_or_saved_is_reported_in_words(pilot):
@@ -432,25 +426,6 @@ def test_a_picture_is_centred_as_large_as_fits_and_one_writes_on_it(pilot):
     assert pilot.session.is_empty
     pilot.key("z", "Control_L")
     assert pilot.session.drawn.picture is picture
-
-
-def test_undo_brings_the_first_of_two_pasted_pictures_back(pilot, monkeypatch):
-    asked = []
-
-    def ask(name, *arguments, then, **_):
-        if name == "paste":
-            asked.append(arguments[0] / f"{len(asked)}.png")
-            pixels = np.full((9, 9, 3), len(asked), np.uint8)
-            then(Picture(asked[-1], pixels, (9, 9)))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pilot.worker, "ask", ask)
-        pilot.window.documents.paste()
-        first = pilot.session.drawn.picture
-        pilot.key("v", "Control_L")
-        assert pilot.session.drawn.picture is not first
-        pilot.key("z", "Control_L")
-    assert pilot.session.drawn.picture is first
 
 
 def test_a_file_that_is_dropped_is_opened(pilot):
@@ -587,33 +562,11 @@ def test_broken_weights_are_read_with_until_they_are_put_back(pilot):
     pilot.panel.tabs.select(0)
 
 
-class FakeProcess:
-    """A fine-tuning whose process is the test."""
-
-    def __init__(self, *_, **__):
-        self.items, self.closed = [], False
-        FakeProcess.last = self
-
-    def ask(self, name, then):
-        assert name == "learn"
-        self.then = then
-
-    def start(self):
-        pass
-
-    def poll(self):
-        items, self.items = self.items, []
-        for item in items:
-            self.then(item)
-
-    def close(self):
-        self.closed = True
-
-
 @pytest.fixture
 def learning(pilot, monkeypatch, tmp_path):
-    """Return a fine-tuning that the window has begun."""
-    monkeypatch.setattr(finetuning, "Worker", FakeProcess)
+    """Return the process, which the test plays, of a fine-tuning that has begun."""
+    process = Mock()
+    monkeypatch.setattr(finetuning, "Worker", Mock(return_value=process))
     monkeypatch.setattr(finetuning.finetuned, "folder", lambda: tmp_path)
     pilot.write("7")
     pilot.key("Tab")
@@ -622,17 +575,18 @@ def learning(pilot, monkeypatch, tmp_path):
     pilot.window.finetuning.learn()
     assert pilot.statusbar.progress.winfo_manager()
     assert not pilot.window.menus.can("Learn from my corrections")
-    yield FakeProcess.last
-    assert FakeProcess.last.closed
+    yield process
+    assert process.close.called
     assert not pilot.statusbar.progress.winfo_manager()
 
 
 def test_learning_shows_its_progress_and_its_outcome(pilot, learning):
-    learning.items = [0.25]
-    pilot.until(lambda: pilot.statusbar.progress.cget("value") == 25)
-    learning.items = [1.0, "Learned: 1 of 1 corrections are right."]
-    pilot.until(lambda: "1 of 1 corrections" in pilot.status())
+    say = learning.ask.call_args.kwargs["then"]
+    say(0.25)
+    assert pilot.statusbar.progress.cget("value") == 25
+    say("Learned: 1 of 1 corrections are right.")
     assert pilot.read() == "7"
+    assert "1 of 1 corrections" in pilot.status()
     pilot.window.finetuning.undo()
     assert "Nothing has been learned" in pilot.status()
 
@@ -817,14 +771,13 @@ def test_the_dark_theme_is_readable_and_the_reading_stays(pilot):
 
 def test_there_is_an_icon_about_and_help(pilot, monkeypatch):
     assert pilot.root.tk.call("wm", "iconphoto", pilot.root, pilot.window._icon) == ""
-    told = []
-    tell = lambda *a, detail, **_: told.append((*a, detail))  # noqa: E731
+    tell = Mock()
     monkeypatch.setattr(actions.messagebox, "showinfo", tell)
     pilot.window.menus.do("About tinycnn")
-    assert tinycnn.__version__ in told[0][1]
+    assert tinycnn.__version__ in tell.call_args.args[1]
     pilot.key("F1")
     for action in pilot.window.menus.actions.values():
-        assert action.shown in told[1][2]
+        assert action.shown in tell.call_args.kwargs["detail"]
 
 
 def test_a_window_that_closes_while_its_panel_is_half_drawn_ends_cleanly(
