@@ -40,6 +40,13 @@ def start(home, *argv, display=None, code=None):
     )
 
 
+def eventually(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @contextmanager
 def window(display, home, *argv):
     """Start the window; yield its process, a hand, and a wait for a colour."""
@@ -47,12 +54,12 @@ def window(display, home, *argv):
     process = start(home, *argv, display=display)
 
     def wait(*colours):
-        end = time.monotonic() + 60
-        seen = [tuple(bytes.fromhex(colour[1:])) for colour in colours]
-        while not any(hand.sees(colour, (0, 0, 1440, 900)) for colour in seen):
+        def seen():
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end, f"none of {colours}"
-            time.sleep(0.02)
+            found = [tuple(bytes.fromhex(colour[1:])) for colour in colours]
+            return any(hand.sees(colour, (0, 0, 1440, 900)) for colour in found)
+
+        eventually(seen)
 
     try:
         yield process, hand, wait
@@ -62,14 +69,17 @@ def window(display, home, *argv):
         hand.close()
 
 
-def test_wrong_usage_and_missing_parts_are_one_sentence_each(tmp_path):
+def test_wrong_usage_and_what_is_missing_or_damaged_are_one_sentence(display, tmp_path):
     nowhere = {"display": ":4321"}
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"no weights")
     cases = [
         ([], {}, 1, "no display"),
         ([], nowhere, 1, ":4321"),
         ([], nowhere | {"code": NO_TKINTER}, 1, "tkinter; "),
         (["missing.png"], {}, 2, "missing.png"),
         (["--weights", "missing"], {}, 2, "missing"),
+        (["--weights", str(bad)], {"display": display}, 1, bad.name),
     ]
     if sys.platform != "linux":  # the others have no DISPLAY
         del cases[:2]
@@ -80,17 +90,6 @@ def test_wrong_usage_and_missing_parts_are_one_sentence_each(tmp_path):
         (line,) = err.splitlines()
         assert words in line
         assert "Traceback" not in line
-
-
-def test_damaged_weights_end_it_with_one_sentence(display, tmp_path):
-    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
-    process = start(
-        tmp_path, "--weights", str(tmp_path / "bad.safetensors"), display=display
-    )
-    out, err = process.communicate(timeout=60)
-    assert (out, process.returncode) == ("", 1)
-    (line,) = err.splitlines()
-    assert "bad.safetensors" in line
 
 
 @pytest.mark.parametrize("name", ["one.json", "one.png"])
@@ -125,3 +124,22 @@ def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, c
     assert process.returncode == code
     assert (tmp_path / "tinycnn" / "window.json").exists()
     assert (tmp_path / "tinycnn" / "log" / "window.log").read_text() == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_no_process_is_left_when_the_window_is_killed(display, tmp_path):
+    with window(display, tmp_path) as (process, *_):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        eventually(lambda: children.read_text().split())
+        pids = children.read_text().split()
+        assert all(map(is_alive, pids))
+        process.kill()
+        process.wait()
+        eventually(lambda: not any(map(is_alive, pids)))
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False

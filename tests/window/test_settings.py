@@ -29,15 +29,8 @@ def test_settings_are_saved_and_loaded_or_the_defaults_and_failures_stop_nothing
 
 def test_a_damaged_file_is_left_out_and_logged(tmp_path, caplog):
     path = tmp_path / "window.json"
-    for content in (
-        b"",
-        b"{",
-        b"[]",
-        b"\xff\xfe",
-        b"null",
-        b"[" * 5000,
-        b'{"size": "1x',
-    ):
+    damaged = (b"", b"{", b"[]", b"\xff\xfe", b"null", b"[" * 5000, b'{"size": "1x')
+    for content in damaged:
         caplog.clear()
         path.write_bytes(content)
         assert load_settings(path) == Settings(), content
