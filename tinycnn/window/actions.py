@@ -1,9 +1,10 @@
 """The actions of the window: menus, shortcuts, tooltips.
 
-``actions.txt`` has a line an action: menu, label, keys, the method of `Window` or of
-one of its parts, and when it can be used.
+``actions.txt`` has a line an action: menu, label, keys (- is none), the method of
+`Window` or of one of its parts, and when it can be used; two spaces part them.
 """
 
+import re
 import sys
 import tkinter as tk
 from collections.abc import Callable
@@ -18,7 +19,6 @@ MAC = sys.platform == "darwin"
 CONTROL = "Command" if MAC else "Control"
 DELAY = 600  # milliseconds until a tooltip is shown
 TABLE = Path(__file__).with_suffix(".txt")
-COLUMNS = (0, 9, 35, 49, 75)
 USABLE: dict[str, Callable[[Any], bool]] = {
     "": lambda _: True,
     "drawn": lambda window: not window.session.is_empty,
@@ -38,18 +38,19 @@ class Action(NamedTuple):
     label: str
     keys: str
     method: str
-    when: str
+    when: str = ""
 
     @property
     def shown(self) -> str:
         """The keys as this system shows them."""
-        return self.keys.replace("Ctrl+", "⌘") if MAC else self.keys
+        return self.keys.strip("-").replace("Ctrl+", "⌘" if MAC else "Ctrl+")
 
     @property
     def events(self) -> list[str]:
         """Tk's names of the keys; of a letter both cases, as Caps Lock makes both."""
         *held, key = self.keys.replace("Ctrl", CONTROL).split("+")
-        forms = {key.lower(), key.upper()} if len(key) == 1 else {key} - {""}
+        forms = {key.lower(), key.upper()} if len(key) == 1 else {key}
+        forms -= {"-"}
         return [f"<{'-'.join([*held, form])}>" for form in sorted(forms)]
 
 
@@ -64,10 +65,8 @@ class Menus:
         self.bar = tk.Menu(window.root, tearoff=False)
         self.menus: dict[str, tk.Menu] = {}
         self.actions: dict[str, Action] = {}
-        ends = (*COLUMNS[1:], None)
         for line in TABLE.read_text("utf-8").splitlines():
-            cells = [line[a:b].strip() for a, b in zip(COLUMNS, ends, strict=True)]
-            action = Action(*(cell if cell != "-" else "" for cell in cells))
+            action = Action(*re.split("  +", line))
             self._add(action)
             for event in action.events:
                 window.root.bind(event, partial(self._on_key, action.label))
@@ -87,7 +86,7 @@ class Menus:
 
     def help(self) -> None:
         """List all actions with keys, and what the pointer does."""
-        keys = [f"{a.label}: {a.shown}" for a in self.actions.values() if a.keys]
+        keys = [f"{a.label}: {a.shown}" for a in self.actions.values() if a.shown]
         pointer = TABLE.with_name("help.txt").read_text("utf-8")
         self._tell("Help", "\n".join([pointer, *keys]))
 

@@ -3,6 +3,7 @@
 import tkinter as tk
 from collections.abc import Callable, Iterable, Sequence
 from tkinter import font as tkfont
+from typing import Any
 
 from tinycnn.window.session import Box, Session
 from tinycnn.window.theme import Look, Theme, percent
@@ -71,9 +72,9 @@ class Boxes:
         dash: Sequence[int],
         tag: str = "reading",
     ) -> None:
-        item = self._canvas.create_rectangle(*box, tags=tag, outline=colour)
-        dashes = [self._look.px(length) for length in dash]
-        self._canvas.itemconfigure(item, width=self._look.px(width), dash=dashes)
+        options: dict[str, Any] = {"tags": tag, "outline": colour}
+        options["dash"] = [self._look.px(length) for length in dash]
+        self._canvas.create_rectangle(*box, width=self._look.px(width), **options)
 
     def _put(
         self, text: str, font: tkfont.Font, box: Box, colour: str, taken: list[Box]
@@ -95,8 +96,8 @@ class Boxes:
         if spot is None:
             return []
         anchor, x, y = spot
-        item = self._canvas.create_text(x, y, text=text, tags="reading", font=font)
-        self._canvas.itemconfigure(item, anchor=anchor, fill=colour)
+        options: dict[str, Any] = {"anchor": anchor, "font": font, "fill": colour}
+        self._canvas.create_text(x, y, text=text, tags="reading", **options)
         return [_area(spot, *size)]
 
     def _is_free(self, area: Box, taken: Sequence[Box]) -> bool:

@@ -159,8 +159,8 @@ class Page(ttk.Frame):
             page[y : y + side, x : x + side] = cell
         photo = ImageTk.PhotoImage(Image.fromarray(page), master=self.sheet)
         self._new_photos.append(photo)
-        item = self.sheet.create_image(ASIDE, top, anchor="nw", image=str(photo))
-        self.sheet.itemconfigure(item, tags="new")
+        options = {"anchor": "nw", "image": str(photo), "tags": "new"}
+        item = self.sheet.create_image(ASIDE, top, **options)
         for x, y in (places[number] for number in marked):
             self._frame(x + 1, top + y + 1, side - 2)
 
@@ -188,17 +188,14 @@ class Page(ttk.Frame):
         self.sheet.itemconfigure(item, width=round(wide), justify="center")
 
     def _bar(self, x0: float, y0: float, x1: float, y1: float, fill: str) -> int:
-        item = self.sheet.create_rectangle(x0, y0, x1, y1, fill=fill, width=0)
-        self.sheet.move(item, ASIDE, 0)
-        self.sheet.itemconfigure(item, tags="new")
-        return item
+        where = x0 + ASIDE, y0, x1 + ASIDE, y1
+        return self.sheet.create_rectangle(*where, fill=fill, width=0, tags="new")
 
     def _text(
         self, x: float, y: float, text: str, font: Any, fill: str, anchor: Any = "nw"
     ) -> int:
-        item = self.sheet.create_text(x + ASIDE, y, text=text, anchor=anchor, font=font)
-        self.sheet.itemconfigure(item, tags="new", fill=fill)
-        return item
+        options = {"text": text, "anchor": anchor, "font": font, "fill": fill}
+        return self.sheet.create_text(x + ASIDE, y, tags="new", **options)
 
     # --- arrays as pictures --------------------------------------------------------
 

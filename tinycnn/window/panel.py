@@ -70,9 +70,9 @@ class Panel(ttk.Frame):
         """Show the explanation on the open page."""
         page, explanation = self.page, self.explanation
         boxes: Sequence[Box] = ()
-        if self._window.settings.panel and explanation is None:
+        if explanation is None or not self._window.settings.panel:
             page.show(iter(()))
-        elif self._window.settings.panel and explanation is not None:
+        else:
             if isinstance(page, Learning | Breaking):
                 page.explain(explanation)
             else:
@@ -111,20 +111,16 @@ class Learning(Page):
 
     def explain(self, explanation: Explanation) -> None:
         """Show the gradients of a digit, at first for what it was read as."""
-        old = self._explanation
+        old, trial = self._explanation, self.trial
         self._explanation = explanation
         if old is None or not np.array_equal(explanation.image, old.image):
             self.label.set(str(explanation.top[0][0]))
-            self.trial = None
-        self._ask_gradients()
+            trial = None
+        self.ask(trial)
 
-    def ask(self) -> None:
-        """Show the gradients for the label that is chosen."""
-        self.trial = None
-        self._ask_gradients()
-
-    def _ask_gradients(self) -> None:
-        label = int(self.label.get())
+    def ask(self, trial: Trial | None = None) -> None:
+        """Show the gradients for the label that is chosen, below a training step."""
+        self.trial, label = trial, int(self.label.get())
         self._window.live.ask_about("gradients", label, then=self._show_gradients)
 
     def train(self) -> None:
@@ -138,11 +134,9 @@ class Learning(Page):
             self.show(contents.learns(self, self._explanation, gradients, self.trial))
 
     def _show_trial(self, trial: Trial) -> None:
-        self.trial = trial
+        self.ask(trial)
         if self.keeps.get():
             self._window.live.read_anew()  # which shows the new gradients, too
-        else:
-            self._ask_gradients()
 
 
 class Breaking(Page):
@@ -156,9 +150,8 @@ class Breaking(Page):
         self.right: list[int] = []  # of the test digits: whole, and now
         noises = "0", "0.1", "0.2", "0.3", "0.5", "1"
         self.noise = choice(self, "Noise", 0, noises, self.change)
-        self.bits = choice(
-            self, "Bits a weight", 1, ("32", "8", "4", "2", "1"), self.change
-        )
+        bits = "32", "8", "4", "2", "1"
+        self.bits = choice(self, "Bits a weight", 1, bits, self.change)
         back = ttk.Button(self.controls, text="Put back", command=self.put_back)
         back.grid(row=0, column=2, rowspan=2, padx=self.look.px(10))
 
