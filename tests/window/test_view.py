@@ -498,9 +498,13 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
 
 def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     pilot.write("7", panel=True)
-    page = pilot.panel.learning
-    pilot.panel.tabs.select(1)
+    page, tabs = pilot.panel.learning, pilot.panel.tabs
+    x, y = tabs.winfo_rootx() + 90, tabs.winfo_rooty() + 12
+    pilot.hand.draw([(x, y)], lambda: settle(pilot.root))
     assert "If it should be 7: loss" in shown(pilot, page)
+    field = page.controls.grid_slaves(0, 1)[0]  # has the focus, and can be read
+    x, y = field.winfo_rootx() + 4, field.winfo_rooty() + 4
+    assert pilot.hand.look((x, y, x + 20, y + 12)).min() < 100
     # An answer has asked for another one, and there is one poll all the same.
     planned = pilot.root.tk.call("after", "info")
     scripts = [pilot.root.tk.call("after", "info", each)[0] for each in planned]
@@ -514,9 +518,9 @@ def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     pilot.until(lambda: "One training step" in texts_of(page))
     assert f"Loss {page.trial.loss[0]:.4f} → {page.trial.loss[1]:.4f}" in texts_of(page)
     assert page.trial.loss[1] < page.trial.loss[0]
-    pilot.window.live.read_anew()
-    pilot.read()
-    assert pilot.session.reading.text == before.text
+    pilot.key("F4")
+    pilot.until(lambda: "One training step" not in texts_of(page))
+    assert pilot.read() == before.text
 
 
 def test_broken_weights_are_read_with_until_they_are_put_back(pilot):

@@ -168,6 +168,7 @@ class Breaking(Page):
         self.noise.set("0")
         self.bits.set("32")
         self.damage, self.right = Damage(), []
+        self._window.panel.learning.trial = None
 
     def put_back(self) -> None:
         """Undo all damage, and the training steps that were kept."""

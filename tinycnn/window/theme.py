@@ -118,6 +118,7 @@ class Look:
             style.map(name, bordercolor=[("focus", theme.sure)])
         style.map("Horizontal.TScale", background=[("focus", theme.sure)])
         style.map("TCombobox", fieldbackground=[("readonly", theme.paper)])
+        style.map("TCombobox", foreground=[("readonly", theme.text)])  # with the focus
         style.configure("Faint.TLabel", foreground=theme.faint)
         style.configure("Tip.TLabel", background=theme.text, foreground=theme.ground)
         style.configure("Line.TFrame", background=theme.line)
