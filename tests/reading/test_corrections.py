@@ -1,6 +1,7 @@
 """Corrections: nothing is lost and nothing is mixed up, also in a crash."""
 
 import os
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from tinycnn.reading.corrections import NO_DIGIT, Corrections
 
 PAIR = "images-idx3-ubyte", "labels-idx1-ubyte"
 STROKES = Strokes((np.array([[1.0, 1.5], [10, 20]]),), (5.0,), (100, 80))
+
+ODD = b'{"image": [[1]], "label": 3}'
+DAMAGED = b"", b"{", b"[]", b"{}", ODD, b'{"label": 12}', None  # the last is a pipe
 
 
 def image_of(label):
@@ -48,30 +52,27 @@ def test_corrections_are_stroke_files_oldest_first_each_removed_alone(kept):
     assert labels_in(kept) == [7, 3]
 
 
-def test_what_is_no_digit_is_for_a_network_that_has_this_class(kept):
+def test_without_a_folder_there_are_none_and_no_digit_counts_if_asked(
+    kept,
+):
+    assert len(kept) == 0
+    none = pytest.raises(DataError, match="holds no corrections")
+    with none:
+        kept.read()
+    assert not kept.folder.exists()
     kept.add(image_of(NO_DIGIT), NO_DIGIT, None)
-    with pytest.raises(DataError, match="holds no corrections"):
+    with none:
         kept.read()
     kept.add(image_of(4), 4, None)
     assert kept.read()[1].tolist() == [4]
     assert labels_in(kept) == [NO_DIGIT, 4]
 
 
-def test_without_a_folder_there_are_none_and_looking_makes_none(kept):
-    assert len(kept) == 0
-    with pytest.raises(DataError, match="holds no corrections"):
-        kept.read()
-    assert not kept.folder.exists()
-
-
 def test_a_crash_while_adding_changes_nothing(kept, monkeypatch):
     kept.add(image_of(1), 1, None)
 
-    def crash(path, parts):  # noqa: ARG001
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_atomically", crash)
+        patch.setattr(module, "write_atomically", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             kept.add(image_of(2), 2, None)
     assert labels_in(kept) == [1]
@@ -92,8 +93,7 @@ def test_an_idx_pair_counts_too_and_one_of_something_else_is_named(kept):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[]", b"{}", b'{"image": [[1]], "label": 3}', b'{"label": 12}', None],
+    "content", [b"", b"{", b"[]", b"{}", ODD, b'{"label": 12}', None]
 )
 def test_a_damaged_file_is_named_in_one_sentence_and_a_pipe_does_not_hang(
     kept, content

@@ -1,6 +1,5 @@
 """The laws of `tinycnn.reading.explain`: what is shown is what was computed."""
 
-import pickle
 from functools import partial
 from types import SimpleNamespace
 
@@ -386,9 +385,3 @@ def test_the_fall_is_the_mean_over_the_patches_that_cover_a_pixel():
     assert found[11, 15] == found.max() == pytest.approx(0.4)
     hinders = SimpleNamespace(opinions=partial(opinions, sign=-1))
     np.testing.assert_allclose(occlusion(hinders, image, 6), -found, atol=1e-7)
-
-
-def test_an_explanation_can_be_sent_to_another_process(explanations):
-    content = pickle.dumps(explanations[0])
-    assert len(content) < 1_000_000
-    assert pickle.loads(content).digit == 7

@@ -200,7 +200,7 @@ def test_a_newer_reading_is_never_replaced_but_an_older_one_may_be_shown_first()
     new = digit(1, (0, 0, 9, 9)), digit(2, (9, 9, 20, 20))
     assert read(session, *new)
     assert session.is_settled
-    assert not session.answer(old, reading(digit(7, (0, 0, 9, 9))))
+    assert not session.answer(old, reading(*new[:1]))
     assert session.reading.digits == new
     old = session.revision
     session.pen_down(0, 0)
@@ -256,21 +256,15 @@ def corrected():
     return session
 
 
-def test_a_correction_shows_at_once_and_is_a_step_of_its_own():
+def test_a_correction_is_a_step_and_stays_until_the_next_or_until_its_ink_changes():
     session = corrected()
-    assert session.reading.text == "7"
     assert session.is_corrected(0)
     assert session.is_settled
-    assert session.step(-1) == "correction"
-    assert session.reading.text == "1"
-    assert not session.is_corrected(0)
-    assert session.step(1) == "correction"
-    assert session.reading.text == "7"
-
-
-def test_a_correction_stays_until_the_next_one_or_until_its_ink_changes():
+    for by, text in ((-1, "1"), (1, "7")):
+        assert session.step(by) == "correction"
+        assert session.reading.text == text
+        assert session.is_corrected(0) == (text == "7")
     box, far = (3, 3, 67, 67), digit(2, (193, 0, 257, 57))
-    session = corrected()
     draw(session, *line(200, 0, 250, 50))
     read(session, digit(1, box), far)
     assert session.reading.text == "72"
@@ -280,19 +274,6 @@ def test_a_correction_stays_until_the_next_one_or_until_its_ink_changes():
     draw(session, *line(60, 10, 10, 60))
     read(session, digit(8, box), far)
     assert session.reading.text == "82"
-
-
-def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
-    session = corrected()
-    draw(session, *line(200, 0, 250, 50))
-    far = digit(2, (193, 0, 257, 57))
-    read(session, digit(1, (3, 3, 67, 67)), far)
-    session.erase(30, 30, 35, 35, 5)
-    assert session.reading.digits == (far,)
-    session.eraser_up()
-    draw(session, *line())
-    read(session, digit(1, (3, 3, 67, 67)))
-    assert session.reading.text == "1"
 
 
 def boxes_and_labels(session):
@@ -321,15 +302,27 @@ def test_digits_can_be_none_one_or_two_and_each_is_a_step():
         assert session.reading.text == text
 
 
-def test_a_chosen_digit_is_erased_with_its_strokes_and_only_with_them():
-    session = Session()
-    strokes = draw(session, *line()), draw(session, *line(200, 0, 250, 50))
-    read(session, digit(1, (3, 3, 67, 67)), digit(2, (193, 0, 257, 57)))
-    assert session.erase_digit(0)
-    assert session.drawn.strokes == strokes[1:]
-    assert session.reading.text == "2"
-    assert session.step(-1) == "ink"
-    assert session.drawn.strokes == strokes
+def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
+    session = corrected()
+    strokes = *session.drawn.strokes, draw(session, *line(200, 0, 250, 50))
+    near, far = digit(1, (3, 3, 67, 67)), digit(2, (193, 0, 257, 57))
+    read(session, near, far)
+    assert session.reading.text == "72"
+    for way in ("digit", "eraser"):
+        if way == "digit":
+            assert session.erase_digit(0)
+        else:
+            session.erase(30, 30, 35, 35, 5)
+            session.eraser_up()
+        assert session.reading.digits == (far,)
+        assert session.drawn.strokes == strokes[1:]
+        assert session.step(-1) == "ink"
+        assert session.drawn.strokes == strokes
+        assert session.reading.text == "72"
+    session.erase_digit(0)
+    draw(session, *line())
+    read(session, near, far)
+    assert session.reading.text == "12"
     read(session, digit(1, (400, 3, 467, 67)))  # of a picture
     assert not session.erase_digit(0)
 

@@ -1,7 +1,5 @@
 """The processes: the newest drawing is read first, and a crash is survived."""
 
-import os
-import signal
 import time
 from multiprocessing import Pipe
 from types import SimpleNamespace
@@ -15,7 +13,6 @@ from tinycnn import models
 from tinycnn.ink.picture import PictureError
 from tinycnn.ink.strokes import Strokes
 from tinycnn.reading import finetuned
-from tinycnn.reading.explanation import Damage
 from tinycnn.window.finetuning import LEARNS, READS
 from tinycnn.window.served import FineTunedReads, Reads, outcome
 from tinycnn.window.session import Correction, Drawing
@@ -184,15 +181,6 @@ def real():
     worker.close()
 
 
-def test_a_killed_process_is_replaced_and_reads_on(real):
-    for _ in range(2):
-        os.kill(real._process.pid, signal.SIGKILL)
-        found = []
-        real.ask("read", ONE, then=found.append)
-        wait(real, lambda found=found: found)
-        assert found[0].text == "1"
-
-
 def test_an_error_is_one_sentence_and_other_calls_are_answered(real, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     said = ask(real, "open", tmp_path / "bad.png")
@@ -252,13 +240,6 @@ def picture(tmp_path):
     return tmp_path / "one.png"
 
 
-def test_what_is_explained_is_what_was_read(reads):
-    (digit,) = reads.read(ONE).digits
-    explanation = reads.explain(ONE, 0)
-    assert (explanation.digit, explanation.top) == (1, digit.top)
-    assert reads.gradients(ONE, 0, 7).label == 7
-
-
 def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_path):
     opened = reads.open(picture)
     assert (opened.size, opened.pixels.shape) == ((300, 300), (300, 300, 3))
@@ -287,17 +268,6 @@ def test_the_ink_of_a_correction_is_that_of_its_digits(reads, picture):
     ((image, strokes),) = reads.corrected(drawing, Correction((box,), ((half, 1),)))
     assert strokes is None
     assert image.max() > 0.9
-
-
-def test_damage_and_a_training_step_are_undone(reads):
-    before = {n: array.copy() for n, array in reads.reader.model.state().items()}
-    whole = reads.damage(Damage())
-    trial = reads.train(BOTH, 0, 7, 0.01, False)
-    assert trial.right[0] == whole
-    assert reads.damage(Damage(bits=1)) < whole
-    assert reads.damage(Damage()) == whole
-    for name, array in reads.reader.model.state().items():
-        assert np.array_equal(array, before[name]), name
 
 
 def test_the_clipboard_gives_a_new_file_a_copied_file_or_a_sentence(

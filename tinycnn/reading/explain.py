@@ -231,11 +231,8 @@ def gradients(model: Sequential, image: NDArray[np.float32], label: int) -> Grad
         dy = layer.backward(dy)
         if isinstance(layer, Conv2D):
             kernels.append(np.array(layer.weight.grad))
-    maps.reverse()
-    kernels.reverse()
-    return Gradients(
-        label, loss, logits[0], dlogits[0], tuple(maps), tuple(kernels), dy[0, :, :, 0]
-    )
+    slopes = dlogits[0], tuple(maps[::-1]), tuple(kernels[::-1]), dy[0, :, :, 0]
+    return Gradients(label, loss, logits[0], *slopes)
 
 
 class Workbench:
@@ -267,7 +264,7 @@ class Workbench:
         Layers are as in evaluation: no dropout, and batch norm's running statistics.
         """
         before = self._copy()
-        tried: list[tuple[float, Floats, int]] = []
+        tried: list[tuple[Any, ...]] = []
         for _ in range(2):
             found = gradients(self._reader.model, image, label)
             shares, digit = self._reader.opinions(image[np.newaxis])
@@ -281,9 +278,8 @@ class Workbench:
         else:
             self._put(before)
         self._forget()
-        (loss, names, count), (new_loss, new_names, new_count) = tried
-        pairs = (loss, new_loss), (names, new_names), (count, new_count)
-        return Trial(*pairs, len(self._labels))
+        loss, names, right = zip(*tried, strict=True)
+        return Trial(loss, names, right, len(self._labels))
 
     def apply(self, damage: Damage) -> int:
         """Damage the weights and return `right`; no damage undoes kept steps, too."""
