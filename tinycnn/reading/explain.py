@@ -278,8 +278,8 @@ class Workbench:
         else:
             self._put(before)
         self._forget()
-        loss, names, right = zip(*tried, strict=True)
-        return Trial(loss, names, right, len(self._labels))
+        losses, names, counts = zip(*tried, strict=True)
+        return Trial(losses, names, counts, len(self._labels))
 
     def apply(self, damage: Damage) -> int:
         """Damage the weights and return `right`; no damage undoes kept steps, too."""
