@@ -20,6 +20,7 @@ from tinycnn.window.theme import THEMES
 CLICK = 3.0  # screen pixels; a pen that moved no further is a click
 ERASER = 9.0  # units, the radius
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
+MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
 INVITATION = "Write a number here.\nMany digits, many lines, as you like."
 
 
@@ -250,7 +251,8 @@ def fitted(
     (wide, high), room = size, ROOM * pixel
     if drawn.picture is not None:
         right, low = drawn.picture.size
-        zoom = max(min((wide - 2 * room) / right, (high - 2 * room) / low), 0.01)
+        fit = min((wide - 2 * room) / right, (high - 2 * room) / low)
+        zoom = max(min(fit, MOST_ENLARGED * pixel), 0.01)
         return zoom, ((wide - right * zoom) / 2, (high - low * zoom) / 2)
     far, deep = (side * pixel for side in drawn.extent)
     zoom = pixel
