@@ -1,7 +1,6 @@
 """The boxes and labels of a reading, on the drawing canvas."""
 
-import tkinter as tk
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from tkinter import font as tkfont
 from typing import Any
 
@@ -15,21 +14,11 @@ DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3)}
 class Boxes:
     """A box around every digit, and regions where a feature is active.
 
-    `placed` returns a box of the drawing in pixels of the canvas, `inked` whether an
-    area of the canvas holds ink. `chosen` are the digits to be corrected; `theme` suits
-    what lies under the boxes.
+    `chosen` are the digits to be corrected; `theme` suits what lies under the boxes.
     """
 
-    def __init__(
-        self,
-        canvas: tk.Canvas,
-        session: Session,
-        look: Look,
-        placed: Callable[[Iterable[float]], Box],
-        inked: Callable[[Box], bool],
-    ) -> None:
+    def __init__(self, canvas: Any, session: Session, look: Look) -> None:
         self._canvas, self._session, self._look = canvas, session, look
-        self._placed, self._inked = placed, inked
         self.theme: Theme = look.theme
         self.chosen: Sequence[int] = ()
         self._regions: Sequence[Box] = ()
@@ -41,7 +30,7 @@ class Boxes:
         shown, texts = [], []
         digits, kinds = self._session.reading.digits, self._session.kinds()
         for number, (digit, kind) in enumerate(zip(digits, kinds, strict=True)):
-            x0, y0, x1, y1 = self._placed(digit.box)
+            x0, y0, x1, y1 = self._canvas.on_screen(digit.box)
             box = x0 - gap, y0 - gap, x1 + gap, y1 + gap
             colour: str = getattr(self.theme, kind)
             chosen = number in self.chosen
@@ -62,7 +51,8 @@ class Boxes:
         self._regions = regions
         self._canvas.delete("region")
         for region in regions:
-            self._rectangle(self._placed(region), 2, self.theme.fires, (), "region")
+            box = self._canvas.on_screen(region)
+            self._rectangle(box, 2, self.theme.fires, (), "region")
 
     def _rectangle(
         self,
@@ -106,7 +96,7 @@ class Boxes:
         wide, high = self._canvas.winfo_width(), self._canvas.winfo_height()
         inside = x0 >= 0 and y0 >= 0 and x1 <= wide and y1 <= high
         meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
-        return inside and not meets and not self._inked(area)
+        return inside and not meets and not self._canvas.has_ink(area)
 
 
 def _area(spot: tuple[str, float, float], wide: int, high: int) -> Box:

@@ -38,8 +38,7 @@ class DrawingCanvas(tk.Canvas):
         self.erases = False
         self.zoom, self.origin = self._look.pixel, (0.0, 0.0)
         self.ink = InkImage()
-        look = self._look
-        self.boxes = Boxes(self, self._session, look, self._on_screen, self._has_ink)
+        self.boxes = Boxes(self, self._session, self._look)
         self._photo = ImageTk.PhotoImage("RGB", (1, 1), master=self)
         self._paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
         self._picture: Picture | None = None
@@ -51,7 +50,7 @@ class DrawingCanvas(tk.Canvas):
         self.create_line(0, 0, 0, 0, tags="tail", state="hidden", capstyle="round")
         self.create_oval(0, 0, 0, 0, tags="eraser", state="hidden")
         self.create_text(0, 0, tags="invitation", justify="center", text=INVITATION)
-        self.itemconfigure("invitation", font=look.fonts.strong)
+        self.itemconfigure("invitation", font=self._look.fonts.strong)
         self.bind("<Configure>", self._on_resize)
         for button in (1, 2, 3):  # the right one is 2 on a Mac, 3 elsewhere
             self.bind(f"<ButtonPress-{button}>", self._on_press)
@@ -144,16 +143,18 @@ class DrawingCanvas(tk.Canvas):
         ppm = b"P6 %d %d 255\n" % part.size + part.tobytes()
         self.tk.call(str(self._photo), "put", ppm, "-format", "ppm", "-to", *area[:2])
 
-    # --- the pointer ---------------------------------------------------------------
-
-    def _on_screen(self, box: Iterable[float]) -> Box:
+    def on_screen(self, box: Iterable[float]) -> Box:
+        """Return a box of the drawing in pixels of the canvas."""
         x0, y0, x1, y1 = (side * self.zoom for side in box)
         x, y = self.origin
         return x0 + x, y0 + y, x1 + x, y1 + y
 
-    def _has_ink(self, area: Box) -> bool:
+    def has_ink(self, area: Box) -> bool:
+        """Return whether an area of the canvas holds ink."""
         x0, y0, x1, y1 = map(round, area)
         return self.ink.image.crop((x0, y0, x1, y1)).getbbox() is not None
+
+    # --- the pointer ---------------------------------------------------------------
 
     def _position(self, event: "tk.Event[Any]") -> tuple[float, float]:
         """Return the pointer's position on the sheet or the picture, in units."""

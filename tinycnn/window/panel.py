@@ -38,16 +38,12 @@ class Panel(ttk.Frame):
         self.seeing = Page(self.tabs, window.look)
         self.learning = Learning(self.tabs, window)
         self.breaking = Breaking(self.tabs, window)
+        self.pages = self.seeing, self.learning, self.breaking
         for page, title in zip(self.pages, TITLES, strict=True):
             self.tabs.add(page, text=title)
         self.tabs.bind("<<NotebookTabChanged>>", lambda _: self.refresh())
         self.explanation: Explanation | None = None
         self.chosen: Spot | None = None
-
-    @property
-    def pages(self) -> tuple[Page, "Learning", "Breaking"]:
-        """The pages of the tabs."""
-        return self.seeing, self.learning, self.breaking
 
     @property
     def page(self) -> Any:
