@@ -658,6 +658,7 @@ def test_settings_and_the_drawing_outlive_the_window_and_pasted_pictures_do_not(
     assert np.array_equal(points, again)
     Image.new("L", (40, 30), 255).save(tmp_path / "kept.png")
     later.start()
+    assert "is back" in later.window.statusbar.status.cget("text")  # still
     later.window.settings.picture = str(tmp_path / "kept.png")
     later.window.documents.bring_back()
     until(later.root, lambda: later.session.drawn.picture)
