@@ -142,7 +142,7 @@ def test_whatever_the_pen_the_width_comes_within_bounds(pen, name, height):
     assert THINNEST - 0.1 < stroke_width(image) < THICKEST + 0.1
     assert max(tight_box(image)) in (BOX, BOX + 1)
     other = normalize(draw(points, [0.1 * height] * len(points), ink.shape[::-1]))
-    assert np.corrcoef(image.ravel(), other.ravel())[0, 1] > 0.6
+    assert np.corrcoef(image.ravel(), other.ravel())[0, 1] > 0.45
 
 
 def test_nothing_is_stretched():
