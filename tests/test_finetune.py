@@ -24,7 +24,6 @@ from tinycnn.nn.weights import read_facts
 from tinycnn.reading import finetuned
 from tinycnn.reading.reader import Reader
 from tinycnn.training.fit import DivergedError
-from tinycnn.training.recipes import PRESETS
 
 SAMPLE = load_mnist(SAMPLE_FOLDER)
 
@@ -163,47 +162,6 @@ def test_the_smallest_sufficient_step_is_taken(right, errors, step):
     candidate.interpolate(old, new, None, None)
     np.testing.assert_array_equal(old.state()["weight"], 2 + 4 * step)
     np.testing.assert_array_equal(new.state()["weight"], 6)
-
-
-def test_calibration_follows_the_networks_and_stays_if_they_stay(monkeypatch):
-    candidate = module._Candidate(FEW.test_images, FEW.test_labels)
-    reader, shipped = candidate.reader, Reader(models.SHIPPED)
-    candidate.recalibrate()
-    for name in ("temperature", "joint_temperature", "threshold"):
-        assert getattr(reader, name) == pytest.approx(getattr(shipped, name)), name
-    for parameter in reader.model.layers[-1].parameters():
-        parameter.value *= 2
-    monkeypatch.setattr(
-        "tinycnn.training.metrics.fit_temperature", lambda logits, _: logits.std()
-    )
-    candidate.recalibrate()
-    assert reader.temperature == pytest.approx(2 * shipped.temperature, rel=1e-3)
-    # Divided by it the logits are as before, and so is all that follows.
-    assert reader.joint_temperature == pytest.approx(
-        shipped.joint_temperature, rel=1e-3
-    )
-    assert reader.threshold == pytest.approx(shipped.threshold, rel=1e-2)
-
-
-@pytest.mark.parametrize("count", [1, 4, 50, 200])
-def test_an_eighth_of_the_images_are_corrections_or_more_if_there_are_more(count):
-    numbers = np.arange(count, dtype=np.uint8)
-    images = np.broadcast_to(numbers[:, None, None], (count, 28, 28))
-    replay = np.full((700, 28, 28), 255, np.uint8)
-    trainer = module._trainer(
-        models.SHIPPED,
-        PRESETS["default"],
-        0,
-        (images, numbers % 10),
-        replay,
-        np.full(700, 9, np.uint8),
-    )
-    assert has_weights_of(trainer.model, models.SHIPPED)
-    shown = trainer.train_images[700:, 0, 0]
-    assert len(shown) == max(100, count)
-    np.testing.assert_array_equal(trainer.train_labels[700:], shown % 10)
-    assert np.ptp(np.bincount(shown)) <= 1
-    np.testing.assert_array_equal(trainer.train_images[:700], replay)
 
 
 def test_nothing_is_downloaded_and_nothing_cannot_be_learned(monkeypatch, tmp_path):

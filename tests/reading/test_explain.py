@@ -1,8 +1,5 @@
 """The laws of `tinycnn.reading.explain`: what is shown is what was computed."""
 
-from functools import partial
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -22,19 +19,15 @@ from tinycnn.nn import (
     softmax,
     softmax_cross_entropy,
 )
-from tinycnn.reading import explanation as shown
 from tinycnn.reading.explain import (
-    PATCH,
     SHOWN,
-    STRIDE,
     Workbench,
     explain,
     feature_maps,
     gradients,
-    occlusion,
     read_parts,
 )
-from tinycnn.reading.explanation import Damage, where_it_fires
+from tinycnn.reading.explanation import Damage
 from tinycnn.reading.reader import Reader
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
@@ -170,14 +163,6 @@ def test_the_image_lies_on_the_ink_it_is_of(explanations, parts, strokes):
         assert (explanation.image[rows, columns] > 0.2).all()
         spread = np.ptp(pixels, axis=0).max()
         assert 20 - 2.5 <= spread <= 20
-
-
-def test_a_huge_cut_is_shown_smaller(reader, strokes):
-    values = np.kron(strokes.draw()[:, :110], np.ones((4, 4), np.float32))
-    _, (part,) = read_parts(reader, Ink(values, values.shape[::-1]))
-    first, second, *_ = explain(reader, part).steps
-    assert max(first.picture.shape) <= SHOWN
-    assert second.picture.shape == (max(first.picture.shape),) * 2
 
 
 ODD = [
@@ -335,53 +320,3 @@ def test_the_receptive_field_is_where_the_derivative_is_not_zero(name):
             x0, y0, x1, y1 = maps.field.box(row, column, side)
             seen[y0:y1, x0:x1] = True
             np.testing.assert_array_equal(moved, seen)
-
-
-def by_hand(values):
-    """Return an explanation whose only feature map is given, at half the size."""
-    maps = np.array(values, np.float32)[..., np.newaxis]
-    field = shown.ReceptiveField(size=(4, 4), step=(2, 2), start=(-1, -1))
-    kernels, none = np.zeros((2, 2, 1, 1)), np.zeros((1, 1, 1))
-    features = shown.FeatureMaps(maps, kernels, field, none, none, (1, 1))
-    image = np.zeros((28, 28), np.float32)
-    steps, at = (shown.Step("the image", image),), (100.0, -50.0)
-    return shown.Explanation(7, np.zeros(10), (), steps, (features,), image, at, 3.0)
-
-
-def test_a_feature_fires_at_its_peaks_strongest_first_and_at_most_three():
-    values = np.full((14, 14), -1.0)
-    values[2, 3], values[2, 4], values[10, 13], values[0, 0] = 5, 4, 7, 0
-    strongest, other = where_it_fires(by_hand(values), 0, 0)
-    assert strongest == (7, [175, 7, 184, 19])  # cut by the image's border
-    assert other == (5, [115, -41, 127, -29])
-    values[1::3, 1::3] = np.arange(10, 35).reshape(5, 5)
-    assert [value for value, _ in where_it_fires(by_hand(values), 0, 0)] == [34, 33, 32]
-    assert where_it_fires(by_hand(np.full((14, 14), -0.5)), 0, 0) == []
-
-
-# --- what the answer rests on ------------------------------------------------------
-
-
-def test_the_fall_is_the_mean_over_the_patches_that_cover_a_pixel():
-    """The probability is the ink of one pixel, so only its patches can lower it."""
-
-    def opinions(images, sign=1):
-        names = np.zeros((len(images), 10))
-        names[:, 6] = 0.5 + sign * (images[:, 11, 15] - 0.5)
-        return names, np.full(len(images), 0.5)
-
-    image = np.zeros((28, 28), np.float32)
-    image[11, 15] = 0.8
-    image[20:22] = 1
-    found = occlusion(SimpleNamespace(opinions=opinions), image, 6)
-    expected = np.zeros((28, 28))
-    starts = range(STRIDE - PATCH, 28, STRIDE)
-    for y in starts:
-        for x in starts:
-            if y <= 11 < y + PATCH and x <= 15 < x + PATCH:
-                expected[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH] += 0.8 * 0.5
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected / 9, rtol=1e-6, atol=1e-7)
-    assert found[11, 15] == found.max() == pytest.approx(0.4)
-    hinders = SimpleNamespace(opinions=partial(opinions, sign=-1))
-    np.testing.assert_allclose(occlusion(hinders, image, 6), -found, atol=1e-7)

@@ -276,32 +276,6 @@ def test_a_correction_is_a_step_and_stays_until_the_next_or_until_its_ink_change
     assert session.reading.text == "82"
 
 
-def boxes_and_labels(session):
-    return [(d.box, d.digit) for d in session.reading.digits]
-
-
-def test_digits_can_be_none_one_or_two_and_each_is_a_step():
-    session = Session()
-    draw(session, *line())
-    a, b, c = (3, 3, 30, 67), (33, 3, 60, 67), (90, 3, 120, 67)
-    read(session, digit(1, a), digit(3, b), digit(4, c))
-    session.correct([0, 1], [((3, 3, 60, 67), 8)])  # these are one
-    assert boxes_and_labels(session) == [((3, 3, 60, 67), 8), (c, 4)]
-    session.correct([1], [])  # no digit
-    assert session.reading.text == "8"
-    halves = (3, 3, 31, 67), (31, 3, 60, 67)
-    session.correct([0], [(halves[0], 1), (halves[1], 7)])  # and yet two
-    assert session.reading.text == "17"
-    relabel(session, 2, 1)
-    assert session.reading.text == "12"
-    assert all(map(session.is_corrected, range(2)))
-    joined = session.drawn.corrections[-1]
-    assert (joined.boxes, joined.digits) == ((a, b), ((halves[0], 1), (halves[1], 2)))
-    for text in ("17", "8", "84", "134"):
-        assert session.step(-1) == "correction"
-        assert session.reading.text == text
-
-
 def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
     session = corrected()
     strokes = *session.drawn.strokes, draw(session, *line(200, 0, 250, 50))
