@@ -219,17 +219,6 @@ def test_watch_judges_at_every_save_and_ctrl_c_ends_it(folder):
         process.stdout.close()
     assert "1 ReLU: solved\n" in lines
     assert "2 Dense: not yet\n" in lines
-    assert not any("\x1b" in line for line in lines)
-
-
-@pytest.mark.usefixtures("folder")
-def test_colour_is_for_a_terminal_only(said, monkeypatch):
-    assert "\x1b" not in said()[1]
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b[33mnot yet\x1b[0m" in said()[1]
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in said()[1]
 
 
 def test_a_renamed_file_is_named_and_one_named_like_a_library_not_imported(

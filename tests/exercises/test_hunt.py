@@ -16,7 +16,7 @@ FAULT = {fault.says: fault for fault in parse(FAULTS.read_text("utf-8"))}
 def test_every_level_has_one_fault_and_is_found_when_it_is_mended(
     level, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(hunt, "STEPS", 10)
+    monkeypatch.setattr(hunt, "IMAGES", 64)
     fault, text = FAULT[level.title], level.starter()
     assert text.count(fault.new) == 1
     texts = [text, text.replace(fault.new, fault.old)]

@@ -4,9 +4,6 @@ Lays out the exercises in a folder, judges them, shows hints and solutions. Exit
 solved; 1: not; 2: wrong usage.
 """
 
-import contextlib
-import os
-import shutil
 import sys
 import textwrap
 import time
@@ -46,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     add("action", nargs="?", choices=ACTIONS, metavar="ACTION", help=about)
     about = "the folder of start; the number of an exercise for all others"
     add("which", nargs="?", metavar="WHICH", help=about)
-    add("--watch", action="store_true", help="judge again whenever a file is saved")
+    add("--watch", action="store_true", help="judge again whenever a file changes")
     add("--level", type=integer(1, 8), default=1, metavar="N", help="of the hunt")
     add("--show", action="store_true", help="show the solution of what is not solved")
     argv = sys.argv[1:] if argv is None else argv
@@ -78,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
             return _watch(workshop, chosen)
         exercise = chosen or workshop.first_open()
         if exercise is None:
-            print(_coloured(DONE, "32"))
+            print(DONE)
             return 0
         if action == "solution":
             if workshop.state(exercise) != "solved" and not arguments.show:
@@ -116,10 +113,9 @@ def _judge(workshop: Workshop, exercise: Exercise) -> bool:
     verdict = judge(exercise, workshop.folder)
     for line in verdict.printed.splitlines():
         print(f"  | {printable(line)}")
-    word = _coloured("solved", "32") if verdict.solved else _coloured("not yet", "33")
-    print(f"{exercise}: {word}")
+    print(f"{exercise}: {'solved' if verdict.solved else 'not yet'}")
     if verdict.message:
-        print(_wrapped(printable(verdict.message), "  "))
+        print(f"  {printable(verdict.message)}")
     if skipped := workshop.needed(exercise, "skipped"):
         print("  not yours, because skipped: " + ", ".join(map(str, skipped)))
     return verdict.solved
@@ -146,22 +142,14 @@ def _check(workshop: Workshop, exercise: Exercise) -> int:
 
 
 def _watch(workshop: Workshop, chosen: Exercise | None) -> int:
-    """Judge at every save, until all is solved or Ctrl-C."""
-
-    def saved() -> list[int]:
-        found = []
-        for exercise in EXERCISES:
-            with contextlib.suppress(OSError):  # some editors delete, then write
-                found.append(workshop.path(exercise).stat().st_mtime_ns)
-        return found
-
+    """Judge whenever a file changes, until all is solved or Ctrl-C."""
     while exercise := chosen or workshop.first_open():
-        before = saved()
+        before = [workshop.sha256(e) for e in EXERCISES]
         if _check(workshop, exercise) == 0 and chosen:
             return 0
         if workshop.state(exercise) == "open":
-            print("Waiting for a file to be saved; Ctrl-C ends.", flush=True)
-            while saved() == before:
+            print("Waiting for a file to change; Ctrl-C ends.", flush=True)
+            while [workshop.sha256(e) for e in EXERCISES] == before:
                 time.sleep(PERIOD)
         print(flush=True)
     return 0
@@ -175,7 +163,7 @@ def _list(workshop: Workshop) -> int:
         shown = f"[{marks[state]}] {exercise.number:2} {exercise.title:40}"
         shown += exercise.file + f", {hints} of 3 hints" * (hints > 0)
         shown += ", skipped" * (state == "skipped")
-        print(_coloured(shown, "32") if state == "solved" else shown)
+        print(shown)
     return 0
 
 
@@ -186,7 +174,7 @@ def _hint(workshop: Workshop, exercise: Exercise) -> int:
     workshop.note(exercise, hints=shown)
     print(exercise)
     for number, hint in enumerate(hints[:shown], 1):
-        print("\n" + _wrapped(f"Hint {number} of {len(hints)}: {hint}"))
+        print("\n" + textwrap.fill(f"Hint {number} of {len(hints)}: {hint}", 88))
     return 0
 
 
@@ -211,26 +199,12 @@ def _replace(workshop: Workshop, exercise: Exercise, action: str) -> int:
     """Lay out the starter, or what stands in for a skipped exercise."""
     text, now = exercise.starter(), "is the starter again"
     if action == "skip":
-        what = "library's" if exercise.library else "reference solution"
-        text, now = exercise.stand_in(), f"now uses the {what}"
+        now = "is skipped; its first line says what stands in"
+        text = exercise.stand_in()
     kept = workshop.replace(exercise, text)
     place = f" Your file is {kept.relative_to(workshop.folder)}." if kept else ""
     print(f"{exercise.file} {now}.{place}")
     return 0
-
-
-def _wrapped(text: str, indent: str = "") -> str:
-    """Break lines between words, on a terminal only."""
-    if not sys.stdout.isatty():
-        return indent + text
-    width = min(shutil.get_terminal_size().columns, 88)
-    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
-
-
-def _coloured(text: str, code: str) -> str:
-    """Colour a text on a terminal only."""
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return f"\x1b[{code}m{text}\x1b[0m" if colours else text
 
 
 if __name__ == "__main__":

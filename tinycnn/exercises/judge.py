@@ -109,7 +109,7 @@ def verdict(exercise: Exercise, folder: Path) -> Verdict:
         name = _place(error, folder) or exercise.file
         if isinstance(error, NotImplementedError) and name != exercise.file:
             return Verdict(False, f"{name}: {error} is still to be written")
-        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        text = f"{type(error).__name__}: {error}".removesuffix(": ").split("\n")[0]
         text = next((f"{MEANT[said]} ({text})" for said in MEANT if said in text), text)
         if not name.startswith(exercise.file):
             return Verdict(False, f"{exercise.file}: {text} (raised in {name})")

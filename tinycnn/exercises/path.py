@@ -1,7 +1,6 @@
 """The path: all exercises in their order, and the files of each."""
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,14 +89,10 @@ def _bodies(source: str) -> dict[str, tuple[int, int]]:
     return bodies
 
 
-def _path() -> Iterator[Exercise]:
-    """Yield the exercises of ``path.txt``."""
-    lines = (ROOM / "path.txt").read_text("utf-8").splitlines()
-    rows = [line.split("; ") for line in lines if line and line[0] != "#"]
-    for number, (name, title, needs, library, seconds) in enumerate(rows, 1):
-        needed = tuple(needs.split())
-        yield Exercise(number, name, title, needed, library.strip(), float(seconds))
-
-
-EXERCISES = tuple(_path())
+_LINES = (ROOM / "path.txt").read_text("utf-8").splitlines()
+_ROWS = [line.split("; ") for line in _LINES if line and line[0] != "#"]
+EXERCISES = tuple(
+    Exercise(number, name, title, tuple(needs.split()), library.strip(), float(seconds))
+    for number, (name, title, needs, library, seconds) in enumerate(_ROWS, 1)
+)
 BY_NAME = {exercise.name: exercise for exercise in EXERCISES}

@@ -56,25 +56,6 @@ def pairs_of_lines(path: Path) -> list[tuple[str, str]]:
 REFUSALS = pairs_of_lines(ROOM / "tells" / "refusals.txt")
 
 
-def tell(
-    exercise: str, result: str, found: Array, tolerance: float, names: dict[str, Any]
-) -> str:
-    """Return the sentence for a wrong result, empty if it is not known.
-
-    It is in a file of ``tells``, the first of which describes the format. `names` is
-    what the expressions use.
-    """
-    names = {"np": np, "changed": partial(changed, exercise)} | names
-    path = (ROOM / "tells" / BY_NAME[exercise].file).with_suffix(".txt")
-    for line, sentence in pairs_of_lines(path):
-        name, _, expression = line.partition(": ")
-        if name == result:
-            wrong = np.asarray(eval(expression, names))
-            if found.shape == wrong.shape and worst(found, wrong, tolerance) is None:
-                return sentence
-    return ""
-
-
 def compare(
     exercise: str,
     result: str,
@@ -88,7 +69,7 @@ def compare(
     """Refuse a result that is not the right one, and say how it differs.
 
     `what` names it for the learner, `result` in the file of the tells, which use
-    `names`.
+    `names`: lines in pairs, an expression for a wrong result and the sentence for it.
     """
     right = np.asarray(right)
     refuse("result", what=what, found=found)
@@ -97,15 +78,24 @@ def compare(
     if fits and (at := worst(found, right, tolerance)) is None:
         refuse("dtype", what=what, found=found, right=right)
         return
-    why = tell(exercise, result, found, 10 * tolerance, names)
+    why = ""
+    names = {"np": np, "changed": partial(changed, exercise)} | names
+    path = (ROOM / "tells" / BY_NAME[exercise].file).with_suffix(".txt")
+    for line, sentence in pairs_of_lines(path):
+        name, _, expression = line.partition(": ")
+        if name == result and not why:
+            wrong = np.asarray(eval(expression, names))
+            if found.shape == wrong.shape:
+                near = worst(found, wrong, 10 * tolerance) is None
+                why = sentence if near else ""
     if not fits:
         text = f"{what} has the shape {found.shape} and should have {right.shape}"
         raise Wrong(f"{text}: {why}" if why else text)
     index = f"[{', '.join(map(str, at))}]" if at else ""
     why = why or diagnose(found, right, tolerance=10 * tolerance) or ""
     if not why:
-        wrong = int((abs(found - right) > 1e-4 * abs(right).max()).sum())
-        why = f"{wrong} of {right.size} entries are wrong"
+        count = int((abs(found - right) > 1e-4 * abs(right).max()).sum())
+        why = f"{count} of {right.size} entries are wrong"
     numbers = f"{found[at] + 0:.6g} and should be {right[at] + 0:.6g}"
     raise Wrong(f"{what}{index} is {numbers}: {why}")
 
