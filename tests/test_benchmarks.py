@@ -319,14 +319,6 @@ def test_the_gaps_of_a_number_are_as_asked_and_the_ceiling_sees_no_neighbour(
         assert gaps[0] * mean - 1 <= b[0] - a[2] <= gaps[1] * mean + 1
 
 
-def test_an_item_is_the_same_whatever_else_is_measured(tmp_path):
-    (tmp_path / "mnist").symlink_to(SAMPLE_FOLDER)
-    chosen = {item.given.tobytes() for item in reading_sets.mnist(tmp_path, 5, 3)}
-    all_items = {item.given.tobytes() for item in reading_sets.mnist(tmp_path, 5, None)}
-    assert len(chosen) == 3
-    assert chosen < all_items
-
-
 # --- strokes, accuracy, faults --------------------------------------------------------
 
 ONE = {"label": "1", "strokes": [[[3.0, 0.0], [3.1, 5.0]]]}

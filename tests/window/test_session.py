@@ -17,7 +17,7 @@ from tinycnn.ink.strokes import (
 )
 from tinycnn.reading.result import Digit, Reading
 from tinycnn.window.pen import SPACING
-from tinycnn.window.session import MOST_STEPS, Picture, Session, digit_at, last_digit
+from tinycnn.window.session import MOST_STEPS, Picture, Session, digit_at
 
 
 def draw(session, *positions):
@@ -236,15 +236,6 @@ def test_the_digit_under_a_point_is_the_smallest_one_there():
     found = reading(digit(2, (0, 0, 100, 100)), digit(1, (20, 20, 40, 40)))
     points = ((30, 30), (80, 80), (150, 30))
     assert [digit_at(found, *point) for point in points] == [1, 0, None]
-
-
-def test_the_last_digit_is_that_of_the_last_stroke():
-    session = Session()
-    strokes = draw(session, *line(200, 0, 250, 50)), draw(session, *line(0, 0, 50, 50))
-    right, other = digit(2, (193, 0, 257, 57)), digit(1, (500, 0, 557, 57))
-    assert last_digit(reading(), strokes) is None
-    assert last_digit(reading(digit(1, (0, 0, 57, 57)), right), strokes) == 0
-    assert last_digit(reading(other, right), strokes[:1]) == 1
 
 
 def corrected():
