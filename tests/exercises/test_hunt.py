@@ -29,6 +29,7 @@ def test_every_level_has_one_fault_and_is_found_when_it_is_mended(
         del sys.modules[level.name]
 
 
+@pytest.mark.long
 def test_tries_are_counted_and_a_crash_is_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["start", "."])

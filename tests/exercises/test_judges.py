@@ -19,6 +19,8 @@ from tinycnn.exercises.judges import learning
 from tinycnn.exercises.path import BY_NAME, EXERCISES
 
 NAMES = list(BY_NAME)
+# Their judges train networks, or time kernels.
+LONG = {"training", "cnn", "numba", "views", "window"}
 SOLUTIONS = {exercise.name: exercise.solution() for exercise in EXERCISES}
 
 
@@ -30,7 +32,8 @@ def answers():
         name, _, message = head.partition(":")
         old, new = ("\n".join(n[2:] for n in lines if n[0] == sign) for sign in "-+")
         values = BY_NAME[name], message.strip(), old, new
-        yield pytest.param(*values, id=f"{name}: {new}")
+        marks = pytest.mark.long if name in LONG else ()
+        yield pytest.param(*values, id=f"{name}: {new}", marks=marks)
 
 
 ANSWERS = list(answers())
@@ -95,6 +98,7 @@ def test_a_starter_fails_and_names_its_first_gap(exercise, tmp_path):
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=NAMES)
+@pytest.mark.long
 def test_the_solution_passes(exercise, tmp_path):
     said = verdict_of(exercise, exercise.solution(), tmp_path)
     assert said.solved, said.message
@@ -134,6 +138,7 @@ def broken(*_, **__):
     raise AssertionError("the library's was called")
 
 
+@pytest.mark.long
 def test_only_the_learners_layers_are_judged(tmp_path, monkeypatch):
     """The library's, replaced by broken ones, change nothing; nor are they learned."""
     for layer in (nn.ReLU, nn.Dense, nn.Conv2D, nn.MaxPool2D, nn.BatchNorm2D):

@@ -83,6 +83,7 @@ INTERRUPTED = """
 import os, signal
 import test_compiled as t
 from tinycnn.fast import compiled
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may begin ignored
 class Slow(compiled.CFunc):
     def compile(self):
         os.kill(os.getpid(), signal.SIGINT)
