@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn import _cli, models, recognize
+from tinycnn import models, recognize
 from tinycnn.data import load_mnist
 from tinycnn.ink.ink import strokes_ink
 from tinycnn.ink.strokes import load_strokes
@@ -477,15 +477,3 @@ def test_the_process_prints_the_same_twice_and_exits_with_its_code(page):
     assert list(none_line) == ["file", "error"]
     assert "compiling" not in runs[0].stderr  # which is no terminal
     assert "none" in runs[0].stderr
-
-
-def test_compiling_is_explained_on_a_terminal(said, monkeypatch, capsys):
-    blank("a.png")
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(_cli, "PATIENCE", 0)
-    monkeypatch.setattr(_cli.threading.Timer, "start", _cli.threading.Timer.run)
-    said += [[[digit(5, 10)]]]
-    assert exit_code("a.png") == 0
-    out, err = capsys.readouterr()
-    assert out == "5\n"
-    assert err == "compiling kernels, the first time only ...\n"

@@ -240,6 +240,12 @@ def test_a_mirror_that_falls_silent_leads_to_the_next(
     assert sum(f"/{fault}/" in path for path in mirror.asked) == 1
 
 
+def test_a_slow_but_steady_mirror_is_good_enough(load):
+    start = time.monotonic()
+    assert is_right(load("trickling", patience=SHORT, silence=SHORT))
+    assert time.monotonic() - start > 1.5 * SHORT
+
+
 def test_when_no_mirror_answers_the_sample_is_used_soon(load, mirror, cache, lines):
     start = time.monotonic()
     assert load("silent", "silent", patience=SHORT).source == "sample"
