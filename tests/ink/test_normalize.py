@@ -135,14 +135,18 @@ def test_the_box_is_moved_as_far_as_it_goes_and_never_cut():
 
 @given(st.floats(0.02, 0.25), st.sampled_from(sorted(STROKES)), st.integers(30, 120))
 def test_whatever_the_pen_the_width_comes_within_bounds(pen, name, height):
-    """Of a thick one only nearly: where strokes meet, ink has no width."""
+    """Of a thick one only nearly: where strokes meet, ink has no width.
+
+    The centre of mass may round to the next pixel.
+    """
     points = [stroke * height / 100 + 20 for stroke in strokes(name)]
     ink = draw(points, [pen * height] * len(points), (height + 40, height + 40))
     image = normalize(ink)
     assert THINNEST - 0.1 < stroke_width(image) < THICKEST + 0.1
     assert max(tight_box(image)) in (BOX, BOX + 1)
     other = normalize(draw(points, [0.1 * height] * len(points), ink.shape[::-1]))
-    assert np.corrcoef(image.ravel(), other.ravel())[0, 1] > 0.45
+    near = [np.roll(image, (h, w), (0, 1)) for h in (-1, 0, 1) for w in (-1, 0, 1)]
+    assert max(np.corrcoef(one.ravel(), other.ravel())[0, 1] for one in near) > 0.65
 
 
 def test_nothing_is_stretched():
