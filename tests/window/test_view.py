@@ -557,7 +557,7 @@ def learning(pilot, monkeypatch, tmp_path):
     pilot.write("7")
     pilot.key("Tab")
     pilot.key("7")
-    pilot.until(lambda: len(pilot.corrections) > 0)
+    pilot.until(lambda: "kept. The menu Learn" in pilot.status())
     pilot.window.finetuning.learn()
     assert pilot.statusbar.progress.winfo_manager()
     assert not pilot.window.menus.can("Learn from my corrections")
