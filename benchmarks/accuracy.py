@@ -1,7 +1,7 @@
 """How good do the presets get? Each is trained with several seeds, by one protocol.
 
 ``python -m benchmarks.accuracy FOLDER [--preset NAME ...] [--seeds N] [--data DIR]``
-``[--at-once N]``, or the same behind ``mpiexec -n P``
+or the same behind ``mpiexec -n P``
 
 Every run is the command ``python -m tinycnn.train --preset NAME --seed S``, nothing
 else, in a process of its own. It learns from MNIST's first 55,000 training images and
@@ -12,9 +12,8 @@ them. No seed is left out.
 FOLDER keeps the runs and ``runs.jsonl``, a line for every finished run. The same
 command again continues where it was stopped: finished runs stay, an interrupted one is
 resumed. After a change of a recipe, name another folder. With ``mpiexec``, the runs are
-made by all its processes but the first, on all their machines; without, one at a time,
-unless ``--at-once`` says otherwise. At the end there is a table of
-all that FOLDER holds on stdout:
+made by all its processes but the first, on all their machines; without, one at a time.
+At the end there is a table of all that FOLDER holds on stdout:
 
 * mean, standard deviation (of the sample: divided by the number of seeds less one),
   least and greatest of the test accuracies, in %; and the mean on validation;
@@ -70,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_runs(arguments: argparse.Namespace, comm: Any) -> int:
-    """Make them on the processes of ``comm``, or several at once on this machine."""
+    """Make them on the processes of ``comm``, or one by one."""
     record = arguments.folder / "runs.jsonl"
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +81,7 @@ def make_runs(arguments: argparse.Namespace, comm: Any) -> int:
             for seed in range(arguments.seeds or SEEDS.get(preset, 5))
             if (preset, seed) not in made
         ]
-        for run in spread(comm, one_run, jobs, arguments.at_once):
+        for run in spread(comm, one_run, jobs):
             # Another command may have finished one in this folder meanwhile.
             done = [*read_record(record), run]
             lines = [json.dumps(run).encode() + b"\n" for run in done]
@@ -201,8 +200,6 @@ def _parser() -> argparse.ArgumentParser:
     seeds = "seeds 0 to N - 1; default: 5, of best 3"
     add("--seeds", type=integer(1, 100), metavar="N", help=seeds)
     add("--data", type=existing_folder, metavar="DIR", help="MNIST's four files")
-    at_once = "runs at a time, without mpiexec (default: 1)"
-    add("--at-once", type=integer(1, 256), default=1, metavar="N", help=at_once)
     return parser
 
 

@@ -4,9 +4,8 @@ Processes are threads here, which run in turns, so that no MPI is needed; ``.ci/
 compares real ones.
 """
 
+import io
 import itertools
-import signal
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -182,40 +181,29 @@ def test_an_mpiexec_of_another_mpi_is_named(monkeypatch, capsys):
     assert "start this with the mpiexec of Open MPI" in capsys.readouterr().err
 
 
-def test_a_sweep_trains_with_each_seed_and_goes_on(monkeypatch, tmp_path, capsys):
+def test_a_sweep_trains_with_each_seed_and_goes_on(tmp_path, capfd, monkeypatch):
+    """A failed seed does not end it; a signal does."""
     made = {}
-    program = (
-        "import os, sys; print('warning\\nerror: full', file=sys.stderr, flush=True)\n"
-        "if {}: os.kill(os.getpid(), 9)"
-    )
 
-    class Popen(subprocess.Popen):
-        def __init__(self, argv, **options):
-            seed = int(argv[-1].partition("=")[2])
-            made[seed] = argv
-            code = program.format(seed == 2)
-            super().__init__([argv[0], "-c", code], **options)
+    def one(arguments):
+        made[arguments.seed] = arguments
+        if arguments.seed == 1:
+            cluster.fail("no space", code=3)
+        print(arguments.seed)
+        return 143 if arguments.seed == 3 else 0
 
-    monkeypatch.setattr(subprocess, "Popen", Popen)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
-    (tmp_path / "seed_1").mkdir()
-    (tmp_path / "seed_1" / "checkpoint.safetensors").touch()
-    flags = "--preset=quick", "--seeds=0-2", "--threads=1"
-    assert train.main([*flags, "--from", __file__, "--resume", str(tmp_path)]) == 9
-    assert sorted(made) == [0, 1, 2]
-    for seed, argv in made.items():
-        assert (
-            f"--{'resume' if seed == 1 else 'out'}={tmp_path / f'seed_{seed}'}" in argv
-        )
-        assert (f"--from={__file__}" in argv) == (seed != 1)
-        assert {"--preset=quick", "--threads=1"} < set(argv)
-    assert capsys.readouterr().err == f"--out={tmp_path / 'seed_2'}: error: full\n"
-
-
-def test_a_stopped_sweep_stops_its_runs(monkeypatch):
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as run:
-        monkeypatch.setattr(cluster, "STARTED", [run])
-        with pytest.raises(SystemExit) as ended:
-            cluster.stop(signal.SIGTERM, None)
-    assert (ended.value.code, run.returncode) == (143, -signal.SIGTERM)
+    (tmp_path / "seed_0").mkdir()
+    (tmp_path / "seed_0" / "checkpoint.safetensors").touch()
+    flags = ["--preset=quick", "--seeds=0-4", "--from", __file__]
+    arguments = train._parser().parse_args([*flags, "--resume", str(tmp_path)])
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # as on a rank from 1
+    assert cluster.sweep(ALONE, one, arguments) == 143
+    told = capfd.readouterr()
+    assert told.out.split() == ["0", "2", "3"]
+    assert told.err == "seed 1 has failed: error: no space\n"
+    assert sorted(made) == [0, 1, 2, 3]
+    for seed, ran in made.items():
+        assert (ran.preset, given.json) == ("quick", True)
+        assert (ran.resume is None) == (seed != 0)
+        assert (ran.out is None) == (seed == 0)
+        assert (ran.start is None) == (seed == 0)

@@ -18,18 +18,17 @@ For the small networks here many seeds, a process each, are the better use of ma
 The machines share the folder of the run, which all read when a run is resumed.
 """
 
+import contextlib
+import copy
 import hashlib
 import io
 import itertools
 import os
 import platform
-import signal
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,14 +41,11 @@ from tinycnn._cli import fail, report
 from tinycnn.models import BATCH, predict
 from tinycnn.nn import softmax_cross_entropy
 from tinycnn.nn.layers import Array
-from tinycnn.nn.weights import load_weights
-from tinycnn.threads import available_cores
 from tinycnn.training.augment import Warps, deform
 from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
 
 PATIENCE = 2.0  # seconds in which all processes fail, or one ends the others
-STARTED: list[subprocess.Popen[str]] = []  # by a sweep
 # One process as an `mpi4py.MPI.Comm`, as far as that is used here.
 ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x])
 
@@ -116,6 +112,9 @@ class ShardedTrainer(Trainer):
         super().__init__(*args, **named)
         self._comm, self._shards, self._asked = comm, shards, asked
         self._compared, batch = comm.size == 1, self.recipe.batch_size
+        learned = {id(parameter.value) for parameter in self.model.parameters()}
+        state = self.model.state().values()
+        self._buffers = [array for array in state if id(array) not in learned]
         if not comm.size <= shards <= batch:
             raise ValueError(
                 f"{comm.size} processes cannot share a batch of {batch} images in "
@@ -128,13 +127,13 @@ class ShardedTrainer(Trainer):
         if not self._compared:
             self._compare(compute(0))
         total = summed(self._comm, self._shards, compute)
-        arrays, parameters = self._arrays()
+        parameters = self.model.parameters()
+        arrays = [*(parameter.value for parameter in parameters), *self._buffers]
         *parts, last = np.split(total, np.cumsum([array.size for array in arrays]))
-        for array, part in zip(arrays, parts, strict=True):
-            if id(array) in parameters:
-                parameters[id(array)].grad = part.reshape(array.shape)
-            else:
-                array += part.reshape(array.shape)
+        for parameter, part in zip(parameters, parts, strict=False):
+            parameter.grad = part.reshape(parameter.value.shape)
+        for buffer, part in zip(self._buffers, parts[len(parameters) :], strict=True):
+            buffer += part.reshape(buffer.shape)
         self.optimizer.step()
         self.signum = max(self._comm.allgather(self._asked() or 0)) or None
         return float(last[0]), int(last[1])
@@ -153,31 +152,23 @@ class ShardedTrainer(Trainer):
 
     def _shard(self, chosen: Any, warps: Warps, s: int) -> Array:
         """Return gradients, changes of buffers, loss, and images named right."""
-        arrays, parameters = self._arrays()
         part = chosen[share(len(chosen), s, self._shards)]
         if len(part) == 0:  # a short last batch may have fewer images than shards
-            return np.zeros(sum(array.size for array in arrays) + 2, np.float32)
-        before = [array.copy() for array in arrays]
+            return np.zeros(sum(a.size for a in self.model.state().values()) + 2, "f4")
+        before = [buffer.copy() for buffer in self._buffers]
         images = deform(self.train_images[part], warps.of(part))
         labels, smoothing = self.train_labels[part], self.recipe.label_smoothing
         self.model.seed_dropout(self.seed, self.steps * self._shards + s)
         logits = self._runner.forward(images, training=True)
         loss, dlogits = softmax_cross_entropy(logits, labels, smoothing)
-        weight, pieces = np.float32(len(part) / len(chosen)), []
+        weight = np.float32(len(part) / len(chosen))
         self._runner.backward(dlogits * weight)
-        for array, old in zip(arrays, before, strict=True):
-            if id(array) in parameters:
-                pieces.append(parameters[id(array)].grad.ravel())
-            else:
-                pieces.append((array - old).ravel() * weight)
-                array[...] = old
-        right = (logits.argmax(axis=1) == labels).sum()
-        return np.concatenate([*pieces, [loss * weight, right]], dtype=np.float32)
-
-    def _arrays(self) -> tuple[list[Array], dict[int, Any]]:
-        """Return all arrays, and the parameters by the identity of theirs."""
-        parameters = {id(one.value): one for one in self.model.parameters()}
-        return list(self.model.state().values()), parameters
+        pieces: list[Any] = [p.grad for p in self.model.parameters()]
+        for buffer, old in zip(self._buffers, before, strict=True):
+            pieces.append((buffer - old) * weight)
+            buffer[...] = old
+        pieces += [loss * weight, (logits.argmax(axis=1) == labels).sum()]
+        return np.concatenate([np.ravel(one) for one in pieces], dtype=np.float32)
 
     def _predict(self, images: Any) -> Array:
         """Return the logits; every process computes those of some batches."""
@@ -193,14 +184,9 @@ class ReadOnlyFolder(RunFolder):
     """A run's folder as processes other than rank 0 have it: they save nothing."""
 
     def __init__(self, path: Path, config: Any = None) -> None:  # noqa: ARG002
-        self.path, self.weights = path, path / "weights.safetensors"
-        self._checkpoint = path / "checkpoint.safetensors"
+        self._name_files(path)
         for writes in ("save", "append", "close"):
             setattr(self, writes, lambda *_: None)
-
-    def restore(self, trainer: Trainer) -> None:
-        """Bring a new trainer to the state of the checkpoint."""
-        trainer.resume(load_weights(self._checkpoint, trainer)["progress"])
 
 
 def on_all(rank: str, command: Callable[[Any], int]) -> int:
@@ -240,59 +226,50 @@ def on_all(rank: str, command: Callable[[Any], int]) -> int:
     return code
 
 
-def spread(
-    comm: Any, function: Callable[[Any], Any], jobs: list[Any], at_once: int
-) -> Iterator[Any]:
-    """Yield ``function(job)`` of all, by mpiexec's ranks from 1, or so many threads."""
-    pool: Any = ThreadPoolExecutor(at_once)
-    if comm.size > 1:
-        from mpi4py.futures import MPICommExecutor
+def spread(comm: Any, function: Callable[[Any], Any], jobs: list[Any]) -> Iterator[Any]:
+    """Yield ``function(job)`` of all, made by mpiexec's ranks from 1, or one by one."""
+    if comm.size == 1:
+        yield from map(function, jobs)
+        return
+    from mpi4py.futures import MPICommExecutor
 
-        pool = MPICommExecutor(comm)
-    with pool as executor:
+    executor: Any
+    with MPICommExecutor(comm) as executor:
         if executor is not None:  # as it is on rank 0
             yield from executor.map(function, jobs)
 
 
-def train_apart(flags: list[str]) -> int:
-    """Train in a process of its own, which prints its result; return the exit code.
-
-    It is negative if a signal killed the process.
-    """
-    argv = [sys.executable, "-m", "tinycnn.train", "--json", *flags]
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
-        STARTED.append(process)
-        last = process.communicate()[1].strip().rpartition("\n")[2]
-    if process.returncode:
-        print(f"{flags[-2]}: {last}", file=sys.__stderr__, flush=True)
-    return process.returncode
-
-
-def stop(signum: int, _: object) -> None:
-    """Stop the runs of a sweep, each with a checkpoint, and this process."""
-    for process in STARTED:
-        process.terminate()  # does nothing if it has ended
-    sys.exit(128 + signum)
-
-
-def sweep(comm: Any, arguments: Any, flags: list[str]) -> int:
-    """Train with several seeds, each in a folder in one for all; return the exit code.
+def sweep(comm: Any, train: Callable[[Any], int], arguments: Any) -> int:
+    """Train with several seeds, each in a folder in one for all; return the worst code.
 
     Each result is a line on stdout. With ``--resume``, interrupted runs go on, and
     finished ones are measured again.
     """
     now = Path("runs", time.strftime("%Y-%m-%d_%H%M%S_seeds"))
-    folder, network = arguments.resume or arguments.out or now, arguments.network
-    own = network and f"{network.file}:{network.name}"
-    given = {"threads": arguments.threads or 1, "data": arguments.data, "network": own}
-    comm, jobs = comm or ALONE, []
+    folder, jobs, worst = arguments.resume or arguments.out or now, [], 0
     for seed in arguments.seeds:
-        run = folder / f"seed_{seed}"
-        begun = (run / "checkpoint.safetensors").exists()
-        where = {"resume": run} if begun else {"from": arguments.start, "out": run}
-        every = (given | where | {"seed": seed}).items()
-        jobs.append([*flags, *(f"--{flag}={v}" for flag, v in every if v is not None)])
-    at_once = max(1, available_cores() // given["threads"])
-    signal.signal(signal.SIGTERM, stop)  # Ctrl-C reaches all of a terminal's processes
+        run, one = folder / f"seed_{seed}", copy.copy(arguments)
+        one.json, one.seed, one.resume, one.out = True, seed, None, run
+        if (run / "checkpoint.safetensors").exists():
+            one.resume, one.out, one.start = run, None, None
+        if comm.size > 1:
+            one.threads = one.threads or 1
+        jobs.append(one)
     comm.allgather(None)  # all have seen that --out is new
-    return max(map(abs, spread(comm, train_apart, jobs, at_once)), default=0)
+    for code in spread(comm, partial(_one_run, train), jobs):
+        worst = max(worst, code)
+        if code >= 128:  # stopped by a signal
+            break
+    return worst
+
+
+def _one_run(train: Callable[[Any], int], arguments: Any) -> int:
+    """Train, print the result whatever the rank, and return the exit code."""
+    with contextlib.redirect_stdout(sys.__stdout__):
+        try:
+            return train(arguments)
+        except SystemExit as error:
+            # Nothing else shows what a rank from 1 has said.
+            said = getattr(sys.stderr, "getvalue", str)().splitlines()[-1:]
+            print(f"seed {arguments.seed} has failed:", *said, file=sys.__stderr__)
+            return int(error.code or 0)

@@ -78,9 +78,14 @@ def _main(argv: list[str] | None, comm: Any = None) -> int:
         cores = os.cpu_count() or 1
         os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
     if arguments.seeds:
-        from tinycnn.cluster import sweep
+        from tinycnn.cluster import ALONE, sweep
 
-        return sweep(comm, arguments, _flags(arguments))
+        return sweep(comm or ALONE, _train, arguments)
+    return _train(arguments, comm)
+
+
+def _train(arguments: argparse.Namespace, comm: Any = None) -> int:
+    """Train with one seed; return the exit code."""
     with contextlib.ExitStack() as closing:
         run = Run(arguments, closing, comm)
         try:

@@ -52,10 +52,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, config: dict[str, Any] | None = None) -> None:
-        self.path = path
-        self.weights = path / "weights.safetensors"
-        self._checkpoint = path / "checkpoint.safetensors"
-        self._metrics = path / "metrics.jsonl"
+        self._name_files(path)
         if config is not None:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -77,6 +74,12 @@ class RunFolder:
             text = json.dumps(config | machine, indent=2) + "\n"
             write_atomically(path / "config.json", [text.encode()])
 
+    def _name_files(self, path: Path) -> None:
+        self.path = path
+        self.weights = path / "weights.safetensors"
+        self._checkpoint = path / "checkpoint.safetensors"
+        self._metrics = path / "metrics.jsonl"
+
     def facts(self) -> dict[str, Any]:
         """Return the facts of the checkpoint; raise RunError if there is none."""
         try:
@@ -93,25 +96,22 @@ class RunFolder:
         With a DivergedError (a weight is not finite) or OSError the old one stays.
         """
         trainer.check_finite()
+        for leftover in self.path.glob("*.safetensors.*.tmp"):  # of a killed process
+            leftover.unlink(missing_ok=True)
         progress = {"progress": asdict(trainer.progress)}
         save_arrays(self._checkpoint, trainer.state(), facts | progress)
 
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one.
 
-        Later lines of ``metrics.jsonl`` and temporary files are removed. Raises
-        RunError if another version saved the checkpoint, WeightsError for damage.
+        Raises RunError if another version saved the checkpoint, WeightsError for
+        damage.
         """
         facts = load_weights(self._checkpoint, trainer)
         try:
             trainer.resume(facts["progress"])
         except (KeyError, TypeError, ValueError):
             raise self.incompatible() from None
-        if self._metrics.exists():
-            lines = self._metrics.read_bytes().splitlines(keepends=True)
-            write_atomically(self._metrics, lines[: trainer.progress.epoch])
-        for leftover in self.path.glob("*.[0-9]*-*.tmp"):
-            leftover.unlink(missing_ok=True)
 
     def incompatible(self) -> RunError:
         """Return the error of a checkpoint whose facts are none of this version's."""
@@ -121,10 +121,14 @@ class RunFolder:
         )
 
     def append(self, result: Epoch, seconds: float) -> None:
-        """Add the line of an epoch to ``metrics.jsonl``."""
-        line = json.dumps(result | {"seconds": round(seconds, 3)})
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        """Add the line of an epoch to ``metrics.jsonl``.
+
+        It replaces what a killed run wrote of this epoch after its last checkpoint.
+        """
+        line = json.dumps(result | {"seconds": round(seconds, 3)}) + "\n"
+        old = self._metrics.read_bytes() if self._metrics.exists() else b""
+        earlier = old.splitlines(keepends=True)[: result["epoch"] - 1]
+        write_atomically(self._metrics, [*earlier, line.encode()])
 
     def close(self) -> None:
         """Release the lock of the folder."""
