@@ -203,7 +203,7 @@ def test_a_sweep_trains_with_each_seed_and_goes_on(tmp_path, capfd, monkeypatch)
     assert told.err == "seed 1 has failed: error: no space\n"
     assert sorted(made) == [0, 1, 2, 3]
     for seed, ran in made.items():
-        assert (ran.preset, given.json) == ("quick", True)
+        assert (ran.preset, ran.json) == ("quick", True)
         assert (ran.resume is None) == (seed != 0)
         assert (ran.out is None) == (seed == 0)
         assert (ran.start is None) == (seed == 0)

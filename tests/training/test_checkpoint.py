@@ -175,26 +175,13 @@ def test_the_checkpoint_of_another_network_is_refused(saved):
             saved.restore(other)
 
 
-def test_progress_that_no_run_comes_to_is_refused(saved):
+def test_the_progress_of_another_version_is_refused(saved):
     path = saved.path / "checkpoint.safetensors"
     arrays, facts = read_arrays(path)
     good = facts["progress"]
-    for nonsense in (
-        *(None, [], "epoch", 3, {}, {"epochs": 3}, good | {"more": 1}),
-        *(good | {name: "1"} for name in good),
-        *(good | {name: None} for name in good),
-        *(good | {name: [1]} for name in good),
-        *(good | {name: -1} for name in good),
-        *(good | {name: 10**30} for name in good),
-        *(good | {name: 1e300} for name in good if name != "loss_sum"),
-        *(good | {name: True} for name in good),
-        *(good | {"loss_sum": -1.0}, good | {"correct": 17}),  # of two batches of 8
-        *(good | {"best_epoch": 2}, good | {"batch": 4}),
-    ):
-        save_arrays(path, arrays, facts | {"progress": nonsense})
-        assert "another version" in refusal(saved), nonsense
-    save_arrays(path, arrays, {k: v for k, v in facts.items() if k != "progress"})
-    assert "another version" in refusal(saved)
+    for other in (None, {"epochs": 3}, good | {"more": 1}):
+        save_arrays(path, arrays, facts | {"progress": other})
+        assert "another version" in refusal(saved), other
     save_arrays(path, arrays, facts)
     assert asdict(taken_up(saved).progress) == good
 

@@ -110,7 +110,7 @@ class RunFolder:
         facts = load_weights(self._checkpoint, trainer)
         try:
             trainer.resume(facts["progress"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError):
             raise self.incompatible() from None
 
     def incompatible(self) -> RunError:
