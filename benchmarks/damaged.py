@@ -31,7 +31,7 @@ from PIL import Image
 
 from tinycnn import models
 from tinycnn._cli import Parser, integer, run_command
-from tinycnn.data.idx import IdxError, read_images, read_labels
+from tinycnn.data import IdxError, read_idx
 from tinycnn.data.mnist import NAMES, SAMPLE_FOLDER
 from tinycnn.ink.picture import PictureError, load_picture
 from tinycnn.nn.weights import WeightsError, load_weights, save_weights
@@ -197,10 +197,9 @@ def bomb(content: bytes, rng: Random) -> bytes:
     return packed
 
 
-def read_idx(path: Path) -> str:
-    """Read a file as images, and as labels where it says that it holds these."""
-    read = read_labels if path.read_bytes()[3:4] == b"\1" else read_images
-    array = read(path)
+def read_digits(path: Path) -> str:
+    """Read a file as an array."""
+    array = read_idx(path)
     return "read" if array.dtype == np.uint8 else f"read as {array.dtype}"
 
 
@@ -277,7 +276,7 @@ class Subject(NamedTuple):
 
 SUBJECTS = {
     "weights": Subject(good_weights, [edited_header, edited_facts], read_weights),
-    "idx": Subject(good_idx, [bomb], read_idx),
+    "idx": Subject(good_idx, [bomb], read_digits),
     "pictures": Subject(good_pictures, [edited_png], read_picture),
 }
 ANY_FILE = truncated, flipped, overwritten, renumbered, shifted, mostly_noise

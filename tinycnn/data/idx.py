@@ -52,33 +52,14 @@ def read_idx(path: str | Path) -> UInt8:
     return elements.reshape(shape).copy()  # an array over bytes is read-only
 
 
-def read_images(path: str | Path, size: tuple[int, int] | None = None) -> UInt8:
-    """Read images (N, H, W) from an IDX file, 255 is ink; of one ``size``, if given.
-
-    Raises IdxError also for another array.
-    """
-    array = read_idx(path)
-    sizes = "H, W" if size is None else f"{size[0]}, {size[1]}"
-    if array.ndim != 3 or (size and array.shape[1:] != size):
-        raise _other(path, array, f"images (N, {sizes})")
-    return array
-
-
-def read_labels(path: str | Path, most: int = 255) -> UInt8:
-    """Read labels (N,), each 0 to ``most``, from an IDX file; IdxError as above."""
-    array = read_idx(path)
-    if array.ndim != 1 or array.max() > most:
-        raise _other(path, array, f"labels (N,) of 0 to {most}")
-    return array
-
-
 def read_pair(images_path: str | Path, labels_path: str | Path) -> tuple[UInt8, UInt8]:
-    """Read images (N, H, W) and as many labels (N,), or raise IdxError."""
-    images, labels = read_images(images_path), read_labels(labels_path)
-    if len(images) != len(labels):
+    """Read images (N, H, W), 255 is ink, and as many labels (N,), or raise IdxError."""
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
         raise IdxError(
-            f"{labels_path}: has {len(labels):,} labels for the {len(images):,} images"
-            f" of {images_path}; name two files that belong together"
+            f"{images_path} and {labels_path}: hold arrays of shape {images.shape} and "
+            f"{labels.shape}, not images (N, H, W) and as many labels (N,); name two "
+            "files that belong together"
         )
     return images, labels
 
@@ -125,13 +106,6 @@ def write_idx(path: str | Path, array: UInt8) -> None:
 def content_sha256(array: UInt8) -> str:
     """Return the SHA-256 of the plain IDX file of `array`, in hexadecimal."""
     return hashlib.sha256(_plain(array)).hexdigest()
-
-
-def _other(path: str | Path, array: UInt8, needed: str) -> IdxError:
-    return IdxError(
-        f"{path}: holds an array of shape {array.shape} with values up to"
-        f" {array.max()}, not {needed}; name another file"
-    )
 
 
 def _plain(array: UInt8) -> bytes:

@@ -23,8 +23,6 @@ from tinycnn.nn.layers import Array
 
 Facts = dict[str, Any]  # of JSON values
 
-_LONGEST_HEADER = 2**17  # bytes; enough for about 1,400 arrays
-_LARGEST_FILE = 2**30  # bytes
 # All that safetensors, json and NumPy raise for damage and for unknown dtypes.
 _DAMAGE = (SafetensorError, ValueError, TypeError, AttributeError, RecursionError)
 _to_json = json.JSONEncoder(allow_nan=False, ensure_ascii=False, sort_keys=True).encode
@@ -56,8 +54,7 @@ def save_weights(path: str | Path, model: Stateful, facts: Facts) -> None:
     Raises
     ------
     ValueError, TypeError
-        If a value is NaN or infinite, a dtype, a name or a fact cannot be stored, or
-        the file would be larger than `load_weights` accepts.
+        If a value is NaN or infinite, or a dtype, a name or a fact cannot be stored.
     OSError
         If the file cannot be written. With any error the old file stays as it was.
     """
@@ -74,7 +71,6 @@ def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Facts) -> 
     try:
         facts = facts | {"checksum": _checksum(ordered, facts)}
         content = save(ordered, {"tinycnn": _to_json(facts)})
-        _check_sizes(content[:8], len(content))
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} was not written: {error}") from error
     write_atomically(path, [content])
@@ -126,11 +122,10 @@ def read_facts(path: str | Path) -> Facts:
 def _opened(path: str | Path) -> Iterator[tuple[Any, Facts]]:
     """Open a file and parse its facts; name the file in whatever is wrong with it."""
     try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe could wait for ever
+        if not stat.S_ISREG(
+            Path(path).stat().st_mode
+        ):  # opening a pipe could wait for ever
             raise ValueError("it is not a regular file")
-        with Path(path).open("rb") as start:
-            _check_sizes(start.read(8), status.st_size)
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get("tinycnn", "null")
             facts = json.loads(text)
@@ -144,18 +139,6 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, Facts]]:
             f"cannot use {path}: {reason:.300}; name a file that this version saved, "
             "of the same network, or train again"
         ) from error
-
-
-def _check_sizes(prefix: bytes, size: int) -> None:
-    """Check the length of the header, which the file begins with, and of the file."""
-    header = int.from_bytes(prefix, "little")
-    if header >= size:
-        raise ValueError("it is no weights file")
-    if header > _LONGEST_HEADER or size > _LARGEST_FILE:
-        raise ValueError(
-            f"its header takes {header:,} bytes and the file {size:,}, and at most "
-            f"{_LONGEST_HEADER:,} and {_LARGEST_FILE:,} are read"
-        )
 
 
 def _checksum(arrays: Mapping[str, Array], facts: Facts) -> str:
