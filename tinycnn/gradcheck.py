@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 STEP = 1e-5
 TOLERANCE = 1e-6
-LINEAR_TOLERANCE = 1e-9
 # Two one-sided slopes that differ by more than this share belong to a kink: for a
 # smooth function they differ by about STEP.
 KINK = 1e-3
@@ -86,12 +85,11 @@ def check_gradients(
 ) -> list[TensorCheck]:
     """Compare a layer's ``backward`` with centred differences, entry by entry.
 
-    ``n_i = sum(dy * (y(v + h e_i) - y(v - h e_i))) / (2 h)`` for every entry ``v_i`` of
-    the input and of each parameter, with ``h = 1`` where the layer declares that it is
-    linear in ``v`` (no truncation error then) and ``h = 1e-5`` elsewhere. Every forward
-    starts from the same copy of the layer, so that dropout keeps its mask and batch
-    norm its running averages. ``x`` and each parameter have a result; a second one, if
-    the layer behaves differently outside training. The layer is left as it was.
+    ``n_i = sum(dy * (y(v + h e_i) - y(v - h e_i))) / (2 h)`` with ``h = 1e-5``, for
+    every entry ``v_i`` of the input and of each parameter. Every forward starts from
+    the same copy of the layer, so that dropout keeps its mask and batch norm its
+    running averages. ``x`` and each parameter have a result; a second one, if the layer
+    behaves differently outside training. The layer is left as it was.
 
     Parameters
     ----------
@@ -218,24 +216,22 @@ def _compare(
     def output() -> Array:  # y may be a view of x
         return copy.deepcopy(network).forward(x, training).copy()
 
-    linear = name in network.layers[0].linear_in
-    step, y = 1 if linear else STEP, output()
-    left, right, terms = values.flat[chosen], values.flat[chosen], None
+    y, left, right, terms = output(), values.flat[chosen], values.flat[chosen], None
     if len(chosen) * dy.size <= TERMS:
         terms = np.empty((len(chosen), *dy.shape))
     for n, i in enumerate(chosen):
         value = values.flat[i]
-        values.flat[i] = value + step
-        above = dy * (output() - y) / step
-        values.flat[i] = value - step
-        below = dy * (y - output()) / step
+        values.flat[i] = value + STEP
+        above = dy * (output() - y) / STEP
+        values.flat[i] = value - STEP
+        below = dy * (y - output()) / STEP
         values.flat[i] = value
         left[n], right[n] = below.sum(), above.sum()
         if terms is not None:
             terms[n] = (below + above) / 2
 
     # Rounding of y moves a slope by less, unless y is huge; also a slope of 0.
-    noise = min(1e-14 * float(np.abs(dy * y).sum()) / step, 1e-6)
+    noise = min(2e-15 * float(np.abs(dy * y).sum()) / STEP, 1e-6)
     analytic, numeric = gradient.flat[chosen], (left + right) / 2
     rms = np.full_like(numeric, np.sqrt(np.mean(numeric**2)))
     slope = np.maximum.reduce([abs(left), abs(right), rms])
@@ -248,16 +244,16 @@ def _compare(
     error[kinks] = 0
     worst, count, why = error.argmax(), int(kinks.sum()), None
     at = ", ".join(str(i) for i in np.unravel_index(chosen[worst], gradient.shape))
-    ok = bool(error[worst] <= (LINEAR_TOLERANCE if linear else TOLERANCE))
+    ok = bool(error[worst] <= TOLERANCE)
     message = (
         f"{name}[{at}] has the gradient {analytic[worst]:.6g} "
         f"by backward and {numeric[worst]:.6g} by the difference quotient, "
         f"a relative error of {error[worst]:.1e}"
     )
-    if count > (0 if linear else kinks.size / 2):
+    if 2 * count > kinks.size:
         ok = False
         message = f"the slope changes within a step at {count} of {kinks.size}; "
-        message += f"take {name} out of linear_in" if linear else "choose another x"
+        message += "choose another x"
     elif not ok:
         numeric[kinks] = np.nan
         shape = gradient.shape if analytic.size == gradient.size else analytic.shape

@@ -160,5 +160,5 @@ def test_a_broken_earlier_file_is_what_a_later_one_uses(tmp_path):
     dense.write_text(dense.read_text().replace("self._x.T @", "self._x @"))
     said = verdict_in(tmp_path, exercise)
     assert not said.solved
-    assert said.message.endswith(" (raised in ex02_dense.py, line 59)")
+    assert said.message.endswith(" (raised in ex02_dense.py, line 57)")
     assert "is a transpose missing" in said.message

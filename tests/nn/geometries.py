@@ -118,34 +118,27 @@ def network() -> nn.Sequential:
     )
 
 
-class Checked(NamedTuple):
-    """A layer to try the laws on."""
-
-    make: Callable[[], tuple[nn.Layer, np.ndarray]]
-    linear: tuple[str, ...]  # in which arguments it is linear or affine
-
-
 _SMALL = Geometry(2, 6, 7, 3, 4, 3, 5, 2, 1)
 _IMAGES = images(Geometry(3, 4, 5, 2, 1, 1, 1, 1, 1))
 _ROWS = _IMAGES[0, :, :, 0]
-_AFFINE = ("x", "weight", "bias")
 
-LAYERS: dict[str, Checked] = {
-    "Conv2D": Checked(lambda: (convolution(_SMALL), images(_SMALL)), _AFFINE),
-    "Conv2D same": Checked(
-        lambda: (convolution(_SMALL._replace(padding="same")), images(_SMALL)), _AFFINE
+# Layers to try the laws on, each with an input.
+LAYERS: dict[str, Callable[[], tuple[nn.Layer, np.ndarray]]] = {
+    "Conv2D": lambda: (convolution(_SMALL), images(_SMALL)),
+    "Conv2D same": lambda: (
+        convolution(_SMALL._replace(padding="same")),
+        images(_SMALL),
     ),
-    "MaxPool2D": Checked(lambda: (nn.MaxPool2D(2), apart((2, 5, 6, 3))), ()),
-    "MaxPool2D overlapping": Checked(
-        lambda: (nn.MaxPool2D((3, 2), stride=(2, 1)), apart((2, 7, 6, 3))), ()
+    "MaxPool2D": lambda: (nn.MaxPool2D(2), apart((2, 5, 6, 3))),
+    "MaxPool2D overlapping": lambda: (
+        nn.MaxPool2D((3, 2), stride=(2, 1)),
+        apart((2, 7, 6, 3)),
     ),
-    "GlobalAveragePool2D": Checked(
-        lambda: (nn.GlobalAveragePool2D(), _IMAGES.copy()), ("x",)
-    ),
-    "Flatten": Checked(lambda: (nn.Flatten(), _IMAGES.copy()), ("x",)),
-    "ReLU": Checked(lambda: (nn.ReLU(), apart((3, 4, 5, 2))), ()),
-    "Dropout": Checked(lambda: (nn.Dropout(0.4), _IMAGES.copy()), ("x",)),
-    "BatchNorm2D": Checked(lambda: (batch_norm(2), _IMAGES.copy()), ("weight", "bias")),
-    "Dense": Checked(lambda: (dense(5, 3), _ROWS.copy()), _AFFINE),
-    "Sequential": Checked(lambda: (network(), apart((2, 7, 6, 1)) / 10), ()),
+    "GlobalAveragePool2D": lambda: (nn.GlobalAveragePool2D(), _IMAGES.copy()),
+    "Flatten": lambda: (nn.Flatten(), _IMAGES.copy()),
+    "ReLU": lambda: (nn.ReLU(), apart((3, 4, 5, 2))),
+    "Dropout": lambda: (nn.Dropout(0.4), _IMAGES.copy()),
+    "BatchNorm2D": lambda: (batch_norm(2), _IMAGES.copy()),
+    "Dense": lambda: (dense(5, 3), _ROWS.copy()),
+    "Sequential": lambda: (network(), apart((2, 7, 6, 1)) / 10),
 }

@@ -65,14 +65,10 @@ class Layer:
 
     Attributes
     ----------
-    linear_in : tuple of str
-        The arguments (``"x"`` and names of parameters) in which ``forward`` is linear
-        or affine. The gradient check can then take a large, exact step.
     buffer_names : tuple of str
         Attributes that are saved with the weights but not trained.
     """
 
-    linear_in: tuple[str, ...] = ()
     buffer_names: tuple[str, ...] = ()
     _memory: tuple[Any, ...] | None = None
 
@@ -220,8 +216,6 @@ class Conv2D(Layer):
         than the kernel.
     """
 
-    linear_in = ("x", "weight", "bias")
-
     def __init__(
         self,
         in_channels: int,
@@ -351,8 +345,6 @@ class GlobalAveragePool2D(Layer):
         If ``x`` is not (N, H, W, C).
     """
 
-    linear_in = ("x",)
-
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to (N, C)."""
         _check(self, x, ("N", "H", "W", "C"))
@@ -369,8 +361,6 @@ class GlobalAveragePool2D(Layer):
 
 class Flatten(Layer):
     """Reshape each image to one row: (N, H, W, C) to (N, H * W * C)."""
-
-    linear_in = ("x",)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, ...) to (N, the product of the rest)."""
@@ -405,8 +395,6 @@ class Dense(Layer):
     ValueError
         If a size is not a positive integer, or ``x`` is not (N, in_features).
     """
-
-    linear_in = ("x", "weight", "bias")
 
     def __init__(
         self, in_features: int, out_features: int, *, rng: np.random.Generator
@@ -465,8 +453,6 @@ class Dropout(Layer):
     ValueError
         If the rate is not in [0, 1).
     """
-
-    linear_in = ("x",)
 
     def __init__(self, rate: float) -> None:
         if not 0 <= rate < 1:
@@ -536,7 +522,6 @@ class BatchNorm2D(Layer):
         (N, H, W, channels).
     """
 
-    linear_in = ("weight", "bias")
     buffer_names = ("running_mean", "running_var")
     eps = 1e-5
 

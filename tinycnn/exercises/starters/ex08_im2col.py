@@ -57,8 +57,6 @@ def col2im(cols, x_shape, stride=1):
 
 
 class Conv2D(Layer):
-    linear_in = ("x", "weight", "bias")
-
     def __init__(self, in_channels, out_channels, kernel_size, *, stride=1, rng):
         KH, KW = np.broadcast_to(kernel_size, 2).tolist()  # 3 is a 3x3 kernel
         shape = (KH, KW, in_channels, out_channels)

@@ -37,8 +37,6 @@ from tinycnn.nn import Layer
 
 
 class Dropout(Layer):
-    linear_in = ("x",)
-
     def __init__(self, rate, seed=0):
         self.rate = rate
         self.rng = np.random.default_rng(seed)

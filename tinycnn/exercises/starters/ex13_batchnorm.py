@@ -48,7 +48,6 @@ from tinycnn.nn import Layer, Parameter
 
 
 class BatchNorm2D(Layer):
-    linear_in = ("weight", "bias")
     buffer_names = ("running_mean", "running_var")  # saved, but not trained
     eps = 1e-5
 
