@@ -12,7 +12,7 @@ them. No seed is left out.
 FOLDER keeps the runs and ``runs.jsonl``, a line for every finished run. The same
 command again continues where it was stopped: finished runs stay, an interrupted one is
 resumed. After a change of a recipe, name another folder. With ``mpiexec``, the runs are
-made by all its processes but the first, on all their machines; without, one at a time.
+dealt out to its processes, on all their machines; without, they are made one by one.
 At the end there is a table of all that FOLDER holds on stdout:
 
 * mean, standard deviation (of the sample: divided by the number of seeds less one),
@@ -45,8 +45,7 @@ import numpy as np
 
 from benchmarks.tables import markdown
 from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
-from tinycnn.cluster import ALONE, on_all, spread
-from tinycnn.files import write_atomically
+from tinycnn.cluster import ALONE, on_all
 from tinycnn.nn.weights import read_arrays
 from tinycnn.train import LAUNCHERS, PRESETS
 
@@ -69,26 +68,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_runs(arguments: argparse.Namespace, comm: Any) -> int:
-    """Make them on the processes of ``comm``, or one by one."""
+    """Make those that are missing, dealt out to the processes of ``comm``."""
     record = arguments.folder / "runs.jsonl"
     try:
         arguments.folder.mkdir(parents=True, exist_ok=True)
-        done = read_record(record)
-        made = {(run["preset"], run["seed"]) for run in done}
+        made = {(run["preset"], run["seed"]) for run in read_record(record)}
         jobs = [
             (arguments.folder, preset, seed, arguments.data)
             for preset in arguments.preset or PRESETS
             for seed in range(arguments.seeds or SEEDS.get(preset, 5))
             if (preset, seed) not in made
         ]
-        for run in spread(comm, one_run, jobs):
-            # Another command may have finished one in this folder meanwhile.
-            done = [*read_record(record), run]
-            lines = [json.dumps(run).encode() + b"\n" for run in done]
-            write_atomically(record, lines)
+        comm.allgather(None)  # all have seen what is to be done
+        for job in jobs[comm.rank :: comm.size]:
+            with record.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(one_run(job)) + "\n")
+        comm.allgather(None)
+        print(table(read_record(record)))
     except (OSError, ValueError) as error:
         fail(error)
-    print(table(done))
     return 0
 
 
@@ -128,7 +126,9 @@ def one_run(job: tuple[Path, str, int, Path | None]) -> dict[str, Any]:
         command += ["--data", str(data)]
     print(f"{preset}, seed {seed}", file=sys.stderr)
     before = gflops()
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    # The command is no process of mpiexec's.
+    own = {name: v for name, v in os.environ.items() if not name.endswith("_RANK")}
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=own)
     if process.returncode != 0:
         raise ValueError(
             f"{preset} with seed {seed} ended with exit code {process.returncode}; the "
