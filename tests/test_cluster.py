@@ -200,7 +200,7 @@ def test_a_sweep_trains_with_each_seed_and_goes_on(tmp_path, capfd, monkeypatch)
     assert cluster.sweep(ALONE, one, arguments) == 143
     told = capfd.readouterr()
     assert told.out.split() == ["0", "2", "3"]
-    assert told.err == "seed 1 has failed: error: no space\n"
+    assert told.err == "failed: seed 1 error: no space\n"
     assert sorted(made) == [0, 1, 2, 3]
     for seed, ran in made.items():
         assert (ran.preset, ran.json) == ("quick", True)

@@ -238,7 +238,7 @@ def sweep(comm: Any, train: Callable[[Any], int], arguments: Any) -> int:
             except SystemExit as error:
                 # Nothing else shows what a rank from 1 has said.
                 said = getattr(sys.stderr, "getvalue", str)().splitlines()[-1:]
-                print(f"seed {seed} has failed:", *said, file=sys.__stderr__)
+                print(f"failed: seed {seed}", *said, file=sys.__stderr__)
                 code = int(error.code or 0)
         worst = max(worst, code)
         if code >= 128:  # stopped by a signal
