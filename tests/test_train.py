@@ -33,6 +33,7 @@ from tinycnn.models import predict
 from tinycnn.nn import BatchNorm2D, Conv2D, Dropout, MaxPool2D, ReLU, kernels
 from tinycnn.nn.weights import read_arrays, read_facts, save_arrays
 from tinycnn.training import fit, recipes
+from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 20  # 5 of the 60 validate, 55 are learned from
@@ -509,6 +510,32 @@ def test_a_checkpoint_is_saved_within_the_epoch_when_it_is_due(
     assert_same_run("run", whole)
 
 
+def test_a_power_cut_between_two_files_of_an_epoch_leaves_no_trace(
+    settings, whole, monkeypatch
+):
+    """The three files are written one after the other; any may be the last."""
+    for owner, moment, call in [
+        *((RunFolder, "append", 1), (train.Run, "save_weights", 1)),
+        *((RunFolder, "append", 2), (train.Run, "save_weights", 2)),
+        *((RunFolder, "save", 2), (RunFolder, "save", 3)),  # 1 is before all batches
+    ]:
+        original, calls = getattr(owner, moment), []
+
+        def cut(self, *arguments, original=original, calls=calls, call=call):
+            original(self, *arguments)
+            calls.append(1)
+            if len(calls) == call:
+                raise PowerCut
+
+        run = f"{moment} {call}"
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, moment, cut)
+            with pytest.raises(PowerCut):
+                exit_code([*settings, "--out", run])
+        assert exit_code(["--resume", run]) == 0
+        assert_same_run(run, whole)
+
+
 def test_resuming_a_finished_run_gives_its_result_again(settings, whole, capsys):
     results = []
     again = [*settings, "--preset", "default", "--seed", "0", "--lr", "8e-3"]
@@ -643,6 +670,17 @@ def test_the_same_digits_may_have_moved(settings, whole, capsys, tmp_path, monke
 
 
 # --- what is refused -------------------------------------------------------------
+
+
+def test_two_processes_do_not_train_in_one_folder(settings, whole, capsys, monkeypatch):
+    said = []
+
+    def resume():
+        said.append(refusal(capsys, ["--resume", "run"]))
+
+    assert stopped(monkeypatch, 2, resume, [*settings, "--out", "run"]) == 0
+    assert "another process trains in run; wait for it, or stop it" in said[0]
+    assert_same_run("run", whole)
 
 
 def test_other_settings_and_images_are_refused_by_name(whole, capsys, tmp_path):

@@ -223,6 +223,29 @@ def test_knots_that_all_move_alike_move_the_image():
         assert bent(images, bends) == pytest.approx(shifted, abs=1e-5), (down, right)
 
 
+def test_a_bend_is_smooth_and_near_its_knot():
+    """Read off a ramp: where a pixel comes from is what it shows."""
+    ramp = np.broadcast_to(np.arange(28, dtype=np.uint8) * 9, (1, 28, 28))
+    bends = np.zeros((2, KNOTS, KNOTS), np.float32)
+    bends[1, 3, 3] = 3  # the knot in the middle of the image, to the right
+    moved = (bent(ramp, bends)[0] * 255 - ramp[0]) / 9
+    peak = 3 * (2 / 3) ** 2  # of the product of two cubic B-splines
+    assert moved.max() == pytest.approx(peak, rel=0.02)
+    assert np.unravel_index(moved.argmax(), moved.shape) in {(13, 13), (13, 14)}
+    assert abs(np.diff(moved, axis=0)).max() < 0.25
+    assert abs(moved[0]).max() < 1e-3  # two knots away and more
+
+
+def test_ordinary_bends_fold_nothing():
+    """From pixel to pixel a source goes on by less than twice a pixel, and forward."""
+    ramp = np.broadcast_to(np.arange(28, dtype=np.uint8) * 9, (50, 28, 28))
+    warps = Deformation(bend=3).warps(seed=0, epoch=1, count=50)
+    seen = deform(ramp, warps)[:, 5:-5, 5:-6, 0] * 255 / 9  # no paper comes in
+    steps = np.diff(seen, axis=2)
+    assert steps.min() > 0
+    assert steps.max() < 2
+
+
 # --- pens ------------------------------------------------------------------------
 
 
