@@ -195,6 +195,7 @@ class Stage:
         scaling: float | None = None,
     ) -> None:
         self.folder = folder
+        os.environ["XDG_DATA_HOME"] = str(folder)  # no fine-tuned weights
         self.root = tk.Tk(screenName=display, className="tinycnn")
         if scaling is not None:
             self.root.tk.call("tk", "scaling", scaling)

@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     from platformdirs import user_config_path, user_data_path, user_log_path
 
     from tinycnn.reading import finetuned
-    from tinycnn.window.finetuning import FINETUNED, READS
+    from tinycnn.window.finetuning import READS
     from tinycnn.window.settings import load_settings
     from tinycnn.window.view import Window
     from tinycnn.window.worker import Worker
@@ -43,11 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     log = _open_log(user_log_path("tinycnn"))
     file = user_config_path("tinycnn") / "window.json"
     own = arguments.weights is not None
-    worker = Worker(FINETUNED, log=log, urgent="read")
-    if own:
-        judge = finetuned.judge_beside(arguments.weights)
-        chosen = arguments.weights, judge, arguments.network
-        worker = Worker(READS, *chosen, log=log, urgent="read")
+    judge = finetuned.judge_beside(arguments.weights) if own else None
+    chosen = arguments.weights, judge, arguments.network
+    worker = Worker(READS, *chosen, log=log, urgent="read")
     settings, folder = load_settings(file), user_data_path("tinycnn")
     window = Window(root, settings, file, worker, folder, log=log, may_reload=not own)
     for signum in (signal.SIGINT, signal.SIGTERM):

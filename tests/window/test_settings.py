@@ -19,7 +19,7 @@ def test_settings_are_saved_and_loaded_or_the_defaults_and_failures_stop_nothing
 ):
     path = tmp_path / "a" / "window.json"
     assert load_settings(path) == Settings()
-    settings = Settings("1200x800", "dark", 20.5, True, "/a picture.png")
+    settings = Settings("1200x800", "dark", 20.5, True)
     save_settings(path, settings)
     assert load_settings(path) == settings
     assert caplog.text == ""

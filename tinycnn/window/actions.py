@@ -1,4 +1,4 @@
-"""The actions of the window: menus, shortcuts, tooltips.
+"""The actions of the window: menus and shortcuts.
 
 ``actions.txt`` has a line an action: menu, label, keys (- is none), the method of
 `Window` or of one of its parts, and when it can be used; two spaces part them.
@@ -10,14 +10,13 @@ import tkinter as tk
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tkinter import messagebox, ttk
+from tkinter import messagebox
 from typing import Any, NamedTuple
 
 import tinycnn
 
 MAC = sys.platform == "darwin"
 CONTROL = "Command" if MAC else "Control"
-DELAY = 600  # milliseconds until a tooltip is shown
 TABLE = Path(__file__).with_suffix(".txt")
 USABLE: dict[str, Callable[[Any], bool]] = {
     "": lambda _: True,
@@ -107,14 +106,6 @@ class Menus:
             state: Any = "normal" if self.can(action.label) else "disabled"
             self.menus[action.menu].entryconfigure(action.label, state=state)
 
-    def set_theme(self) -> None:
-        """Apply the theme, where the system allows it."""
-        theme = self._window.look.theme
-        for menu in (self.bar, *self.menus.values()):
-            menu.configure(background=theme.ground, foreground=theme.text)
-            menu.configure(activebackground=theme.sure, activeforeground=theme.paper)
-            menu.configure(disabledforeground=theme.disabled, borderwidth=0)
-
     def _add(self, action: Action) -> None:
         if action.menu not in self.menus:
             menu = tk.Menu(self.bar, tearoff=False, postcommand=self.refresh)
@@ -133,33 +124,3 @@ class Menus:
     def _on_key(self, label: str, _: Any) -> str:
         self.do(label)
         return "break"
-
-
-class Tooltip:
-    """A line about a widget, shown while the pointer rests on it."""
-
-    def __init__(self, widget: tk.Widget, text: str) -> None:
-        self._widget, self._text, self._later = widget, text, ""
-        self._window: tk.Toplevel | None = None
-        widget.bind("<Enter>", self._plan, add=True)
-        for event in ("<Leave>", "<ButtonPress>", "<Destroy>"):
-            widget.bind(event, self._hide, add=True)
-
-    def _plan(self, _: Any) -> None:
-        self._later = self._widget.after(DELAY, self._show)
-
-    def _show(self) -> None:
-        self._window = window = tk.Toplevel(self._widget)
-        window.overrideredirect(True)
-        ttk.Label(window, text=self._text, style="Tip.TLabel", padding=4).pack()
-        x, y = self._widget.winfo_rootx(), self._widget.winfo_rooty()
-        x = min(x, window.winfo_screenwidth() - window.winfo_reqwidth())
-        window.geometry(f"+{x}+{y + self._widget.winfo_height() + 4}")
-
-    def _hide(self, _: Any) -> None:
-        if self._later:
-            self._widget.after_cancel(self._later)
-            self._later = ""
-        if self._window is not None:
-            self._window.destroy()
-            self._window = None

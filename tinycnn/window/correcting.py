@@ -1,10 +1,11 @@
 """Correcting what was read, and keeping the corrections."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
-from tinycnn.window.session import Box, Correction
+from tinycnn.window.session import Box, Correction, DigitBox
 
 
 class Correcting:
@@ -35,7 +36,8 @@ class Correcting:
         chosen = [] if number is None else sorted({number, *self.chosen * more})
         if chosen != self.chosen or self._labels is not None:
             self.chosen, self._labels = chosen, None
-            self._window.show_choice()
+            self._window.say("")
+            self._window.show()
 
     def walk(self, by: int = 1, *, leave: bool = False) -> bool:
         """Choose the next digit; with `leave`, beyond the last none: return False."""
@@ -58,7 +60,7 @@ class Correcting:
             return
         self._labels.append(label)
         if len(self._labels) < 2:
-            self._window.show_choice()
+            self._window.show()
             return
         middle = (left + right) // 2
         halves = (left, top, middle, low), (middle, top, right, low)
@@ -73,7 +75,7 @@ class Correcting:
         if not self.chosen:
             self._window.clear()
         elif len(self.chosen) == 1 and self._session.erase_digit(self.chosen[0]):
-            self._window.show_all()
+            self._window.on_ink(done=True)
         else:
             self.no_digit()  # the ink of a picture stays
 
@@ -81,7 +83,7 @@ class Correcting:
         """Say that what is chosen is two digits; their labels are typed next."""
         if len(self.chosen) == 1:
             self._labels = []
-            self._window.show_choice()
+            self._window.show()
 
     def one_with_next(self) -> None:
         """Say that the chosen digit and the next one are one."""
@@ -96,7 +98,22 @@ class Correcting:
         self._session.correct(self.chosen, right)
         self.choose(None)
         self.follow(before)
-        self._window.show_reading()
+
+    def document(self) -> list[Any]:
+        """Return the corrections of the drawing, and their files, as JSON has them."""
+        return [
+            [each.boxes, each.digits, [path.name for path in self._kept.get(each, [])]]
+            for each in self._session.drawn.corrections
+        ]
+
+    def load(self, document: Iterable[Any]) -> list[Correction]:
+        """Return the corrections of a document, whose files are kept."""
+        found = []
+        for boxes, digits, names in document:
+            right = tuple((_box(box), int(label)) for box, label in digits)
+            found.append(Correction(tuple(map(_box, boxes)), right))
+            self._kept[found[-1]] = [self.store.folder / Path(n).name for n in names]
+        return found
 
     def follow(self, before: tuple[Correction, ...]) -> None:
         """Keep the corrections that are new since `before`, and remove the others."""
@@ -131,3 +148,8 @@ class Correcting:
             return
         many = "1 correction is" if count == 1 else f"{count} corrections are"
         self._window.say(f"{many} kept. The menu Learn teaches the network.")
+
+
+def _box(numbers: Iterable[Any]) -> DigitBox:
+    x0, y0, x1, y1 = map(int, numbers)
+    return x0, y0, x1, y1

@@ -1,12 +1,14 @@
 """Opening, pasting, dropping and saving; and the drawing that outlives the window."""
 
 import contextlib
+import json
 import logging
 import tkinter as tk
 from pathlib import Path
 from tkinter import filedialog
 from typing import Any
 
+from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import StrokesError, load_strokes, save_strokes
 from tinycnn.window.session import Picture
 
@@ -92,10 +94,13 @@ class Documents:
     def keep(self) -> None:
         """Keep the drawing for the next start, and only the pasted picture in it."""
         picture = self._session.drawn.picture
-        self._window.settings.picture = str(picture.path) if picture else ""
         try:
             self._last.parent.mkdir(parents=True, exist_ok=True)
             save_strokes(self._last, self._session.drawing.strokes)
+            document = json.loads(self._last.read_text("utf-8"))
+            document["picture"] = str(picture.path) if picture else ""
+            document["corrections"] = self._window.correcting.document()
+            write_atomically(self._last, [json.dumps(document).encode() + b"\n"])
             for path in self._pasted.glob("*"):
                 if picture is None or path != picture.path:
                     path.unlink()
@@ -103,22 +108,24 @@ class Documents:
             LOG.warning("drawing not kept: %s", error)
 
     def bring_back(self) -> None:
-        """Show the drawing that the last window held."""
-        file = self._window.settings.picture
+        """Show the drawing that the last window held, with its corrections."""
         if not self._last.exists():
             return
         try:
             strokes = load_strokes(self._last)
-        except StrokesError as error:
+            document = json.loads(self._last.read_text("utf-8"))
+            file = Path(document.get("picture", ""))
+            corrections = self._window.correcting.load(document.get("corrections", ()))
+        except (StrokesError, ValueError, TypeError, KeyError) as error:
             LOG.warning("last drawing left out: %s", error)
             return
 
         def put(picture: Picture | None) -> None:
-            self._session.put(strokes, picture)
+            self._session.put(strokes, picture, corrections)
             self._show("Your last drawing is back; Clear puts it away.")
 
-        if file and Path(file).is_file():
-            self._window.live.ask("open", Path(file), then=put)
+        if file.is_file():
+            self._window.live.ask("open", file, then=put)
         elif strokes.points:
             put(None)
 
@@ -127,7 +134,7 @@ class Documents:
         self._show(f"{picture.path.name} is open; write on it, or clear it away.")
 
     def _show(self, text: str) -> None:
-        self._window.show_all()
+        self._window.on_ink(done=True)
         self._window.say(text)
 
     def _saved(self, path: Path) -> None:

@@ -8,7 +8,6 @@ from tinycnn.reading.corrections import DataError
 from tinycnn.window.worker import Worker
 
 READS = "tinycnn.window.served:Reads"
-FINETUNED = "tinycnn.window.served:FineTunedReads"
 LEARNS = "tinycnn.window.served:Learns"
 
 

@@ -4,6 +4,7 @@ Tk draws jagged lines, so the window shows an image instead, of which only chang
 are sent to the screen. It is for display only; the reader gets the strokes.
 """
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -23,18 +24,14 @@ class InkImage:
         self.size, self.zoom, self.origin = (1, 1), 1.0, (0.0, 0.0)
         self.image = Image.new("L", self.size)  # 255 = ink
         self._shown: dict[Stroke, tuple[Area, Image.Image]] = {}
+        self._pieces: list[Area] = []
 
     def resize(
         self, size: tuple[int, int], zoom: float, origin: tuple[float, float]
     ) -> bool:
-        """Empty the image and return True, unless it stays as it is.
-
-        With the same zoom and origin it never shrinks.
-        """
-        if (zoom, origin) == (self.zoom, self.origin):
-            size = max(size[0], self.size[0]), max(size[1], self.size[1])
-            if size == self.size:
-                return False
+        """Empty the image and return True, unless it stays as it is."""
+        if (size, zoom, origin) == (self.size, self.zoom, self.origin):
+            return False
         self.size, self.zoom, self.origin = size, zoom, origin
         self.image, self._shown = Image.new("L", size), {}
         return True
@@ -49,6 +46,8 @@ class InkImage:
                 changed.append(self._shown[stroke][0])
         if not changed:
             return None
+        changed += self._pieces
+        self._pieces = []
         # The older strokes of a growing drawing stay as they are.
         x0, y0, x1, y1 = zip(*changed, strict=True)
         area = min(x0), min(y0), max(x1), max(y1)
@@ -61,8 +60,22 @@ class InkImage:
     def add_piece(self, points: Points, pen_width: float) -> Area:
         """Show a piece of a stroke until the next change; return the changed area."""
         area, ink = self._drawn(points, pen_width)
+        self._pieces.append(area)
         self._lay(area, ink)
         return area
+
+    def strokes_at(self, way: Points, reach: int) -> list[Stroke]:
+        """Return the strokes with ink near a way (2, 2), all in screen pixels."""
+        steps = math.ceil(math.dist(*way) / reach) + 1
+        share = np.linspace(0, 1, steps)[:, np.newaxis]
+        corners = np.rint(way[0] + share * (way[1] - way[0]) - reach).astype(int)
+
+        def is_near(area: Area, ink: Image.Image) -> bool:
+            off = (corners - area[:2]).tolist()
+            squares = [(x, y, x + 2 * reach, y + 2 * reach) for x, y in off]
+            return any(ink.crop(square).getbbox() for square in squares)
+
+        return [stroke for stroke, shown in self._shown.items() if is_near(*shown)]
 
     def _drawn(self, points: Points, pen_width: float) -> tuple[Area, Image.Image]:
         """Return the area of a line inside the image, at least a pixel, and its ink."""

@@ -18,7 +18,6 @@ from tinycnn.reading.explanation import (
 from tinycnn.window import contents
 from tinycnn.window.contents import Spot
 from tinycnn.window.page import Page
-from tinycnn.window.session import Box
 
 WIDTH = 336  # units
 TITLES = "It sees", "It learns", "It breaks"
@@ -35,7 +34,7 @@ class Panel(ttk.Frame):
         self.subject.pack(anchor="w")
         self.tabs: Any = ttk.Notebook(self)
         self.tabs.pack(fill="both", expand=True)
-        self.seeing = Page(self.tabs, window.look)
+        self.seeing = Seeing(self.tabs, window)
         self.learning = Learning(self.tabs, window)
         self.breaking = Breaking(self.tabs, window)
         self.pages = self.seeing, self.learning, self.breaking
@@ -43,47 +42,44 @@ class Panel(ttk.Frame):
             self.tabs.add(page, text=title)
         self.tabs.bind("<<NotebookTabChanged>>", lambda _: self.refresh())
         self.explanation: Explanation | None = None
-        self.chosen: Spot | None = None
-
-    @property
-    def page(self) -> Any:
-        """The page of the open tab."""
-        return self.pages[self.tabs.index("current")]
 
     def show(self, explanation: Explanation | None, subject: str) -> None:
         """Show an explanation, or only the subject line."""
-        layers = explanation.feature_maps if explanation else ()
-        if self.chosen and not (
-            self.chosen[0] < len(layers)
-            and self.chosen[1] < layers[self.chosen[0]].maps.shape[2]
-        ):
-            self.chosen = None  # other weights, another network
         self.explanation = explanation
         self.subject.configure(text=subject)
         self.refresh()
 
     def refresh(self) -> None:
         """Show the explanation on the open page."""
-        page, explanation = self.page, self.explanation
-        boxes: Sequence[Box] = ()
-        if explanation is None or not self._window.settings.panel:
-            page.show(iter(()))
+        boxes, page = self._window.canvas.boxes, self.pages[self.tabs.index("current")]
+        boxes.regions = ()
+        if self.explanation is None or not self._window.settings.panel:
+            page.show(lambda: None)
         else:
-            if isinstance(page, Learning | Breaking):
-                page.explain(explanation)
-            else:
-                chosen = self.chosen
-                page.show(contents.sees(page, explanation, chosen, self.choose))
-            if self.chosen is not None:
-                peaks = where_it_fires(explanation, *self.chosen[:2])
-                boxes = [box for _, box in peaks]
-        self._window.canvas.boxes.mark(boxes)
+            page.explain(self.explanation)
+        boxes.show()
+
+
+class Seeing(Page):
+    """What the network sees in one digit."""
+
+    def __init__(self, parent: tk.Misc, window: Any) -> None:
+        super().__init__(parent, window.look)
+        self._window = window
+        self.chosen: Spot | None = None
+
+    def explain(self, explanation: Explanation) -> None:
+        """Show an explanation; mark where the chosen map is active."""
+        self.show(lambda: contents.sees(self, explanation, self.chosen, self.choose))
+        if self.chosen is not None:
+            peaks = where_it_fires(explanation, *self.chosen[:2])
+            self._window.canvas.boxes.regions = [box for _, box in peaks]
 
     def choose(self, layer: int, feature: int, x: float = 0.5, y: float = 0.5) -> None:
         """Choose a pixel of a map, or no map if it is chosen already."""
         spot = layer, feature, x, y
         self.chosen = None if spot == self.chosen else spot
-        self.refresh()
+        self._window.panel.refresh()
 
 
 class Learning(Page):
@@ -126,8 +122,9 @@ class Learning(Page):
 
     def _show_gradients(self, gradients: Gradients) -> None:
         self.gradients = gradients
-        if self._explanation is not None:
-            self.show(contents.learns(self, self._explanation, gradients, self.trial))
+        explanation = self._explanation
+        if explanation is not None:
+            self.show(lambda: contents.learns(self, explanation, gradients, self.trial))
 
     def _show_trial(self, trial: Trial) -> None:
         self.ask(trial)
@@ -156,8 +153,8 @@ class Breaking(Page):
         self._explanation = explanation
         if not self.right:
             self._apply()
-        click = self.mute
-        self.show(contents.breaks(self, explanation, self.damage, self.right, click))
+        what = explanation, self.damage, self.right, self.mute
+        self.show(lambda: contents.breaks(self, *what))
 
     def reset(self) -> None:
         """Know that the weights are whole: they have just been loaded."""

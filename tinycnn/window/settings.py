@@ -20,13 +20,12 @@ LOG = logging.getLogger("tinycnn.window")
 
 @dataclass
 class Settings:
-    """Window size as Tk writes it, theme, brush in units, panel, the last picture."""
+    """Window size as Tk writes it, theme, brush in units, panel."""
 
     size: str = ""
     theme: str = "light"
     brush: float = PEN_WIDTH
     panel: bool = False
-    picture: str = ""
 
 
 def load_settings(path: Path) -> Settings:
@@ -63,6 +62,5 @@ def _is_valid(name: str, value: Any) -> bool:
         return type(value) in (int, float) and THINNEST <= value <= THICKEST
     if name == "panel":
         return isinstance(value, bool)
-    forms = {"size": r"([1-9]\d{2,4}x[1-9]\d{2,4})?", "theme": "light|dark"}
-    form = re.compile(forms.get(name, r"[^\0]*"), re.ASCII | re.DOTALL)
-    return isinstance(value, str) and bool(form.fullmatch(value))
+    form = {"size": r"([1-9]\d{2,4}x[1-9]\d{2,4})?", "theme": "light|dark"}[name]
+    return isinstance(value, str) and bool(re.fullmatch(form, value, re.ASCII))

@@ -1,13 +1,12 @@
 """The bar below the canvas: the number read, a status line, a progress bar."""
 
 import tkinter as tk
-from collections.abc import Callable
 from tkinter import ttk
 from typing import Any
 
 from tinycnn.window.session import Session
 
-LARGE, SMALL = (1, 24), (3, 70)  # lines and digits a line that each type can hold
+LARGE = 1, 24  # lines and digits a line that the large type can hold
 HEIGHT = 60.0  # units of the number's part, however many lines it has
 
 
@@ -17,7 +16,6 @@ class StatusBar(ttk.Frame):
     def __init__(self, window: Any) -> None:
         super().__init__(window.root)
         self._window, self._look = window, window.look
-        self._shown = "", 0  # the full text of the status line, and the width for it
         px = self._look.px
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
         line = ttk.Frame(self, padding=(px(16), 0, px(16), px(6)))
@@ -36,26 +34,23 @@ class StatusBar(ttk.Frame):
         # Disabled text can be selected only while it has the focus.
         self.number.bind("<Button-1>", lambda _: self.number.focus_set(), add=True)
         self.progress = ttk.Progressbar(line, length=px(160))
-        self.status = ttk.Label(line, style="Faint.TLabel", anchor="w")
+        self.status = ttk.Label(line, style="Faint.TLabel", anchor="w", width=1)
         self.status.pack(side="left", fill="x", expand=True)
 
     def set_theme(self) -> None:
         """Apply the theme."""
         theme, number = self._look.theme, self.number
-        number.configure(background=theme.ground, foreground=theme.text)
-        number.configure(selectbackground=theme.sure, selectforeground=theme.paper)
         number.configure(inactiveselectbackground=theme.sure)
-        number.tag_configure("doubtful", foreground=theme.doubtful)
-        number.tag_configure("refused", foreground=theme.refused)
+        for kind in ("doubtful", "refused"):
+            number.tag_configure(kind, foreground=getattr(theme, kind))
 
     def show(self) -> None:
         """Show the number, unsure and refused digits in their colours."""
         session, number, fonts = self._window.session, self.number, self._look.fonts
         text = session.reading.text
         lines = text.split("\n")
-        shape = len(lines), max(map(len, lines))
-        fits = [shape[0] <= most[0] and shape[1] <= most[1] for most in (LARGE, SMALL)]
-        font = fonts.number if fits[0] else fonts.strong
+        is_short = len(lines) <= LARGE[0] and max(map(len, lines)) <= LARGE[1]
+        font = fonts.number if is_short else fonts.strong
         number.configure(state="normal", font=font)
         number.delete("1.0", "end")
         kinds = iter(session.kinds())
@@ -64,7 +59,7 @@ class StatusBar(ttk.Frame):
         number.configure(state="disabled")
         number.see("end")
         self._bar.pack_forget()
-        if not any(fits):
+        if not is_short:
             self._bar.pack(side="right", fill="y", before=number)
         self.copy_button.configure(state="normal" if text else "disabled")
 
@@ -75,16 +70,6 @@ class StatusBar(ttk.Frame):
         self.clipboard_clear()
         self.clipboard_append(text)
         self._window.say(f"Copied {' / '.join(text.splitlines())}")
-
-    def show_status(self, text: str) -> None:
-        """Show a status line; the middle of a long one is elided."""
-        shown = text, self.status.winfo_width()
-        if shown != self._shown:
-            self._shown = shown
-            measure = self._look.fonts.plain.measure
-            # A label is a few pixels wider than its text.
-            border = self.status.winfo_reqwidth() - measure(self.status.cget("text"))
-            self.status.configure(text=elided(text, shown[1] - border, measure))
 
     def show_progress(self, share: float | None) -> None:
         """Show the share of work done, 0 to 1; None hides the bar."""
@@ -106,15 +91,3 @@ def summary(session: Session) -> str:
     hint = "  Click a box to correct it." if unsure or refused else ""
     text = f"{', '.join(parts)}.{hint}" if kinds else "No digits found yet."
     return "Ready." if session.is_empty else text
-
-
-def elided(text: str, room: int, measure: Callable[[str], int]) -> str:
-    """Return a line, its middle elided if it is wider than `room` pixels."""
-    if measure(text) <= room:
-        return text
-    for kept in range(len(text), 1, -1):
-        head = kept // 2
-        short = f"{text[:head].rstrip()} … {text[head - kept :].lstrip()}"
-        if measure(short) <= room:
-            return short
-    return text

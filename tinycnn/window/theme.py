@@ -80,10 +80,15 @@ class Look:
     def set_theme(self, name: str) -> None:
         """Apply a theme to every ttk widget."""
         self.theme = theme = THEMES[name]
-        self.root.configure(background=theme.ground)
-        # Lists that drop down are no ttk widgets.
-        self.root.option_add("*TCombobox*Listbox.background", theme.paper)
-        self.root.option_add("*TCombobox*Listbox.foreground", theme.text)
+        self.root.tk_setPalette(  # of menus, and of lists that drop down
+            background=theme.ground,
+            foreground=theme.text,
+            activeBackground=theme.sure,
+            activeForeground=theme.paper,
+            disabledForeground=theme.disabled,
+            selectBackground=theme.sure,
+            selectForeground=theme.paper,
+        )
         self._set_styles(theme)
 
     def _set_styles(self, theme: Theme) -> None:

@@ -4,16 +4,10 @@ from functools import partial
 from tkinter import ttk
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageTk
-
-from tinycnn.ink.strokes import draw
-from tinycnn.window.actions import Tooltip
 from tinycnn.window.settings import THICKEST, THINNEST
-from tinycnn.window.theme import THEMES, Look
 
 SHORT = {"What the network sees": "Network", "Open…": "Open"}  # labels of buttons
-SEVEN = np.array([[9.0, 10], [23, 10], [14, 24]])  # on the icon, 32 pixels a side
+DELAY = 600  # milliseconds until a tooltip is shown
 
 
 class Toolbar(ttk.Frame):
@@ -21,35 +15,30 @@ class Toolbar(ttk.Frame):
 
     def __init__(self, window: Any) -> None:
         super().__init__(window.root)
-        self._window, self._look = window, window.look
-        px, width = self._look.px, window.session.pen_width
+        self._window, px = window, window.look.px
         bar = ttk.Frame(self, padding=(px(10), px(6)))
         bar.pack(fill="x")
+        self.tip = ttk.Label(window.root, style="Tip.TLabel", padding=px(4))
+        self._later = ""
         self.buttons: dict[str, ttk.Button] = {}
 
         def button(label: str, side: Any = "left") -> None:
             do = partial(window.menus.do, label)
             made = ttk.Button(bar, text=SHORT.get(label, label), command=do)
             made.pack(side=side, padx=px(2))
-            Tooltip(made, f"{label} ({window.menus.actions[label].shown})")
+            self._add_tip(made, f"{label} ({window.menus.actions[label].shown})", side)
             self.buttons[label] = made
 
         for label in ("Undo", "Redo", "Clear", "Eraser"):
             button(label)
         ttk.Label(bar, text="Pen", style="Faint.TLabel").pack(side="left", padx=px(6))
-        pen = ttk.Scale(bar, from_=THINNEST, to=THICKEST, value=width, length=px(80))
-        pen.configure(command=self._on_pen)
+        pen = ttk.Scale(bar, from_=THINNEST, to=THICKEST, length=px(100))
+        pen.configure(value=window.session.pen_width, command=self._on_pen)
         pen.pack(side="left")
-        Tooltip(pen, "Width of the pen")
-        self._dot = ttk.Label(bar)
-        self._dot.pack(side="left", padx=px(6))
+        self._add_tip(pen, "Width of the pen", "left")
         button("What the network sees", "right")
         button("Open…", "right")
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
-
-    def set_theme(self) -> None:
-        """Apply the theme."""
-        self._on_pen(str(self._window.session.pen_width))
 
     def show(self) -> None:
         """Let the buttons be as usable as their actions, and show what is on."""
@@ -60,20 +49,25 @@ class Toolbar(ttk.Frame):
             button.state([usable, "alternate" if on.get(label) else "!alternate"])
 
     def _on_pen(self, value: str) -> None:
-        """Set the pen's width and show it beside its slider."""
         self._window.session.pen_width = round(float(value), 1)
-        look, side = self._look, self._look.px(THICKEST)
-        pen = self._window.session.pen_width * look.pixel
-        share = draw([np.full((1, 2), side / 2)], [pen], (side, side))
-        dot = Image.fromarray(look.mixed(share, look.theme.ground, look.theme.ink))
-        self._photo = ImageTk.PhotoImage(dot, master=self)
-        self._dot.configure(image=str(self._photo))
 
+    def _add_tip(self, widget: ttk.Widget, text: str, side: str) -> None:
+        """Show a line below a widget while the pointer rests on it."""
+        right = side == "right"
 
-def icon(look: Look) -> Image.Image:
-    """Return the icon of the window: a 7 in its box."""
-    theme = THEMES["light"]
-    pixels = look.mixed(draw([SEVEN], [3.0], (32, 32)), theme.paper, theme.ink)
-    for side in ((2, 3), (28, 29)):
-        pixels[side, 2:30] = pixels[2:30, side] = look.rgb(theme.sure)
-    return Image.fromarray(pixels).resize((64, 64))
+        def show() -> None:
+            self.tip.configure(text=text)
+            edge: Any = "ne" if right else "nw"
+            self.tip.place(in_=widget, relx=right, rely=1.0, y=4, anchor=edge)
+            self.tip.lift()
+
+        def plan(_: Any) -> None:
+            self._later = self.after(DELAY, show)
+
+        def hide(_: Any) -> None:
+            self.after_cancel(self._later or "none")
+            self.tip.place_forget()
+
+        widget.bind("<Enter>", plan, add=True)
+        for event in ("<Leave>", "<ButtonPress>", "<Destroy>"):
+            widget.bind(event, hide, add=True)

@@ -34,7 +34,7 @@ class Worker:
     The process calls `make`, named ``module:function``, with the arguments, and holds
     what it returns; a ValueError or OSError means that it cannot be used. Calls of the
     `urgent` method overtake all others. A process that dies is replaced if it
-    `restarts`, and its call made again, once.
+    `restarts`; the calls that wait go to the new one.
 
     `on_ready`, `on_failure` and `on_fatal` are called with a sentence, or empty text,
     when the process accepts calls, when a call failed, when it cannot be used. The
@@ -58,7 +58,6 @@ class Worker:
         self._connection: Connection | None = None
         self._waiting: list[Call] = []
         self._sent: Call | None = None
-        self._failed: Call | None = None  # during which the process died
         self._start_at = math.inf  # on the monotonic clock
         self.is_ready, self.starts = False, 0
 
@@ -146,23 +145,16 @@ class Worker:
                 self._connection.send(self._sent[:2])
 
     def _on_death(self) -> None:
-        """Schedule a new process, with the same call unless it killed two of them."""
+        """Say so, and schedule a new process; the call that was sent is lost."""
         LOG.error("a process of the window died: %s", self._process)
         pause = 0.0 if self.is_ready else PAUSE
         self.close()
-        sent, self._sent = self._sent, None
-        if not self._restarts:
+        self._sent = None
+        if self._restarts:
+            self._start_at = time.monotonic() + pause
+            self.on_failure("The reader stopped and is being restarted.")
+        else:
             self.on_failure("")
-            return
-        self._start_at = time.monotonic() + pause
-        if sent is not None and sent is self._failed:
-            self.on_failure("This cannot be read: the reader stopped twice.")
-            return
-        names = [name for name, *_ in self._waiting]
-        if sent and not (sent[0] == self._urgent and self._urgent in names):
-            self._failed = sent
-            self._waiting.insert(0, sent)
-        self.on_failure("The reader stopped and is being restarted.")
 
 
 # --- the process itself ------------------------------------------------------------
