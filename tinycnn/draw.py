@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     import tkinter as tk
 
 LARGEST_LOG = 1_000_000  # bytes; a larger log is replaced
-TKINTER = {
-    "darwin": "brew install python-tk@{version}, or take Python from python.org",
-    "win32": "run Python's installer again and tick tcl/tk",
-    "linux": "install your system's package for it: python3-tk, python3-tkinter or tk",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,16 +79,14 @@ def _root() -> "tk.Tk":
     """Return Tk's root window, or fail with the reason and the remedy."""
     try:
         import tkinter as tk
-    except ImportError:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        remedy = TKINTER.get(sys.platform, TKINTER["linux"]).format(version=version)
-        fail(f"this Python has no tkinter; {remedy}")
-    try:
+
         from PIL import ImageTk  # noqa: F401 - a package of its own on some systems
-    except ImportError:
+    except ImportError as error:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         fail(
-            "this Pillow cannot show pictures in a window; install "
-            "python3-pil.imagetk, or Pillow with pip"
+            f"no window can be opened ({error}): this Python has no tkinter; install "
+            f"your system's python3-tk and python3-pil.imagetk (with Homebrew "
+            f"python-tk@{version}), or take Python from python.org"
         )
     if sys.platform == "win32":
         import ctypes
@@ -103,12 +96,10 @@ def _root() -> "tk.Tk":
     try:
         return tk.Tk(className="tinycnn")
     except tk.TclError as error:
-        where = os.environ.get("DISPLAY")
-        if sys.platform in ("win32", "darwin"):
-            fail(f"no window can be opened ({error}); log in to the desktop first")
-        if where:
-            fail(f"the display {where} cannot be used ({error}); check DISPLAY")
-        fail("there is no display; start in a desktop session, or over ssh with ssh -X")
+        fail(
+            f"no window can be opened ({error}); start in a desktop session with a "
+            "display, or over ssh with ssh -X"
+        )
 
 
 def _open_log(folder: Path) -> Path | None:

@@ -17,7 +17,7 @@ from tinycnn.ink.strokes import (
 )
 from tinycnn.reading.result import Digit, Reading
 from tinycnn.window.pen import SPACING
-from tinycnn.window.session import MOST_STEPS, Picture, Session, digit_at
+from tinycnn.window.session import MARGIN, MOST_STEPS, Picture, Session, digit_at
 
 
 def draw(session, *positions):
@@ -52,8 +52,8 @@ def relabel(session, label, index=0):
     session.correct([index], [(session.reading.digits[index].box, label)])
 
 
-def test_a_new_canvas_is_empty_has_nothing_to_undo_and_only_grows():
-    session = Session((800, 600))
+def test_a_new_canvas_is_empty_has_nothing_to_undo_and_grows_with_its_ink():
+    session = Session()
     assert session.is_empty
     assert session.is_settled
     assert not session.can_step(-1)
@@ -61,8 +61,8 @@ def test_a_new_canvas_is_empty_has_nothing_to_undo_and_only_grows():
     assert not session.step(-1)
     assert not session.step(1)
     assert session.drawing.strokes.points == ()
-    session.grow(900.2, 500)
-    assert session.drawing.strokes.size == (901, 600)
+    draw(session, *line(0, 0, 900.2, 500))
+    assert session.drawing.strokes.size == (901 + MARGIN, 500 + MARGIN)
 
 
 def test_a_stroke_is_fine_and_smooth_and_near_every_position():
@@ -100,7 +100,7 @@ def test_segments_shown_while_drawing_lead_to_the_pointer():
 
 
 def test_strokes_are_saved_and_opened_to_the_last_bit(tmp_path):
-    session, opened = Session((640, 480)), Session()
+    session, opened = Session(), Session()
     rng = np.random.default_rng(0)
     for width in (5, 25, 14):
         session.pen_width = width
@@ -168,7 +168,7 @@ def test_an_endless_stroke_and_one_along_the_edge_can_be_saved(tmp_path):
     endless = [(k * 7 % 900, k * 13 % 500) for k in range(20_000)]
     edge = [(8000, 0), (8192, 100), (8192, 200), (9000, 300), (8192, 400), (8000, 500)]
     for positions in (endless, edge):
-        session = Session((800, 600))
+        session = Session()
         draw(session, *positions)
         save_strokes(tmp_path / "long.json", session.drawing.strokes)
         assert len(load_strokes(tmp_path / "long.json").points) == 1
@@ -274,7 +274,7 @@ def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
 
 
 def test_a_picture_stays_below_what_is_drawn_on_it():
-    session = Session((800, 600))
+    session = Session()
     picture = Picture(Path("a.png"), np.zeros((9, 9, 3), np.uint8), (90, 50))
     session.put(None, picture)
     session.unit = 0.25  # it is shown enlarged
@@ -307,7 +307,7 @@ ACTIONS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(ACTIONS)
 def test_undoing_everything_empties_the_canvas(actions):
-    session = Session((300, 300))
+    session = Session()
     for action, *where in actions:
         if action == "draw":
             x, y, up = where

@@ -14,7 +14,7 @@ from PIL import Image, ImageTk
 
 from tinycnn.window.boxes import Boxes
 from tinycnn.window.ink_image import Area, InkImage
-from tinycnn.window.session import Box, Picture, Step, digit_at
+from tinycnn.window.session import Box, Picture, Step, digit_at, extent
 from tinycnn.window.theme import THEMES
 
 CLICK = 3.0  # screen pixels; a pen that moved no further is a click
@@ -50,7 +50,7 @@ class DrawingCanvas(tk.Canvas):
         self.create_rectangle(0, 0, 0, 0, tags="eraser", state="hidden")
         self.create_text(0, 0, tags="invitation", justify="center", text=INVITATION)
         self.itemconfigure("invitation", font=self._look.fonts.strong)
-        self.bind("<Configure>", self._on_resize)
+        self.bind("<Configure>", lambda _: self.show())
         for button in (1, 2, 3):  # the right one is 2 on a Mac, 3 elsewhere
             self.bind(f"<ButtonPress-{button}>", self._on_press)
             self.bind(f"<B{button}-Motion>", self._on_drag)
@@ -90,11 +90,6 @@ class DrawingCanvas(tk.Canvas):
         empty = self._session.is_empty
         self.itemconfigure("invitation", state="normal" if empty else "hidden")
         self.coords("invitation", size[0] / 2, size[1] * 0.45)
-
-    def _on_resize(self, event: "tk.Event[Any]") -> None:
-        pixel = self._look.pixel
-        self._session.grow(event.width / pixel, event.height / pixel)
-        self.show()
 
     def _lay_paper(self) -> None:
         """Make what lies below the ink: paper, and the picture if there is one."""
@@ -219,7 +214,7 @@ def fitted(
         fit = min((wide - 2 * room) / right, (high - 2 * room) / low)
         zoom = max(min(fit, MOST_ENLARGED * pixel), 0.01)
         return zoom, ((wide - right * zoom) / 2, (high - low * zoom) / 2)
-    far, deep = (side * pixel for side in drawn.extent)
+    far, deep = extent(stroke.points for stroke in drawn.strokes) * pixel
     zoom = pixel
     if far > wide or deep > high:
         fit = min(wide / (far + room), high / (deep + room))

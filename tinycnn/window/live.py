@@ -38,7 +38,6 @@ class LiveReading:
     def read(self) -> None:
         """Read the drawing as it is now."""
         if self._session.is_empty:
-            self._window.worker.forget(*NEWEST)
             return
         revision = self._session.revision
 

@@ -33,7 +33,7 @@ from tinycnn.userfile import UserFunction, explained
 from tinycnn.window.session import Correction, DigitBox, Drawing, Picture
 
 SHOWN = 1600  # pixels a side of a picture that is shown, at most
-NOTHING_COPIED = "There is no picture in the clipboard; copy one first."
+NOTHING_COPIED = "There is no picture in the clipboard; copy one, or open a file."
 
 
 class Reads:
@@ -93,8 +93,6 @@ class Reads:
 
     def read(self, drawing: Drawing) -> Reading:
         """Read a drawing."""
-        if drawing.picture is None:
-            return self.reader.read_strokes(drawing.strokes)
         return self.reader.read_ink(self._ink(drawing))
 
     def open(self, path: Path) -> Picture:
@@ -115,10 +113,7 @@ class Reads:
         """
         try:
             found = ImageGrab.grabclipboard()
-        except NotImplementedError as error:
-            text = f"Nothing can be pasted here ({error}); open a file with Ctrl+O."
-            raise PictureError(text) from error
-        except OSError as error:  # a text, which is no picture
+        except (NotImplementedError, OSError) as error:  # OSError: of a text
             raise PictureError(NOTHING_COPIED) from error
         if isinstance(found, list) and found:
             return self.open(Path(found[0]))
@@ -187,8 +182,7 @@ class Reads:
         return self._bench
 
     def _parts(self, drawing: Drawing) -> tuple[inside.Part, ...]:
-        ink = drawing.strokes if drawing.picture is None else self._ink(drawing)
-        return inside.read_parts(self.reader, ink)[1]
+        return inside.read_parts(self.reader, self._ink(drawing))[1]
 
     def _image(self, drawing: Drawing, box: DigitBox) -> NDArray[np.float32]:
         (part,) = (part for part in self._parts(drawing) if part.digit.box == box)
@@ -204,8 +198,10 @@ class Reads:
         return ink
 
     def _ink(self, drawing: Drawing) -> Ink:
-        """Return the ink of a picture with the strokes on it."""
-        assert drawing.picture is not None
+        """Return the ink of a drawing, its strokes laid on the ink of the picture."""
+        if drawing.picture is None:
+            nothing = np.zeros((0, 0), np.float32)
+            return Ink(nothing, drawing.strokes.size, strokes=drawing.strokes)
         ink, strokes = self._picture_ink(drawing.picture), drawing.strokes
         points = [points / ink.scale for points in strokes.points]
         widths = [width / ink.scale for width in strokes.pen_widths]

@@ -7,7 +7,6 @@ the window or the theme; on a picture they are its pixels.
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ Box = tuple[float, float, float, float]
 DigitBox = tuple[int, int, int, int]
 MOST_STEPS = 200  # of the history
 SURE = 0.95  # a digit of a lower confidence is doubtful
+MARGIN = 40.0  # units, right of and below the ink of a drawing
 NEAR = 4.0  # screen pixels around a box that still belong to it
 
 
@@ -38,12 +38,6 @@ class Stroke:
 
     points: Points
     pen_width: float
-
-    @cached_property
-    def far(self) -> tuple[float, float]:
-        """The largest x and y of its points."""
-        x, y = self.points.max(axis=0).tolist()
-        return x, y
 
     def share_in(self, box: Box) -> float:
         """Return the share of its points inside a box."""
@@ -89,12 +83,6 @@ class Step:
         """What is read: all but the corrections."""
         return self.strokes, self.picture
 
-    @property
-    def extent(self) -> tuple[float, float]:
-        """The largest x and y of the strokes' points, 1 without strokes."""
-        corners = [(1.0, 1.0), *(stroke.far for stroke in self.strokes)]
-        return max(x for x, _ in corners), max(y for _, y in corners)
-
 
 class Session:
     """One drawing and its history.
@@ -103,8 +91,7 @@ class Session:
     of the ink. The next stroke is `pen_width` screen pixels of `unit` units wide.
     """
 
-    def __init__(self, size: tuple[int, int] = (1, 1)) -> None:
-        self._size = size  # of the sheet: grows with the window, never shrinks
+    def __init__(self) -> None:
         self.pen_width, self.unit = PEN_WIDTH, 1.0
         self._as_read, self.revision = Reading(), 0
         self._read_revision = 0  # that the reading is of
@@ -143,16 +130,10 @@ class Session:
         if self._pen:
             points.append(np.array(self._pen))
             widths.append(self.pen_ink)
-        wide, high = self._size if picture is None else picture.size
-        size = min(wide, LARGEST_SIDE), min(high, LARGEST_SIDE)
+        far = np.ceil(extent(points) + MARGIN).clip(max=LARGEST_SIDE).astype(int)
+        size = tuple(far.tolist()) if picture is None else picture.size
         strokes = Strokes(tuple(points), tuple(widths), size)
         return Drawing(strokes, None if picture is None else picture.path)
-
-    def grow(self, width: float, height: float) -> None:
-        """Enlarge the sheet to at least this size."""
-        wide, high = max(self._size[0], width), max(self._size[1], height)
-        wide, high = min(wide, LARGEST_SIDE), min(high, LARGEST_SIDE)
-        self._size = math.ceil(wide), math.ceil(high)
 
     # --- the pen and the eraser ----------------------------------------------------
 
@@ -243,8 +224,6 @@ class Session:
         self.settle()
         drawn: tuple[Stroke, ...] = ()
         if strokes is not None:
-            if picture is None:
-                self.grow(*strokes.size)
             pairs = zip(strokes.points, strokes.pen_widths, strict=True)
             drawn = tuple(Stroke(np.round(points, 3), width) for points, width in pairs)
         self._add(Step(drawn, picture, tuple(corrections)))
@@ -327,6 +306,11 @@ class Session:
             kind = "sure" if sure else "doubtful"
             kinds.append("refused" if digit.digit is None else kind)
         return kinds
+
+
+def extent(points: Iterable[Points]) -> Points:
+    """Return the largest x and y of points, at least 1."""
+    return np.concatenate([np.ones((1, 2)), *points]).max(axis=0)
 
 
 def corrected(reading: Reading, corrections: Iterable[Correction]) -> Reading:

@@ -82,13 +82,9 @@ class Worker:
     def ask(self, name: str, *arguments: Any, then: Then, newest: bool = False) -> None:
         """Call a method; the newest call replaces one of the same name that waits."""
         if newest:
-            self.forget(name)
+            self._waiting = [call for call in self._waiting if call[0] != name]
         self._waiting.append((name, arguments, then))
         self._send()
-
-    def forget(self, *names: str) -> None:
-        """Drop the waiting calls of these methods."""
-        self._waiting = [call for call in self._waiting if call[0] not in names]
 
     def poll(self) -> None:
         """Hand over the results that have arrived since the last call."""
