@@ -5,7 +5,6 @@ opened. The window itself is `tinycnn.window.view`.
 """
 
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -42,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = arguments.weights, judge, arguments.network
     worker = Worker(READS, *chosen, log=log, urgent="read")
     settings, folder = load_settings(file), user_data_path("tinycnn")
-    window = Window(root, settings, file, worker, folder, log=log, may_reload=not own)
+    window = Window(root, settings, file, worker, folder, may_reload=not own)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda signum, _: window.stop(signum))
     try:

@@ -25,7 +25,7 @@ USABLE: dict[str, Callable[[Any], bool]] = {
     "chosen": lambda window: window.correcting.chosen != [],
     "undo": lambda window: window.session.can_step(-1),
     "redo": lambda window: window.session.can_step(1),
-    "idle": lambda window: window.finetuning.process is None,
+    "idle": lambda window: window.finetuning.is_possible,
     "learning": lambda window: window.finetuning.process is not None,
 }
 

@@ -40,7 +40,14 @@ def sees(
     steps = explanation.steps
     page.pictures([page.ink(step.picture) for step in steps], len(steps))
     page.text("; ".join(step.title for step in steps))
-    _heat(page, explanation)
+    page.heading("What the answer rests on")
+    fall = explanation.occlusion
+    heat = page.signed(fall, max(float(fall.max()), 0.05))
+    page.pictures([page.ink(explanation.image), heat], 2)
+    page.text(
+        f"A patch of ink is hidden, place by place: where it is blue, "
+        f"{explanation.top[0][0]} becomes less likely, by up to {fall.max():.0%}."
+    )
     page.heading("Feature maps of the convolutions")
     page.text(
         "Click a pixel of a map: its kernel, the products that made the pixel, and "
@@ -55,24 +62,6 @@ def sees(
         _maps(page, found, [mine[1]] if mine else [], partial(click, number))
         if mine:
             _kernel(page, explanation, mine)
-
-
-def _heat(page: Page, explanation: Explanation) -> None:
-    """Show how much the answer depends on each part of the ink."""
-    page.heading("What the answer rests on")
-    answer, share = explanation.top[0]
-    fall = explanation.occlusion
-    most = min(float(fall.max()), share)
-    page.pictures([page.ink(explanation.image), page.signed(fall, max(most, 0.05))], 2)
-    text = (
-        f"A patch of ink is hidden, place by place. Where it is blue, the {answer} "
-        f"loses up to {100 * most:.0f} of its {100 * share:.0f} %."
-    )
-    if explanation.digit is None:
-        text = "This ink is refused: there is no answer to explain."
-    elif most < 0.05:
-        text = "No single patch matters: hiding any one changes nothing."
-    page.text(text)
 
 
 def _maps(

@@ -9,7 +9,7 @@ from tkinter import filedialog
 from typing import Any
 
 from tinycnn.files import write_atomically
-from tinycnn.ink.strokes import StrokesError, load_strokes, save_strokes
+from tinycnn.ink.strokes import Strokes, StrokesError, load_strokes, save_strokes
 from tinycnn.window.session import Picture
 
 LOG = logging.getLogger("tinycnn.window")
@@ -37,21 +37,12 @@ class Documents:
 
     def open_path(self, path: Path) -> None:
         """Open a picture or a drawing."""
-        if path.suffix.lower() != ".json":
-            self._window.live.ask("open", path.absolute(), then=self._put_picture)
-            self._window.say(f"Opening {path.name} …")
-            return
-        try:
-            self._session.put(load_strokes(path))
-        except StrokesError as error:
-            # The full path leaves no room for the reason.
-            self._window.say(str(error).replace(str(path), path.name))
-            return
-        self._show(f"{path.name} is open.")
+        self._window.live.ask("open", path.absolute(), then=self._put)
+        self._window.say(f"Opening {path.name} …")
 
     def paste(self) -> None:
         """Open the picture in the clipboard."""
-        self._window.live.ask("paste", self._pasted, then=self._put_picture)
+        self._window.live.ask("paste", self._pasted, then=self._put)
 
     def accept_drops(self) -> None:
         """Open files that are dropped on the canvas, where tkinterdnd2 is installed."""
@@ -77,19 +68,11 @@ class Documents:
 
     def save_path(self, path: Path) -> None:
         """Save the drawing; the file's suffix selects the format."""
-        drawing, say = self._session.drawing, self._window.say
-        if path.suffix.lower() != ".json" and not self._session.is_empty:
-            self._window.live.ask("save", drawing, path.absolute(), then=self._saved)
-        elif not drawing.strokes.points:
-            say("There are no strokes to save; draw something first.")
-        else:
-            alone = " It has the strokes, not the picture." if drawing.picture else ""
-            try:
-                save_strokes(path, drawing.strokes)
-                say(f"Saved as {path.name}.{alone}")
-            except OSError as error:
-                reason = error.strerror
-                say(f"{path.name} cannot be saved ({reason}); choose another folder.")
+
+        def saved(name: str) -> None:
+            self._window.say(f"Saved as {name}.")
+
+        self._window.live.ask("save", self._session.drawing, path, then=saved)
 
     def keep(self) -> None:
         """Keep the drawing for the next start, and only the pasted picture in it."""
@@ -129,13 +112,14 @@ class Documents:
         elif strokes.points:
             put(None)
 
-    def _put_picture(self, picture: Picture) -> None:
-        self._session.put(None, picture)
-        self._show(f"{picture.path.name} is open; write on it, or clear it away.")
+    def _put(self, opened: Picture | Strokes) -> None:
+        if isinstance(opened, Strokes):
+            self._session.put(opened)
+            self._show("The drawing is open.")
+        else:
+            self._session.put(None, opened)
+            self._show(f"{opened.path.name} is open; write on it, or clear it away.")
 
     def _show(self, text: str) -> None:
         self._window.on_ink(done=True)
         self._window.say(text)
-
-    def _saved(self, path: Path) -> None:
-        self._window.say(f"Saved as {path.name}.")

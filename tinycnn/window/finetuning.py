@@ -1,10 +1,8 @@
 """Learning from corrections, in a process of its own, and undoing it."""
 
-from pathlib import Path
 from typing import Any
 
 from tinycnn.reading import finetuned
-from tinycnn.reading.corrections import DataError
 from tinycnn.window.worker import Worker
 
 READS = "tinycnn.window.served:Reads"
@@ -14,30 +12,24 @@ LEARNS = "tinycnn.window.served:Learns"
 class FineTuning:
     """Fine-tuning on all corrections; not `allowed` in a window of other weights."""
 
-    def __init__(self, window: Any, *, allowed: bool, log: Path | None) -> None:
-        self._window, self.allowed, self._log = window, allowed, log
+    def __init__(self, window: Any, *, allowed: bool) -> None:
+        self._window, self.allowed = window, allowed
         self.process: Worker | None = None
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the weights can be fine-tuned now."""
+        return self.allowed and self.process is None
 
     def learn(self) -> None:
         """Begin."""
-        store, say = self._window.correcting.store, self._window.say
-        if not self.allowed:
-            say("Learning trains the shipped networks; start without --weights.")
-            return
-        try:
-            count = len(store)
-        except DataError as error:
-            say(str(error))
-            return
-        if count == 0:
-            say("Correct a digit first: click its box and press the right key.")
-            return
-        self.process = Worker(LEARNS, store.folder, log=self._log, restarts=False)
+        folder, log = self._window.correcting.store.folder, self._window.worker.log
+        self.process = Worker(LEARNS, folder, log=log, restarts=False)
         self.process.on_failure = self._on_failure
         self.process.ask("learn", then=self._on_item)
         self.process.start()
         self._window.statusbar.show_progress(0)
-        say("Learning from your corrections. You can go on drawing.")
+        self._window.say("Learning from your corrections. You can go on drawing.")
 
     def poll(self) -> None:
         """Handle what the process has sent."""
@@ -87,5 +79,4 @@ class FineTuning:
             self._window.panel.breaking.reset()
             self._window.live.read_anew()
 
-        if self.allowed:
-            self._window.live.ask("reload", then=reloaded)
+        self._window.live.ask("reload", then=reloaded)

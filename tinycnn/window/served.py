@@ -20,7 +20,7 @@ from tinycnn.files import write_atomically
 from tinycnn.finetune import FineTuned, finetune, local_mnist
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import PictureError, load_picture, open_picture
-from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.ink.strokes import Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
 from tinycnn.reading import finetuned
@@ -95,18 +95,20 @@ class Reads:
         """Read a drawing."""
         return self.reader.read_ink(self._ink(drawing))
 
-    def open(self, path: Path) -> Picture:
-        """Open a picture."""
+    def open(self, path: Path) -> Picture | Strokes:
+        """Open a picture or a drawing."""
         self._picture = None, None  # the file may have changed
         try:
+            if path.suffix.lower() == ".json":
+                return load_strokes(path)
             size = self._picture_ink(path).size
             image = open_picture(path).convert("RGB")
-        except PictureError as error:  # the full path leaves no room for the reason
+        except ValueError as error:  # the full path leaves no room for the reason
             raise PictureError(str(error).replace(str(path), path.name)) from error
         image.thumbnail((SHOWN, SHOWN))
         return Picture(path, np.asarray(image), size)
 
-    def paste(self, folder: Path) -> Picture:
+    def paste(self, folder: Path) -> Picture | Strokes:
         """Open the picture in the clipboard, from a new file of the folder.
 
         Earlier pictures keep their files: undoing a step may bring one back.
@@ -124,8 +126,22 @@ class Reads:
         write_atomically(path, [_png(found)])
         return self.open(path)
 
-    def save(self, drawing: Drawing, path: Path) -> Path:
-        """Write the drawing as a PNG file: black on white, or on its own picture."""
+    def save(self, drawing: Drawing, path: Path) -> str:
+        """Write the drawing, with its strokes or as a PNG file; return its name.
+
+        A picture is black on white, or on the picture below the strokes.
+        """
+        try:
+            if path.suffix.lower() == ".json":
+                save_strokes(path, drawing.strokes)
+            else:
+                write_atomically(path, [_png(self._drawn(drawing))])
+        except OSError as error:
+            text = f"{path.name} cannot be saved ({error.strerror}); choose a folder."
+            raise PictureError(text) from error
+        return path.name
+
+    def _drawn(self, drawing: Drawing) -> Image.Image:
         strokes = drawing.strokes
         page = Image.new("L", strokes.size, "white")
         if drawing.picture is not None:
@@ -134,8 +150,7 @@ class Reads:
         mask = draw(strokes.points, strokes.pen_widths, page.size)
         ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
         page.paste("black" if dark else "white", mask=ink)
-        write_atomically(path, [_png(page)])
-        return path
+        return page
 
     def corrected(
         self, drawing: Drawing, correction: Correction

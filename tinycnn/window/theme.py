@@ -41,7 +41,6 @@ THEMES = {"light": Theme(*LIGHT.split()), "dark": Theme(*DARK.split())}
 class Fonts(NamedTuple):
     """The fonts; sizes in points, so that they scale with the screen's density."""
 
-    small: tkfont.Font
     plain: tkfont.Font
     title: tkfont.Font
     strong: tkfont.Font
@@ -56,11 +55,11 @@ class Look:
         self.pixel = root.winfo_fpixels("1p") * 0.75
         self.theme = THEMES["light"]
         family = tkfont.nametofont("TkDefaultFont", root).actual("family")
-        sizes = (8, 10, 10, 12, 30)
+        sizes = (10, 10, 12, 30)
         self.fonts = Fonts(
             *(tkfont.Font(root, family=family, size=size) for size in sizes)
         )
-        for font in self.fonts[2:]:
+        for font in self.fonts[1:]:
             font.configure(weight="bold")
 
     def px(self, units: float) -> int:

@@ -39,9 +39,8 @@ class Window:
     """The main window, and its parts as attributes.
 
     `worker` holds a `served.Reads` and is not started yet; `folder` keeps corrections,
-    the last drawing and pasted pictures; `log` receives the output of fine-tuning.
-    `may_reload` is False if ``--weights`` was given. If the window closes by itself,
-    `problem` says why.
+    the last drawing and pasted pictures. `may_reload` is False if ``--weights`` was
+    given. If the window closes by itself, `problem` says why.
     """
 
     def __init__(
@@ -52,7 +51,6 @@ class Window:
         worker: Worker,
         folder: Path,
         *,
-        log: Path | None = None,
         may_reload: bool = True,
     ) -> None:
         self.root, self.settings, self._settings_file = root, settings, settings_file
@@ -62,7 +60,7 @@ class Window:
         self._polling, self._closed, self.stopped = "none", False, 0
         root.report_callback_exception = self._on_exception
         self.correcting = Correcting(self, Corrections(folder / "corrections"))
-        self.finetuning = FineTuning(self, allowed=may_reload, log=log)
+        self.finetuning = FineTuning(self, allowed=may_reload)
         self.documents, self.live = Documents(self, folder), LiveReading(self)
         self._build()
         self._connect()

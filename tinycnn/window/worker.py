@@ -50,7 +50,7 @@ class Worker:
         urgent: str = "",
         restarts: bool = True,
     ) -> None:
-        self.make, self.arguments, self._log = make, arguments, log
+        self.make, self.arguments, self.log = make, arguments, log
         self._urgent, self._restarts = urgent, restarts
         nothing: Callable[[str], object] = lambda _: None  # noqa: E731
         self.on_ready = self.on_failure = self.on_fatal = nothing
@@ -70,7 +70,7 @@ class Worker:
         """Start the process; `on_ready` is called by a later `poll`."""
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        what = theirs, self.make, self.arguments, self._log
+        what = theirs, self.make, self.arguments, self.log
         self._process = context.Process(target=serve, args=what, daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the window ends it
         self._process.start()
