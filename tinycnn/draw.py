@@ -103,19 +103,16 @@ def _root() -> "tk.Tk":
 
 def _open_log(folder: Path) -> Path | None:
     """Log into a file of a folder; return its path, None if it cannot be written."""
-    logger = logging.getLogger("tinycnn.window")
-    logger.propagate = False  # nothing goes to stderr
     path = folder / "window.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > LARGEST_LOG:
             path.unlink()
-        handler = logging.FileHandler(path, encoding="utf-8")
+        form = "%(asctime)s %(levelname)s %(message)s"
+        logging.basicConfig(filename=path, encoding="utf-8", format=form)
     except OSError:
-        logger.addHandler(logging.NullHandler())
+        logging.basicConfig(handlers=[logging.NullHandler()])
         return None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
     return path
 
 

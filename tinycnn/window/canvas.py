@@ -79,13 +79,14 @@ class DrawingCanvas(tk.Canvas):
         pixel = self._look.pixel
         self.zoom, self.origin = fitted(drawn, size, pixel)
         self._session.unit = pixel / self.zoom if drawn.picture else 1.0
-        again = self.ink.resize(size, self.zoom, self.origin)
-        area = self.ink.show(drawn.strokes)
-        if again or anew or drawn.picture is not self._picture:
-            self._picture, area = drawn.picture, (0, 0, *size)
+        anew |= self.ink.resize(size, self.zoom, self.origin)
+        new_ink = self.ink.show(drawn.strokes)
+        if anew or drawn.picture is not self._picture:
+            self._picture = drawn.picture
             self._lay_paper()
-        if area:
-            self._put(area)
+            new_ink = True
+        if new_ink:
+            self._put((0, 0, *size))
         self.boxes.show()
         empty = self._session.is_empty
         self.itemconfigure("invitation", state="normal" if empty else "hidden")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
-from tinycnn.window.session import Box, Correction, DigitBox
+from tinycnn.window.session import Correction, DigitBox
 
 
 class Correcting:
@@ -90,7 +90,7 @@ class Correcting:
         if self.chosen[-1] + 1 < len(self._session.reading.digits):
             self.choose(self.chosen[-1] + 1, more=True)
 
-    def _correct(self, right: list[tuple[Box, int]]) -> None:
+    def _correct(self, right: list[tuple[DigitBox, int]]) -> None:
         if not self._session.is_settled:
             self._window.say("Wait until it is read.")
             return

@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from tinycnn.ink.strokes import FINENESS, draw_finely
-from tinycnn.window.pen import Points
-from tinycnn.window.session import Stroke
+from tinycnn.window.session import Points, Stroke
 
 Area = tuple[int, int, int, int]  # x0, y0, x1, y1 in screen pixels, half open
 
@@ -24,7 +23,6 @@ class InkImage:
         self.size, self.zoom, self.origin = (1, 1), 1.0, (0.0, 0.0)
         self.image = Image.new("L", self.size)  # 255 = ink
         self._shown: dict[Stroke, tuple[Area, Image.Image]] = {}
-        self._pieces: list[Area] = []
 
     def resize(
         self, size: tuple[int, int], zoom: float, origin: tuple[float, float]
@@ -36,31 +34,22 @@ class InkImage:
         self.image, self._shown = Image.new("L", size), {}
         return True
 
-    def show(self, strokes: Iterable[Stroke]) -> Area | None:
-        """Show exactly these strokes, and no pieces; return the changed area."""
-        wanted = dict.fromkeys(strokes)
-        changed = [self._shown.pop(s)[0] for s in [*self._shown] if s not in wanted]
+    def show(self, strokes: Iterable[Stroke]) -> bool:
+        """Show exactly these strokes, and no pieces; return whether they are others."""
+        wanted = [*strokes]
+        if wanted == [*self._shown]:
+            return False
+        old, self._shown = self._shown, {}
+        self.image.paste(0, (0, 0, *self.size))
         for stroke in wanted:
-            if stroke not in self._shown:
-                self._shown[stroke] = self._drawn(stroke.points, stroke.pen_width)
-                changed.append(self._shown[stroke][0])
-        if not changed:
-            return None
-        changed += self._pieces
-        self._pieces = []
-        # The older strokes of a growing drawing stay as they are.
-        x0, y0, x1, y1 = zip(*changed, strict=True)
-        area = min(x0), min(y0), max(x1), max(y1)
-        self.image.paste(0, area)
-        for there, ink in self._shown.values():
-            if there[0] < area[2] and area[0] < there[2]:
-                self._lay(there, ink)
-        return area
+            drawn = old.get(stroke) or self._drawn(stroke.points, stroke.pen_width)
+            self._shown[stroke] = drawn
+            self._lay(*drawn)
+        return True
 
     def add_piece(self, points: Points, pen_width: float) -> Area:
         """Show a piece of a stroke until the next change; return the changed area."""
         area, ink = self._drawn(points, pen_width)
-        self._pieces.append(area)
         self._lay(area, ink)
         return area
 

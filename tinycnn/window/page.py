@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps, ImageTk
 
-from tinycnn.window.theme import Look
-
 INNER, BAR = 300, 150  # units, the widths of a page's content and of its bars
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
@@ -20,9 +18,9 @@ Click = Callable[[int, float, float], object]
 class Page(ttk.Frame):
     """A page of the panel, with a row for controls above what scrolls."""
 
-    def __init__(self, parent: tk.Misc, look: Look) -> None:
+    def __init__(self, parent: tk.Misc, window: Any) -> None:
         super().__init__(parent)
-        self.look, px = look, look.px
+        self.window, self.look, px = window, window.look, window.look.px
         self.controls = ttk.Frame(self, padding=(px(12), px(6), 0, 0))
         self.controls.pack(fill="x")
         self.sheet = sheet = tk.Text(self, width=1, wrap="word", state="disabled")
@@ -144,7 +142,8 @@ class Page(ttk.Frame):
 
     def ink(self, share: Floats) -> Pixels:
         """Return ink values (...), 0 to 1, in the theme's colours (..., 3)."""
-        return self.look.mixed(share, self.look.theme.paper, self.look.theme.ink)
+        theme = self.look.theme
+        return self._mixed(share, theme.paper, theme.ink)
 
     def signed(self, weight: Floats, most: float = 0.0) -> Pixels:
         """Return weights as colours: blue above 0, orange below; full at `most`.
@@ -153,6 +152,12 @@ class Page(ttk.Frame):
         """
         theme = self.look.theme
         share = weight / max(most or float(np.abs(weight).max()), 1e-12)
-        above = self.look.mixed(share, theme.paper, theme.sure)
-        below = self.look.mixed(-share, theme.paper, theme.doubtful)
+        above = self._mixed(share, theme.paper, theme.sure)
+        below = self._mixed(-share, theme.paper, theme.doubtful)
         return np.where(share[..., None] >= 0, above, below)
+
+    def _mixed(self, share: Floats, below: str, above: str) -> Pixels:
+        """Return shares (...), clipped to 0 to 1, as mixtures (..., 3) of colours."""
+        low, high = self.look.rgb(below), self.look.rgb(above)
+        colours = low + np.clip(share, 0, 1)[..., None] * (high - low)
+        return np.rint(colours).astype(np.uint8)

@@ -64,8 +64,7 @@ class Seeing(Page):
     """What the network sees in one digit."""
 
     def __init__(self, parent: tk.Misc, window: Any) -> None:
-        super().__init__(parent, window.look)
-        self._window = window
+        super().__init__(parent, window)
         self.chosen: Spot | None = None
 
     def explain(self, explanation: Explanation) -> None:
@@ -73,21 +72,20 @@ class Seeing(Page):
         self.show(lambda: contents.sees(self, explanation, self.chosen, self.choose))
         if self.chosen is not None:
             peaks = where_it_fires(explanation, *self.chosen[:2])
-            self._window.canvas.boxes.regions = [box for _, box in peaks]
+            self.window.canvas.boxes.regions = [box for _, box in peaks]
 
     def choose(self, layer: int, feature: int, x: float = 0.5, y: float = 0.5) -> None:
         """Choose a pixel of a map, or no map if it is chosen already."""
         spot = layer, feature, x, y
         self.chosen = None if spot == self.chosen else spot
-        self._window.panel.refresh()
+        self.window.panel.refresh()
 
 
 class Learning(Page):
     """How the network would learn from one digit."""
 
     def __init__(self, parent: tk.Misc, window: Any) -> None:
-        super().__init__(parent, window.look)
-        self._window = window
+        super().__init__(parent, window)
         self._explanation: Explanation | None = None
         self.gradients: Gradients | None = None
         self.trial: Trial | None = None
@@ -113,12 +111,12 @@ class Learning(Page):
     def ask(self, trial: Trial | None = None) -> None:
         """Show the gradients for the label that is chosen, below a training step."""
         self.trial, label = trial, int(self.label.get())
-        self._window.live.ask_about("gradients", label, then=self._show_gradients)
+        self.window.live.ask_about("gradients", label, then=self._show_gradients)
 
     def train(self) -> None:
         """Do one training step."""
         order = int(self.label.get()), float(self.rate.get()), self.keeps.get()
-        self._window.live.ask_about("train", *order, then=self._show_trial)
+        self.window.live.ask_about("train", *order, then=self._show_trial)
 
     def _show_gradients(self, gradients: Gradients) -> None:
         self.gradients = gradients
@@ -129,15 +127,14 @@ class Learning(Page):
     def _show_trial(self, trial: Trial) -> None:
         self.ask(trial)
         if self.keeps.get():
-            self._window.live.read_anew()  # which shows the new gradients, too
+            self.window.live.read_anew()  # which shows the new gradients, too
 
 
 class Breaking(Page):
     """What breaks the network: filters muted, noise added, weights rounded."""
 
     def __init__(self, parent: tk.Misc, window: Any) -> None:
-        super().__init__(parent, window.look)
-        self._window = window
+        super().__init__(parent, window)
         self._explanation: Explanation | None = None
         self.damage = Damage()
         self.right: list[int] = []  # of the test digits: whole, and now
@@ -161,7 +158,7 @@ class Breaking(Page):
         self.noise.set("0")
         self.bits.set("32")
         self.damage, self.right = Damage(), []
-        self._window.panel.learning.trial = None
+        self.window.panel.learning.trial = None
 
     def put_back(self) -> None:
         """Undo all damage, and the training steps that were kept."""
@@ -182,12 +179,12 @@ class Breaking(Page):
 
     def _apply(self) -> None:
         then = partial(self._done, self.damage)
-        self._window.live.ask("damage", self.damage, then=then)
+        self.window.live.ask("damage", self.damage, then=then)
 
     def _done(self, damage: Damage, right: int) -> None:
         whole = right if damage == Damage() else self.right[0]
         self.right = [whole, right]
-        self._window.live.read_anew()
+        self.window.live.read_anew()
 
 
 def choice(

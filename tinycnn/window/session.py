@@ -22,11 +22,14 @@ from tinycnn.ink.strokes import (
     Strokes,
 )
 from tinycnn.reading.result import Reading
-from tinycnn.window.pen import NEAREST, SPACING, Points, kept, smooth
 
+Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 DigitBox = tuple[int, int, int, int]
 MOST_STEPS = 200  # of the history
+NEAREST = 2.0  # screen pixels; smaller movements of the pointer are ignored
+SPACING = 4.0  # screen pixels between points of a stroke
+ROUNDS = 3  # of cutting corners
 SURE = 0.95  # a digit of a lower confidence is doubtful
 MARGIN = 40.0  # units, right of and below the ink of a drawing
 NEAR = 4.0  # screen pixels around a box that still belong to it
@@ -128,7 +131,7 @@ class Session:
         points = [stroke.points for stroke in self.drawn.strokes]
         widths = [stroke.pen_width for stroke in self.drawn.strokes]
         if self._pen:
-            points.append(np.array(self._pen))
+            points.append(_kept(np.array(self._pen)))
             widths.append(self.pen_ink)
         far = np.ceil(extent(points) + MARGIN).clip(max=LARGEST_SIDE).astype(int)
         size = tuple(far.tolist()) if picture is None else picture.size
@@ -142,7 +145,7 @@ class Session:
         self.settle()
         if len(self.drawn.strokes) >= MOST_STROKES or self._room < MOST_POINTS / 2:
             return False
-        self._pen = [kept(np.array([x, y], np.float64))]
+        self._pen = [np.array([x, y], np.float64)]
         self.revision += 1
         return True
 
@@ -151,7 +154,7 @@ class Session:
 
         It becomes a smooth line when it ends.
         """
-        position = kept(np.array([x, y], np.float64))
+        position = np.array([x, y], np.float64)
         if not self._pen or len(self._pen) >= self._room:
             return None
         if math.dist(self._pen[-1], position) < NEAREST * self.unit:
@@ -276,14 +279,15 @@ class Session:
         self._read_revision, self._as_read = revision, reading
         return True
 
-    def correct(self, indices: Sequence[int], right: Iterable[tuple[Box, int]]) -> None:
+    def correct(
+        self, indices: Sequence[int], right: Iterable[tuple[DigitBox, int]]
+    ) -> None:
         """Put boxes and labels in the place of digits, as a step of the history.
 
         A correction takes the place of one whose digits it corrects.
         """
         boxes = [self.reading.digits[index].box for index in indices]
-        digits = [(_whole(box), label) for box, label in right]
-        others = []
+        digits, others = [*right], []
         for old in self.drawn.corrections:
             mine = [box for box, _ in old.digits]
             if any(box in mine for box in boxes):
@@ -306,6 +310,43 @@ class Session:
             kind = "sure" if sure else "doubtful"
             kinds.append("refused" if digit.digit is None else kind)
         return kinds
+
+
+def smooth(positions: Points, spacing: float, most: int) -> Points:
+    """Return a smooth line through positions of the pointer, as a stroke file has it.
+
+    Corners are cut at a quarter of each segment, again and again (Chaikin 1974): that
+    smooths the staircases of slow lines, whose positions are whole pixels, too.
+
+    Parameters
+    ----------
+    positions : float64 array (P, 2)
+    spacing : float
+        Between points of the line, in the unit of the positions.
+    most : int
+        Points of the line.
+
+    Returns
+    -------
+    float64 array (Q, 2)
+        From the first position to the last.
+    """
+    line = positions
+    for _ in range(ROUNDS):
+        early, late = (s * line[:-1] + (1 - s) * line[1:] for s in (0.75, 0.25))
+        cut = np.stack([early, late], axis=1).reshape(-1, 2)
+        line = np.concatenate([line[:1], cut, line[-1:]])
+    along = np.cumsum([0.0, *np.hypot(*np.diff(line, axis=0).T)])
+    count = min(math.ceil(along[-1] / spacing) + 1, most)
+    at = np.linspace(0, along[-1], count)
+    x, y = (np.interp(at, along, side) for side in line.T)
+    return _kept(np.stack([x, y], axis=1))
+
+
+def _kept(points: Points) -> Points:
+    """Return points clipped and rounded as in a stroke file."""
+    clipped: Points = points.clip(-LARGEST_SIDE, LARGEST_SIDE).round(3)
+    return clipped
 
 
 def extent(points: Iterable[Points]) -> Points:
@@ -343,8 +384,3 @@ def digit_at(reading: Reading, x: float, y: float, unit: float = 1.0) -> int | N
         if x0 - near <= x <= x1 + near and y0 - near <= y <= y1 + near
     ]
     return min(found)[1] if found else None
-
-
-def _whole(box: Box) -> DigitBox:
-    x0, y0, x1, y1 = map(round, box)
-    return x0, y0, x1, y1

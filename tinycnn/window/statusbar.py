@@ -37,25 +37,16 @@ class StatusBar(ttk.Frame):
         self.status = ttk.Label(line, style="Faint.TLabel", anchor="w", width=1)
         self.status.pack(side="left", fill="x", expand=True)
 
-    def set_theme(self) -> None:
-        """Apply the theme."""
-        theme, number = self._look.theme, self.number
-        number.configure(inactiveselectbackground=theme.sure)
-        for kind in ("doubtful", "refused"):
-            number.tag_configure(kind, foreground=getattr(theme, kind))
-
     def show(self) -> None:
-        """Show the number, unsure and refused digits in their colours."""
-        session, number, fonts = self._window.session, self.number, self._look.fonts
-        text = session.reading.text
+        """Show the number."""
+        number, fonts = self.number, self._look.fonts
+        text = self._window.session.reading.text
         lines = text.split("\n")
         is_short = len(lines) <= LARGE[0] and max(map(len, lines)) <= LARGE[1]
         font = fonts.number if is_short else fonts.strong
         number.configure(state="normal", font=font)
         number.delete("1.0", "end")
-        kinds = iter(session.kinds())
-        for letter in text:
-            number.insert("end", letter, "" if letter.isspace() else next(kinds))
+        number.insert("end", text)
         number.configure(state="disabled")
         number.see("end")
         self._bar.pack_forget()

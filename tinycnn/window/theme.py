@@ -70,12 +70,6 @@ class Look:
         """Return red, green and blue of a colour, 0 to 255."""
         return np.array(self.root.winfo_rgb(colour)) / 257
 
-    def mixed(self, share: NDArray[Any], below: str, above: str) -> NDArray[np.uint8]:
-        """Return shares (H, W), clipped to 0 to 1, as mixtures (H, W, 3) of colours."""
-        low, high = self.rgb(below), self.rgb(above)
-        colours = low + np.clip(share, 0, 1)[..., None] * (high - low)
-        return np.rint(colours).astype(np.uint8)
-
     def set_theme(self, name: str) -> None:
         """Apply a theme to every ttk widget."""
         self.theme = theme = THEMES[name]

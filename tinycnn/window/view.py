@@ -240,7 +240,6 @@ class Window:
     def _set_theme(self, name: str) -> None:
         self.settings.theme = name
         self.look.set_theme(name)
-        self.statusbar.set_theme()
         self.canvas.set_theme()
         self.panel.refresh()
         self.show()

@@ -110,8 +110,6 @@ class Worker:
         if process is not None:
             process.kill()
             process.join(PATIENCE)
-            if process.exitcode is not None:
-                process.close()
 
     def _on_message(self, kind: str, value: Any) -> None:
         if kind == "item":
