@@ -305,9 +305,8 @@ def test_a_walk_with_the_keyboard_alone(pilot, monkeypatch):
     pilot.key("Tab")
     pilot.key("4")
     assert pilot.number() == "74"
-    pilot.key("Left")
-    pilot.key("Left")
-    pilot.key("j")
+    for key in ("Tab", "j"):
+        pilot.key(key)
     assert pilot.window.correcting.chosen == [0, 1]
     pilot.key("Escape")
     pilot.key("z", "Control_L")
@@ -387,17 +386,15 @@ def test_saved_drawings_are_read_and_opened_as_they_were_drawn(pilot, monkeypatc
 
 def test_what_cannot_be_opened_or_saved_is_reported_in_words(pilot):
     documents = pilot.window.documents
-    documents.open_path(pilot.folder / "missing.json")
-    assert "missing.json" in pilot.status()
-    documents.open_path(pilot.folder / "missing.png")
-    pilot.until(lambda: "missing.png: cannot" in pilot.status())
-    documents.save_path(pilot.folder / "empty.json")
-    assert "draw something first" in pilot.status()
+    for name in ("missing.json", "missing.png"):
+        documents.open_path(pilot.folder / name)
+        pilot.until(lambda name=name: f"{name}: cannot" in pilot.status())
     pilot.draw(ONE)
     pilot.read()
-    documents.save_path(pilot.folder / "no folder" / "a.json")
-    assert "No such file" in pilot.status()
-    assert "Errno" not in pilot.status()
+    for name in ("a.json", "a.png"):
+        documents.save_path(pilot.folder / "no folder" / name)
+        reason = f"{name} cannot be saved (No such file"
+        pilot.until(lambda reason=reason: reason in pilot.status())
 
 
 def test_a_picture_is_centred_as_large_as_fits_and_one_writes_on_it(pilot):
@@ -440,8 +437,7 @@ def test_the_panel_shows_the_digit_drawn_last_or_chosen(pilot):
     for stroke in (CROSS, [(60 - x, y) for x, y in CROSS]):
         pilot.draw(stroke)
     assert pilot.read() == "?"
-    assert "This ink is refused" in shown(pilot, panel.seeing)
-    assert panel.explanation.digit is None
+    pilot.until(lambda: panel.explanation and panel.explanation.digit is None)
     assert panel.subject.cget("text") == "Digit 1 of 1, refused"
     pilot.key("F2")
     assert not panel.winfo_manager()
@@ -572,8 +568,8 @@ def test_learning_stops_fails_and_is_not_for_other_weights(
     pilot.window.finetuning.stop()
     assert "nothing has changed" in pilot.status()
     monkeypatch.setattr(pilot.window.finetuning, "allowed", False)
-    pilot.window.finetuning.learn()
-    assert "start without --weights" in pilot.status()
+    for action in ("Learn from my corrections", "Undo the last learning"):
+        assert not pilot.window.menus.can(action)
 
 
 def test_a_small_window_shows_all_of_a_large_drawing(pilot):

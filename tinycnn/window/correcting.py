@@ -39,12 +39,12 @@ class Correcting:
             self._window.say("")
             self._window.show()
 
-    def walk(self, by: int = 1, *, leave: bool = False) -> bool:
-        """Choose the next digit; with `leave`, beyond the last none: return False."""
+    def walk(self, by: int = 1) -> bool:
+        """Choose the next digit, beyond the last none; return whether there is one."""
         count = len(self._session.reading.digits)
-        start = self.chosen[0] + by if self.chosen else 0 if by > 0 else count - 1
-        inside = 0 <= start < count or (count > 0 and not leave)
-        self.choose(start % count if inside else None)
+        number = self.chosen[0] + by if self.chosen else 0 if by > 0 else count - 1
+        inside = 0 <= number < count
+        self.choose(number if inside else None)
         return inside
 
     def press(self, key: str) -> None:

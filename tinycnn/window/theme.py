@@ -82,41 +82,31 @@ class Look:
             selectBackground=theme.sure,
             selectForeground=theme.paper,
         )
-        self._set_styles(theme)
-
-    def _set_styles(self, theme: Theme) -> None:
         px, style = self.px, ttk.Style(self.root)
-
-        def flat(colour: str) -> dict[str, Any]:
-            return {"background": colour, "lightcolor": colour, "darkcolor": colour}
-
-        def configure(name: str, ground: str, **options: Any) -> None:
-            style.configure(name, **flat(ground), **options)
-
         style.theme_use("clam")
-        plain = {"foreground": theme.text, "font": self.fonts.plain, "gripcount": 0}
+        plain = {"background": theme.ground, "foreground": theme.text}
+        plain |= {"lightcolor": theme.raised, "darkcolor": theme.raised}
         plain |= {"troughcolor": theme.raised, "bordercolor": theme.line}
         plain |= {"fieldbackground": theme.paper, "insertcolor": theme.text}
         plain |= {"selectbackground": theme.sure, "selectforeground": theme.paper}
         plain |= {"focuscolor": theme.sure, "arrowcolor": theme.text}
-        plain |= {"arrowsize": px(12), "indicatorsize": px(12)}
-        configure(".", theme.ground, **plain)
+        sizes = {"arrowsize": px(12), "indicatorsize": px(12), "gripcount": 0}
+        style.configure(".", font=self.fonts.plain, **plain, **sizes)
         style.map(".", foreground=[("disabled", theme.disabled)])
-        configure("TButton", theme.raised, padding=(px(11), px(5)), width=0)
-        configure("TScrollbar", theme.raised, troughcolor=theme.ground)
-        configure("TNotebook.Tab", theme.raised, padding=(px(8), px(5)))
-        configure("Horizontal.TScale", theme.faint, sliderlength=px(14))
-        configure("Horizontal.TProgressbar", theme.sure, thickness=px(8))
+        for name, padding in (("TButton", px(11)), ("TNotebook.Tab", px(8))):
+            style.configure(name, background=theme.raised, padding=(padding, px(5)))
+        style.configure("TButton", width=0)
+        style.configure("Horizontal.TScale", background=theme.faint)
+        style.configure("Horizontal.TProgressbar", background=theme.sure)
         states = [("disabled", theme.raised), ("selected", theme.ground)]
         states += [("active", theme.line), ("alternate", theme.line)]
         for name in ("TButton", "TScrollbar", "TNotebook.Tab"):
-            every: Any = dict.fromkeys(flat(""), states)
-            style.map(name, **every)
+            style.map(name, background=states)
         for name in ("TButton", "TNotebook.Tab", "TCombobox", "TEntry"):
             style.map(name, bordercolor=[("focus", theme.sure)])
         style.map("Horizontal.TScale", background=[("focus", theme.sure)])
-        style.map("TCombobox", fieldbackground=[("readonly", theme.paper)])
-        style.map("TCombobox", foreground=[("readonly", theme.text)])  # with the focus
+        readonly = [("readonly", theme.paper)]
+        style.map("TCombobox", fieldbackground=readonly, foreground=[])
         style.configure("Faint.TLabel", foreground=theme.faint)
         style.configure("Tip.TLabel", background=theme.text, foreground=theme.ground)
         style.configure("Line.TFrame", background=theme.line)

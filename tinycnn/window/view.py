@@ -8,8 +8,8 @@ import contextlib
 import logging
 import tkinter as tk
 import traceback
+from functools import partial
 from pathlib import Path
-from tkinter import ttk
 from typing import Any
 
 from tinycnn.reading.corrections import Corrections
@@ -80,18 +80,13 @@ class Window:
         root.geometry(f"{min(wide, root.winfo_screenwidth())}x{high}")
         self._icon = tk.PhotoImage(file=ICON, master=root)
         root.iconphoto(True, self._icon)
-        root.columnconfigure(0, weight=1)
-        root.rowconfigure(1, weight=1)
         self.menus = Menus(self)
         self.tools, self.canvas = Toolbar(self), DrawingCanvas(self)
         self.panel, self.statusbar = Panel(self), StatusBar(self)
-        self._divider = ttk.Frame(root, style="Line.TFrame", width=1)
-        self.tools.grid(row=0, column=0, columnspan=3, sticky="ew")
-        self.canvas.grid(row=1, column=0, sticky="nsew")
-        self._divider.grid(row=1, column=1, sticky="ns")
-        self.panel.grid(row=1, column=2, sticky="ns")
+        self.tools.pack(fill="x")
+        self.statusbar.pack(side="bottom", fill="x")
+        self.canvas.pack(side="left", fill="both", expand=True)
         self.canvas.focus_set()  # where Tab goes from digit to digit
-        self.statusbar.grid(row=2, column=0, columnspan=3, sticky="ew")
 
     def _connect(self) -> None:
         root, worker, correcting = self.root, self.worker, self.correcting
@@ -103,14 +98,10 @@ class Window:
         root.bind(f"<{CONTROL}-y>", lambda _: self.redo())
         root.bind("<Key>", lambda event: correcting.press(event.char))
 
-        def walk(by: int, leave: bool) -> str | None:
-            return "break" if correcting.walk(by, leave=leave) else None
-
         # Beyond the last digit, Tab goes on to the next control.
-        self.canvas.bind("<Tab>", lambda _: walk(1, True))
-        self.canvas.bind("<Shift-Tab>", lambda _: walk(-1, True))
-        self.canvas.bind("<Right>", lambda _: walk(1, False))
-        self.canvas.bind("<Left>", lambda _: walk(-1, False))
+        for key, by in (("Tab", 1), ("Shift-Tab", -1)):
+            walk = partial(lambda by, _: correcting.walk(by) and "break" or None, by)
+            self.canvas.bind(f"<{key}>", walk)
 
     # --- life ----------------------------------------------------------------------
 
@@ -227,8 +218,9 @@ class Window:
         self._place_panel()
 
     def _place_panel(self) -> None:
-        for widget in (self._divider, self.panel):
-            widget.grid() if self.settings.panel else widget.grid_remove()
+        self.panel.pack_forget()
+        if self.settings.panel:
+            self.panel.pack(side="right", fill="y", before=self.canvas)
         self.panel.refresh()
         self.live.explain_soon()
         self.tools.show()
