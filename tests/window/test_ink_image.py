@@ -51,10 +51,9 @@ def test_strokes_come_and_go_whole_and_pieces_are_replaced_by_the_stroke():
     image.resize((80, 60), 1.0, (0.0, 0.0))  # ink beyond the edge appears
     image.show([ONE, TWO])
     assert np.array_equal(shown(image), both)
-    x0, y0, x1, y1 = image.show([TWO])
+    assert image.show([TWO])
+    assert not image.show([TWO])
     assert np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
-    assert (x0, y0) <= (7, 7)
-    assert (x1, y1) >= (63, 53)
     image.add_piece(np.array([[40.0, 30], [75, 55]]), ONE.pen_width)
     assert not np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
     image.show([ONE, TWO])

@@ -16,8 +16,14 @@ from tinycnn.ink.strokes import (
     save_strokes,
 )
 from tinycnn.reading.result import Digit, Reading
-from tinycnn.window.pen import SPACING
-from tinycnn.window.session import MARGIN, MOST_STEPS, Picture, Session, digit_at
+from tinycnn.window.session import (
+    MARGIN,
+    MOST_STEPS,
+    SPACING,
+    Picture,
+    Session,
+    digit_at,
+)
 
 
 def draw(session, *positions):
@@ -71,7 +77,7 @@ def test_a_stroke_is_fine_and_smooth_and_near_every_position():
     assert points[[0, -1]].tolist() == [[10, 10], [25, 60]]
     assert np.hypot(*np.diff(points, axis=0).T)[:-1].max() < 1.5 * SPACING
     for middle in np.add(positions[1:-2], positions[2:-1]) / 2:
-        assert np.hypot(*(points - middle).T).min() < 0.01
+        assert np.hypot(*(points - middle).T).min() < SPACING / 2
     stairs = np.array([(x, round(x / 3)) for x in range(0, 120, 2)])  # a slow line
     x, y = draw(Session(), *stairs).points[3:-3].T
     raw = stairs[3:-3]

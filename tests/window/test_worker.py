@@ -226,7 +226,8 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
     beside = Strokes((np.add(3 * LINE, (70, 0)),), (20.0,), (300, 300))
     drawing = Drawing(beside, picture)
     assert reads.read(drawing).text == "11"
-    with Image.open(reads.save(drawing, tmp_path / "copy.png")) as image:
+    assert reads.save(drawing, tmp_path / "copy.png") == "copy.png"
+    with Image.open(tmp_path / "copy.png") as image:
         assert image.getpixel((220, 150)) == (0, 0, 0)
 
 

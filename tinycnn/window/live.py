@@ -42,8 +42,10 @@ class LiveReading:
         revision = self._session.revision
 
         def show(reading: Reading) -> None:
+            before = self._session.reading
             if self._session.answer(revision, reading):
-                self._window.correcting.choose(None)
+                if self._session.reading != before:
+                    self._window.correcting.choose(None)
                 self._window.show()
 
         self.ask("read", self._session.drawing, then=show)

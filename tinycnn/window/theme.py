@@ -8,7 +8,7 @@ numbers repeat the colour coding.
 import tkinter as tk
 from tkinter import font as tkfont
 from tkinter import ttk
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,8 +90,8 @@ class Look:
         plain |= {"fieldbackground": theme.paper, "insertcolor": theme.text}
         plain |= {"selectbackground": theme.sure, "selectforeground": theme.paper}
         plain |= {"focuscolor": theme.sure, "arrowcolor": theme.text}
-        sizes = {"arrowsize": px(12), "indicatorsize": px(12), "gripcount": 0}
-        style.configure(".", font=self.fonts.plain, **plain, **sizes)
+        style.configure(".", font=self.fonts.plain, gripcount=0, **plain)
+        style.configure(".", arrowsize=px(12), indicatorsize=px(12))
         style.map(".", foreground=[("disabled", theme.disabled)])
         for name, padding in (("TButton", px(11)), ("TNotebook.Tab", px(8))):
             style.configure(name, background=theme.raised, padding=(padding, px(5)))

@@ -100,8 +100,11 @@ class Window:
 
         # Beyond the last digit, Tab goes on to the next control.
         for key, by in (("Tab", 1), ("Shift-Tab", -1)):
-            walk = partial(lambda by, _: correcting.walk(by) and "break" or None, by)
+            walk = partial(self._walk, by)
             self.canvas.bind(f"<{key}>", walk)
+
+    def _walk(self, by: int, _: Any) -> str:
+        return "break" if self.correcting.walk(by) else ""
 
     # --- life ----------------------------------------------------------------------
 
