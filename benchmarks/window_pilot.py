@@ -199,7 +199,7 @@ class Stage:
         self.root = tk.Tk(screenName=display, className="tinycnn")
         if scaling is not None:
             self.root.tk.call("tk", "scaling", scaling)
-        self.worker = Worker(READS, urgent="read")
+        self.worker = Worker(READS)
         settings, file = Settings(size=size), folder / "config" / "window.json"
         self.window = Window(self.root, settings, file, self.worker, folder)
         self.session, self.sheet = self.window.session, self.window.canvas

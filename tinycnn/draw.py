@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     own = arguments.weights is not None
     judge = finetuned.judge_beside(arguments.weights) if own else None
     chosen = arguments.weights, judge, arguments.network
-    worker = Worker(READS, *chosen, log=log, urgent="read")
+    worker = Worker(READS, *chosen, log=log)
     settings, folder = load_settings(file), user_data_path("tinycnn")
     window = Window(root, settings, file, worker, folder, may_reload=not own)
     for signum in (signal.SIGINT, signal.SIGTERM):

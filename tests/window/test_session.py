@@ -130,9 +130,8 @@ def test_strokes_and_clearing_are_steps_and_undo_takes_an_unfinished_stroke():
         assert session.drawn.strokes == strokes[:count]
     fresh = draw(session, *line(x0=300))
     assert not session.can_step(1)
-    assert session.clear()
+    session.put()
     assert session.is_empty
-    assert not session.clear()
     session.pen_down(0, 0)
     session.pen_move(50, 50)
     assert session.step(-1)
@@ -207,7 +206,7 @@ def test_an_empty_canvas_has_no_reading_and_accepts_none_of_removed_ink(how):
     assert read(session, found)
     assert {
         "undo": lambda: session.step(-1),
-        "clear": session.clear,
+        "clear": lambda: session.put() is None,
         "erase": lambda: session.erase([stroke]),
     }[how]()
     assert session.reading.text == ""
@@ -291,7 +290,7 @@ def test_a_picture_stays_below_what_is_drawn_on_it():
     assert len(drawing.strokes.points) == 1
     session.step(-1)
     assert session.drawn.picture is picture
-    for put_away in (session.clear, lambda: session.put(None, replace(picture))):
+    for put_away in (session.put, lambda: session.put(None, replace(picture))):
         put_away()
         assert session.drawn.picture is not picture
         session.step(-1)
@@ -334,7 +333,7 @@ def test_undoing_everything_empties_the_canvas(actions):
         elif action == "correct" and session.reading.digits:
             relabel(session, 9)
         elif action == "clear":
-            session.clear()
+            session.put()
         elif action in ("undo", "redo"):
             session.step(-1 if action == "undo" else 1)
         assert len(session.drawing.strokes.points) >= len(session.drawn.strokes)

@@ -26,7 +26,7 @@ class FakeProcess(Worker):
     """A worker whose processes are pipes; the test holds their other end."""
 
     def __init__(self, **options):
-        super().__init__(READS, urgent="read", **options)
+        super().__init__(READS, **options)
         self.said, self.results = [], []
         self.on_failure = self.said.append
         self.start()
@@ -81,7 +81,7 @@ def test_one_call_is_sent_at_a_time_then_only_the_newest(fake):
     assert fake.received() == [("read", 5)]
 
 
-def test_a_drawing_is_read_first_and_others_keep_their_order(fake):
+def test_what_only_the_newest_of_counts_is_first_and_others_keep_their_order(fake):
     fake.call("open", 0)
     for number in (1, 2):
         fake.call("explain", number, newest=True)
@@ -89,7 +89,7 @@ def test_a_drawing_is_read_first_and_others_keep_their_order(fake):
     fake.call("read", 3, newest=True)
     assert fake.received() == []
     fake.tell(READY, *[DONE] * 5)
-    sent = [("read", 3), ("open", 0), ("corrected", 1), ("explain", 2)]
+    sent = [("read", 3), ("explain", 2), ("open", 0), ("corrected", 1)]
     assert fake.received() == [*sent, ("corrected", 2)]
 
 
@@ -162,7 +162,7 @@ def ask(worker, name, *arguments):
 
 
 def test_an_error_is_one_sentence_and_other_calls_are_answered(tmp_path):
-    real = Worker(READS, urgent="read")
+    real = Worker(READS)
     real.start()
     (tmp_path / "bad.png").write_text("no picture")
     said = ask(real, "open", tmp_path / "bad.png")

@@ -8,7 +8,6 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +79,6 @@ class Step:
     strokes: tuple[Stroke, ...] = ()
     picture: Picture | None = None
     corrections: tuple[Correction, ...] = ()
-
-    @property
-    def ink(self) -> tuple[Any, ...]:
-        """What is read: all but the corrections."""
-        return self.strokes, self.picture
 
 
 class Session:
@@ -219,7 +213,7 @@ class Session:
 
     def put(
         self,
-        strokes: Strokes | None,
+        strokes: Strokes | None = None,
         picture: Picture | None = None,
         corrections: Iterable[Correction] = (),
     ) -> None:
@@ -230,14 +224,6 @@ class Session:
             pairs = zip(strokes.points, strokes.pen_widths, strict=True)
             drawn = tuple(Stroke(np.round(points, 3), width) for points, width in pairs)
         self._add(Step(drawn, picture, tuple(corrections)))
-
-    def clear(self) -> bool:
-        """Clear the canvas; return whether there was anything on it."""
-        self.settle()
-        empty = self.is_empty
-        if not empty:
-            self.put(None)
-        return not empty
 
     def can_step(self, by: int) -> bool:
         """Return whether there is a step to undo (-1) or redo (1)."""
@@ -261,7 +247,9 @@ class Session:
         self._on_change(before)
 
     def _on_change(self, before: Step) -> None:
-        self.revision += self.drawn.ink != before.ink
+        drawn = self.drawn
+        ink = drawn.strokes, drawn.picture
+        self.revision += ink != (before.strokes, before.picture)
         if self.is_empty:
             self._as_read, self._read_revision = Reading(), self.revision
 

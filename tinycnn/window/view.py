@@ -14,6 +14,7 @@ from typing import Any
 
 from tinycnn.reading.corrections import Corrections
 from tinycnn.window.actions import CONTROL, Menus
+from tinycnn.window.bars import StatusBar, Toolbar, summary
 from tinycnn.window.canvas import DrawingCanvas
 from tinycnn.window.correcting import Correcting
 from tinycnn.window.documents import Documents
@@ -22,9 +23,7 @@ from tinycnn.window.live import LiveReading
 from tinycnn.window.panel import Panel
 from tinycnn.window.session import Session
 from tinycnn.window.settings import Settings, save_settings
-from tinycnn.window.statusbar import StatusBar, summary
 from tinycnn.window.theme import Look
-from tinycnn.window.toolbar import Toolbar
 from tinycnn.window.worker import Worker
 
 LOG = logging.getLogger("tinycnn.window")
@@ -200,10 +199,10 @@ class Window:
 
     def undo(self, by: int = -1) -> None:
         """Undo a step, or redo one (1)."""
-        before = self.session.drawn
+        before, revision = self.session.drawn, self.session.revision
         if self.session.step(by):
             self.on_ink(done=True)
-            if self.session.drawn.ink == before.ink:
+            if self.session.revision == revision:
                 self.correcting.follow(before.corrections)
 
     def redo(self) -> None:
@@ -212,7 +211,8 @@ class Window:
 
     def clear(self) -> None:
         """Clear the canvas."""
-        if self.session.clear():
+        if not self.session.is_empty:
+            self.session.put()
             self.on_ink(done=True)
 
     def toggle_panel(self) -> None:

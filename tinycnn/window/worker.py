@@ -32,9 +32,8 @@ class Worker:
     """The window's side of a process. Only `close` waits for it, half a second at most.
 
     The process calls `make`, named ``module:function``, with the arguments, and holds
-    what it returns; a ValueError or OSError means that it cannot be used. Calls of the
-    `urgent` method overtake all others. A process that dies is replaced if it
-    `restarts`; the calls that wait go to the new one.
+    what it returns; a ValueError or OSError means that it cannot be used. A process
+    that dies is replaced if it `restarts`; the calls that wait go to the new one.
 
     `on_ready`, `on_failure` and `on_fatal` are called with a sentence, or empty text,
     when the process accepts calls, when a call failed, when it cannot be used. The
@@ -43,15 +42,10 @@ class Worker:
     """
 
     def __init__(
-        self,
-        make: str,
-        *arguments: Any,
-        log: Path | None = None,
-        urgent: str = "",
-        restarts: bool = True,
+        self, make: str, *arguments: Any, log: Path | None = None, restarts: bool = True
     ) -> None:
         self.make, self.arguments, self.log = make, arguments, log
-        self._urgent, self._restarts = urgent, restarts
+        self._restarts = restarts
         nothing: Callable[[str], object] = lambda _: None  # noqa: E731
         self.on_ready = self.on_failure = self.on_fatal = nothing
         self._process: BaseProcess | None = None
@@ -80,10 +74,12 @@ class Worker:
         self.starts += 1
 
     def ask(self, name: str, *arguments: Any, then: Then, newest: bool = False) -> None:
-        """Call a method; the newest call replaces one of the same name that waits."""
+        """Call a method; a `newest` call is first, and replaces one of its name."""
         if newest:
             self._waiting = [call for call in self._waiting if call[0] != name]
-        self._waiting.append((name, arguments, then))
+        self._waiting.insert(
+            0 if newest else len(self._waiting), (name, arguments, then)
+        )
         self._send()
 
     def poll(self) -> None:
@@ -131,9 +127,7 @@ class Worker:
     def _send(self) -> None:
         """Send the next call if the process is idle: then sending never blocks."""
         if self.is_ready and self._sent is None and self._waiting:
-            names = [name for name, *_ in self._waiting]
-            first = names.index(self._urgent) if self._urgent in names else 0
-            self._sent = self._waiting.pop(first)
+            self._sent = self._waiting.pop(0)
             assert self._connection is not None
             with contextlib.suppress(OSError):  # the next poll notices its death
                 self._connection.send(self._sent[:2])
