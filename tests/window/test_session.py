@@ -101,7 +101,6 @@ def test_segments_shown_while_drawing_lead_to_the_pointer():
     session.pen_down(*positions[0])
     for before, position in pairwise(positions):
         assert session.pen_move(*position).tolist() == [[*before], [*position]]
-        assert session.drawing.strokes.points[0][-1].tolist() == [*position]
     assert session.pen_move(1, 60) is None  # too short a way
 
 
@@ -192,8 +191,7 @@ def test_a_newer_reading_is_never_replaced_but_an_older_one_may_be_shown_first()
     assert not session.answer(old, reading(*new[:1]))
     assert session.reading.digits == new
     old = session.revision
-    session.pen_down(0, 0)
-    session.pen_move(50, 50)
+    draw(session, *line(0, 0, 50, 50))
     assert session.answer(old, reading(*new[:1]))  # better than none meanwhile
     assert not session.is_settled
 
@@ -336,7 +334,6 @@ def test_undoing_everything_empties_the_canvas(actions):
             session.put()
         elif action in ("undo", "redo"):
             session.step(-1 if action == "undo" else 1)
-        assert len(session.drawing.strokes.points) >= len(session.drawn.strokes)
     while session.step(-1):
         pass
     assert session.is_empty

@@ -128,22 +128,6 @@ def test_an_empty_canvas_invites_and_drawn_digits_are_shown_line_by_line(pilot):
     assert pilot.status().startswith("3 digits")
 
 
-def test_a_growing_stroke_is_read_before_the_pen_is_lifted(pilot):
-    positions = pilot.on_screen(SEVEN, 60, 60)
-    pilot.hand.move(*positions[0])
-    settle(pilot.root)
-    pilot.hand.press()
-    for position in positions[1:]:
-        pilot.hand.move(*position)
-        settle(pilot.root)
-    pilot.hand.move(positions[-1][0], positions[-1][1] + 6)
-    pilot.until(lambda: pilot.session.reading.digits)
-    assert not pilot.session.drawn.strokes
-    pilot.hand.release()
-    settle(pilot.root)
-    assert pilot.read() == "7"
-
-
 def test_the_ink_on_the_screen_is_where_the_stroke_is(pilot):
     pilot.draw(ONE, x=100, y=100)
     pilot.read()

@@ -61,7 +61,7 @@ class Menus:
 
     def __init__(self, window: Any) -> None:
         self._window = window
-        self.bar = tk.Menu(window.root, tearoff=False)
+        self.bar = tk.Menu(window.root, tearoff=False, borderwidth=0)
         self.menus: dict[str, tk.Menu] = {}
         self.actions: dict[str, Action] = {}
         for line in TABLE.read_text("utf-8").splitlines():

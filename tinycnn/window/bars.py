@@ -22,7 +22,7 @@ class Toolbar(ttk.Frame):
         self._window, px = window, window.look.px
         bar = ttk.Frame(self, padding=(px(10), px(6)))
         bar.pack(fill="x")
-        self.tip = ttk.Label(window.root, style="Tip.TLabel", padding=px(4))
+        self.tip = ttk.Label(window.root, relief="solid", padding=px(4))
         self._later = ""
         self.buttons: dict[str, ttk.Button] = {}
 
@@ -35,7 +35,7 @@ class Toolbar(ttk.Frame):
 
         for label in ("Undo", "Redo", "Clear", "Eraser"):
             button(label)
-        ttk.Label(bar, text="Pen", style="Faint.TLabel").pack(side="left", padx=px(6))
+        ttk.Label(bar, text="Pen").pack(side="left", padx=px(6))
         pen = ttk.Scale(bar, from_=THINNEST, to=THICKEST, length=px(100))
         pen.configure(value=window.session.pen_width, command=self._on_pen)
         pen.pack(side="left")
@@ -101,7 +101,7 @@ class StatusBar(ttk.Frame):
         # Disabled text can be selected only while it has the focus.
         self.number.bind("<Button-1>", lambda _: self.number.focus_set(), add=True)
         self.progress = ttk.Progressbar(line, length=px(160))
-        self.status = ttk.Label(line, style="Faint.TLabel", anchor="w", width=1)
+        self.status = ttk.Label(line, anchor="w", width=1)
         self.status.pack(side="left", fill="x", expand=True)
 
     def show(self) -> None:
@@ -141,11 +141,9 @@ class StatusBar(ttk.Frame):
 def summary(session: Session) -> str:
     """Return how many digits were read, and how surely, in a sentence."""
     kinds = session.kinds()
-    unsure, refused = kinds.count("doubtful"), kinds.count("refused")
-    read = len(kinds) - refused
-    parts = [f"{read} digit{'s' * (read != 1)}"]
-    parts += [f"{unsure} unsure"] if unsure else []
-    parts += [f"{refused} refused"] if refused else []
-    hint = "  Click a box to correct it." if unsure or refused else ""
-    text = f"{', '.join(parts)}.{hint}" if kinds else "No digits found yet."
-    return "Ready." if session.is_empty else text
+    if not kinds:
+        return "Ready." if session.is_empty else "No digits found yet."
+    parts = [f"{len(kinds)} digit{'s' * (len(kinds) > 1)}"]
+    unsure = [kind for kind in ("doubtful", "refused") if kind in kinds]
+    parts += [f"{kinds.count(kind)} {kind}" for kind in unsure]
+    return ", ".join(parts) + "." + "  Click a box to correct it." * bool(unsure)

@@ -182,7 +182,6 @@ class DrawingCanvas(tk.Canvas):
         piece = self._session.pen_move(*position)
         if piece is not None:
             self._add(piece)
-            self._window.on_ink(done=False)
 
     def _on_release(self, event: "tk.Event[Any]") -> None:
         down, self._down = self._down, None
@@ -194,7 +193,7 @@ class DrawingCanvas(tk.Canvas):
         elif down is not None:
             self._session.pen_move(*self._position(event))
             self._session.pen_up()
-            self._window.on_ink(done=True)
+            self._window.on_ink()
 
     def _erase(self, event: "tk.Event[Any]") -> None:
         way = np.array([self._last, (event.x, event.y)])
@@ -202,7 +201,7 @@ class DrawingCanvas(tk.Canvas):
         self.coords("eraser", *(way[1] - reach), *(way[1] + reach))
         self.itemconfigure("eraser", state="normal")
         if self._session.erase(self.ink.strokes_at(way, reach)):
-            self._window.on_ink(done=True)
+            self._window.on_ink()
 
 
 class Boxes:

@@ -75,7 +75,7 @@ class Correcting:
         if not self.chosen:
             self._window.clear()
         elif len(self.chosen) == 1 and self._session.erase_digit(self.chosen[0]):
-            self._window.on_ink(done=True)
+            self._window.on_ink()
         else:
             self.no_digit()  # the ink of a picture stays
 

@@ -121,5 +121,5 @@ class Documents:
             self._show(f"{opened.path.name} is open; write on it, or clear it away.")
 
     def _show(self, text: str) -> None:
-        self._window.on_ink(done=True)
+        self._window.on_ink()
         self._window.say(text)

@@ -9,7 +9,7 @@ from tinycnn.reading.explanation import Explanation
 from tinycnn.reading.result import Reading
 from tinycnn.window.session import DigitBox, digit_at
 
-PAUSE = 0.12  # seconds between readings of a stroke, and before explanations
+PAUSE = 0.12  # seconds before explanations
 NOTHING = "Draw a digit to see what the network makes of it."
 NEWEST = "read", "explain", "gradients", "damage"  # of these only the last call counts
 THEIRS = "This digit is your correction; the network did not read it."
@@ -21,7 +21,7 @@ class LiveReading:
     def __init__(self, window: Any) -> None:
         self._window, self._session = window, window.session
         self._explained: tuple[int, DigitBox] | None = None  # revision and digit
-        self._read_at = self._explain_at = math.inf  # on the monotonic clock
+        self._explain_at = math.inf  # on the monotonic clock
 
     def ask(self, name: str, *arguments: Any, then: Callable[[Any], object]) -> None:
         """Call a method of the reading process."""
@@ -50,10 +50,6 @@ class LiveReading:
 
         self.ask("read", self._session.drawing, then=show)
 
-    def read_soon(self) -> None:
-        """Read a growing stroke at intervals, also while the pen rests."""
-        self._read_at = min(self._read_at, time.monotonic() + PAUSE)
-
     def read_anew(self) -> None:
         """Read and explain with other weights."""
         self._explained = None
@@ -65,12 +61,7 @@ class LiveReading:
 
     def tick(self) -> None:
         """Do what is due."""
-        now = time.monotonic()
-        if now >= self._read_at:
-            self._read_at = math.inf
-            if not self._session.is_settled:
-                self.read()
-        if now >= self._explain_at:
+        if time.monotonic() >= self._explain_at:
             self._explain_at = math.inf
             if self._window.settings.panel:
                 self._explain()

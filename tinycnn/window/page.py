@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps, ImageTk
 
-INNER, BAR = 300, 150  # units, the widths of a page's content and of its bars
+INNER, BAR = 294, 150  # units, the widths of a page's content and of its bars
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
 Click = Callable[[int, float, float], object]

@@ -30,7 +30,7 @@ class Panel(ttk.Frame):
         super().__init__(window.root, width=window.look.px(WIDTH))
         self.pack_propagate(False)
         self._window, px = window, window.look.px
-        self.subject = ttk.Label(self, style="Faint.TLabel", padding=(px(12), px(5)))
+        self.subject = ttk.Label(self, padding=(px(12), px(5)))
         self.subject.pack(anchor="w")
         self.tabs: Any = ttk.Notebook(self)
         self.tabs.pack(fill="both", expand=True)

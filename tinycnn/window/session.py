@@ -106,7 +106,7 @@ class Session:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to read."""
-        return not (self.drawn.strokes or self.drawn.picture or self._pen)
+        return not (self.drawn.strokes or self.drawn.picture)
 
     @property
     def is_settled(self) -> bool:
@@ -120,16 +120,13 @@ class Session:
 
     @property
     def drawing(self) -> Drawing:
-        """The input of the reader, with the stroke being drawn."""
+        """The input of the reader, without the stroke being drawn."""
         picture = self.drawn.picture
-        points = [stroke.points for stroke in self.drawn.strokes]
-        widths = [stroke.pen_width for stroke in self.drawn.strokes]
-        if self._pen:
-            points.append(_kept(np.array(self._pen)))
-            widths.append(self.pen_ink)
+        points = tuple(stroke.points for stroke in self.drawn.strokes)
+        widths = tuple(stroke.pen_width for stroke in self.drawn.strokes)
         far = np.ceil(extent(points) + MARGIN).clip(max=LARGEST_SIDE).astype(int)
         size = tuple(far.tolist()) if picture is None else picture.size
-        strokes = Strokes(tuple(points), tuple(widths), size)
+        strokes = Strokes(points, widths, size)
         return Drawing(strokes, None if picture is None else picture.path)
 
     # --- the pen and the eraser ----------------------------------------------------
@@ -140,7 +137,6 @@ class Session:
         if len(self.drawn.strokes) >= MOST_STROKES or self._room < MOST_POINTS / 2:
             return False
         self._pen = [np.array([x, y], np.float64)]
-        self.revision += 1
         return True
 
     def pen_move(self, x: float, y: float) -> Points | None:
@@ -154,7 +150,6 @@ class Session:
         if math.dist(self._pen[-1], position) < NEAREST * self.unit:
             return None
         self._pen.append(position)
-        self.revision += 1
         return np.array(self._pen[-2:])
 
     def pen_up(self) -> Stroke | None:
@@ -328,13 +323,7 @@ def smooth(positions: Points, spacing: float, most: int) -> Points:
     count = min(math.ceil(along[-1] / spacing) + 1, most)
     at = np.linspace(0, along[-1], count)
     x, y = (np.interp(at, along, side) for side in line.T)
-    return _kept(np.stack([x, y], axis=1))
-
-
-def _kept(points: Points) -> Points:
-    """Return points clipped and rounded as in a stroke file."""
-    clipped: Points = points.clip(-LARGEST_SIDE, LARGEST_SIDE).round(3)
-    return clipped
+    return np.stack([x, y], axis=1).clip(-LARGEST_SIDE, LARGEST_SIDE).round(3)
 
 
 def extent(points: Iterable[Points]) -> Points:

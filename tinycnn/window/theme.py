@@ -101,14 +101,12 @@ class Look:
         states = [("disabled", theme.raised), ("selected", theme.ground)]
         states += [("active", theme.line), ("alternate", theme.line)]
         for name in ("TButton", "TScrollbar", "TNotebook.Tab"):
-            style.map(name, background=states)
+            style.map(name, background=states, lightcolor=states, darkcolor=states)
         for name in ("TButton", "TNotebook.Tab", "TCombobox", "TEntry"):
             style.map(name, bordercolor=[("focus", theme.sure)])
         style.map("Horizontal.TScale", background=[("focus", theme.sure)])
         readonly = [("readonly", theme.paper)]
         style.map("TCombobox", fieldbackground=readonly, foreground=[])
-        style.configure("Faint.TLabel", foreground=theme.faint)
-        style.configure("Tip.TLabel", background=theme.text, foreground=theme.ground)
         style.configure("Line.TFrame", background=theme.line)
 
 

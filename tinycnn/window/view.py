@@ -169,15 +169,12 @@ class Window:
 
     # --- changes -------------------------------------------------------------------
 
-    def on_ink(self, *, done: bool) -> None:
-        """Show and read changed ink, or read a stroke now and then while it grows."""
+    def on_ink(self) -> None:
+        """Show and read changed ink."""
         self.correcting.choose(None)
         self.say("")
-        if done:
-            self.show()
-            self.live.read()
-        else:
-            self.live.read_soon()
+        self.show()
+        self.live.read()
 
     def show(self) -> None:
         """Show drawing, reading and choice as they are now."""
@@ -201,7 +198,7 @@ class Window:
         """Undo a step, or redo one (1)."""
         before, revision = self.session.drawn, self.session.revision
         if self.session.step(by):
-            self.on_ink(done=True)
+            self.on_ink()
             if self.session.revision == revision:
                 self.correcting.follow(before.corrections)
 
@@ -213,7 +210,7 @@ class Window:
         """Clear the canvas."""
         if not self.session.is_empty:
             self.session.put()
-            self.on_ink(done=True)
+            self.on_ink()
 
     def toggle_panel(self) -> None:
         """Show or hide the panel."""
