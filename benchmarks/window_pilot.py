@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.window.finetuning import READS
+from tinycnn.window.correcting import READS
 from tinycnn.window.settings import Settings
 from tinycnn.window.view import Window
 from tinycnn.window.worker import Worker

@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     from platformdirs import user_config_path, user_data_path, user_log_path
 
     from tinycnn.reading import finetuned
-    from tinycnn.window.finetuning import READS
+    from tinycnn.window.correcting import READS
     from tinycnn.window.settings import load_settings
     from tinycnn.window.view import Window
     from tinycnn.window.worker import Worker

@@ -21,7 +21,7 @@ from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Digit, Reading
-from tinycnn.window import actions, documents, finetuning, view
+from tinycnn.window import actions, correcting, documents, view
 from tinycnn.window.theme import THEMES
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
@@ -517,8 +517,8 @@ def test_broken_weights_are_read_with_until_they_are_put_back(pilot):
 def learning(pilot, monkeypatch, tmp_path):
     """Return the process, which the test plays, of a fine-tuning that has begun."""
     process = Mock()
-    monkeypatch.setattr(finetuning, "Worker", Mock(return_value=process))
-    monkeypatch.setattr(finetuning.finetuned, "folder", lambda: tmp_path)
+    monkeypatch.setattr(correcting, "Worker", Mock(return_value=process))
+    monkeypatch.setattr(correcting.finetuned, "folder", lambda: tmp_path)
     pilot.write("7")
     pilot.key("Tab")
     pilot.key("7")

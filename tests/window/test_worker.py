@@ -12,7 +12,7 @@ from PIL import Image, ImageGrab
 from tinycnn.ink.picture import PictureError
 from tinycnn.ink.strokes import Strokes
 from tinycnn.reading import finetuned
-from tinycnn.window.finetuning import LEARNS, READS
+from tinycnn.window.correcting import LEARNS, READS
 from tinycnn.window.served import Reads, outcome
 from tinycnn.window.session import Correction, Drawing
 from tinycnn.window.worker import Worker, call

@@ -87,18 +87,13 @@ class Menus:
         """List all actions with keys, and what the pointer does."""
         keys = [f"{a.label}: {a.shown}" for a in self.actions.values() if a.shown]
         pointer = TABLE.with_name("help.txt").read_text("utf-8")
-        self._tell("Help", "\n".join([pointer, *keys]))
+        messagebox.showinfo("tinycnn", "Help", detail="\n".join([pointer, *keys]))
 
     def about(self) -> None:
         """Show name and version."""
-        self._tell(
-            f"tinycnn {tinycnn.__version__}",
-            "A convolutional network that reads digits; MIT licence.",
-        )
-
-    def _tell(self, title: str, text: str) -> None:
-        root = self._window.root
-        messagebox.showinfo("tinycnn", title, detail=text, parent=root)
+        what = "A convolutional network that reads digits; MIT licence."
+        version = f"tinycnn {tinycnn.__version__}"
+        messagebox.showinfo("tinycnn", version, detail=what)
 
     def refresh(self) -> None:
         """Make what cannot be used now grey."""

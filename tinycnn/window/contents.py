@@ -3,7 +3,7 @@
 Each function writes on a page that is empty.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -59,19 +59,10 @@ def sees(
         name = f"{number + 1}. {F} maps of {OH} × {OW}, by kernels of {KH} × {KW} × {C}"
         page.text(name)
         mine = chosen if chosen is not None and chosen[0] == number else None
-        _maps(page, found, [mine[1]] if mine else [], partial(click, number))
+        cells, marked = _coloured(page, found), [mine[1]] if mine else []
+        page.pictures(cells, COLUMNS, marked=marked, click=partial(click, number))
         if mine:
             _kernel(page, explanation, mine)
-
-
-def _maps(
-    page: Page,
-    found: FeatureMaps,
-    marked: Collection[int],
-    click: Callable[[int, float, float], object],
-) -> None:
-    """Show the feature maps of a layer."""
-    page.pictures(_coloured(page, found), COLUMNS, marked=marked, click=click)
 
 
 def _coloured(page: Page, found: FeatureMaps) -> list[Pixels]:
@@ -170,7 +161,8 @@ def breaks(
     for number, found in enumerate(explanation.feature_maps):
         page.text(f"{number + 1}. {found.maps.shape[2]} filters")
         marked = [f for layer, f in damage.muted if layer == number]
-        _maps(page, found, marked, partial(click, number))
+        cells = _coloured(page, found)
+        page.pictures(cells, COLUMNS, marked=marked, click=partial(click, number))
 
 
 def _sheet(kernels: Floats) -> Floats:

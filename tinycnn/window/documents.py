@@ -76,6 +76,7 @@ class Documents:
 
     def keep(self) -> None:
         """Keep the drawing for the next start, and only the pasted picture in it."""
+        self._session.settle()
         picture = self._session.drawn.picture
         try:
             self._last.parent.mkdir(parents=True, exist_ok=True)

@@ -123,7 +123,7 @@ class Reads:
             raise PictureError(NOTHING_COPIED)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"pasted {1 + len(list(folder.iterdir()))}.png"
-        write_atomically(path, [_png(found)])
+        found.save(path)
         return self.open(path)
 
     def save(self, drawing: Drawing, path: Path) -> str:
@@ -135,7 +135,9 @@ class Reads:
             if path.suffix.lower() == ".json":
                 save_strokes(path, drawing.strokes)
             else:
-                write_atomically(path, [_png(self._drawn(drawing))])
+                content = io.BytesIO()
+                self._drawn(drawing).save(content, "PNG")
+                write_atomically(path, [content.getvalue()])
         except OSError as error:
             text = f"{path.name} cannot be saved ({error.strerror}); choose a folder."
             raise PictureError(text) from error
@@ -254,10 +256,3 @@ def outcome(figures: dict[str, Any]) -> str:
         f"now, {f['right_before']} before. Errors in {data} {f['test_images']:,} "
         f"test images: {f['test_errors_after']}, {f['test_errors_before']} before."
     )
-
-
-def _png(image: Image.Image) -> bytes:
-    """Return an image as a PNG file."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()

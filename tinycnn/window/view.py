@@ -16,9 +16,8 @@ from tinycnn.reading.corrections import Corrections
 from tinycnn.window.actions import CONTROL, Menus
 from tinycnn.window.bars import StatusBar, Toolbar, summary
 from tinycnn.window.canvas import DrawingCanvas
-from tinycnn.window.correcting import Correcting
+from tinycnn.window.correcting import Correcting, FineTuning
 from tinycnn.window.documents import Documents
-from tinycnn.window.finetuning import FineTuning
 from tinycnn.window.live import LiveReading
 from tinycnn.window.panel import Panel
 from tinycnn.window.session import Session

@@ -75,11 +75,9 @@ class Worker:
 
     def ask(self, name: str, *arguments: Any, then: Then, newest: bool = False) -> None:
         """Call a method; a `newest` call is first, and replaces one of its name."""
-        if newest:
-            self._waiting = [call for call in self._waiting if call[0] != name]
-        self._waiting.insert(
-            0 if newest else len(self._waiting), (name, arguments, then)
-        )
+        call = name, arguments, then
+        others = [each for each in self._waiting if not newest or each[0] != name]
+        self._waiting = [call, *others] if newest else [*others, call]
         self._send()
 
     def poll(self) -> None:
