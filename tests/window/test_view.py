@@ -187,6 +187,17 @@ def test_confidence_and_refusal_show_without_colour(pilot):
     assert "1 refused" in pilot.status()
 
 
+def test_ink_that_is_left_out_is_marked_lightly(pilot):
+    pilot.write("7")
+    pilot.draw([(0, 0), (30, 1), (60, 2)], x=60, y=250)  # a dash
+    assert pilot.read() == "7"
+    assert len(pilot.session.reading.ignored) == 1
+    thin, thick = pilot.items("rectangle")
+    widths = [float(pilot.canvas.itemcget(item, "width")) for item in (thin, thick)]
+    assert widths[0] < widths[1]
+    assert pilot.canvas.bbox(thin)[1] > pilot.canvas.bbox(thick)[3]
+
+
 def test_labels_stand_where_nothing_else_is(pilot):
     pilot.show((7, 0.99, (55, 2, 110, 150)))
     assert pilot.texts() == ["7", "99 %"]

@@ -100,7 +100,7 @@ class StatusBar(ttk.Frame):
         self.number.pack(side="left", fill="both", expand=True)
         # Disabled text can be selected only while it has the focus.
         self.number.bind("<Button-1>", lambda _: self.number.focus_set(), add=True)
-        self.progress = ttk.Progressbar(line, length=px(160))
+        self.progress = ttk.Progressbar(line, length=px(160))  # packed while learning
         self.status = ttk.Label(line, anchor="w", width=1)
         self.status.pack(side="left", fill="x", expand=True)
 
@@ -128,14 +128,6 @@ class StatusBar(ttk.Frame):
         self.clipboard_clear()
         self.clipboard_append(text)
         self._window.say(f"Copied {' / '.join(text.splitlines())}")
-
-    def show_progress(self, share: float | None) -> None:
-        """Show the share of work done, 0 to 1; None hides the bar."""
-        if share is None:
-            self.progress.pack_forget()
-        else:
-            self.progress.configure(value=100 * share)
-            self.progress.pack(side="right")
 
 
 def summary(session: Session) -> str:

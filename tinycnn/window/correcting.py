@@ -168,6 +168,10 @@ class FineTuning:
         self.process: Worker | None = None
 
     @property
+    def _progress(self) -> Any:
+        return self._window.statusbar.progress
+
+    @property
     def is_possible(self) -> bool:
         """Whether the weights can be fine-tuned now."""
         return self.allowed and self.process is None
@@ -179,7 +183,8 @@ class FineTuning:
         self.process.on_failure = self._on_failure
         self.process.ask("learn", then=self._on_item)
         self.process.start()
-        self._window.statusbar.show_progress(0)
+        self._progress.configure(value=0)
+        self._progress.pack(side="right")
         self._window.say("Learning from your corrections. You can go on drawing.")
 
     def poll(self) -> None:
@@ -196,7 +201,7 @@ class FineTuning:
         if self.process is not None:
             self.process.close()
             self.process = None
-            self._window.statusbar.show_progress(None)
+            self._progress.pack_forget()
 
     def undo(self) -> None:
         """Go back to the fine-tuned weights before, or to the shipped ones."""
@@ -217,7 +222,7 @@ class FineTuning:
             self._reload()
             self._window.say(item)
         else:
-            self._window.statusbar.show_progress(item)
+            self._progress.configure(value=100 * item)
 
     def _on_failure(self, message: str) -> None:
         self.close()

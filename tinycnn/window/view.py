@@ -8,7 +8,6 @@ import contextlib
 import logging
 import tkinter as tk
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ class Window:
         self.documents, self.live = Documents(self, folder), LiveReading(self)
         self._build()
         self._connect()
-        self._set_theme(settings.theme)
+        self._set_theme()
         self._place_panel()
         root.update_idletasks()
         wide, high = map(self.look.px, SMALLEST_SIZE)
@@ -97,11 +96,10 @@ class Window:
         root.bind("<Key>", lambda event: correcting.press(event.char))
 
         # Beyond the last digit, Tab goes on to the next control.
-        for key, by in (("Tab", 1), ("Shift-Tab", -1)):
-            walk = partial(self._walk, by)
-            self.canvas.bind(f"<{key}>", walk)
+        self.canvas.bind("<Tab>", lambda _: self._walk(1))
+        self.canvas.bind("<Shift-Tab>", lambda _: self._walk(-1))
 
-    def _walk(self, by: int, _: Any) -> str:
+    def _walk(self, by: int) -> str:
         return "break" if self.correcting.walk(by) else ""
 
     # --- life ----------------------------------------------------------------------
@@ -147,8 +145,8 @@ class Window:
                 self.live.tick()
         finally:
             if not self._closed:
-                due = self.worker.is_busy and self.worker.is_ready
-                self._polling = self.root.after(SOON if due else LATER, self.poll)
+                wait = SOON if self.worker.is_busy else LATER
+                self._polling = self.root.after(wait, self.poll)
 
     def _on_ready(self, note: str) -> None:
         if note or self.worker.starts > 1:
@@ -226,11 +224,11 @@ class Window:
 
     def toggle_theme(self) -> None:
         """Switch between light and dark."""
-        self._set_theme("dark" if self.settings.theme == "light" else "light")
+        self.settings.theme = "dark" if self.settings.theme == "light" else "light"
+        self._set_theme()
 
-    def _set_theme(self, name: str) -> None:
-        self.settings.theme = name
-        self.look.set_theme(name)
+    def _set_theme(self) -> None:
+        self.look.set_theme(self.settings.theme)
         self.canvas.set_theme()
         self.panel.refresh()
         self.show()
