@@ -168,7 +168,7 @@ def test_an_error_is_one_sentence_and_other_calls_are_answered(tmp_path):
     said = ask(real, "open", tmp_path / "bad.png")
     assert said.startswith("bad.png: ")
     assert ask(real, "explain", ONE, (1, 2, 3, 4)) is None  # there is no such digit
-    assert "This went wrong" in ask(real, "gradients", ONE, (1, 2, 3, 4), 7)
+    assert "This went wrong" in ask(real, "gradients", None, 7)
     assert ask(real, "reload") is None
     assert ask(real, "read", ONE).text == "1"
     real.close()

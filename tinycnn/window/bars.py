@@ -10,7 +10,7 @@ from tinycnn.window.settings import THICKEST, THINNEST
 
 SHORT = {"What the network sees": "Network", "Open…": "Open"}  # labels of buttons
 DELAY = 600  # milliseconds until a tooltip is shown
-LARGE = 1, 24  # lines and digits a line that the large type can hold
+LARGE = 24  # digits of one line that the large type can hold
 HEIGHT = 60.0  # units of the number's part, however many lines it has
 
 
@@ -108,8 +108,7 @@ class StatusBar(ttk.Frame):
         """Show the number."""
         number, fonts = self.number, self._look.fonts
         text = self._window.session.reading.text
-        lines = text.split("\n")
-        is_short = len(lines) <= LARGE[0] and max(map(len, lines)) <= LARGE[1]
+        is_short = len(text) <= LARGE and "\n" not in text
         font = fonts.number if is_short else fonts.strong
         number.configure(state="normal", font=font)
         number.delete("1.0", "end")

@@ -165,11 +165,8 @@ class FineTuning:
 
     def __init__(self, window: Any, *, allowed: bool) -> None:
         self._window, self.allowed = window, allowed
+        self._progress = window.statusbar.progress
         self.process: Worker | None = None
-
-    @property
-    def _progress(self) -> Any:
-        return self._window.statusbar.progress
 
     @property
     def is_possible(self) -> bool:

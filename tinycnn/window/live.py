@@ -27,14 +27,6 @@ class LiveReading:
         """Call a method of the reading process."""
         self._window.worker.ask(name, *arguments, then=then, newest=name in NEWEST)
 
-    def ask_about(
-        self, name: str, *arguments: Any, then: Callable[[Any], object]
-    ) -> None:
-        """Call a method with the digit that is explained."""
-        if self._explained is not None and self._session.is_settled:
-            box = self._explained[1]
-            self.ask(name, self._session.drawing, box, *arguments, then=then)
-
     def read(self) -> None:
         """Read the drawing as it is now."""
         if self._session.is_empty:

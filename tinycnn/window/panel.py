@@ -110,13 +110,17 @@ class Learning(Page):
 
     def ask(self, trial: Trial | None = None) -> None:
         """Show the gradients for the label that is chosen, below a training step."""
-        self.trial, label = trial, int(self.label.get())
-        self.window.live.ask_about("gradients", label, then=self._show_gradients)
+        self.trial = trial
+        if self._explanation is not None:
+            what = self._explanation.image, int(self.label.get())
+            self.window.live.ask("gradients", *what, then=self._show_gradients)
 
     def train(self) -> None:
         """Do one training step."""
-        order = int(self.label.get()), float(self.rate.get()), self.keeps.get()
-        self.window.live.ask_about("train", *order, then=self._show_trial)
+        if self._explanation is not None:
+            what = self._explanation.image, int(self.label.get())
+            how = float(self.rate.get()), self.keeps.get()
+            self.window.live.ask("train", *what, *how, then=self._show_trial)
 
     def _show_gradients(self, gradients: Gradients) -> None:
         self.gradients = gradients

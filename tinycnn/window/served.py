@@ -175,16 +175,14 @@ class Reads:
                 return inside.explain(self.reader, part)
         return None
 
-    def gradients(self, drawing: Drawing, box: DigitBox, label: int) -> Gradients:
+    def gradients(self, image: NDArray[np.float32], label: int) -> Gradients:
         """Return the gradients of the loss of one digit with its right label."""
-        image = self._image(drawing, box)
         return inside.gradients(self.reader.model, image, label)
 
     def train(
-        self, drawing: Drawing, box: DigitBox, label: int, rate: float, keep: bool
+        self, image: NDArray[np.float32], label: int, rate: float, keep: bool
     ) -> Trial:
         """Do one training step on a digit; undo it unless it is to be kept."""
-        image = self._image(drawing, box)
         return self._workbench().train(image, label, rate, keep=keep)
 
     def damage(self, damage: Damage) -> int:
@@ -200,10 +198,6 @@ class Reads:
 
     def _parts(self, drawing: Drawing) -> tuple[inside.Part, ...]:
         return inside.read_parts(self.reader, self._ink(drawing))[1]
-
-    def _image(self, drawing: Drawing, box: DigitBox) -> NDArray[np.float32]:
-        (part,) = (part for part in self._parts(drawing) if part.digit.box == box)
-        return part.image
 
     # --- ink and pictures ----------------------------------------------------------
 

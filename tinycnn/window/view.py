@@ -57,9 +57,9 @@ class Window:
         self._polling, self._closed, self.stopped = "none", False, 0
         root.report_callback_exception = self._on_exception
         self.correcting = Correcting(self, Corrections(folder / "corrections"))
-        self.finetuning = FineTuning(self, allowed=may_reload)
         self.documents, self.live = Documents(self, folder), LiveReading(self)
         self._build()
+        self.finetuning = FineTuning(self, allowed=may_reload)
         self._connect()
         self._set_theme()
         self._place_panel()
