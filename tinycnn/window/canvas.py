@@ -83,13 +83,12 @@ class DrawingCanvas(tk.Canvas):
         self.zoom, self.origin = fitted(drawn, size, pixel)
         self._session.unit = pixel / self.zoom if drawn.picture else 1.0
         anew |= self.ink.resize(size, self.zoom, self.origin)
-        new_ink = self.ink.show(drawn.strokes)
+        area = self.ink.show(drawn.strokes)
         if anew or drawn.picture is not self._picture:
-            self._picture = drawn.picture
+            self._picture, area = drawn.picture, (0, 0, *size)
             self._lay_paper()
-            new_ink = True
-        if new_ink:
-            self._put((0, 0, *size))
+        if area is not None:
+            self._put(area)
         self.boxes.show()
         empty = self._session.is_empty
         self.itemconfigure("invitation", state="normal" if empty else "hidden")

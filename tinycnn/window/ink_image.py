@@ -23,6 +23,7 @@ class InkImage:
         self.size, self.zoom, self.origin = (1, 1), 1.0, (0.0, 0.0)
         self.image = Image.new("L", self.size)  # 255 = ink
         self._shown: dict[Stroke, tuple[Area, Image.Image]] = {}
+        self._pieces: list[Area] = []
 
     def resize(
         self, size: tuple[int, int], zoom: float, origin: tuple[float, float]
@@ -34,22 +35,27 @@ class InkImage:
         self.image, self._shown = Image.new("L", size), {}
         return True
 
-    def show(self, strokes: Iterable[Stroke]) -> bool:
-        """Show exactly these strokes, and no pieces; return whether they are others."""
-        wanted = [*strokes]
-        if wanted == [*self._shown]:
-            return False
-        old, self._shown = self._shown, {}
+    def show(self, strokes: Iterable[Stroke]) -> Area | None:
+        """Show exactly these strokes, and no pieces; return the changed area."""
+        wanted, old = [*strokes], self._shown
+        if wanted == [*old]:
+            return None
+        self._shown = {
+            s: old.get(s) or self._drawn(s.points, s.pen_width) for s in wanted
+        }
         self.image.paste(0, (0, 0, *self.size))
-        for stroke in wanted:
-            drawn = old.get(stroke) or self._drawn(stroke.points, stroke.pen_width)
-            self._shown[stroke] = drawn
-            self._lay(*drawn)
-        return True
+        for area, ink in self._shown.values():
+            self._lay(area, ink)
+        others = old.keys() ^ self._shown.keys()
+        changed = [(old | self._shown)[stroke][0] for stroke in others]
+        x0, y0, x1, y1 = zip(*changed, *self._pieces, strict=True)
+        self._pieces = []
+        return min(x0), min(y0), max(x1), max(y1)
 
     def add_piece(self, points: Points, pen_width: float) -> Area:
         """Show a piece of a stroke until the next change; return the changed area."""
         area, ink = self._drawn(points, pen_width)
+        self._pieces.append(area)
         self._lay(area, ink)
         return area
 

@@ -169,9 +169,9 @@ class Window:
     def on_ink(self) -> None:
         """Show and read changed ink."""
         self.correcting.choose(None)
-        self.say("")
-        self.show()
+        self._message = ""
         self.live.read()
+        self.show()
 
     def show(self) -> None:
         """Show drawing, reading and choice as they are now."""
