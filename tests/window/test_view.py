@@ -367,7 +367,7 @@ def test_saved_drawings_are_read_and_opened_as_they_were_drawn(pilot, monkeypatc
     for name in ("a.png", "a.json"):
         ask.return_value = str(pilot.folder / name)
         pilot.key("s", "Control_L")
-        pilot.until(lambda name=name: pilot.status() == f"Saved as {name}.")
+        pilot.until(lambda name=name: pilot.status() == f"Saved: {name}.")
     assert "strokes" in ask.call_args.kwargs["filetypes"][0][0]
     with Image.open(pilot.folder / "a.png") as picture:
         assert picture.size == size

@@ -227,6 +227,7 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
     drawing = Drawing(beside, picture)
     assert reads.read(drawing).text == "11"
     assert reads.save(drawing, tmp_path / "copy.png") == "copy.png"
+    assert "not the picture" in reads.save(drawing, tmp_path / "copy.json")
     with Image.open(tmp_path / "copy.png") as image:
         assert image.getpixel((220, 150)) == (0, 0, 0)
 

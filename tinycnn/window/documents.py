@@ -69,8 +69,8 @@ class Documents:
     def save_path(self, path: Path) -> None:
         """Save the drawing; the file's suffix selects the format."""
 
-        def saved(name: str) -> None:
-            self._window.say(f"Saved as {name}.")
+        def saved(what: str) -> None:
+            self._window.say(f"Saved: {what}.")
 
         self._window.live.ask("save", self._session.drawing, path, then=saved)
 

@@ -127,13 +127,15 @@ class Reads:
         return self.open(path)
 
     def save(self, drawing: Drawing, path: Path) -> str:
-        """Write the drawing, with its strokes or as a PNG file; return its name.
+        """Write the drawing, with its strokes or as a PNG file; say what was written.
 
         A picture is black on white, or on the picture below the strokes.
         """
+        alone = ""
         try:
             if path.suffix.lower() == ".json":
                 save_strokes(path, drawing.strokes)
+                alone = " has the strokes, not the picture" * bool(drawing.picture)
             else:
                 content = io.BytesIO()
                 self._drawn(drawing).save(content, "PNG")
@@ -141,7 +143,7 @@ class Reads:
         except OSError as error:
             text = f"{path.name} cannot be saved ({error.strerror}); choose a folder."
             raise PictureError(text) from error
-        return path.name
+        return f"{path.name}{alone}"
 
     def _drawn(self, drawing: Drawing) -> Image.Image:
         strokes = drawing.strokes

@@ -195,9 +195,8 @@ class Session:
             if all(s.share_in(box) < 0.5 for s in changed for box in each.boxes)
         )
         step = replace(self.drawn, strokes=strokes, corrections=corrections)
-        if further:  # of the same sweep
-            self._done.pop()
-        self._add(step)
+        done = self._done[:-1] if further else self._done
+        self._go([*done, step])
 
     # --- steps ---------------------------------------------------------------------
 
@@ -218,7 +217,7 @@ class Session:
         if strokes is not None:
             pairs = zip(strokes.points, strokes.pen_widths, strict=True)
             drawn = tuple(Stroke(np.round(points, 3), width) for points, width in pairs)
-        self._add(Step(drawn, picture, tuple(corrections)))
+        self._go([*self._done, Step(drawn, picture, tuple(corrections))])
 
     def can_step(self, by: int) -> bool:
         """Return whether there is a step to undo (-1) or redo (1)."""
@@ -228,21 +227,16 @@ class Session:
         """Undo (-1) or redo (1) a step; return whether there was one."""
         self.settle()
         possible = self.can_step(by)
-        if possible:
-            before = self.drawn
-            here, there = (self._done, self._undone)[::-by]
-            there.append(here.pop())
-            self._on_change(before)
+        if possible and by < 0:
+            self._go(self._done[:-1], [*self._undone, self.drawn])
+        elif possible:
+            self._go([*self._done, self._undone[-1]], self._undone[:-1])
         return possible
 
-    def _add(self, step: Step) -> None:
-        before = self.drawn
-        self._done = [*self._done, step][-MOST_STEPS:]
-        self._undone = []
-        self._on_change(before)
-
-    def _on_change(self, before: Step) -> None:
-        drawn = self.drawn
+    def _go(self, done: list[Step], undone: Sequence[Step] = ()) -> None:
+        """Replace the history; the last step that is done is the current one."""
+        before, drawn = self.drawn, done[-1]
+        self._done, self._undone = done[-MOST_STEPS:], [*undone]
         ink = drawn.strokes, drawn.picture
         self.revision += ink != (before.strokes, before.picture)
         if self.is_empty:
@@ -279,7 +273,7 @@ class Session:
             else:
                 others.append(old)
         new = Correction(tuple(boxes), tuple(sorted(digits)))
-        self._add(replace(self.drawn, corrections=(*others, new)))
+        self._go([*self._done, replace(self.drawn, corrections=(*others, new))])
 
     def corrected_boxes(self) -> set[DigitBox]:
         """Return the boxes of the digits whose labels are corrections."""

@@ -8,7 +8,7 @@ numbers repeat the colour coding.
 import tkinter as tk
 from tkinter import font as tkfont
 from tkinter import ttk
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,12 +55,10 @@ class Look:
         self.pixel = root.winfo_fpixels("1p") * 0.75
         self.theme = THEMES["light"]
         family = tkfont.nametofont("TkDefaultFont", root).actual("family")
-        sizes = (10, 10, 12, 30)
+        styles: Any = (10, "normal"), (10, "bold"), (12, "bold"), (30, "bold")
         self.fonts = Fonts(
-            *(tkfont.Font(root, family=family, size=size) for size in sizes)
+            *(tkfont.Font(root, family=family, size=n, weight=w) for n, w in styles)
         )
-        for font in self.fonts[1:]:
-            font.configure(weight="bold")
 
     def px(self, units: float) -> int:
         """Return units as screen pixels, at least 1."""
@@ -73,15 +71,11 @@ class Look:
     def set_theme(self, name: str) -> None:
         """Apply a theme to every ttk widget."""
         self.theme = theme = THEMES[name]
-        self.root.tk_setPalette(  # of menus, and of lists that drop down
-            background=theme.ground,
-            foreground=theme.text,
-            activeBackground=theme.sure,
-            activeForeground=theme.paper,
-            disabledForeground=theme.disabled,
-            selectBackground=theme.sure,
-            selectForeground=theme.paper,
-        )
+        colours = {"background": theme.ground, "foreground": theme.text}
+        colours |= {"activeBackground": theme.sure, "activeForeground": theme.paper}
+        colours |= {"selectBackground": theme.sure, "selectForeground": theme.paper}
+        # Of menus, of texts, and of lists that drop down.
+        self.root.tk_setPalette(disabledForeground=theme.disabled, **colours)
         px, style = self.px, ttk.Style(self.root)
         style.theme_use("clam")
         plain = {"background": theme.ground, "foreground": theme.text}
