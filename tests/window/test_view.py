@@ -707,6 +707,7 @@ def test_the_dark_theme_is_readable_and_the_reading_stays(pilot):
         colours = [style.lookup(name, o) for o in ("fieldbackground", "foreground")]
         dark, light = (sum(pilot.root.winfo_rgb(c)) / 3 / 65535 for c in colours)
         assert light - dark > 0.5
+    assert pilot.canvas.option_get("foreground", "Foreground") == "black"  # files
     ground = style.lookup("TFrame", "background")
     for state in ("disabled", "!disabled"):
         assert style.lookup("TButton", "background", [state]) != ground

@@ -76,6 +76,7 @@ class Look:
         colours |= {"selectBackground": theme.sure, "selectForeground": theme.paper}
         # Of menus, of texts, and of lists that drop down.
         self.root.tk_setPalette(disabledForeground=theme.disabled, **colours)
+        self.root.option_add("*Canvas.foreground", "black")  # file dialogs are white
         px, style = self.px, ttk.Style(self.root)
         style.theme_use("clam")
         plain = {"background": theme.ground, "foreground": theme.text}
