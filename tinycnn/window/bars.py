@@ -10,7 +10,7 @@ from tinycnn.window.settings import THICKEST, THINNEST
 
 SHORT = {"What the network sees": "Network", "Open…": "Open"}  # labels of buttons
 DELAY = 600  # milliseconds until a tooltip is shown
-LARGE = 24  # digits of one line that the large type can hold
+LARGE, SMALL = 24, 70  # digits of one line, and of three, without scrolling
 HEIGHT = 60.0  # units of the number's part, however many lines it has
 
 
@@ -116,7 +116,7 @@ class StatusBar(ttk.Frame):
         number.configure(state="disabled")
         number.see("end")
         self._bar.pack_forget()
-        if not is_short:
+        if text.count("\n") > 2 or len(text) > SMALL:
             self._bar.pack(side="right", fill="y", before=number)
         self.copy_button.configure(state="normal" if text else "disabled")
 
