@@ -55,7 +55,10 @@ def test_strokes_come_and_go_whole_and_pieces_are_replaced_by_the_stroke():
     assert not image.show([TWO])
     assert np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
     image.add_piece(np.array([[40.0, 30], [75, 55]]), ONE.pen_width)
+    assert not image.show([TWO], growing=True)
     assert not np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
+    assert image.show([TWO])
+    assert np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
     image.show([ONE, TWO])
     assert np.array_equal(shown(image), both)
 

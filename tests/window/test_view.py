@@ -171,6 +171,19 @@ def test_undo_redo_delete_and_both_erasers_change_ink_and_number(pilot):
     assert pilot.read() == "1"
 
 
+def test_undo_takes_a_stroke_that_is_not_finished(pilot):
+    pilot.write("7")
+    pilot.hand.move(*pilot.on_screen([(300, 60)])[0])
+    pilot.hand.press()
+    pilot.hand.move(*pilot.on_screen([(300, 150)])[0])
+    pilot.key("z", "Control_L")
+    pilot.hand.release()
+    settle(pilot.root)
+    assert pilot.read() == "7"
+    area = tuple(map(round, pilot.canvas.on_screen((280, 40, 320, 170))))
+    assert pilot.canvas.ink.image.crop(area).getbbox() is None
+
+
 def test_confidence_and_refusal_show_without_colour(pilot):
     dashes = {}
     for confidence, percent in ((0.9996, 100), (0.99, 99), (0.8, 80)):

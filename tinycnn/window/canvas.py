@@ -83,7 +83,7 @@ class DrawingCanvas(tk.Canvas):
         self.zoom, self.origin = fitted(drawn, size, pixel)
         self._session.unit = pixel / self.zoom if drawn.picture else 1.0
         anew |= self.ink.resize(size, self.zoom, self.origin)
-        area = self.ink.show(drawn.strokes)
+        area = self.ink.show(drawn.strokes, growing=self._down is not None)
         if anew or drawn.picture is not self._picture:
             self._picture, area = drawn.picture, (0, 0, *size)
             self._lay_paper()

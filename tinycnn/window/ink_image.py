@@ -32,13 +32,16 @@ class InkImage:
         if (size, zoom, origin) == (self.size, self.zoom, self.origin):
             return False
         self.size, self.zoom, self.origin = size, zoom, origin
-        self.image, self._shown = Image.new("L", size), {}
+        self.image, self._shown, self._pieces = Image.new("L", size), {}, []
         return True
 
-    def show(self, strokes: Iterable[Stroke]) -> Area | None:
-        """Show exactly these strokes, and no pieces; return the changed area."""
+    def show(self, strokes: Iterable[Stroke], *, growing: bool = False) -> Area | None:
+        """Show exactly these strokes; return the changed area, None without any change.
+
+        The pieces go, unless they belong to a `growing` stroke.
+        """
         wanted, old = [*strokes], self._shown
-        if wanted == [*old]:
+        if wanted == [*old] and (growing or not self._pieces):
             return None
         self._shown = {
             s: old.get(s) or self._drawn(s.points, s.pen_width) for s in wanted
