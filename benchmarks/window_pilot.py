@@ -259,7 +259,7 @@ class Stage:
 
 
 def until(
-    root: tk.Misc, condition: Callable[[], bool], patience: float = 20.0
+    root: tk.Misc, condition: Callable[[], bool], patience: float = 60.0
 ) -> float:
     """Turn the main loop until something is so; return how many seconds that took.
 
