@@ -169,15 +169,15 @@ def latency(at: Place) -> Figures:
 def watch_boxes(stage: Stage) -> list[float]:
     """Return a list to which the time is added whenever boxes are on the screen."""
     shown: list[float] = []
-    show = stage.window.show_reading
+    show = stage.window.show
 
-    def watched(**how: bool) -> None:
-        show(**how)
+    def watched() -> None:
+        show()
         stage.root.update_idletasks()
         stage.root.winfo_pointerx()  # asks the X server, which has drawn before
         shown.append(time.perf_counter())
 
-    stage.window.show_reading = watched  # type: ignore[method-assign]
+    stage.window.show = watched  # type: ignore[method-assign]
     return shown
 
 
@@ -278,7 +278,7 @@ def inside(at: Place) -> Figures:
             act()
             until(stage.root, done)
             took[kind].append(1000 * (time.perf_counter() - begin))
-            until(stage.root, lambda: not (stage.worker.is_busy or panel.page.is_busy))
+            until(stage.root, lambda: not stage.worker.is_busy)
 
         panel.tabs.select(1)
         learning, breaking = panel.learning, panel.breaking

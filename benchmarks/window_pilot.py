@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.window.finetuning import READS
+from tinycnn.window.correcting import READS
 from tinycnn.window.settings import Settings
 from tinycnn.window.view import Window
 from tinycnn.window.worker import Worker
@@ -195,10 +195,11 @@ class Stage:
         scaling: float | None = None,
     ) -> None:
         self.folder = folder
+        os.environ["XDG_DATA_HOME"] = str(folder)  # no fine-tuned weights
         self.root = tk.Tk(screenName=display, className="tinycnn")
         if scaling is not None:
             self.root.tk.call("tk", "scaling", scaling)
-        self.worker = Worker(READS, urgent="read")
+        self.worker = Worker(READS)
         settings, file = Settings(size=size), folder / "config" / "window.json"
         self.window = Window(self.root, settings, file, self.worker, folder)
         self.session, self.sheet = self.window.session, self.window.canvas
@@ -258,7 +259,7 @@ class Stage:
 
 
 def until(
-    root: tk.Misc, condition: Callable[[], bool], patience: float = 20.0
+    root: tk.Misc, condition: Callable[[], bool], patience: float = 60.0
 ) -> float:
     """Turn the main loop until something is so; return how many seconds that took.
 

@@ -41,13 +41,12 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "train_judge": "_cli | threads nn models data training fast glyphs reading "
     "reading.practice",
     # The window: what it holds, what works beside it, and the window itself
-    "window.pen": "ink.strokes",
-    "window.session": "window.pen ink.strokes reading.result",
+    "window.session": "ink.strokes reading.result",
     "window.worker": "",
     "window.served": "window.session userfile threads nn data ink ink.strokes finetune "
     "reading reading.result reading.explanation reading.finetuned reading.corrections",
     "tinycnn": "| nn models reading",
-    "window": "tinycnn window.pen window.session window.worker ink.strokes "
+    "window": "tinycnn window.session window.worker ink.strokes "
     "reading.result reading.explanation reading.finetuned reading.corrections",
     "draw": "_cli | window.worker window reading.finetuned",
     "exercises": "_cli userfile tinycnn nn models data gradcheck diagnosis | "

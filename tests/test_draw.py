@@ -102,7 +102,7 @@ def test_a_file_on_the_command_line_is_opened_and_read(display, tmp_path, name):
     with window(display, tmp_path, str(tmp_path / name)) as (process, _, wait):
         wait(LIGHT.sure, LIGHT.doubtful)  # a box
         process.terminate()
-        assert process.communicate(timeout=10) == ("", "")
+        assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 143
 
 
@@ -118,7 +118,7 @@ def test_it_ends_quietly_while_it_warms_up(display, tmp_path, how, code):
             hand.key("q", "Control_L")
         else:
             process.send_signal(how)
-        assert process.communicate(timeout=10) == ("", "")
+        assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == code
     assert (tmp_path / "tinycnn" / "window.json").exists()
     assert (tmp_path / "tinycnn" / "log" / "window.log").read_text() == ""

@@ -5,7 +5,6 @@ opened. The window itself is `tinycnn.window.view`.
 """
 
 import logging
-import os
 import signal
 import sys
 from pathlib import Path
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
     import tkinter as tk
 
 LARGEST_LOG = 1_000_000  # bytes; a larger log is replaced
-TKINTER = {
-    "darwin": "brew install python-tk@{version}, or take Python from python.org",
-    "win32": "run Python's installer again and tick tcl/tk",
-    "linux": "install your system's package for it: python3-tk, python3-tkinter or tk",
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     from platformdirs import user_config_path, user_data_path, user_log_path
 
     from tinycnn.reading import finetuned
-    from tinycnn.window.finetuning import FINETUNED, READS
+    from tinycnn.window.correcting import READS
     from tinycnn.window.settings import load_settings
     from tinycnn.window.view import Window
     from tinycnn.window.worker import Worker
@@ -43,13 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     log = _open_log(user_log_path("tinycnn"))
     file = user_config_path("tinycnn") / "window.json"
     own = arguments.weights is not None
-    worker = Worker(FINETUNED, log=log, urgent="read")
-    if own:
-        judge = finetuned.judge_beside(arguments.weights)
-        chosen = arguments.weights, judge, arguments.network
-        worker = Worker(READS, *chosen, log=log, urgent="read")
+    judge = finetuned.judge_beside(arguments.weights) if own else None
+    chosen = arguments.weights, judge, arguments.network
+    worker = Worker(READS, *chosen, log=log)
     settings, folder = load_settings(file), user_data_path("tinycnn")
-    window = Window(root, settings, file, worker, folder, log=log, may_reload=not own)
+    window = Window(root, settings, file, worker, folder, may_reload=not own)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda signum, _: window.stop(signum))
     try:
@@ -86,16 +78,14 @@ def _root() -> "tk.Tk":
     """Return Tk's root window, or fail with the reason and the remedy."""
     try:
         import tkinter as tk
-    except ImportError:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        remedy = TKINTER.get(sys.platform, TKINTER["linux"]).format(version=version)
-        fail(f"this Python has no tkinter; {remedy}")
-    try:
+
         from PIL import ImageTk  # noqa: F401 - a package of its own on some systems
-    except ImportError:
+    except ImportError as error:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         fail(
-            "this Pillow cannot show pictures in a window; install "
-            "python3-pil.imagetk, or Pillow with pip"
+            f"no window can be opened ({error}): this Python has no tkinter; install "
+            f"your system's python3-tk and python3-pil.imagetk (with Homebrew "
+            f"python-tk@{version}), or take Python from python.org"
         )
     if sys.platform == "win32":
         import ctypes
@@ -105,29 +95,24 @@ def _root() -> "tk.Tk":
     try:
         return tk.Tk(className="tinycnn")
     except tk.TclError as error:
-        where = os.environ.get("DISPLAY")
-        if sys.platform in ("win32", "darwin"):
-            fail(f"no window can be opened ({error}); log in to the desktop first")
-        if where:
-            fail(f"the display {where} cannot be used ({error}); check DISPLAY")
-        fail("there is no display; start in a desktop session, or over ssh with ssh -X")
+        fail(
+            f"no window can be opened ({error}); start in a desktop session with a "
+            "display, or over ssh with ssh -X"
+        )
 
 
 def _open_log(folder: Path) -> Path | None:
     """Log into a file of a folder; return its path, None if it cannot be written."""
-    logger = logging.getLogger("tinycnn.window")
-    logger.propagate = False  # nothing goes to stderr
     path = folder / "window.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if path.exists() and path.stat().st_size > LARGEST_LOG:
             path.unlink()
-        handler = logging.FileHandler(path, encoding="utf-8")
+        form = "%(asctime)s %(levelname)s %(message)s"
+        logging.basicConfig(filename=path, encoding="utf-8", format=form)
     except OSError:
-        logger.addHandler(logging.NullHandler())
+        logging.basicConfig(handlers=[logging.NullHandler()])
         return None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
     return path
 
 

@@ -51,12 +51,14 @@ def test_strokes_come_and_go_whole_and_pieces_are_replaced_by_the_stroke():
     image.resize((80, 60), 1.0, (0.0, 0.0))  # ink beyond the edge appears
     image.show([ONE, TWO])
     assert np.array_equal(shown(image), both)
-    x0, y0, x1, y1 = image.show([TWO])
+    assert image.show([TWO])
+    assert not image.show([TWO])
     assert np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
-    assert (x0, y0) <= (7, 7)
-    assert (x1, y1) >= (63, 53)
-    image.add_piece(ONE.points, ONE.pen_width)
+    image.add_piece(np.array([[40.0, 30], [75, 55]]), ONE.pen_width)
+    assert not image.show([TWO], growing=True)
     assert not np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
+    assert image.show([TWO])
+    assert np.array_equal(shown(image), drawn((80, 60), 1.0, TWO))
     image.show([ONE, TWO])
     assert np.array_equal(shown(image), both)
 
@@ -67,3 +69,15 @@ def test_ink_far_off_the_image_is_not_drawn(where):
     far = stroke(where, (where[0] + 10, where[1] + 10))
     image.show([far])
     assert image.image.getbbox() is None
+
+
+def test_the_eraser_finds_strokes_near_its_way_also_between_points():
+    image = ink_image(ONE, TWO)
+    for way, found in (
+        ([(35, 0), (35, 9)], []),
+        ([(20, 0), (20, 18)], [ONE]),
+        ([(0, 42), (5, 42)], [TWO]),
+        ([(0, 30), (79, 30)], [ONE, TWO]),  # fast
+        ([(35, 30), (35, 30)], [ONE, TWO]),
+    ):
+        assert image.strokes_at(np.array(way, float), 4) == found, way

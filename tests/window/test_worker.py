@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageGrab
 
-from tinycnn import models
 from tinycnn.ink.picture import PictureError
 from tinycnn.ink.strokes import Strokes
 from tinycnn.reading import finetuned
-from tinycnn.window.finetuning import LEARNS, READS
-from tinycnn.window.served import FineTunedReads, Reads, outcome
+from tinycnn.window.correcting import LEARNS, READS
+from tinycnn.window.served import Reads, outcome
 from tinycnn.window.session import Correction, Drawing
 from tinycnn.window.worker import Worker, call
 
@@ -27,7 +26,7 @@ class FakeProcess(Worker):
     """A worker whose processes are pipes; the test holds their other end."""
 
     def __init__(self, **options):
-        super().__init__(READS, urgent="read", **options)
+        super().__init__(READS, **options)
         self.said, self.results = [], []
         self.on_failure = self.said.append
         self.start()
@@ -82,7 +81,7 @@ def test_one_call_is_sent_at_a_time_then_only_the_newest(fake):
     assert fake.received() == [("read", 5)]
 
 
-def test_a_drawing_is_read_first_and_others_keep_their_order(fake):
+def test_what_only_the_newest_of_counts_is_first_and_others_keep_their_order(fake):
     fake.call("open", 0)
     for number in (1, 2):
         fake.call("explain", number, newest=True)
@@ -90,28 +89,18 @@ def test_a_drawing_is_read_first_and_others_keep_their_order(fake):
     fake.call("read", 3, newest=True)
     assert fake.received() == []
     fake.tell(READY, *[DONE] * 5)
-    sent = [("read", 3), ("open", 0), ("corrected", 1), ("explain", 2)]
+    sent = [("read", 3), ("explain", 2), ("open", 0), ("corrected", 1)]
     assert fake.received() == [*sent, ("corrected", 2)]
 
 
-def test_a_dead_process_is_restarted_with_its_call_but_not_a_third_time(fake):
-    fake.call("read", 1)
-    for starts, words in ((2, "restarted"), (3, "twice")):
-        fake.tell(READY)
-        assert fake.die() == [("read", 1)]
-        assert words in fake.said[-1]
-        fake.poll()
-        assert fake.starts == starts
+def test_a_dead_process_is_restarted_and_gets_the_calls_that_waited(fake):
     fake.tell(READY)
-    assert fake.received() == []
-
-
-def test_an_outdated_reading_is_not_repeated_after_a_crash(fake):
-    fake.tell(READY)
-    fake.call("read", 1, newest=True)
-    fake.call("read", 2, newest=True)  # the first is being answered, this one waits
-    assert fake.die() == [("read", 1)]
+    fake.call("open", 1)
+    fake.call("read", 2, newest=True)
+    assert fake.die() == [("open", 1)]
+    assert "restarted" in fake.said[-1]
     fake.poll()
+    assert fake.starts == 2
     fake.tell(READY)
     assert fake.received() == [("read", 2)]
 
@@ -173,15 +162,14 @@ def ask(worker, name, *arguments):
 
 
 def test_an_error_is_one_sentence_and_other_calls_are_answered(tmp_path):
-    real = Worker(READS, urgent="read")
+    real = Worker(READS)
     real.start()
     (tmp_path / "bad.png").write_text("no picture")
     said = ask(real, "open", tmp_path / "bad.png")
     assert said.startswith("bad.png: ")
-    assert "This went wrong" in ask(real, "explain", ONE, 5)  # there is no sixth digit
-    assert ask(real, "reload", models.SHIPPED, models.JUDGE) is None
-    (tmp_path / "bad").write_bytes(b"no weights")
-    assert "bad" in ask(real, "reload", tmp_path / "bad")
+    assert ask(real, "explain", ONE, (1, 2, 3, 4)) is None  # there is no such digit
+    assert "This went wrong" in ask(real, "gradients", None, 7)
+    assert ask(real, "reload") is None
     assert ask(real, "read", ONE).text == "1"
     real.close()
 
@@ -197,7 +185,7 @@ def test_damaged_weights_are_fatal_unless_they_were_fine_tuned(tmp_path, monkeyp
     wait(worker, lambda: said)
     assert "leave --weights out" in said[0]
     monkeypatch.setattr(finetuned, "folder", lambda: tmp_path)
-    reads = FineTunedReads()
+    reads = Reads()
     assert "learn again" in reads.note
     finetuned.undo()
     reads.reload()
@@ -238,7 +226,9 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
     beside = Strokes((np.add(3 * LINE, (70, 0)),), (20.0,), (300, 300))
     drawing = Drawing(beside, picture)
     assert reads.read(drawing).text == "11"
-    with Image.open(reads.save(drawing, tmp_path / "copy.png")) as image:
+    assert reads.save(drawing, tmp_path / "copy.png") == "copy.png"
+    assert "not the picture" in reads.save(drawing, tmp_path / "copy.json")
+    with Image.open(tmp_path / "copy.png") as image:
         assert image.getpixel((220, 150)) == (0, 0, 0)
 
 

@@ -1,4 +1,4 @@
-"""The actions of the window: menus, shortcuts, tooltips.
+"""The actions of the window: menus and shortcuts.
 
 ``actions.txt`` has a line an action: menu, label, keys (- is none), the method of
 `Window` or of one of its parts, and when it can be used; two spaces part them.
@@ -10,14 +10,13 @@ import tkinter as tk
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tkinter import messagebox, ttk
+from tkinter import messagebox
 from typing import Any, NamedTuple
 
 import tinycnn
 
 MAC = sys.platform == "darwin"
 CONTROL = "Command" if MAC else "Control"
-DELAY = 600  # milliseconds until a tooltip is shown
 TABLE = Path(__file__).with_suffix(".txt")
 USABLE: dict[str, Callable[[Any], bool]] = {
     "": lambda _: True,
@@ -26,7 +25,7 @@ USABLE: dict[str, Callable[[Any], bool]] = {
     "chosen": lambda window: window.correcting.chosen != [],
     "undo": lambda window: window.session.can_step(-1),
     "redo": lambda window: window.session.can_step(1),
-    "idle": lambda window: window.finetuning.process is None,
+    "idle": lambda window: window.finetuning.is_possible,
     "learning": lambda window: window.finetuning.process is not None,
 }
 
@@ -62,7 +61,7 @@ class Menus:
 
     def __init__(self, window: Any) -> None:
         self._window = window
-        self.bar = tk.Menu(window.root, tearoff=False)
+        self.bar = tk.Menu(window.root, tearoff=False, borderwidth=0)
         self.menus: dict[str, tk.Menu] = {}
         self.actions: dict[str, Action] = {}
         for line in TABLE.read_text("utf-8").splitlines():
@@ -88,32 +87,19 @@ class Menus:
         """List all actions with keys, and what the pointer does."""
         keys = [f"{a.label}: {a.shown}" for a in self.actions.values() if a.shown]
         pointer = TABLE.with_name("help.txt").read_text("utf-8")
-        self._tell("Help", "\n".join([pointer, *keys]))
+        messagebox.showinfo("tinycnn", "Help", detail="\n".join([pointer, *keys]))
 
     def about(self) -> None:
         """Show name and version."""
-        self._tell(
-            f"tinycnn {tinycnn.__version__}",
-            "A convolutional network that reads digits; MIT licence.",
-        )
-
-    def _tell(self, title: str, text: str) -> None:
-        root = self._window.root
-        messagebox.showinfo("tinycnn", title, detail=text, parent=root)
+        what = "A convolutional network that reads digits; MIT licence."
+        version = f"tinycnn {tinycnn.__version__}"
+        messagebox.showinfo("tinycnn", version, detail=what)
 
     def refresh(self) -> None:
         """Make what cannot be used now grey."""
         for action in self.actions.values():
             state: Any = "normal" if self.can(action.label) else "disabled"
             self.menus[action.menu].entryconfigure(action.label, state=state)
-
-    def set_theme(self) -> None:
-        """Apply the theme, where the system allows it."""
-        theme = self._window.look.theme
-        for menu in (self.bar, *self.menus.values()):
-            menu.configure(background=theme.ground, foreground=theme.text)
-            menu.configure(activebackground=theme.sure, activeforeground=theme.paper)
-            menu.configure(disabledforeground=theme.disabled, borderwidth=0)
 
     def _add(self, action: Action) -> None:
         if action.menu not in self.menus:
@@ -133,33 +119,3 @@ class Menus:
     def _on_key(self, label: str, _: Any) -> str:
         self.do(label)
         return "break"
-
-
-class Tooltip:
-    """A line about a widget, shown while the pointer rests on it."""
-
-    def __init__(self, widget: tk.Widget, text: str) -> None:
-        self._widget, self._text, self._later = widget, text, ""
-        self._window: tk.Toplevel | None = None
-        widget.bind("<Enter>", self._plan, add=True)
-        for event in ("<Leave>", "<ButtonPress>", "<Destroy>"):
-            widget.bind(event, self._hide, add=True)
-
-    def _plan(self, _: Any) -> None:
-        self._later = self._widget.after(DELAY, self._show)
-
-    def _show(self) -> None:
-        self._window = window = tk.Toplevel(self._widget)
-        window.overrideredirect(True)
-        ttk.Label(window, text=self._text, style="Tip.TLabel", padding=4).pack()
-        x, y = self._widget.winfo_rootx(), self._widget.winfo_rooty()
-        x = min(x, window.winfo_screenwidth() - window.winfo_reqwidth())
-        window.geometry(f"+{x}+{y + self._widget.winfo_height() + 4}")
-
-    def _hide(self, _: Any) -> None:
-        if self._later:
-            self._widget.after_cancel(self._later)
-            self._later = ""
-        if self._window is not None:
-            self._window.destroy()
-            self._window = None

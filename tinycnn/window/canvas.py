@@ -6,21 +6,24 @@ It converts screen pixels to drawing units. Strokes, steps and readings are in
 
 import math
 import tkinter as tk
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from tkinter import font as tkfont
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageTk
 
-from tinycnn.window.boxes import Boxes
 from tinycnn.window.ink_image import Area, InkImage
-from tinycnn.window.session import Box, Picture, Step, digit_at
-from tinycnn.window.theme import THEMES
+from tinycnn.window.session import Box, Picture, Session, Step, digit_at, extent
+from tinycnn.window.theme import THEMES, Look, Theme, percent
 
 CLICK = 3.0  # screen pixels; a pen that moved no further is a click
-ERASER = 9.0  # units, the radius
+ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
+GAP = 5.0  # units between ink and box
+DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3)}
+IGNORED = 1, 5  # the dash around ink that is left out
 INVITATION = "Write a number here.\nMany digits, many lines, as you like."
 
 
@@ -43,15 +46,14 @@ class DrawingCanvas(tk.Canvas):
         self._paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
         self._picture: Picture | None = None
         self._down: tuple[float, float] | None = None  # where a button was pressed
-        self._last = (0.0, 0.0)  # of the eraser
+        self._last = np.zeros(2)  # of the eraser, on the screen
         self._on_digit: int | None = None  # pressed, if it becomes no stroke
         self._erasing = False
         self.create_image(0, 0, anchor="nw", image=str(self._photo), tags="ink")
-        self.create_line(0, 0, 0, 0, tags="tail", state="hidden", capstyle="round")
-        self.create_oval(0, 0, 0, 0, tags="eraser", state="hidden")
+        self.create_rectangle(0, 0, 0, 0, tags="eraser", state="hidden")
         self.create_text(0, 0, tags="invitation", justify="center", text=INVITATION)
         self.itemconfigure("invitation", font=self._look.fonts.strong)
-        self.bind("<Configure>", self._on_resize)
+        self.bind("<Configure>", lambda _: self.show())
         for button in (1, 2, 3):  # the right one is 2 on a Mac, 3 elsewhere
             self.bind(f"<ButtonPress-{button}>", self._on_press)
             self.bind(f"<B{button}-Motion>", self._on_drag)
@@ -66,7 +68,7 @@ class DrawingCanvas(tk.Canvas):
         self.configure(highlightcolor=theme.sure, highlightthickness=self._look.px(2))
         self.itemconfigure("eraser", outline=theme.faint)
         self.itemconfigure("invitation", fill=theme.faint)
-        self._fit(anew=True)
+        self.show(anew=True)
 
     def toggle_eraser(self) -> None:
         """Let the left button erase, or draw again."""
@@ -74,43 +76,23 @@ class DrawingCanvas(tk.Canvas):
         self.configure(cursor="dotbox" if self.erases else "pencil")
         self._window.tools.show()
 
-    def show_ink(self) -> None:
-        """Show the session's strokes and picture."""
-        if not self._fit() and (area := self.ink.show(self._session.drawn.strokes)):
-            self._put(area)
-        self._invite()
-
-    def show_reading(self) -> None:
-        """Show a box around every digit."""
-        self.boxes.show()
-        self._invite()
-
-    def _invite(self) -> None:
-        empty = self._session.is_empty
-        self.itemconfigure("invitation", state="normal" if empty else "hidden")
-        self.coords("invitation", self.winfo_width() / 2, self.winfo_height() * 0.45)
-
-    def _on_resize(self, event: "tk.Event[Any]") -> None:
-        pixel = self._look.pixel
-        self._session.grow(event.width / pixel, event.height / pixel)
-        self._fit()
-        self._invite()
-
-    def _fit(self, *, anew: bool = False) -> bool:
-        """Fit drawing or picture into the window; return whether all was redrawn."""
+    def show(self, *, anew: bool = False) -> None:
+        """Show picture, strokes and reading as they are now, `anew` in new colours."""
         size, drawn = (self.winfo_width(), self.winfo_height()), self._session.drawn
         pixel = self._look.pixel
         self.zoom, self.origin = fitted(drawn, size, pixel)
         self._session.unit = pixel / self.zoom if drawn.picture else 1.0
-        again = self.ink.resize(size, self.zoom, self.origin)
-        if not (again or anew or drawn.picture is not self._picture):
-            return False
-        self._picture = drawn.picture
-        self.ink.show(drawn.strokes)
-        self._lay_paper()
-        self._put((0, 0, *self.ink.size))
-        self.show_reading()
-        return True
+        anew |= self.ink.resize(size, self.zoom, self.origin)
+        area = self.ink.show(drawn.strokes, growing=self._down is not None)
+        if anew or drawn.picture is not self._picture:
+            self._picture, area = drawn.picture, (0, 0, *size)
+            self._lay_paper()
+        if area is not None:
+            self._put(area)
+        self.boxes.show()
+        empty = self._session.is_empty
+        self.itemconfigure("invitation", state="normal" if empty else "hidden")
+        self.coords("invitation", size[0] / 2, size[1] * 0.45)
 
     def _lay_paper(self) -> None:
         """Make what lies below the ink: paper, and the picture if there is one."""
@@ -127,7 +109,6 @@ class DrawingCanvas(tk.Canvas):
             image = Image.fromarray(self._picture.pixels).resize((shape[0], shape[1]))
             self._paper.paste(image, (round(self.origin[0]), round(self.origin[1])))
         self.boxes.theme = theme
-        self.itemconfigure("tail", fill=theme.ink)
 
     def _put(self, area: Area) -> None:
         """Bring an area of the ink to the screen."""
@@ -149,11 +130,6 @@ class DrawingCanvas(tk.Canvas):
         x, y = self.origin
         return x0 + x, y0 + y, x1 + x, y1 + y
 
-    def has_ink(self, area: Box) -> bool:
-        """Return whether an area of the canvas holds ink."""
-        x0, y0, x1, y1 = map(round, area)
-        return self.ink.image.crop((x0, y0, x1, y1)).getbbox() is not None
-
     # --- the pointer ---------------------------------------------------------------
 
     def _position(self, event: "tk.Event[Any]") -> tuple[float, float]:
@@ -166,7 +142,7 @@ class DrawingCanvas(tk.Canvas):
 
     def _on_press(self, event: "tk.Event[Any]") -> None:
         self.focus_set()
-        self._down = self._last = self._position(event)
+        self._down, self._last = self._position(event), np.array([event.x, event.y])
         self._erasing = self.erases or event.num != 1
         reading, unit = self._session.reading, self._session.unit
         self._on_digit = digit_at(reading, *self._down, unit)
@@ -181,10 +157,15 @@ class DrawingCanvas(tk.Canvas):
         self._on_digit = None
         self._window.correcting.choose(None)
         if self._session.pen_down(*self._down):
-            self._show_tail()
+            self._add(np.array([self._down]))
         else:
             self._down = None
             self._window.say("The canvas is full; clear it.")
+
+    def _add(self, piece: "np.ndarray[Any, Any]") -> None:
+        """Show a piece of the growing stroke."""
+        self._put(self.ink.add_piece(piece, self._session.pen_ink))
+        self.itemconfigure("invitation", state="hidden")
 
     def _on_drag(self, event: "tk.Event[Any]") -> None:
         if self._down is None:
@@ -198,48 +179,114 @@ class DrawingCanvas(tk.Canvas):
                 return  # still a click on a digit
             self._begin()
         piece = self._session.pen_move(*position)
-        if piece is not None and len(piece):
-            self._put(self.ink.add_piece(piece, self._session.pen_ink))
-        self._show_tail()
         if piece is not None:
-            self._invite()
-            self._window.on_ink(done=False)
+            self._add(piece)
 
     def _on_release(self, event: "tk.Event[Any]") -> None:
         down, self._down = self._down, None
         if self._erasing:
             self.itemconfigure("eraser", state="hidden")
-            if self._session.eraser_up():
-                self._window.on_ink(done=True)
+            self._session.settle()
         elif self._on_digit is not None:
-            more = bool(int(event.state) & 1)  # Shift
-            self._window.correcting.choose(self._on_digit, more=more)
+            self._window.correcting.choose(self._on_digit)
         elif down is not None:
             self._session.pen_move(*self._position(event))
             self._session.pen_up()
-            self._show_tail()
-            self.show_ink()
-            self._window.on_ink(done=True)
-
-    def _show_tail(self) -> None:
-        """Show the end of the stroke, which is not smooth yet."""
-        tail = self._session.pen_tail()
-        self.itemconfigure("tail", state="normal" if tail else "hidden")
-        if tail:
-            ends = np.array(tail) * self.zoom + self.origin
-            ends[-1, -1] += 0.01  # a line of no length is not drawn
-            self.coords("tail", *ends.ravel().tolist())
-            self.itemconfigure("tail", width=self._session.pen_ink * self.zoom)
+            self._window.on_ink()
 
     def _erase(self, event: "tk.Event[Any]") -> None:
-        before, self._last = self._last, self._position(event)
-        reach, x, y = self._look.px(ERASER), event.x, event.y
-        self.coords("eraser", x - reach, y - reach, x + reach, y + reach)
+        way = np.array([self._last, (event.x, event.y)])
+        reach, self._last = self._look.px(ERASER), way[1]
+        self.coords("eraser", *(way[1] - reach), *(way[1] + reach))
         self.itemconfigure("eraser", state="normal")
-        if self._session.erase(*before, *self._last, reach / self.zoom):
-            self.show_ink()
-            self.show_reading()
-            self._window.on_ink(done=True)
+        if self._session.erase(self.ink.strokes_at(way, reach)):
+            self._window.on_ink()
+
+
+class Boxes:
+    """A box around every digit and what is ignored; regions where a feature is active.
+
+    `chosen` are the digits to be corrected; `theme` suits what lies under the boxes.
+    """
+
+    def __init__(self, canvas: Any, session: Session, look: Look) -> None:
+        self._canvas, self._session, self._look = canvas, session, look
+        self.theme: Theme = look.theme
+        self.chosen: Sequence[int] = ()
+        self.regions: Sequence[Box] = ()  # of the drawing
+
+    def show(self) -> None:
+        """Show the session's reading."""
+        self._canvas.delete("reading", "region")
+        fonts, reading = self._look.fonts, self._session.reading
+        labels, notes, yours = [], [], self._session.corrected_boxes()
+        for ignored in reading.ignored:
+            self._rectangle(ignored, 1, self.theme.refused, IGNORED)
+        both = zip(reading.digits, self._session.kinds(), strict=True)
+        for number, (digit, kind) in enumerate(both):
+            colour: str = getattr(self.theme, kind)
+            chosen = number in self.chosen
+            box = self._rectangle(digit.box, 4 if chosen else 2, colour, DASHES[kind])
+            label = f"{digit.label} → ?" if chosen else digit.label
+            labels.append((label, fonts.strong, box, colour))
+            note = "yours" if digit.box in yours else percent(digit.confidence)
+            if kind != "refused":
+                notes.append((note, fonts.plain, box, colour))
+        taken = [box for _, _, box, _ in labels]
+        for each in (*labels, *notes):  # labels first: they must have room
+            taken += self._put(*each, taken)
+        for region in self.regions:
+            self._rectangle(region, 2, self.theme.fires, (), "region")
+
+    def _rectangle(
+        self,
+        box: Box,
+        width: int,
+        colour: str,
+        dash: Sequence[int],
+        tag: str = "reading",
+    ) -> Box:
+        """Show a rectangle around a box of the drawing; return it in screen pixels."""
+        x0, y0, x1, y1 = self._canvas.on_screen(box)
+        px = self._look.px
+        gap = px(GAP) if tag == "reading" else 0
+        around = x0 - gap, y0 - gap, x1 + gap, y1 + gap
+        options: dict[str, Any] = {"tags": tag, "outline": colour}
+        options["dash"] = [px(length) for length in dash]
+        self._canvas.create_rectangle(*around, width=px(width), **options)
+        return around
+
+    def _put(
+        self, text: str, font: tkfont.Font, box: Box, colour: str, taken: list[Box]
+    ) -> list[Box]:
+        """Put a text beside a box where it is free; return the areas that it takes.
+
+        A confidence without room is left out; a label then stands inside the box.
+        """
+        x0, y0, x1, y1 = box
+        wide, high = font.measure(text), font.metrics("linespace")
+        near, is_label = self._look.px(2), font is self._look.fonts.strong
+        middle, above, below = (x0 + x1 - wide) / 2, y0 - near - high, y1 + near
+        beside = y0 if is_label else y1 - high
+        corners = [(middle, above), (middle, below)][:: 1 if is_label else -1]
+        corners += [(x1 + near, beside), (x0 - near - wide, beside)]
+        areas = [(x, y, x + wide, y + high) for x, y in corners]
+        free = [area for area in areas if self._is_free(area, taken)]
+        if is_label:
+            free.append((x0 + near, y0 + near, x0 + near + wide, y0 + near + high))
+        for x, y, *_ in free[:1]:
+            options: dict[str, Any] = {"anchor": "nw", "font": font, "fill": colour}
+            self._canvas.create_text(x, y, text=text, tags="reading", **options)
+        return free[:1]
+
+    def _is_free(self, area: Box, taken: Sequence[Box]) -> bool:
+        """Return whether an area of the canvas holds no ink, box or label."""
+        x0, y0, x1, y1 = area
+        canvas = self._canvas
+        inside = x1 <= canvas.winfo_width() and y1 <= canvas.winfo_height()
+        meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
+        free = min(x0, y0) >= 0 and inside and not meets
+        return free and not canvas.ink.image.crop(tuple(map(round, area))).getbbox()
 
 
 def fitted(
@@ -255,10 +302,7 @@ def fitted(
         fit = min((wide - 2 * room) / right, (high - 2 * room) / low)
         zoom = max(min(fit, MOST_ENLARGED * pixel), 0.01)
         return zoom, ((wide - right * zoom) / 2, (high - low * zoom) / 2)
-    far, deep = (side * pixel for side in drawn.extent)
-    zoom = pixel
-    if far > wide or deep > high:
-        fit = min(wide / (far + room), high / (deep + room))
-        # In steps, so that small changes at the edge redraw nothing.
-        zoom *= max(math.floor(fit * 20) / 20, 0.05)
-    return zoom, (0.0, 0.0)
+    far, deep = extent(stroke.points for stroke in drawn.strokes) * pixel
+    fits = far <= wide and deep <= high
+    fit = min(wide / (far + room), high / (deep + room))
+    return pixel if fits else max(pixel * fit, 0.01), (0.0, 0.0)

@@ -1,10 +1,16 @@
-"""Correcting what was read, and keeping the corrections."""
+"""Correcting what was read, keeping the corrections, and learning from them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tinycnn.reading import finetuned
 from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
-from tinycnn.window.session import Box, Correction
+from tinycnn.window.session import Correction, DigitBox
+from tinycnn.window.worker import Worker
+
+READS = "tinycnn.window.served:Reads"
+LEARNS = "tinycnn.window.served:Learns"
 
 
 class Correcting:
@@ -35,14 +41,15 @@ class Correcting:
         chosen = [] if number is None else sorted({number, *self.chosen * more})
         if chosen != self.chosen or self._labels is not None:
             self.chosen, self._labels = chosen, None
-            self._window.show_choice()
+            self._window.say("")
+            self._window.show()
 
-    def walk(self, by: int = 1, *, leave: bool = False) -> bool:
-        """Choose the next digit; with `leave`, beyond the last none: return False."""
+    def walk(self, by: int = 1) -> bool:
+        """Choose the next digit, beyond the last none; return whether there is one."""
         count = len(self._session.reading.digits)
-        start = self.chosen[0] + by if self.chosen else 0 if by > 0 else count - 1
-        inside = 0 <= start < count or (count > 0 and not leave)
-        self.choose(start % count if inside else None)
+        number = self.chosen[0] + by if self.chosen else 0 if by > 0 else count - 1
+        inside = 0 <= number < count
+        self.choose(number if inside else None)
         return inside
 
     def press(self, key: str) -> None:
@@ -58,7 +65,7 @@ class Correcting:
             return
         self._labels.append(label)
         if len(self._labels) < 2:
-            self._window.show_choice()
+            self._window.show()
             return
         middle = (left + right) // 2
         halves = (left, top, middle, low), (middle, top, right, low)
@@ -73,7 +80,7 @@ class Correcting:
         if not self.chosen:
             self._window.clear()
         elif len(self.chosen) == 1 and self._session.erase_digit(self.chosen[0]):
-            self._window.show_all()
+            self._window.on_ink()
         else:
             self.no_digit()  # the ink of a picture stays
 
@@ -81,14 +88,14 @@ class Correcting:
         """Say that what is chosen is two digits; their labels are typed next."""
         if len(self.chosen) == 1:
             self._labels = []
-            self._window.show_choice()
+            self._window.show()
 
     def one_with_next(self) -> None:
         """Say that the chosen digit and the next one are one."""
         if self.chosen[-1] + 1 < len(self._session.reading.digits):
             self.choose(self.chosen[-1] + 1, more=True)
 
-    def _correct(self, right: list[tuple[Box, int]]) -> None:
+    def _correct(self, right: list[tuple[DigitBox, int]]) -> None:
         if not self._session.is_settled:
             self._window.say("Wait until it is read.")
             return
@@ -96,7 +103,22 @@ class Correcting:
         self._session.correct(self.chosen, right)
         self.choose(None)
         self.follow(before)
-        self._window.show_reading()
+
+    def document(self) -> list[Any]:
+        """Return the corrections of the drawing, and their files, as JSON has them."""
+        return [
+            [each.boxes, each.digits, [path.name for path in self._kept.get(each, [])]]
+            for each in self._session.drawn.corrections
+        ]
+
+    def load(self, document: Iterable[Any]) -> list[Correction]:
+        """Return the corrections of a document, whose files are kept."""
+        found = []
+        for boxes, digits, names in document:
+            right = tuple((_box(box), int(label)) for box, label in digits)
+            found.append(Correction(tuple(map(_box, boxes)), right))
+            self._kept[found[-1]] = [self.store.folder / Path(n).name for n in names]
+        return found
 
     def follow(self, before: tuple[Correction, ...]) -> None:
         """Keep the corrections that are new since `before`, and remove the others."""
@@ -131,3 +153,83 @@ class Correcting:
             return
         many = "1 correction is" if count == 1 else f"{count} corrections are"
         self._window.say(f"{many} kept. The menu Learn teaches the network.")
+
+
+def _box(numbers: Iterable[Any]) -> DigitBox:
+    x0, y0, x1, y1 = map(int, numbers)
+    return x0, y0, x1, y1
+
+
+class FineTuning:
+    """Fine-tuning on all corrections; not `allowed` in a window of other weights."""
+
+    def __init__(self, window: Any, *, allowed: bool) -> None:
+        self._window, self.allowed = window, allowed
+        self._progress = window.statusbar.progress
+        self.process: Worker | None = None
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the weights can be fine-tuned now."""
+        return self.allowed and self.process is None
+
+    def learn(self) -> None:
+        """Begin."""
+        folder, log = self._window.correcting.store.folder, self._window.worker.log
+        self.process = Worker(LEARNS, folder, log=log, restarts=False)
+        self.process.on_failure = self._on_failure
+        self.process.ask("learn", then=self._on_item)
+        self.process.start()
+        self._progress.configure(value=0)
+        self._progress.pack(side="right")
+        self._window.say("Learning from your corrections. You can go on drawing.")
+
+    def poll(self) -> None:
+        """Handle what the process has sent."""
+        if self.process is not None:
+            self.process.poll()
+
+    def stop(self) -> None:
+        """Stop; the weights stay as they are."""
+        self._on_failure("")
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+            self._progress.pack_forget()
+
+    def undo(self) -> None:
+        """Go back to the fine-tuned weights before, or to the shipped ones."""
+        try:
+            undone = finetuned.undo()
+        except OSError as error:
+            self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
+            return
+        text = "Nothing has been learned."
+        if undone:
+            self._reload()
+            text = "The last learning is undone; your corrections are kept."
+        self._window.say(text)
+
+    def _on_item(self, item: float | str) -> None:
+        if isinstance(item, str):
+            self.close()
+            self._reload()
+            self._window.say(item)
+        else:
+            self._progress.configure(value=100 * item)
+
+    def _on_failure(self, message: str) -> None:
+        self.close()
+        self._window.say(message or "Learning stopped; nothing has changed.")
+
+    def _reload(self) -> None:
+        """Read with the weights now in use."""
+
+        def reloaded(_: None) -> None:
+            self._window.panel.breaking.reset()
+            self._window.live.read_anew()
+
+        self._window.live.ask("reload", then=reloaded)

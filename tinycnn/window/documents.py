@@ -1,13 +1,15 @@
 """Opening, pasting, dropping and saving; and the drawing that outlives the window."""
 
 import contextlib
+import json
 import logging
 import tkinter as tk
 from pathlib import Path
 from tkinter import filedialog
 from typing import Any
 
-from tinycnn.ink.strokes import StrokesError, load_strokes, save_strokes
+from tinycnn.files import write_atomically
+from tinycnn.ink.strokes import Strokes, StrokesError, load_strokes, save_strokes
 from tinycnn.window.session import Picture
 
 LOG = logging.getLogger("tinycnn.window")
@@ -35,21 +37,12 @@ class Documents:
 
     def open_path(self, path: Path) -> None:
         """Open a picture or a drawing."""
-        if path.suffix.lower() != ".json":
-            self._window.live.ask("open", path.absolute(), then=self._put_picture)
-            self._window.say(f"Opening {path.name} …")
-            return
-        try:
-            self._session.put(load_strokes(path))
-        except StrokesError as error:
-            # The full path leaves no room for the reason.
-            self._window.say(str(error).replace(str(path), path.name))
-            return
-        self._show(f"{path.name} is open.")
+        self._window.live.ask("open", path.absolute(), then=self._put)
+        self._window.say(f"Opening {path.name} …")
 
     def paste(self) -> None:
         """Open the picture in the clipboard."""
-        self._window.live.ask("paste", self._pasted, then=self._put_picture)
+        self._window.live.ask("paste", self._pasted, then=self._put)
 
     def accept_drops(self) -> None:
         """Open files that are dropped on the canvas, where tkinterdnd2 is installed."""
@@ -75,27 +68,23 @@ class Documents:
 
     def save_path(self, path: Path) -> None:
         """Save the drawing; the file's suffix selects the format."""
-        drawing, say = self._session.drawing, self._window.say
-        if path.suffix.lower() != ".json" and not self._session.is_empty:
-            self._window.live.ask("save", drawing, path.absolute(), then=self._saved)
-        elif not drawing.strokes.points:
-            say("There are no strokes to save; draw something first.")
-        else:
-            alone = " It has the strokes, not the picture." if drawing.picture else ""
-            try:
-                save_strokes(path, drawing.strokes)
-                say(f"Saved as {path.name}.{alone}")
-            except OSError as error:
-                reason = error.strerror
-                say(f"{path.name} cannot be saved ({reason}); choose another folder.")
+
+        def saved(what: str) -> None:
+            self._window.say(f"Saved: {what}.")
+
+        self._window.live.ask("save", self._session.drawing, path, then=saved)
 
     def keep(self) -> None:
         """Keep the drawing for the next start, and only the pasted picture in it."""
+        self._session.settle()
         picture = self._session.drawn.picture
-        self._window.settings.picture = str(picture.path) if picture else ""
         try:
             self._last.parent.mkdir(parents=True, exist_ok=True)
             save_strokes(self._last, self._session.drawing.strokes)
+            document = json.loads(self._last.read_text("utf-8"))
+            document["picture"] = str(picture.path) if picture else ""
+            document["corrections"] = self._window.correcting.document()
+            write_atomically(self._last, [json.dumps(document).encode() + b"\n"])
             for path in self._pasted.glob("*"):
                 if picture is None or path != picture.path:
                     path.unlink()
@@ -103,32 +92,35 @@ class Documents:
             LOG.warning("drawing not kept: %s", error)
 
     def bring_back(self) -> None:
-        """Show the drawing that the last window held."""
-        file = self._window.settings.picture
+        """Show the drawing that the last window held, with its corrections."""
         if not self._last.exists():
             return
         try:
             strokes = load_strokes(self._last)
-        except StrokesError as error:
+            document = json.loads(self._last.read_text("utf-8"))
+            file = Path(document.get("picture", ""))
+            corrections = self._window.correcting.load(document.get("corrections", ()))
+        except (StrokesError, ValueError, TypeError, KeyError) as error:
             LOG.warning("last drawing left out: %s", error)
             return
 
         def put(picture: Picture | None) -> None:
-            self._session.put(strokes, picture)
+            self._session.put(strokes, picture, corrections)
             self._show("Your last drawing is back; Clear puts it away.")
 
-        if file and Path(file).is_file():
-            self._window.live.ask("open", Path(file), then=put)
+        if file.is_file():
+            self._window.live.ask("open", file, then=put)
         elif strokes.points:
             put(None)
 
-    def _put_picture(self, picture: Picture) -> None:
-        self._session.put(None, picture)
-        self._show(f"{picture.path.name} is open; write on it, or clear it away.")
+    def _put(self, opened: Picture | Strokes) -> None:
+        if isinstance(opened, Strokes):
+            self._session.put(opened)
+            self._show("The drawing is open.")
+        else:
+            self._session.put(None, opened)
+            self._show(f"{opened.path.name} is open; write on it, or clear it away.")
 
     def _show(self, text: str) -> None:
-        self._window.show_all()
+        self._window.on_ink()
         self._window.say(text)
-
-    def _saved(self, path: Path) -> None:
-        self._window.say(f"Saved as {path.name}.")

@@ -4,14 +4,14 @@ Tk draws jagged lines, so the window shows an image instead, of which only chang
 are sent to the screen. It is for display only; the reader gets the strokes.
 """
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageChops
 
 from tinycnn.ink.strokes import FINENESS, draw_finely
-from tinycnn.window.pen import Points
-from tinycnn.window.session import Stroke
+from tinycnn.window.session import Points, Stroke
 
 Area = tuple[int, int, int, int]  # x0, y0, x1, y1 in screen pixels, half open
 
@@ -23,46 +23,57 @@ class InkImage:
         self.size, self.zoom, self.origin = (1, 1), 1.0, (0.0, 0.0)
         self.image = Image.new("L", self.size)  # 255 = ink
         self._shown: dict[Stroke, tuple[Area, Image.Image]] = {}
+        self._pieces: list[Area] = []
 
     def resize(
         self, size: tuple[int, int], zoom: float, origin: tuple[float, float]
     ) -> bool:
-        """Empty the image and return True, unless it stays as it is.
-
-        With the same zoom and origin it never shrinks.
-        """
-        if (zoom, origin) == (self.zoom, self.origin):
-            size = max(size[0], self.size[0]), max(size[1], self.size[1])
-            if size == self.size:
-                return False
+        """Empty the image and return True, unless it stays as it is."""
+        if (size, zoom, origin) == (self.size, self.zoom, self.origin):
+            return False
         self.size, self.zoom, self.origin = size, zoom, origin
-        self.image, self._shown = Image.new("L", size), {}
+        self.image, self._shown, self._pieces = Image.new("L", size), {}, []
         return True
 
-    def show(self, strokes: Iterable[Stroke]) -> Area | None:
-        """Show exactly these strokes, and no pieces; return the changed area."""
-        wanted = dict.fromkeys(strokes)
-        changed = [self._shown.pop(s)[0] for s in [*self._shown] if s not in wanted]
-        for stroke in wanted:
-            if stroke not in self._shown:
-                self._shown[stroke] = self._drawn(stroke.points, stroke.pen_width)
-                changed.append(self._shown[stroke][0])
-        if not changed:
+    def show(self, strokes: Iterable[Stroke], *, growing: bool = False) -> Area | None:
+        """Show exactly these strokes; return the changed area, None without any change.
+
+        The pieces go, unless they belong to a `growing` stroke.
+        """
+        wanted, old = [*strokes], self._shown
+        if wanted == [*old] and (growing or not self._pieces):
             return None
-        # The older strokes of a growing drawing stay as they are.
-        x0, y0, x1, y1 = zip(*changed, strict=True)
-        area = min(x0), min(y0), max(x1), max(y1)
-        self.image.paste(0, area)
-        for there, ink in self._shown.values():
-            if there[0] < area[2] and area[0] < there[2]:
-                self._lay(there, ink)
-        return area
+        self._shown = {
+            s: old.get(s) or self._drawn(s.points, s.pen_width) for s in wanted
+        }
+        self.image.paste(0, (0, 0, *self.size))
+        for area, ink in self._shown.values():
+            self._lay(area, ink)
+        others = old.keys() ^ self._shown.keys()
+        changed = [(old | self._shown)[stroke][0] for stroke in others]
+        x0, y0, x1, y1 = zip(*changed, *self._pieces, strict=True)
+        self._pieces = []
+        return min(x0), min(y0), max(x1), max(y1)
 
     def add_piece(self, points: Points, pen_width: float) -> Area:
         """Show a piece of a stroke until the next change; return the changed area."""
         area, ink = self._drawn(points, pen_width)
+        self._pieces.append(area)
         self._lay(area, ink)
         return area
+
+    def strokes_at(self, way: Points, reach: int) -> list[Stroke]:
+        """Return the strokes with ink near a way (2, 2), all in screen pixels."""
+        steps = math.ceil(math.dist(*way) / reach) + 1
+        share = np.linspace(0, 1, steps)[:, np.newaxis]
+        corners = np.rint(way[0] + share * (way[1] - way[0]) - reach).astype(int)
+
+        def is_near(area: Area, ink: Image.Image) -> bool:
+            off = (corners - area[:2]).tolist()
+            squares = [(x, y, x + 2 * reach, y + 2 * reach) for x, y in off]
+            return any(ink.crop(square).getbbox() for square in squares)
+
+        return [stroke for stroke, shown in self._shown.items() if is_near(*shown)]
 
     def _drawn(self, points: Points, pen_width: float) -> tuple[Area, Image.Image]:
         """Return the area of a line inside the image, at least a pixel, and its ink."""

@@ -18,7 +18,6 @@ from tinycnn.reading.explanation import (
 from tinycnn.window import contents
 from tinycnn.window.contents import Spot
 from tinycnn.window.page import Page
-from tinycnn.window.session import Box
 
 WIDTH = 336  # units
 TITLES = "It sees", "It learns", "It breaks"
@@ -31,11 +30,11 @@ class Panel(ttk.Frame):
         super().__init__(window.root, width=window.look.px(WIDTH))
         self.pack_propagate(False)
         self._window, px = window, window.look.px
-        self.subject = ttk.Label(self, style="Faint.TLabel", padding=(px(12), px(5)))
+        self.subject = ttk.Label(self, padding=(px(12), px(5)))
         self.subject.pack(anchor="w")
         self.tabs: Any = ttk.Notebook(self)
         self.tabs.pack(fill="both", expand=True)
-        self.seeing = Page(self.tabs, window.look)
+        self.seeing = Seeing(self.tabs, window)
         self.learning = Learning(self.tabs, window)
         self.breaking = Breaking(self.tabs, window)
         self.pages = self.seeing, self.learning, self.breaking
@@ -43,55 +42,50 @@ class Panel(ttk.Frame):
             self.tabs.add(page, text=title)
         self.tabs.bind("<<NotebookTabChanged>>", lambda _: self.refresh())
         self.explanation: Explanation | None = None
-        self.chosen: Spot | None = None
-
-    @property
-    def page(self) -> Any:
-        """The page of the open tab."""
-        return self.pages[self.tabs.index("current")]
 
     def show(self, explanation: Explanation | None, subject: str) -> None:
         """Show an explanation, or only the subject line."""
-        layers = explanation.feature_maps if explanation else ()
-        if self.chosen and not (
-            self.chosen[0] < len(layers)
-            and self.chosen[1] < layers[self.chosen[0]].maps.shape[2]
-        ):
-            self.chosen = None  # other weights, another network
         self.explanation = explanation
         self.subject.configure(text=subject)
         self.refresh()
 
     def refresh(self) -> None:
         """Show the explanation on the open page."""
-        page, explanation = self.page, self.explanation
-        boxes: Sequence[Box] = ()
-        if explanation is None or not self._window.settings.panel:
-            page.show(iter(()))
+        boxes, page = self._window.canvas.boxes, self.pages[self.tabs.index("current")]
+        boxes.regions = ()
+        if self.explanation is None or not self._window.settings.panel:
+            page.show(lambda: None)
         else:
-            if isinstance(page, Learning | Breaking):
-                page.explain(explanation)
-            else:
-                chosen = self.chosen
-                page.show(contents.sees(page, explanation, chosen, self.choose))
-            if self.chosen is not None:
-                peaks = where_it_fires(explanation, *self.chosen[:2])
-                boxes = [box for _, box in peaks]
-        self._window.canvas.boxes.mark(boxes)
+            page.explain(self.explanation)
+        boxes.show()
+
+
+class Seeing(Page):
+    """What the network sees in one digit."""
+
+    def __init__(self, parent: tk.Misc, window: Any) -> None:
+        super().__init__(parent, window)
+        self.chosen: Spot | None = None
+
+    def explain(self, explanation: Explanation) -> None:
+        """Show an explanation; mark where the chosen map is active."""
+        self.show(lambda: contents.sees(self, explanation, self.chosen, self.choose))
+        if self.chosen is not None:
+            peaks = where_it_fires(explanation, *self.chosen[:2])
+            self.window.canvas.boxes.regions = [box for _, box in peaks]
 
     def choose(self, layer: int, feature: int, x: float = 0.5, y: float = 0.5) -> None:
         """Choose a pixel of a map, or no map if it is chosen already."""
         spot = layer, feature, x, y
         self.chosen = None if spot == self.chosen else spot
-        self.refresh()
+        self.window.panel.refresh()
 
 
 class Learning(Page):
     """How the network would learn from one digit."""
 
     def __init__(self, parent: tk.Misc, window: Any) -> None:
-        super().__init__(parent, window.look)
-        self._window = window
+        super().__init__(parent, window)
         self._explanation: Explanation | None = None
         self.gradients: Gradients | None = None
         self.trial: Trial | None = None
@@ -116,31 +110,35 @@ class Learning(Page):
 
     def ask(self, trial: Trial | None = None) -> None:
         """Show the gradients for the label that is chosen, below a training step."""
-        self.trial, label = trial, int(self.label.get())
-        self._window.live.ask_about("gradients", label, then=self._show_gradients)
+        self.trial = trial
+        if self._explanation is not None:
+            what = self._explanation.image, int(self.label.get())
+            self.window.live.ask("gradients", *what, then=self._show_gradients)
 
     def train(self) -> None:
         """Do one training step."""
-        order = int(self.label.get()), float(self.rate.get()), self.keeps.get()
-        self._window.live.ask_about("train", *order, then=self._show_trial)
+        if self._explanation is not None:
+            what = self._explanation.image, int(self.label.get())
+            how = float(self.rate.get()), self.keeps.get()
+            self.window.live.ask("train", *what, *how, then=self._show_trial)
 
     def _show_gradients(self, gradients: Gradients) -> None:
         self.gradients = gradients
-        if self._explanation is not None:
-            self.show(contents.learns(self, self._explanation, gradients, self.trial))
+        explanation = self._explanation
+        if explanation is not None:
+            self.show(lambda: contents.learns(self, explanation, gradients, self.trial))
 
     def _show_trial(self, trial: Trial) -> None:
         self.ask(trial)
         if self.keeps.get():
-            self._window.live.read_anew()  # which shows the new gradients, too
+            self.window.live.read_anew()  # which shows the new gradients, too
 
 
 class Breaking(Page):
     """What breaks the network: filters muted, noise added, weights rounded."""
 
     def __init__(self, parent: tk.Misc, window: Any) -> None:
-        super().__init__(parent, window.look)
-        self._window = window
+        super().__init__(parent, window)
         self._explanation: Explanation | None = None
         self.damage = Damage()
         self.right: list[int] = []  # of the test digits: whole, and now
@@ -156,15 +154,15 @@ class Breaking(Page):
         self._explanation = explanation
         if not self.right:
             self._apply()
-        click = self.mute
-        self.show(contents.breaks(self, explanation, self.damage, self.right, click))
+        what = explanation, self.damage, self.right, self.mute
+        self.show(lambda: contents.breaks(self, *what))
 
     def reset(self) -> None:
         """Know that the weights are whole: they have just been loaded."""
         self.noise.set("0")
         self.bits.set("32")
         self.damage, self.right = Damage(), []
-        self._window.panel.learning.trial = None
+        self.window.panel.learning.trial = None
 
     def put_back(self) -> None:
         """Undo all damage, and the training steps that were kept."""
@@ -185,12 +183,12 @@ class Breaking(Page):
 
     def _apply(self) -> None:
         then = partial(self._done, self.damage)
-        self._window.live.ask("damage", self.damage, then=then)
+        self.window.live.ask("damage", self.damage, then=then)
 
     def _done(self, damage: Damage, right: int) -> None:
         whole = right if damage == Damage() else self.right[0]
         self.right = [whole, right]
-        self._window.live.read_anew()
+        self.window.live.read_anew()
 
 
 def choice(

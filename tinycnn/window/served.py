@@ -18,9 +18,9 @@ from tinycnn.data import DataError, load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.files import write_atomically
 from tinycnn.finetune import FineTuned, finetune, local_mnist
-from tinycnn.ink.ink import Ink, strokes_ink
+from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import PictureError, load_picture, open_picture
-from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.ink.strokes import Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
 from tinycnn.reading import finetuned
@@ -30,20 +30,20 @@ from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Reading
 from tinycnn.threads import available_cores, use_threads
 from tinycnn.userfile import UserFunction, explained
-from tinycnn.window.session import Correction, Drawing, Picture
+from tinycnn.window.session import Correction, DigitBox, Drawing, Picture
 
 SHOWN = 1600  # pixels a side of a picture that is shown, at most
-NOTHING_COPIED = "There is no picture in the clipboard; copy one first."
+NOTHING_COPIED = "There is no picture in the clipboard; copy one, or open a file."
 
 
 class Reads:
     """Reads, explains and draws what the window holds, with one reader.
 
-    A ValueError gives the reason why the weights cannot be used, and the remedy.
+    Without `weights` it reads with the fine-tuned weights in use, or the shipped ones.
+    A ValueError gives the reason why `weights` cannot be used, and the remedy.
     """
 
     expected = (PictureError, WeightsError, OSError)
-    note = ""
 
     def __init__(
         self,
@@ -52,21 +52,34 @@ class Reads:
         network: UserFunction | None = None,
     ) -> None:
         use_threads()
+        self.note = ""
+        if weights is None:
+            self.reload()
+            return
         try:
-            self.reload(weights, judge, network)
+            self._read_with(weights, judge, network)
         except (ValueError, OSError) as error:
             remedy = "name other weights, or leave --weights out"
-            if weights is None:
-                remedy = "install tinycnn again"
             raise ValueError(f"{error}; {remedy}") from error
 
-    def reload(
+    def reload(self) -> None:
+        """Read with the fine-tuned weights in use, or with the shipped ones."""
+        version, self.note = finetuned.latest(), ""
+        if version is not None:
+            files = version / "weights.safetensors", version / "judge.safetensors"
+            try:
+                self._read_with(*files)
+                return
+            except (ValueError, OSError):
+                self.note = "The learned weights cannot be read: learn again."
+        self._read_with()
+
+    def _read_with(
         self,
         weights: Path | None = None,
         judge: Path | None = None,
         network: UserFunction | None = None,
     ) -> None:
-        """Read with these weights from now on; None is the shipped file."""
         with explained(network):
             reader = Reader(weights, judge, network=network, remembers=True)
             one = np.array([[40.0, 20], [40, 80]])  # compiles what reading needs
@@ -74,40 +87,35 @@ class Reads:
             reader.read_strokes(Strokes((one, crossed), (10.0, 10.0), (200, 100)))
         self.reader = reader
         self._bench: inside.Workbench | None = None
-        # The latest picture and drawing that were asked for, with what came of them.
-        self._picture: tuple[Path | None, Ink | None] = None, None
-        self._parts: tuple[Any, tuple[inside.Part, ...]] = None, ()
+        self._picture: tuple[Path | None, Ink | None] = None, None  # opened last
 
     # --- reading -------------------------------------------------------------------
 
     def read(self, drawing: Drawing) -> Reading:
         """Read a drawing."""
-        if drawing.picture is None:
-            return self.reader.read_strokes(drawing.strokes)
         return self.reader.read_ink(self._ink(drawing))
 
-    def open(self, path: Path) -> Picture:
-        """Open a picture."""
+    def open(self, path: Path) -> Picture | Strokes:
+        """Open a picture or a drawing."""
         self._picture = None, None  # the file may have changed
         try:
+            if path.suffix.lower() == ".json":
+                return load_strokes(path)
             size = self._picture_ink(path).size
             image = open_picture(path).convert("RGB")
-        except PictureError as error:  # the full path leaves no room for the reason
+        except ValueError as error:  # the full path leaves no room for the reason
             raise PictureError(str(error).replace(str(path), path.name)) from error
         image.thumbnail((SHOWN, SHOWN))
         return Picture(path, np.asarray(image), size)
 
-    def paste(self, folder: Path) -> Picture:
+    def paste(self, folder: Path) -> Picture | Strokes:
         """Open the picture in the clipboard, from a new file of the folder.
 
         Earlier pictures keep their files: undoing a step may bring one back.
         """
         try:
             found = ImageGrab.grabclipboard()
-        except NotImplementedError as error:
-            text = f"Nothing can be pasted here ({error}); open a file with Ctrl+O."
-            raise PictureError(text) from error
-        except OSError as error:  # a text, which is no picture
+        except (NotImplementedError, OSError) as error:  # OSError: of a text
             raise PictureError(NOTHING_COPIED) from error
         if isinstance(found, list) and found:
             return self.open(Path(found[0]))
@@ -115,11 +123,29 @@ class Reads:
             raise PictureError(NOTHING_COPIED)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"pasted {1 + len(list(folder.iterdir()))}.png"
-        write_atomically(path, [_png(found)])
+        found.save(path)
         return self.open(path)
 
-    def save(self, drawing: Drawing, path: Path) -> Path:
-        """Write the drawing as a PNG file: black on white, or on its own picture."""
+    def save(self, drawing: Drawing, path: Path) -> str:
+        """Write the drawing, with its strokes or as a PNG file; say what was written.
+
+        A picture is black on white, or on the picture below the strokes.
+        """
+        alone = ""
+        try:
+            if path.suffix.lower() == ".json":
+                save_strokes(path, drawing.strokes)
+                alone = " has the strokes, not the picture" * bool(drawing.picture)
+            else:
+                content = io.BytesIO()
+                self._drawn(drawing).save(content, "PNG")
+                write_atomically(path, [content.getvalue()])
+        except OSError as error:
+            text = f"{path.name} cannot be saved ({error.strerror}); choose a folder."
+            raise PictureError(text) from error
+        return f"{path.name}{alone}"
+
+    def _drawn(self, drawing: Drawing) -> Image.Image:
         strokes = drawing.strokes
         page = Image.new("L", strokes.size, "white")
         if drawing.picture is not None:
@@ -128,8 +154,7 @@ class Reads:
         mask = draw(strokes.points, strokes.pen_widths, page.size)
         ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
         page.paste("black" if dark else "white", mask=ink)
-        write_atomically(path, [_png(page)])
-        return path
+        return page
 
     def corrected(
         self, drawing: Drawing, correction: Correction
@@ -138,27 +163,28 @@ class Reads:
 
         Of a digit that is none, they are those of what was read.
         """
-        parts = self._parts_of(drawing)
+        parts = self._parts(drawing)
         mine = [part for part in parts if part.digit.box in correction.boxes]
         boxes = [box for box, _ in correction.digits] or list(correction.boxes)
         return [inside.ink_of(mine, box) for box in boxes]
 
     # --- looking inside ------------------------------------------------------------
 
-    def explain(self, drawing: Drawing, index: int) -> Explanation:
-        """Explain how a digit was read."""
-        return inside.explain(self.reader, self._parts_of(drawing)[index])
+    def explain(self, drawing: Drawing, box: DigitBox) -> Explanation | None:
+        """Explain how the digit with this box was read; None if there is none."""
+        for part in self._parts(drawing):
+            if part.digit.box == box:
+                return inside.explain(self.reader, part)
+        return None
 
-    def gradients(self, drawing: Drawing, index: int, label: int) -> Gradients:
+    def gradients(self, image: NDArray[np.float32], label: int) -> Gradients:
         """Return the gradients of the loss of one digit with its right label."""
-        image = self._parts_of(drawing)[index].image
         return inside.gradients(self.reader.model, image, label)
 
     def train(
-        self, drawing: Drawing, index: int, label: int, rate: float, keep: bool
+        self, image: NDArray[np.float32], label: int, rate: float, keep: bool
     ) -> Trial:
         """Do one training step on a digit; undo it unless it is to be kept."""
-        image = self._parts_of(drawing)[index].image
         return self._workbench().train(image, label, rate, keep=keep)
 
     def damage(self, damage: Damage) -> int:
@@ -170,16 +196,10 @@ class Reads:
             sample = load_mnist(SAMPLE_FOLDER)
             digits = sample.test_images, sample.test_labels
             self._bench = inside.Workbench(self.reader, *digits)
-        self._parts = None, ()
         return self._bench
 
-    def _parts_of(self, drawing: Drawing) -> tuple[inside.Part, ...]:
-        strokes = drawing.strokes
-        key = drawing.picture, strokes.size, [p.tobytes() for p in strokes.points]
-        if self._parts[0] != key:
-            ink = strokes if drawing.picture is None else self._ink(drawing)
-            self._parts = key, inside.read_parts(self.reader, ink)[1]
-        return self._parts[1]
+    def _parts(self, drawing: Drawing) -> tuple[inside.Part, ...]:
+        return inside.read_parts(self.reader, self._ink(drawing))[1]
 
     # --- ink and pictures ----------------------------------------------------------
 
@@ -193,29 +213,14 @@ class Reads:
     def _ink(self, drawing: Drawing) -> Ink:
         """Return the ink of a drawing, its strokes laid on the ink of the picture."""
         if drawing.picture is None:
-            return strokes_ink(drawing.strokes)
+            nothing = np.zeros((0, 0), np.float32)
+            return Ink(nothing, drawing.strokes.size, strokes=drawing.strokes)
         ink, strokes = self._picture_ink(drawing.picture), drawing.strokes
         points = [points / ink.scale for points in strokes.points]
         widths = [width / ink.scale for width in strokes.pen_widths]
         high, wide = ink.values.shape
         drawn = draw(points, widths, (wide, high))
         return replace(ink, values=np.maximum(ink.values, drawn))
-
-
-class FineTunedReads(Reads):
-    """Reads with the fine-tuned weights in use, with the shipped ones if need be."""
-
-    def reload(self, *_: Any) -> None:
-        """Read with the weights now in use."""
-        version, self.note = finetuned.latest(), ""
-        if version is not None:
-            files = version / "weights.safetensors", version / "judge.safetensors"
-            try:
-                super().reload(*files)
-                return
-            except (ValueError, OSError):
-                self.note = "The learned weights cannot be read: learn again."
-        super().reload()
 
 
 class Learns:
@@ -247,10 +252,3 @@ def outcome(figures: dict[str, Any]) -> str:
         f"now, {f['right_before']} before. Errors in {data} {f['test_images']:,} "
         f"test images: {f['test_errors_after']}, {f['test_errors_before']} before."
     )
-
-
-def _png(image: Image.Image) -> bytes:
-    """Return an image as a PNG file."""
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()

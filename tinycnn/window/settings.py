@@ -8,7 +8,6 @@ import logging
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from tinycnn.files import read_regular, write_atomically
 from tinycnn.ink.strokes import PEN_WIDTH
@@ -20,33 +19,34 @@ LOG = logging.getLogger("tinycnn.window")
 
 @dataclass
 class Settings:
-    """Window size as Tk writes it, theme, brush in units, panel, the last picture."""
+    """Window size as Tk writes it, theme, brush in units, panel."""
 
     size: str = ""
     theme: str = "light"
     brush: float = PEN_WIDTH
     panel: bool = False
-    picture: str = ""
+
+    def __post_init__(self) -> None:
+        """Validate: a TypeError or ValueError says that there is something wrong."""
+        if not (
+            re.fullmatch(r"([1-9]\d{2,4}x[1-9]\d{2,4})?", self.size, re.ASCII)
+            and re.fullmatch("light|dark", self.theme)
+            and THINNEST <= self.brush <= THICKEST
+            and self.panel in (False, True)
+        ):
+            raise ValueError(f"invalid: {self!r:.200}")
 
 
 def load_settings(path: Path) -> Settings:
-    """Read the settings; an invalid value is replaced by its default."""
-    settings = Settings()
-    if not path.exists():
-        return settings
-    try:
-        found = json.loads(read_regular(path, LARGEST_FILE))
-        if not isinstance(found, dict):
-            raise ValueError("not a JSON object")
-    except (ValueError, RecursionError) as error:
-        LOG.warning("settings ignored: %s: %s", path, error)
-        return settings
-    for name in {field.name for field in fields(Settings)} & found.keys():
-        if _is_valid(name, found[name]):
-            setattr(settings, name, found[name])
-        else:
-            LOG.warning("%s: %s cannot be %.40r", path, name, found[name])
-    return settings
+    """Read the settings; a file with anything invalid is ignored."""
+    if path.exists():
+        try:
+            found = json.loads(read_regular(path, LARGEST_FILE))
+            known = {field.name for field in fields(Settings)} & found.keys()
+            return Settings(**{name: found[name] for name in known})
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            LOG.warning("settings ignored: %s: %s", path, error)
+    return Settings()
 
 
 def save_settings(path: Path, settings: Settings) -> None:
@@ -56,13 +56,3 @@ def save_settings(path: Path, settings: Settings) -> None:
         write_atomically(path, [json.dumps(asdict(settings)).encode() + b"\n"])
     except OSError as error:
         LOG.warning("settings not saved: %s", error)
-
-
-def _is_valid(name: str, value: Any) -> bool:
-    if name == "brush":
-        return type(value) in (int, float) and THINNEST <= value <= THICKEST
-    if name == "panel":
-        return isinstance(value, bool)
-    forms = {"size": r"([1-9]\d{2,4}x[1-9]\d{2,4})?", "theme": "light|dark"}
-    form = re.compile(forms.get(name, r"[^\0]*"), re.ASCII | re.DOTALL)
-    return isinstance(value, str) and bool(form.fullmatch(value))

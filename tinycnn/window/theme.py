@@ -41,7 +41,6 @@ THEMES = {"light": Theme(*LIGHT.split()), "dark": Theme(*DARK.split())}
 class Fonts(NamedTuple):
     """The fonts; sizes in points, so that they scale with the screen's density."""
 
-    small: tkfont.Font
     plain: tkfont.Font
     title: tkfont.Font
     strong: tkfont.Font
@@ -56,12 +55,10 @@ class Look:
         self.pixel = root.winfo_fpixels("1p") * 0.75
         self.theme = THEMES["light"]
         family = tkfont.nametofont("TkDefaultFont", root).actual("family")
-        sizes = (8, 10, 10, 12, 30)
+        styles: Any = (10, "normal"), (10, "bold"), (12, "bold"), (30, "bold")
         self.fonts = Fonts(
-            *(tkfont.Font(root, family=family, size=size) for size in sizes)
+            *(tkfont.Font(root, family=family, size=n, weight=w) for n, w in styles)
         )
-        for font in self.fonts[2:]:
-            font.configure(weight="bold")
 
     def px(self, units: float) -> int:
         """Return units as screen pixels, at least 1."""
@@ -71,56 +68,40 @@ class Look:
         """Return red, green and blue of a colour, 0 to 255."""
         return np.array(self.root.winfo_rgb(colour)) / 257
 
-    def mixed(self, share: NDArray[Any], below: str, above: str) -> NDArray[np.uint8]:
-        """Return shares (H, W), clipped to 0 to 1, as mixtures (H, W, 3) of colours."""
-        low, high = self.rgb(below), self.rgb(above)
-        colours = low + np.clip(share, 0, 1)[..., None] * (high - low)
-        return np.rint(colours).astype(np.uint8)
-
     def set_theme(self, name: str) -> None:
         """Apply a theme to every ttk widget."""
         self.theme = theme = THEMES[name]
-        self.root.configure(background=theme.ground)
-        # Lists that drop down are no ttk widgets.
-        self.root.option_add("*TCombobox*Listbox.background", theme.paper)
-        self.root.option_add("*TCombobox*Listbox.foreground", theme.text)
-        self._set_styles(theme)
-
-    def _set_styles(self, theme: Theme) -> None:
+        colours = {"background": theme.ground, "foreground": theme.text}
+        colours |= {"activeBackground": theme.sure, "activeForeground": theme.paper}
+        colours |= {"selectBackground": theme.sure, "selectForeground": theme.paper}
+        # Of menus, of texts, and of lists that drop down.
+        self.root.tk_setPalette(disabledForeground=theme.disabled, **colours)
+        self.root.option_add("*Canvas.foreground", "black")  # file dialogs are white
         px, style = self.px, ttk.Style(self.root)
-
-        def flat(colour: str) -> dict[str, Any]:
-            return {"background": colour, "lightcolor": colour, "darkcolor": colour}
-
-        def configure(name: str, ground: str, **options: Any) -> None:
-            style.configure(name, **flat(ground), **options)
-
         style.theme_use("clam")
-        plain = {"foreground": theme.text, "font": self.fonts.plain, "gripcount": 0}
+        plain = {"background": theme.ground, "foreground": theme.text}
+        plain |= {"lightcolor": theme.raised, "darkcolor": theme.raised}
         plain |= {"troughcolor": theme.raised, "bordercolor": theme.line}
         plain |= {"fieldbackground": theme.paper, "insertcolor": theme.text}
         plain |= {"selectbackground": theme.sure, "selectforeground": theme.paper}
         plain |= {"focuscolor": theme.sure, "arrowcolor": theme.text}
-        plain |= {"arrowsize": px(12), "indicatorsize": px(12)}
-        configure(".", theme.ground, **plain)
+        style.configure(".", font=self.fonts.plain, gripcount=0, **plain)
+        style.configure(".", arrowsize=px(12), indicatorsize=px(12))
         style.map(".", foreground=[("disabled", theme.disabled)])
-        configure("TButton", theme.raised, padding=(px(11), px(5)), width=0)
-        configure("TScrollbar", theme.raised, troughcolor=theme.ground)
-        configure("TNotebook.Tab", theme.raised, padding=(px(8), px(5)))
-        configure("Horizontal.TScale", theme.faint, sliderlength=px(14))
-        configure("Horizontal.TProgressbar", theme.sure, thickness=px(8))
+        for name, padding in (("TButton", px(11)), ("TNotebook.Tab", px(8))):
+            style.configure(name, background=theme.raised, padding=(padding, px(5)))
+        style.configure("TButton", width=0)
+        style.configure("Horizontal.TScale", background=theme.faint)
+        style.configure("Horizontal.TProgressbar", background=theme.sure)
         states = [("disabled", theme.raised), ("selected", theme.ground)]
         states += [("active", theme.line), ("alternate", theme.line)]
         for name in ("TButton", "TScrollbar", "TNotebook.Tab"):
-            every: Any = dict.fromkeys(flat(""), states)
-            style.map(name, **every)
+            style.map(name, background=states, lightcolor=states, darkcolor=states)
         for name in ("TButton", "TNotebook.Tab", "TCombobox", "TEntry"):
             style.map(name, bordercolor=[("focus", theme.sure)])
         style.map("Horizontal.TScale", background=[("focus", theme.sure)])
-        style.map("TCombobox", fieldbackground=[("readonly", theme.paper)])
-        style.map("TCombobox", foreground=[("readonly", theme.text)])  # with the focus
-        style.configure("Faint.TLabel", foreground=theme.faint)
-        style.configure("Tip.TLabel", background=theme.text, foreground=theme.ground)
+        readonly = [("readonly", theme.paper)]
+        style.map("TCombobox", fieldbackground=readonly, foreground=[])
         style.configure("Line.TFrame", background=theme.line)
 
 

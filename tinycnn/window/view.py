@@ -6,33 +6,28 @@ milliseconds.
 
 import contextlib
 import logging
-import time
 import tkinter as tk
 import traceback
 from pathlib import Path
-from tkinter import ttk
 from typing import Any
-
-from PIL import ImageTk
 
 from tinycnn.reading.corrections import Corrections
 from tinycnn.window.actions import CONTROL, Menus
+from tinycnn.window.bars import StatusBar, Toolbar, summary
 from tinycnn.window.canvas import DrawingCanvas
-from tinycnn.window.correcting import Correcting
+from tinycnn.window.correcting import Correcting, FineTuning
 from tinycnn.window.documents import Documents
-from tinycnn.window.finetuning import FineTuning
 from tinycnn.window.live import LiveReading
 from tinycnn.window.panel import Panel
 from tinycnn.window.session import Session
 from tinycnn.window.settings import Settings, save_settings
-from tinycnn.window.statusbar import StatusBar, summary
 from tinycnn.window.theme import Look
-from tinycnn.window.toolbar import Toolbar, icon
 from tinycnn.window.worker import Worker
 
 LOG = logging.getLogger("tinycnn.window")
-SOON, LATER = 1, 30  # milliseconds to the next poll, with and without a reply due
-PATIENCE = 4.0  # seconds of warming up before the status line says why
+SOON, LATER = 1, 10  # milliseconds to the next poll, with and without a reply due
+WARMING_UP = "Warming up, for some seconds the first time. You can draw already."
+ICON = Path(__file__).with_name("icon.png")
 DEFAULT_SIZE, SMALLEST_SIZE = (1000, 680), (560, 360)  # units
 FRAME = 80  # units of the screen's height for menu, title and the desktop's bar
 
@@ -41,9 +36,8 @@ class Window:
     """The main window, and its parts as attributes.
 
     `worker` holds a `served.Reads` and is not started yet; `folder` keeps corrections,
-    the last drawing and pasted pictures; `log` receives the output of fine-tuning.
-    `may_reload` is False if ``--weights`` was given. If the window closes by itself,
-    `problem` says why.
+    the last drawing and pasted pictures. `may_reload` is False if ``--weights`` was
+    given. If the window closes by itself, `problem` says why.
     """
 
     def __init__(
@@ -54,22 +48,20 @@ class Window:
         worker: Worker,
         folder: Path,
         *,
-        log: Path | None = None,
         may_reload: bool = True,
     ) -> None:
         self.root, self.settings, self._settings_file = root, settings, settings_file
         self.worker, self.problem, self._message = worker, "", ""
         self.session, self.look = Session(), Look(root)
         self.session.pen_width = settings.brush
-        self._began, self._poll_later = time.monotonic(), ""
-        self._closed, self.stopped = False, 0
+        self._polling, self._closed, self.stopped = "none", False, 0
         root.report_callback_exception = self._on_exception
         self.correcting = Correcting(self, Corrections(folder / "corrections"))
-        self.finetuning = FineTuning(self, allowed=may_reload, log=log)
         self.documents, self.live = Documents(self, folder), LiveReading(self)
         self._build()
+        self.finetuning = FineTuning(self, allowed=may_reload)
         self._connect()
-        self._set_theme(settings.theme)
+        self._set_theme()
         self._place_panel()
         root.update_idletasks()
         wide, high = map(self.look.px, SMALLEST_SIZE)
@@ -83,18 +75,15 @@ class Window:
             wide, high = map(int, self.settings.size.split("x"))
         high = min(high, root.winfo_screenheight() - px(FRAME))
         root.geometry(f"{min(wide, root.winfo_screenwidth())}x{high}")
-        self._icon = ImageTk.PhotoImage(icon(self.look), master=root)
-        root.iconphoto(True, str(self._icon))
-        root.columnconfigure(0, weight=1)
-        root.rowconfigure(1, weight=1)
+        self._icon = tk.PhotoImage(file=ICON, master=root)
+        root.iconphoto(True, self._icon)
         self.menus = Menus(self)
         self.tools, self.canvas = Toolbar(self), DrawingCanvas(self)
         self.panel, self.statusbar = Panel(self), StatusBar(self)
-        self._divider = ttk.Frame(root, style="Line.TFrame", width=1)
-        self.tools.grid(row=0, column=0, columnspan=3, sticky="ew")
-        self.canvas.grid(row=1, column=0, sticky="nsew")
+        self.tools.pack(fill="x")
+        self.statusbar.pack(side="bottom", fill="x")
+        self.canvas.pack(side="left", fill="both", expand=True)
         self.canvas.focus_set()  # where Tab goes from digit to digit
-        self.statusbar.grid(row=2, column=0, columnspan=3, sticky="ew")
 
     def _connect(self) -> None:
         root, worker, correcting = self.root, self.worker, self.correcting
@@ -106,14 +95,12 @@ class Window:
         root.bind(f"<{CONTROL}-y>", lambda _: self.redo())
         root.bind("<Key>", lambda event: correcting.press(event.char))
 
-        def walk(by: int, leave: bool) -> str | None:
-            return "break" if correcting.walk(by, leave=leave) else None
-
         # Beyond the last digit, Tab goes on to the next control.
-        self.canvas.bind("<Tab>", lambda _: walk(1, True))
-        self.canvas.bind("<Shift-Tab>", lambda _: walk(-1, True))
-        self.canvas.bind("<Right>", lambda _: walk(1, False))
-        self.canvas.bind("<Left>", lambda _: walk(-1, False))
+        self.canvas.bind("<Tab>", lambda _: self._walk(1))
+        self.canvas.bind("<Shift-Tab>", lambda _: self._walk(-1))
+
+    def _walk(self, by: int) -> str:
+        return "break" if self.correcting.walk(by) else ""
 
     # --- life ----------------------------------------------------------------------
 
@@ -133,10 +120,8 @@ class Window:
         if self._closed:
             return
         self._closed = True
-        if self._poll_later:
-            self.root.after_cancel(self._poll_later)
-        self.live.stop()
-        self.settings.brush = round(self.session.pen_width, 1)
+        self.root.after_cancel(self._polling)
+        self.settings.brush = self.session.pen_width
         if self.root.winfo_viewable():
             self.settings.size = self.root.geometry().partition("+")[0]
         self.worker.close()
@@ -150,26 +135,18 @@ class Window:
         self.stopped = signum
 
     def poll(self) -> None:
-        """Handle the replies of the processes and schedule the next poll."""
+        """Handle what is due and the replies of the processes, again and again."""
         if self.stopped:
             self.close()
-            return
-        self._poll_later = ""  # what asks meanwhile plans no second poll
         try:
             self.worker.poll()
             if not self._closed:
                 self.finetuning.poll()
-                self.show_status()
+                self.live.tick()
         finally:
             if not self._closed:
-                due = self.worker.is_busy and self.worker.is_ready
-                self._poll_later = self.root.after(SOON if due else LATER, self.poll)
-
-    def poll_soon(self) -> None:
-        """Poll soon: something was asked."""
-        if self._poll_later:
-            self.root.after_cancel(self._poll_later)
-            self._poll_later = self.root.after(SOON, self.poll)
+                wait = SOON if self.worker.is_busy else LATER
+                self._polling = self.root.after(wait, self.poll)
 
     def _on_ready(self, note: str) -> None:
         if note or self.worker.starts > 1:
@@ -189,69 +166,38 @@ class Window:
 
     # --- changes -------------------------------------------------------------------
 
-    def on_ink(self, *, done: bool) -> None:
-        """Read after a change of ink, or now and then while a stroke grows."""
+    def on_ink(self) -> None:
+        """Show and read changed ink."""
         self.correcting.choose(None)
-        self.say("")
-        if done:
-            self.tools.show()
-            self.live.read()
-        else:
-            self.live.read_soon()
-
-    def show_choice(self) -> None:
-        """Show which digits are chosen."""
-        self.canvas.boxes.chosen = self.correcting.chosen
-        self.canvas.show_reading()
-        if self.correcting.chosen:
-            self.say("")
-        self.live.explain_soon()
-
-    def show_reading(self, *, new: bool = True) -> None:
-        """Show the reading; of a new one, what was chosen may be other digits."""
-        if new:
-            self.correcting.choose(None)
-        self.canvas.show_reading()
-        self.statusbar.show()
-        self.show_status()
-        self.tools.show()
-        self.live.explain_soon()
-
-    def show_all(self) -> None:
-        """Show and read the canvas as it is now."""
-        self.say("")
-        self.canvas.show_ink()
-        self.show_reading()
+        self._message = ""
         self.live.read()
+        self.show()
+
+    def show(self) -> None:
+        """Show drawing, reading and choice as they are now."""
+        self.canvas.boxes.chosen = self.correcting.chosen
+        self.canvas.show()
+        self.statusbar.show()
+        self.tools.show()
+        self.say(self._message)
+        self.live.explain_soon()
 
     def say(self, message: str) -> None:
-        """Show a message in the status line until something changes."""
+        """Show a message in the status line; without one, the state of the reading."""
         self._message = message
-        self.show_status()
-
-    def show_status(self) -> None:
-        """Show the message, or what can be said of the reading."""
-        text = self._message or self.correcting.hint
-        if not text and not self.worker.is_ready:
-            slow = time.monotonic() - self._began > PATIENCE and self.worker.starts < 2
-            text = (
-                "Compiling kernels, the first time only. " if slow else "Warming up. "
-            )
-            text += "You can draw already."
-        self.statusbar.show_status(text or summary(self.session))
+        state = summary(self.session) if self.worker.is_ready else WARMING_UP
+        text = message or self.correcting.hint or state
+        self.statusbar.status.configure(text=text)
 
     # --- actions -------------------------------------------------------------------
 
     def undo(self, by: int = -1) -> None:
         """Undo a step, or redo one (1)."""
-        self.say("")
-        before = self.session.drawn.corrections
-        kind = self.session.step(by)
-        if kind == "correction":
-            self.correcting.follow(before)
-            self.show_reading()
-        elif kind:
-            self.show_all()
+        before, revision = self.session.drawn, self.session.revision
+        if self.session.step(by):
+            self.on_ink()
+            if self.session.revision == revision:
+                self.correcting.follow(before.corrections)
 
     def redo(self) -> None:
         """Redo a step."""
@@ -259,8 +205,9 @@ class Window:
 
     def clear(self) -> None:
         """Clear the canvas."""
-        if self.session.clear():
-            self.show_all()
+        if not self.session.is_empty:
+            self.session.put()
+            self.on_ink()
 
     def toggle_panel(self) -> None:
         """Show or hide the panel."""
@@ -268,22 +215,20 @@ class Window:
         self._place_panel()
 
     def _place_panel(self) -> None:
-        for column, widget in ((1, self._divider), (2, self.panel)):
-            widget.grid(row=1, column=column, sticky="ns")
-            if not self.settings.panel:
-                widget.grid_remove()
+        self.panel.pack_forget()
+        if self.settings.panel:
+            self.panel.pack(side="right", fill="y", before=self.canvas)
         self.panel.refresh()
-        self.live.explain_soon(anew=True)
+        self.live.explain_soon()
         self.tools.show()
 
     def toggle_theme(self) -> None:
         """Switch between light and dark."""
-        self._set_theme("dark" if self.settings.theme == "light" else "light")
+        self.settings.theme = "dark" if self.settings.theme == "light" else "light"
+        self._set_theme()
 
-    def _set_theme(self, name: str) -> None:
-        self.settings.theme = name
-        self.look.set_theme(name)
-        for part in (self.menus, self.statusbar, self.tools, self.canvas):
-            part.set_theme()
+    def _set_theme(self) -> None:
+        self.look.set_theme(self.settings.theme)
+        self.canvas.set_theme()
         self.panel.refresh()
-        self.show_reading(new=False)
+        self.show()

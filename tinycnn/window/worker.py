@@ -32,9 +32,8 @@ class Worker:
     """The window's side of a process. Only `close` waits for it, half a second at most.
 
     The process calls `make`, named ``module:function``, with the arguments, and holds
-    what it returns; a ValueError or OSError means that it cannot be used. Calls of the
-    `urgent` method overtake all others. A process that dies is replaced if it
-    `restarts`, and its call made again, once.
+    what it returns; a ValueError or OSError means that it cannot be used. A process
+    that dies is replaced if it `restarts`; the calls that wait go to the new one.
 
     `on_ready`, `on_failure` and `on_fatal` are called with a sentence, or empty text,
     when the process accepts calls, when a call failed, when it cannot be used. The
@@ -43,22 +42,16 @@ class Worker:
     """
 
     def __init__(
-        self,
-        make: str,
-        *arguments: Any,
-        log: Path | None = None,
-        urgent: str = "",
-        restarts: bool = True,
+        self, make: str, *arguments: Any, log: Path | None = None, restarts: bool = True
     ) -> None:
-        self.make, self.arguments, self._log = make, arguments, log
-        self._urgent, self._restarts = urgent, restarts
+        self.make, self.arguments, self.log = make, arguments, log
+        self._restarts = restarts
         nothing: Callable[[str], object] = lambda _: None  # noqa: E731
         self.on_ready = self.on_failure = self.on_fatal = nothing
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._waiting: list[Call] = []
         self._sent: Call | None = None
-        self._failed: Call | None = None  # during which the process died
         self._start_at = math.inf  # on the monotonic clock
         self.is_ready, self.starts = False, 0
 
@@ -71,7 +64,7 @@ class Worker:
         """Start the process; `on_ready` is called by a later `poll`."""
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        what = theirs, self.make, self.arguments, self._log
+        what = theirs, self.make, self.arguments, self.log
         self._process = context.Process(target=serve, args=what, daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the window ends it
         self._process.start()
@@ -81,15 +74,11 @@ class Worker:
         self.starts += 1
 
     def ask(self, name: str, *arguments: Any, then: Then, newest: bool = False) -> None:
-        """Call a method; the newest call replaces one of the same name that waits."""
-        if newest:
-            self.forget(name)
-        self._waiting.append((name, arguments, then))
+        """Call a method; a `newest` call is first, and replaces one of its name."""
+        call = name, arguments, then
+        others = [each for each in self._waiting if not newest or each[0] != name]
+        self._waiting = [call, *others] if newest else [*others, call]
         self._send()
-
-    def forget(self, *names: str) -> None:
-        """Drop the waiting calls of these methods."""
-        self._waiting = [call for call in self._waiting if call[0] not in names]
 
     def poll(self) -> None:
         """Hand over the results that have arrived since the last call."""
@@ -115,8 +104,6 @@ class Worker:
         if process is not None:
             process.kill()
             process.join(PATIENCE)
-            if process.exitcode is not None:
-                process.close()
 
     def _on_message(self, kind: str, value: Any) -> None:
         if kind == "item":
@@ -138,31 +125,22 @@ class Worker:
     def _send(self) -> None:
         """Send the next call if the process is idle: then sending never blocks."""
         if self.is_ready and self._sent is None and self._waiting:
-            names = [name for name, *_ in self._waiting]
-            first = names.index(self._urgent) if self._urgent in names else 0
-            self._sent = self._waiting.pop(first)
+            self._sent = self._waiting.pop(0)
             assert self._connection is not None
             with contextlib.suppress(OSError):  # the next poll notices its death
                 self._connection.send(self._sent[:2])
 
     def _on_death(self) -> None:
-        """Schedule a new process, with the same call unless it killed two of them."""
+        """Say so, and schedule a new process; the call that was sent is lost."""
         LOG.error("a process of the window died: %s", self._process)
         pause = 0.0 if self.is_ready else PAUSE
         self.close()
-        sent, self._sent = self._sent, None
-        if not self._restarts:
+        self._sent = None
+        if self._restarts:
+            self._start_at = time.monotonic() + pause
+            self.on_failure("The reader stopped and is being restarted.")
+        else:
             self.on_failure("")
-            return
-        self._start_at = time.monotonic() + pause
-        if sent is not None and sent is self._failed:
-            self.on_failure("This cannot be read: the reader stopped twice.")
-            return
-        names = [name for name, *_ in self._waiting]
-        if sent and not (sent[0] == self._urgent and self._urgent in names):
-            self._failed = sent
-            self._waiting.insert(0, sent)
-        self.on_failure("The reader stopped and is being restarted.")
 
 
 # --- the process itself ------------------------------------------------------------
