@@ -177,8 +177,7 @@ class Reads:
         strokes = drawing.strokes
         key = drawing.picture, strokes.size, [p.tobytes() for p in strokes.points]
         if self._parts[0] != key:
-            ink = strokes if drawing.picture is None else self._ink(drawing)
-            self._parts = key, inside.read_parts(self.reader, ink)[1]
+            self._parts = key, inside.read_parts(self.reader, self._ink(drawing))
         return self._parts[1]
 
     # --- ink and pictures ----------------------------------------------------------
