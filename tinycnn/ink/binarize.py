@@ -172,8 +172,7 @@ def _is_light_on_dark(small: Grey) -> bool:
     """
     coarse = _reduced(small, -(-min(small.shape) // 20))
     size = max(3, min(coarse.shape) // 3)
-    wide, inner = _continued(coarse, size)
-    residual = (wide - ndimage.median_filter(wide, size))[inner]
+    residual = coarse - ndimage.median_filter(coarse, size, mode="nearest")
     return float((residual**3).sum()) > 0
 
 
@@ -187,17 +186,7 @@ def _paper(small: Grey) -> tuple[Grey, int]:
     coarse = _reduced(small, cell)
     coarse = ndimage.gaussian_filter(coarse, 0.7, mode="nearest")
     size = max(3, int(0.35 * min(coarse.shape)))
-    wide, inner = _continued(coarse, size)
-    closed = ndimage.grey_closing(np.minimum(wide, coarse.max()), (size, size))
-    return closed[inner], cell
-
-
-def _continued(grey: Grey, margin: int) -> tuple[Grey, tuple[slice, slice]]:
-    """Return the picture with a margin that continues its shade, and its slices."""
-    margin = min(margin, *(n - 1 for n in grey.shape))
-    wide = np.pad(grey, margin, "reflect", reflect_type="odd")
-    H, W = grey.shape
-    return wide, (slice(margin, margin + H), slice(margin, margin + W))
+    return ndimage.grey_closing(coarse, (size, size), mode="nearest"), cell
 
 
 def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
