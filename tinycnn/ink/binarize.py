@@ -86,14 +86,8 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     ink_mask = levels < half if dark else levels > half
     if not _strokelike(ink_mask, maybe_shadow=contrast < 0.6 * lightest):
         return None
-    # Subtract the ripples that compression leaves around the paper's level, if any.
-    ripple = np.abs(LEVELS[band] - paper) @ near / near.sum()
-    floor = 0.0 if counts[paper] > 0.9 * near.sum() else 2 * float(ripple)
-    scale = np.float32(255 / (contrast - floor))
-    ink: Grey = (grey - np.float32(paper / 255)) * (-scale if dark else scale)
-    ink -= np.float32(floor / (contrast - floor))
-    np.clip(ink, 0, 1, out=ink)
-    return ink
+    ink: Grey = (grey - np.float32(paper / 255)) * np.float32(255 / contrast)
+    return np.clip(-ink if dark else ink, 0, 1)
 
 
 def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
@@ -196,17 +190,11 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     width = max(high - low, 1e-6) / 255
     bins = ((smooth - np.float32(low)) * np.float32(1 / width)).astype(np.uint8)
     counts = np.bincount(bins.ravel(), minlength=256)
-    split, needed = 0, 3.0
-    for _ in range(3):
-        split += _otsu(counts[split:])
-        middle, full = _quantile(counts[:split]), split + _quantile(counts[split:])
-        away = np.abs(LEVELS[:split] - middle).astype(int)
-        noise = 1.48 * _quantile(np.bincount(away, counts[:split]))
-        share = counts[split:].sum() / smooth.size
-        if share < 0.42 and full - middle > needed * noise:
-            break
-        needed = 5.0  # the tail of noise resembles ink: require more contrast
-    else:
+    split = _otsu(counts)
+    middle, full = _quantile(counts[:split]), split + _quantile(counts[split:])
+    away = np.abs(LEVELS[:split] - middle).astype(int)
+    noise = 1.48 * _quantile(np.bincount(away, counts[:split]))
+    if counts[split:].sum() > 0.42 * smooth.size or full - middle <= 3 * noise:
         return None
     if (full - middle) * width < MIN_CONTRAST:
         return None
