@@ -332,23 +332,7 @@ def test_a_name_that_is_no_text_is_shown_escaped(said, capfd):
 # --- copies with boxes ------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("box", "scale", "size"),
-    [
-        ((222, 931, 314, 1585), 22, (17, 81)),
-        ((74, 160, 822, 505), 27, (32, 23)),
-        ((507, 260, 1863, 374), 25, (113, 17)),
-    ],
-)
-def test_a_thin_dashed_box_lies_in_whole_pixels(box, scale, size):
-    """Between pixels, the ends of a dash rounded past each other."""
-    refused = Digit(None, 0.1, box, ((1, 0.1), (2, 0.1), (3, 0.1)))
-    picture = Image.new("L", size, 255)
-    copy = annotate.annotate(picture, Reading(((refused,),)), scale)
-    assert (np.asarray(copy) == annotate.REFUSED).all(axis=2).any()
-
-
-def test_a_copy_shows_boxes_and_labels_a_refused_one_dashed(said):
+def test_a_copy_shows_boxes_and_labels_a_refused_one_in_grey(said):
     blank("a.png")
     said += [[[digit(5, 10, y=14), digit(6, 60, y=14), digit(None, 120, y=14)]]]
     assert exit_code("--annotate", "deep/copies", "a.png") == 0
@@ -362,12 +346,7 @@ def test_a_copy_shows_boxes_and_labels_a_refused_one_dashed(said):
         inside = copy[18 * times : 40 * times, (x + 2) * times : (x + 18) * times]
         assert (inside == 255).all()
         left = painted[16 * times : 42 * times, (x - 8) * times : x * times]
-        side = left.any(axis=1)
-        if colour == annotate.REFUSED:
-            assert 0.3 < side.mean() < 0.7
-            assert np.diff(side).sum() >= 6
-        else:
-            assert side.all()
+        assert left.any(axis=1).all()
 
 
 def test_labels_can_be_read_in_small_and_large_pictures(said):

@@ -6,7 +6,7 @@ import pytest
 from tinycnn import models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.ink.ink import Ink
+from tinycnn.ink.ink import Ink, strokes_ink
 from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Strokes
@@ -59,7 +59,7 @@ def picture(strokes):
 @pytest.fixture(scope="module", params=["strokes", "picture", "large picture"])
 def drawing(request, strokes, picture):
     if request.param == "strokes":
-        return strokes
+        return strokes_ink(strokes)
     if request.param == "picture":
         return picture
     # Ink of a picture that was scaled down to a third.
@@ -68,7 +68,7 @@ def drawing(request, strokes, picture):
 
 @pytest.fixture(scope="module")
 def parts(reader, drawing):
-    return read_parts(reader, drawing)[1]
+    return read_parts(reader, drawing)
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,10 @@ def explanations(reader, parts):
 # --- what was read -----------------------------------------------------------------
 
 
-def test_the_reading_is_the_readers(reader, drawing):
-    reading, parts = read_parts(reader, drawing)
-    by_strokes = isinstance(drawing, Strokes)
-    expected = (reader.read_strokes if by_strokes else reader.read_ink)(drawing)
-    assert reading == expected
+def test_the_parts_are_the_digits_that_the_reader_reads(reader, drawing, parts):
+    reading = reader.read_ink(drawing)
+    if drawing.strokes is not None:
+        assert reading == reader.read_strokes(drawing.strokes)
     assert reading.text == "741"
     assert tuple(part.digit for part in parts) == reading.digits
 
@@ -107,31 +106,31 @@ def test_the_probabilities_are_those_of_the_reader_and_of_the_plain_layers(
 def test_refused_ink_is_explained_too_and_no_ink_has_no_parts(reader, strokes):
     strict = Reader()
     strict.threshold = 2.0
-    _, parts = read_parts(strict, strokes)
-    found = explain(strict, parts[0])
+    ink = strokes_ink(strokes)
+    found = explain(strict, read_parts(strict, ink)[0])
     assert found.digit is None
     assert found.top[0][0] == 7
-    assert found.top == read_parts(reader, strokes)[1][0].digit.top
-    reading, parts = read_parts(reader, Strokes((), (), (50, 40)))
-    assert reading.digits == parts == ()
+    assert found.top == read_parts(reader, ink)[0].digit.top
+    assert read_parts(reader, strokes_ink(Strokes((), (), (50, 40)))) == ()
 
 
 def test_a_part_of_a_drawing_knows_its_strokes(reader, strokes):
-    _, parts = read_parts(reader, strokes)
+    parts = read_parts(reader, strokes_ink(strokes))
     for part, numbers in zip(parts, [(1,), (4, 5), (3,)], strict=True):
-        for stroke, number in zip(part.ink.points, numbers, strict=True):
+        for stroke, number in zip(part.strokes.points, numbers, strict=True):
             np.testing.assert_array_equal(stroke, strokes.points[number])
-        np.testing.assert_array_equal(part.image, normalize_strokes(part.ink.points))
+        image = normalize_strokes(part.strokes.points)
+        np.testing.assert_array_equal(part.image, image)
 
 
-def test_a_part_of_a_picture_holds_its_ink_and_no_other(reader, picture):
-    _, parts = read_parts(reader, picture)
+def test_a_part_holds_its_ink_and_no_other(drawing, parts, picture):
     page = np.zeros((200, 320), np.float32)
     for part in parts:
-        np.testing.assert_array_equal(part.image, normalize(part.ink))
+        if drawing.strokes is None:
+            np.testing.assert_array_equal(part.image, normalize(part.values))
         x, y = part.corner
-        H, W = part.ink.shape
-        page[y : y + H, x : x + W] += part.ink
+        H, W = part.values.shape
+        page[y : y + H, x : x + W] += part.values
     np.testing.assert_allclose(page, picture.values, atol=0.06)
 
 
@@ -143,15 +142,11 @@ def test_every_step_is_ink_small_enough_to_be_shown_and_the_last_the_image(
 ):
     for explanation, part in zip(explanations, parts, strict=True):
         np.testing.assert_array_equal(explanation.image, part.image)
-        assert len({step.title for step in explanation.steps}) == 4
         for step in explanation.steps:
             assert step.picture.dtype == np.float32
             assert 0 <= step.picture.min() < 0.1
             assert 0.9 < step.picture.max() <= 1
-            assert max(step.picture.shape) <= SHOWN + 1
-        box = explanation.steps[-2].picture
-        assert box.shape == (20, 20)
-        assert part.image.sum() == pytest.approx(box.sum() / box.max(), rel=0.01)
+            assert max(step.picture.shape) <= SHOWN
 
 
 def test_the_image_lies_on_the_ink_it_is_of(explanations, parts, strokes):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 Grey = NDArray[np.float32]
@@ -23,6 +24,8 @@ EIGHT = np.ones((3, 3), bool)
 DARKEST = 0.4  # depth is not divided by less, so that noise of dark paper stays noise
 COVERED = 0.75  # share of the strips that a ruled line fills
 STEEPEST = 0.045  # slope of a ruled line: 2.6 degrees
+BEYOND_RULE = 3  # pixels that a stroke across a rule is longer; of 3 and 4, reads more
+SOFT_EDGE = 2  # pixels beside a rule; with 1, its edges remain
 MIN_BAND = 24  # pixels between the horizontal sides of a frame
 ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
 MIN_INSIDE = 8  # pixels; a component around smaller things is no frame
@@ -83,14 +86,8 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     ink_mask = levels < half if dark else levels > half
     if not _strokelike(ink_mask, maybe_shadow=contrast < 0.6 * lightest):
         return None
-    # Subtract the ripples that compression leaves around the paper's level, if any.
-    ripple = np.abs(LEVELS[band] - paper) @ near / near.sum()
-    floor = 0.0 if counts[paper] > 0.9 * near.sum() else 2 * float(ripple)
-    scale = np.float32(255 / (contrast - floor))
-    ink: Grey = (grey - np.float32(paper / 255)) * (-scale if dark else scale)
-    ink -= np.float32(floor / (contrast - floor))
-    np.clip(ink, 0, 1, out=ink)
-    return ink
+    ink: Grey = (grey - np.float32(paper / 255)) * np.float32(255 / contrast)
+    return np.clip(-ink if dark else ink, 0, 1)
 
 
 def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
@@ -149,32 +146,16 @@ def _ink_on_uneven_paper(grey: Grey) -> Grey:
 
 def _depth(grey: Grey, paper: Grey, cell: int) -> Grey:
     """Return how much darker than the paper each pixel is, as a share of the paper."""
-    light = _enlarged(paper, cell, grey.shape)
+    H, W = grey.shape
+    cells = (0, 0, W / cell, H / cell)  # the last may be smaller
+    image = Image.fromarray(paper)
+    light = np.asarray(image.resize((W, H), Image.Resampling.BILINEAR, cells))
     return np.asarray((light - grey) / np.maximum(light, DARKEST), np.float32)
 
 
 def _reduced(grey: Grey, factor: int) -> Grey:
-    """Return the means of blocks of factor × factor pixels; edges are repeated."""
-    if factor == 1:
-        return grey
-    H, W = grey.shape
-    padded = np.pad(grey, ((0, -H % factor), (0, -W % factor)), "edge")
-    rows = np.add.reduceat(padded, np.arange(0, len(padded), factor), axis=0)
-    blocks: Grey = rows.reshape(len(rows), -1, factor).sum(axis=2)
-    return np.asarray(blocks / factor**2, np.float32)
-
-
-def _enlarged(small: Grey, cell: int, shape: tuple[int, ...]) -> Grey:
-    """Undo `_reduced` by linear interpolation: two small matrix products."""
-    down, across = (_hats(n, cell, N) for n, N in zip(small.shape, shape, strict=True))
-    return np.asarray(down @ small @ across.T, np.float32)
-
-
-def _hats(n: int, cell: int, length: int) -> Grey:
-    """Return the (length, n) matrix that interpolates the values of n cells."""
-    position = np.clip((np.arange(length) + 0.5) / cell - 0.5, 0, n - 1)
-    weight = 1 - np.abs(position[:, None] - np.arange(n))
-    return np.asarray(np.maximum(weight, 0), np.float32)
+    """Return the means of blocks of factor × factor pixels; the last may be smaller."""
+    return np.asarray(Image.fromarray(grey).reduce(factor))
 
 
 def _is_light_on_dark(small: Grey) -> bool:
@@ -185,8 +166,7 @@ def _is_light_on_dark(small: Grey) -> bool:
     """
     coarse = _reduced(small, -(-min(small.shape) // 20))
     size = max(3, min(coarse.shape) // 3)
-    wide, inner = _continued(coarse, size)
-    residual = (wide - ndimage.median_filter(wide, size))[inner]
+    residual = coarse - ndimage.median_filter(coarse, size, mode="nearest")
     return float((residual**3).sum()) > 0
 
 
@@ -200,17 +180,7 @@ def _paper(small: Grey) -> tuple[Grey, int]:
     coarse = _reduced(small, cell)
     coarse = ndimage.gaussian_filter(coarse, 0.7, mode="nearest")
     size = max(3, int(0.35 * min(coarse.shape)))
-    wide, inner = _continued(coarse, size)
-    closed = ndimage.grey_closing(np.minimum(wide, coarse.max()), (size, size))
-    return closed[inner], cell
-
-
-def _continued(grey: Grey, margin: int) -> tuple[Grey, tuple[slice, slice]]:
-    """Return the picture with a margin that continues its shade, and its slices."""
-    margin = min(margin, *(n - 1 for n in grey.shape))
-    wide = np.pad(grey, margin, "reflect", reflect_type="odd")
-    H, W = grey.shape
-    return wide, (slice(margin, margin + H), slice(margin, margin + W))
+    return ndimage.grey_closing(coarse, (size, size), mode="nearest"), cell
 
 
 def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
@@ -220,17 +190,11 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     width = max(high - low, 1e-6) / 255
     bins = ((smooth - np.float32(low)) * np.float32(1 / width)).astype(np.uint8)
     counts = np.bincount(bins.ravel(), minlength=256)
-    split, needed = 0, 3.0
-    for _ in range(3):
-        split += _otsu(counts[split:])
-        middle, full = _quantile(counts[:split]), split + _quantile(counts[split:])
-        away = np.abs(LEVELS[:split] - middle).astype(int)
-        noise = 1.48 * _quantile(np.bincount(away, counts[:split]))
-        share = counts[split:].sum() / smooth.size
-        if share < 0.42 and full - middle > needed * noise:
-            break
-        needed = 5.0  # the tail of noise resembles ink: require more contrast
-    else:
+    split = _otsu(counts)
+    middle, full = _quantile(counts[:split]), split + _quantile(counts[split:])
+    away = np.abs(LEVELS[:split] - middle).astype(int)
+    noise = 1.48 * _quantile(np.bincount(away, counts[:split]))
+    if counts[split:].sum() > 0.42 * smooth.size or full - middle <= 3 * noise:
         return None
     if (full - middle) * width < MIN_CONTRAST:
         return None
@@ -336,26 +300,8 @@ def _encloses(mine: Mask, x0: int, y0: int, x1: int, y1: int) -> bool:
     return sum(float(side.mean()) for side in sides) > 4 * ENCLOSED
 
 
-def _is_clear(frame: Mask) -> bool:
-    """Return whether no digit touches a frame: the paper in it has no deep notch.
-
-    A digit on one of its sides divides the paper in many rows, or in many columns.
-    """
-    paper, count = ndimage.label(~frame)
-    outside = {*paper[0], *paper[-1], *paper[:, 0], *paper[:, -1]}
-    holes = set(range(1, count + 1)) - outside
-    if len(holes) != 1:
-        return not holes  # cells, the loop of a 9, or what a 1 has divided
-    hole = ndimage.binary_fill_holes(paper == holes.pop())
-    divided = [
-        np.diff(rows, axis=1, prepend=False, append=False).sum(axis=1) > 2
-        for rows in (hole, hole.T)
-    ]
-    return max(int(rows.sum()) for rows in divided) <= 0.2 * len(frame)
-
-
 def _without_rules(ink: Grey) -> Grey:
-    """Return the ink without ruled lines and frames.
+    """Return the ink without ruled lines and frames of them.
 
     A digit may be a long straight stroke itself. So a single line counts only along the
     long side of the picture, and vertical lines only where they form squares with the
@@ -366,27 +312,12 @@ def _without_rules(ink: Grey) -> Grey:
     rows, n_rows = _rules(mask)
     if n_rows < (1 if W >= 1.5 * H else 2):
         return ink
-    labels, _ = ndimage.label(mask, EIGHT)
-    slices = ndimage.find_objects(labels)
-    boxes = {
-        n: (x.start, y.start, x.stop, y.stop) for n, (y, x) in enumerate(slices, 1)
-    }
-    around = frames(labels, boxes)
     columns, _ = _rules(mask.T) if n_rows > 1 else ([], 0)
     if len(columns) < max(2, 0.5 * len(rows) * W / H):
         columns = []
     if len(rows) + len(columns) > MAX_RULES:
         return ink
     walls = [] if columns else _walls(mask, rows)
-    # A frame that no digit touches is erased as a component: its corners may be round.
-    # So is one without straight sides.
-    framing = [n for n in around if _is_clear(labels[slices[n - 1]] == n)]
-    if not walls and not columns:
-        framing = around
-    if framing:
-        frame = np.isin(labels, framing)
-        gone = ndimage.maximum_filter(frame, 3) & (frame | (labels == 0))
-        return _without_rules(np.where(gone, np.float32(0), ink))
     ink, ruled = ink.copy(), np.zeros(ink.shape, bool)
     for rule in rows:
         _erase(ink, ruled, rule)
@@ -507,39 +438,16 @@ def _rules(mask: NDArray[np.uint8]) -> tuple[list[Rule], int]:
 def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
     """Erase one nearly horizontal rule in place; strokes across it stay.
 
-    `ruled` is set where the rule was.
+    Within the rule only what outlasts a grey opening by a vertical line, longer than
+    the rule is thick, is ink. `ruled` is set where the rule was.
     """
     row, slope, thickness = rule
-    H, W = ink.shape
-    middle = np.round(row + slope * np.arange(W)).astype(int)
-    # A slanted rule may leave the picture.
-    columns = np.flatnonzero((middle >= -thickness) & (middle < H + thickness))
-    across = np.arange(len(columns))
-    if len(across) < 8:
-        return
-    R = thickness + 3
-    rows = middle[columns] + np.arange(-R, R + 1)[:, None]
-    inside = (rows >= 0) & (rows < H)
-    rows = np.clip(rows, 0, H - 1)
-    window = np.where(inside, ink[rows, columns], 0)
-    # Along most of its length the rule lies on bare paper: the median is the rule.
-    strongest = np.maximum(1.5 * np.median(window, axis=1), 0.2)
-    line = np.empty_like(window)
-    for part in np.array_split(across, 8):
-        median = np.median(window[:, part], axis=1)
-        line[:, part] = np.minimum(median, strongest)[:, None]
-    covered = ndimage.maximum_filter1d(line, 3, axis=0) > 0.05
-    # A stroke that crosses the line shows on both sides of it, perhaps slanted.
-    first = np.argmax(covered, axis=0)
-    last = 2 * R - np.argmax(covered[::-1], axis=0)
-    slant = 2 * (thickness // 2) + 3
-    sides = (
-        ndimage.maximum_filter1d(window[np.clip(at, 0, 2 * R), across], slant)
-        for at in (first - 1, last + 1)
-    )
-    excess = (window - line) / np.maximum(1 - line, 0.05)
-    kept = np.minimum(window, np.maximum(excess, np.minimum(*sides)))
-    touched = inside & covered
-    where = rows[touched], np.broadcast_to(columns, rows.shape)[touched]
-    ink[where] = np.maximum(kept[touched], 0)
-    ruled[where] = True
+    middle = row + slope * np.arange(ink.shape[1])
+    length = thickness + BEYOND_RULE
+    top, bottom = int(middle.min()) - 2 * length, int(middle.max()) + 2 * length
+    rows = slice(max(top, 0), max(bottom, 0))
+    y = np.arange(len(ink))[rows, np.newaxis]
+    band = np.abs(y - middle) <= thickness / 2 + SOFT_EDGE
+    opened = ndimage.grey_opening(ink[rows], (length, 1), mode="constant")
+    ink[rows][band] = opened[band]
+    ruled[rows] |= band

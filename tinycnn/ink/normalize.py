@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from tinycnn.ink.strokes import draw_finely
 
@@ -40,6 +41,10 @@ FAINT = 0.05  # fainter ink is ignored: it would widen the tight box
 THINNEST, THICKEST = 1.5, 4.2  # pixels of the box; 19 of 20 of MNIST's are between
 THIN, THICK = 2.0, 3.2  # others are brought to these; half of MNIST's are between
 NEAR = 0.3  # pixels of the box between points of a stroke that are drawn
+FOOTPRINTS = (
+    ndimage.generate_binary_structure(2, 2),
+    ndimage.generate_binary_structure(2, 1),
+)
 GRID = 3  # pixels per pixel of the box of the grid on which strokes grow and shrink
 
 
@@ -91,9 +96,9 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     ink = np.asarray(image)
     steps = (GRID * pen - stroke_width(ink)) / 2
     sign = np.float32(np.sign(steps))  # erosion is the dilation of the paper
-    ink = sign * _padded(ink, math.ceil(max(steps, 0)) + 1)
+    ink = sign * np.pad(ink, math.ceil(max(steps, 0)) + 1)
     for step in range(math.ceil(abs(steps))):
-        grown = _cross(ink) if step % 2 else square(ink)
+        grown = ndimage.grey_dilation(ink, footprint=FOOTPRINTS[step % 2])
         ink += np.float32(min(abs(steps) - step, 1)) * (grown - ink)
     return tighten(sign * ink)
 
@@ -114,36 +119,24 @@ def stroke_width(values: NDArray[np.float32]) -> float:
     float
         In pixels; 0 where there is no ink.
     """
-    wide = _padded(values, 1)
+    wide = np.pad(values, 1)
     here, below, beside = wide[:-1, :-1], wide[1:, :-1], wide[:-1, 1:]
     slopes = np.hypot(below - here, beside - here).sum()
     return 2 * float(values.sum() / slopes) if slopes else 0.0
 
 
-def _padded(values: NDArray[np.float32], margin: int) -> NDArray[np.float32]:
-    """Return values with a margin of 0; faster than the function of NumPy."""
-    H, W = values.shape
-    wide = np.zeros((H + 2 * margin, W + 2 * margin), np.float32)
-    wide[margin : margin + H, margin : margin + W] = values
-    return wide
-
-
 def tighten(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the tight box of the ink, empty if there is none."""
+    return values[ink_window(values)]
+
+
+def ink_window(values: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Return the rows and the columns of the tight box of the ink."""
     ink = values > FAINT
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if len(rows) == 0:
-        return values[:0, :0]
-    return values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _cross(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the maximum of each pixel and its four neighbours."""
-    most = values.copy()
-    for a, b in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
-        np.maximum(most[a], values[b], out=most[a])
-        np.maximum(most[b], values[a], out=most[b])
-    return most
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def square(values: NDArray[Any]) -> NDArray[Any]:
@@ -176,55 +169,21 @@ def normalize_strokes(
     """
     if not points:
         return np.zeros((SIDE, SIDE), np.float32)
-    fine = fill_box(points, pen)
-    image = Image.new("L", (SIDE * FINENESS, SIDE * FINENESS))
-    x, y = corner(fine)
-    image.paste(fine, (round(x * FINENESS), round(y * FINENESS)))
-    values = np.asarray(image.reduce(FINENESS), np.float32)
-    values /= values.max()
-    return values
-
-
-def fit(
-    points: Sequence[NDArray[np.float64]], pen: float = PEN
-) -> tuple[float, NDArray[np.float64]]:
-    """Return the scale and the translation that fit strokes and their ink into the box.
-
-    Parameters
-    ----------
-    points, pen
-        See `normalize_strokes`; at least one stroke.
-
-    Returns
-    -------
-    scale : float
-        Pixels of the box per unit of the points.
-    move : float64 array (2,)
-        Added after scaling, in pixels of the box.
-    """
     everything = np.concatenate(points)
     low, high = everything.min(axis=0), everything.max(axis=0)
     side = float((high - low).max())
     scale = (BOX - pen) / side if side > 0 else 1.0
-    return scale, BOX / 2 - scale * (low + high) / 2
-
-
-def fill_box(points: Sequence[NDArray[np.float64]], pen: float = PEN) -> Image.Image:
-    """Return the box with strokes in it, drawn on the fine grid.
-
-    Parameters
-    ----------
-    points, pen
-        See `normalize_strokes`; at least one stroke.
-
-    Returns
-    -------
-    PIL.Image.Image
-        `BOX` times `FINENESS` pixels a side, grey, 255 = ink.
-    """
-    scale, move = fit(points, pen)
+    move = BOX / 2 - scale * (low + high) / 2
     scaled = [_thinned(stroke * scale + move) for stroke in points]
-    return draw_finely(scaled, [pen] * len(scaled), (BOX, BOX), FINENESS)
+    fine = draw_finely(scaled, [pen] * len(scaled), (BOX, BOX), FINENESS)
+    box = np.asarray(fine.reduce(FINENESS), np.float64)
+    centre = np.array([box.sum(axis=0), box.sum(axis=1)]) @ np.arange(BOX) / box.sum()
+    # The box stays inside the image, however lopsided the digit.
+    x, y = np.clip(CENTRE - centre, 0, SIDE - BOX) * FINENESS
+    image = Image.new("L", (SIDE * FINENESS, SIDE * FINENESS))
+    image.paste(fine, (round(x), round(y)))
+    values = np.asarray(image.reduce(FINENESS), np.float32)
+    return values / values.max()
 
 
 def _thinned(stroke: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -236,21 +195,6 @@ def _thinned(stroke: NDArray[np.float64]) -> NDArray[np.float64]:
     kept = np.diff(along // NEAR, prepend=-1, append=0)[:-1] > 0
     kept[-1] = True
     return stroke[kept]
-
-
-def corner(fine: Image.Image) -> tuple[float, float]:
-    """Return the x, y in the image at which the box has its mass centred, in pixels.
-
-    Parameters
-    ----------
-    fine : PIL.Image.Image
-        The box from `fill_box`.
-    """
-    box = np.asarray(fine.reduce(FINENESS), np.float64)
-    centre = np.array([box.sum(axis=0), box.sum(axis=1)]) @ np.arange(BOX) / box.sum()
-    # The box stays inside the image, however lopsided the digit.
-    x, y = np.clip(CENTRE - centre, 0, SIDE - BOX)
-    return round(x * FINENESS) / FINENESS, round(y * FINENESS) / FINENESS
 
 
 def _average(tight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -41,10 +41,7 @@ def only_sheet(grey: Grey) -> Grey:
     factor = -(-max(H, W) // SMALL_SIDE)
     if max(H, W) < SMALL_SIDE or min(H, W) < factor:
         return grey
-    small = np.add.reduceat(grey, np.arange(0, H - factor + 1, factor), axis=0)
-    small = np.add.reduceat(small, np.arange(0, W - factor + 1, factor), axis=1)
-    sizes = [np.diff([*range(0, n - factor + 1, factor), n]) for n in (H, W)]
-    small /= np.outer(*sizes)
+    small = np.asarray(Image.fromarray(grey).reduce(factor))
     border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     if np.quantile(small, 1 - LEAST) - np.median(border) < STEP / 2:
         return grey  # as light at the border: cheaper than all that follows

@@ -84,18 +84,16 @@ class Strokes:
                     "scale the drawing"
                 )
         for width in self.pen_widths:
-            if not _number(width) or not 0 < width <= WIDEST_PEN:
+            if not 0 < _number(width) <= WIDEST_PEN:
                 raise StrokesError(
                     f"pen_width needs numbers above 0 and up to {WIDEST_PEN}, "
                     f"not {width!r:.40}"
                 )
-        size = self.size
-        if len(size) != 2 or not all(
-            _number(n) and 1 <= n <= LARGEST_SIDE and n == int(n) for n in size
-        ):
+        sides = [_number(side) for side in self.size]
+        if len(sides) != 2 or not all(n in range(1, LARGEST_SIDE + 1) for n in sides):
             raise StrokesError(
                 f"size needs [width, height] from 1 to {LARGEST_SIDE} pixels, "
-                f"not {list(size)!r:.40}; scale the drawing"
+                f"not {list(self.size)!r:.40}; scale the drawing"
             )
 
     def draw(self) -> NDArray[np.float32]:
@@ -189,9 +187,13 @@ def load_strokes(path: str | Path | bytes) -> Strokes:
     name = "the drawing" if isinstance(path, bytes) else str(path)
     name = name if name and name.isprintable() else repr(name)
     try:
-        return _strokes(_document(read_regular(path, LARGEST_FILE)))
+        # Integers may have thousands of digits: floats become infinite.
+        document = json.loads(read_regular(path, LARGEST_FILE), parse_int=float)
+        return _strokes(document)
     except (UnreadableError, StrokesError) as error:
         raise StrokesError(f"{name}: {error}") from None
+    except (ValueError, RecursionError):
+        raise StrokesError(f"{name}: is not JSON; save the drawing again") from None
 
 
 def save_strokes(path: str | Path, strokes: Strokes) -> None:
@@ -216,68 +218,40 @@ def save_strokes(path: str | Path, strokes: Strokes) -> None:
     write_atomically(path, [json.dumps(document).encode() + b"\n"])
 
 
-def _document(content: bytes) -> Any:
-    """Parse the JSON of a stroke file."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise StrokesError("is not JSON; save the drawing again") from None
-
-
 def _strokes(document: Any) -> Strokes:
     """Return the strokes of a document after validating it."""
     if not isinstance(document, dict) or not isinstance(document.get("strokes"), list):
         raise StrokesError('needs {"strokes": [[[x, y], ...], ...]}')
     points = tuple(_points(stroke, i) for i, stroke in enumerate(document["strokes"]))
-    widths = document.get("pen_width")
-    if widths is None:
-        widths = PEN_WIDTH
+    widths, size = document.get("pen_width"), document.get("size")
     if not isinstance(widths, list):
-        widths = [widths] * len(points)
-    size = document.get("size")
+        widths = [PEN_WIDTH if widths is None else widths] * len(points)
     if size is None:  # validate the widths first, with any size
-        checked = Strokes(points, tuple(widths), (1, 1))
-        size = _extent(points, checked.pen_widths)
-    if not isinstance(size, list):
-        size = [size]
-    checked = Strokes(points, tuple(widths), tuple(size))
+        Strokes(points, tuple(widths), (1, 1))
+        far = [(p + w / 2).max(axis=0) for p, w in zip(points, widths, strict=True)]
+        size = np.ceil(np.max([(1, 1), *far], axis=0)).tolist()  # at least one pixel
+    checked = Strokes(
+        points, tuple(widths), tuple(size if isinstance(size, list) else [size])
+    )
     width, height = map(int, checked.size)
-    return Strokes(points, tuple(map(float, widths)), (width, height))
+    return Strokes(points, checked.pen_widths, (width, height))
 
 
 def _points(stroke: Any, index: int) -> NDArray[np.float64]:
     """Return one stroke as an array (P, 2)."""
 
     def is_point(pair: Any) -> bool:
-        return (
-            isinstance(pair, list)
-            and len(pair) == 2
-            and all(_number(value) and abs(value) <= LARGEST_SIDE for value in pair)
-        )
+        return isinstance(pair, list) and [*map(type, pair)] == [float, float]
 
     # Validate before NumPy converts, which would make gigabytes of a few long strings.
     if not (isinstance(stroke, list) and stroke and all(map(is_point, stroke))):
         raise StrokesError(
-            f"stroke {index} needs at least one point [x, y], all numbers from "
-            f"-{LARGEST_SIDE} to {LARGEST_SIDE}; scale or save the drawing again"
+            f"stroke {index} needs at least one point [x, y]; save the drawing again"
         )
-    return np.array(stroke, np.float64)
+    return np.array(stroke)
 
 
-def _number(value: Any) -> bool:
-    """Return whether a value is a finite number and not a bool."""
-    if not isinstance(value, int | float | np.integer | np.floating):
-        return False
-    size: Any = abs(value)  # math.isfinite overflows for large integers
-    return not isinstance(value, bool) and bool(size < math.inf)
-
-
-def _extent(
-    points: Sequence[NDArray[np.float64]], widths: Sequence[float]
-) -> list[int]:
-    """Return width and height of the smallest canvas that holds all ink."""
-    corners = np.concatenate([np.ones((1, 2)), *points])  # at least one pixel
-    widths_there = np.repeat([0, *widths], [1, *map(len, points)])
-    far = (corners + widths_there[:, None] / 2).max(axis=0)
-    extent: list[int] = np.ceil(far).astype(int).tolist()
-    return extent
+def _number(value: Any) -> float:
+    """Return a number as it is, and NaN for anything else, which compares false."""
+    fits = isinstance(value, int | float | np.integer | np.floating)
+    return value if fits and not isinstance(value, bool) else math.nan

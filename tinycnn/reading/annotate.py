@@ -5,15 +5,14 @@ import math
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import open_picture
-from tinycnn.reading.result import Digit, Reading
-
-Box = tuple[float, float, float, float]
+from tinycnn.reading.result import Reading
 
 # Blue and vermilion of Okabe and Ito, safe for colour blindness; neighbours differ.
 COLOURS = ((0, 114, 178), (213, 94, 0))
@@ -75,32 +74,47 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
     """
     copy = picture.convert("RGB")
     pen = ImageDraw.Draw(copy)
-    for x0, y0, x1, y1 in reading.ignored:
-        corners = [edge / scale for edge in (x0, y0, max(x1 - 1, x0), max(y1 - 1, y0))]
-        pen.rectangle(corners, outline=IGNORED)
+    for box in reading.ignored:
+        pen.rectangle(_corners(box, 1 / scale), outline=IGNORED)
     if not reading.digits:
         return copy
-    boxes: list[Box] = [
-        (b[0] / scale, b[1] / scale, b[2] / scale, b[3] / scale)
-        for b in (digit.box for digit in reading.digits)
-    ]
     room = _room(reading) / scale
     most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
     enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))
-    text = max(MIN_LABEL, enlarged * room)
-    size = (copy.width * enlarged, copy.height * enlarged)
-    copy = copy.resize(size, Image.Resampling.NEAREST)
+    copy = ImageOps.scale(copy, enlarged, Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(copy)
-    font = ImageFont.load_default(text)
-    placed = [
-        (digit, _around(box, enlarged, text / 10 + 3, size))
-        for digit, box in zip(reading.digits, boxes, strict=True)
-    ]
-    for i, (digit, box) in enumerate(placed):
-        _draw_box(pen, box, _colour(digit, i), max(1, round(text / 10)), digit)
-    for i, (digit, box) in enumerate(placed):  # labels lie above all boxes
-        _draw_label(pen, box, _colour(digit, i), font, digit, size)
+    text = max(MIN_LABEL, enlarged * room)
+    thick, font = max(1, round(text / 10)), ImageFont.load_default(text)
+    labelled = []
+    for number, digit in enumerate(reading.digits):
+        colour = COLOURS[number % len(COLOURS)]
+        if digit.digit is None:
+            colour = REFUSED
+        box = _corners(digit.box, enlarged / scale)
+        gap = round(text / 10 + 3)
+        x0, y0 = max(box[0] - gap, 0), max(box[1] - gap, 0)
+        x1 = min(box[2] + gap, copy.width - 1)
+        y1 = min(box[3] + gap, copy.height - 1)
+        pen.rectangle((x0, y0, x1, y1), outline=HALO, width=thick + 2)
+        pen.rectangle((x0, y0, x1, y1), outline=colour, width=thick)
+        middle, share = (x0 + x1) / 2, f"{digit.confidence:.0%}"
+        labelled.append((digit.label, (middle, y0 - 2), "mb", colour))
+        labelled.append((share, (middle, y1 + 2), "mt", colour))
+    for label, (x, y), anchor, colour in labelled:  # above all boxes
+        options: Any = {"font": font, "anchor": anchor, "stroke_width": 2}
+        left, top, right, bottom = pen.textbbox((x, y), label, **options)
+        inside = (  # the picture
+            x - min(left, 0) - max(right - copy.width, 0),
+            y - min(top, 0) - max(bottom - copy.height, 0),
+        )
+        pen.text(inside, label, colour, stroke_fill=HALO, **options)
     return copy
+
+
+def _corners(box: tuple[int, int, int, int], scale: float) -> tuple[int, int, int, int]:
+    """Return the first and the last pixel, x0, y0, x1, y1, of a scaled box."""
+    x0, y0, x1, y1 = (round(edge * scale) for edge in box)
+    return x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)
 
 
 def _room(reading: Reading) -> float:
@@ -114,68 +128,3 @@ def _room(reading: Reading) -> float:
     ]
     room = min(0.25 * median(sides), 0.4 * median(gaps or [math.inf]))
     return float(max(room, 0.1))
-
-
-def _around(box: Box, enlarged: int, gap: float, size: tuple[int, int]) -> Box:
-    """Return a box enlarged and widened by a gap, clipped to the picture."""
-    x0, y0, x1, y1 = (enlarged * side for side in box)
-    # Whole pixels: of others, the two ends of a thin dash may round past each other.
-    return (
-        max(round(x0 - gap), 0),
-        max(round(y0 - gap), 0),
-        min(round(x1 + gap), size[0]) - 1,
-        min(round(y1 + gap), size[1]) - 1,
-    )
-
-
-def _colour(digit: Digit, index: int) -> tuple[int, int, int]:
-    return REFUSED if digit.digit is None else COLOURS[index % len(COLOURS)]
-
-
-def _draw_box(
-    pen: ImageDraw.ImageDraw,
-    box: Box,
-    colour: tuple[int, int, int],
-    thickness: int,
-    digit: Digit,
-) -> None:
-    """Draw a box on its halo, dashed if the digit was refused."""
-    pen.rectangle(box, outline=HALO, width=thickness + 2)
-    if digit.digit is not None:
-        pen.rectangle(box, outline=colour, width=thickness)
-        return
-    x0, y0, x1, y1 = box
-    dash = 3 * thickness + 1
-    for x in np.arange(x0, x1, 2 * dash):
-        for y in (y0, y1 - thickness + 1):
-            pen.rectangle((x, y, min(x + dash, x1), y + thickness - 1), fill=colour)
-    for y in np.arange(y0, y1, 2 * dash):
-        for x in (x0, x1 - thickness + 1):
-            pen.rectangle((x, y, x + thickness - 1, min(y + dash, y1)), fill=colour)
-
-
-def _draw_label(
-    pen: ImageDraw.ImageDraw,
-    box: Box,
-    colour: tuple[int, int, int],
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    digit: Digit,
-    size: tuple[int, int],
-) -> None:
-    """Draw the digit above its box and the confidence below, inside the picture."""
-    x0, y0, x1, y1 = box
-    name = "?" if digit.digit is None else str(digit.digit)
-    for text, above in ((name, True), (f"{digit.confidence:.0%}", False)):
-        left, top, right, bottom = pen.textbbox((0, 0), text, font, stroke_width=2)
-        width, height = right - left, bottom - top
-        x = min(max((x0 + x1 - width) / 2, 0), max(size[0] - width, 0))
-        y = y0 - height - 1 if above else y1 + 2
-        y = min(max(y, 0), max(size[1] - height, 0))
-        pen.text(
-            (x - left, y - top),
-            text,
-            colour,
-            font,
-            stroke_width=2,
-            stroke_fill=HALO,
-        )

@@ -16,17 +16,8 @@ from PIL import Image
 
 from tinycnn.fast import fuse
 from tinycnn.ink.ink import Ink
-from tinycnn.ink.normalize import (
-    BOX,
-    FAINT,
-    FINENESS,
-    corner,
-    fill_box,
-    fit,
-    normalize,
-    normalize_strokes,
-)
-from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.ink.normalize import BOX, PEN, ink_window, normalize, normalize_strokes
+from tinycnn.ink.strokes import Strokes
 from tinycnn.models import predict
 from tinycnn.nn import (
     SGD,
@@ -47,11 +38,11 @@ from tinycnn.reading.explanation import (
     Trial,
 )
 from tinycnn.reading.reader import Found, Reader
-from tinycnn.reading.result import Digit, Reading
+from tinycnn.reading.result import Digit
 
 PATCH = 6  # side in pixels of the ink that is removed; two widths of MNIST's pen
 STRIDE = 2  # pixels from patch to patch
-SHOWN = 112  # pixels of a side; steps are shown no larger
+SHOWN = 112  # pixels of a side; the ink is shown no larger
 Floats = NDArray[np.floating[Any]]
 
 
@@ -66,47 +57,97 @@ class Part:
     probabilities : float64 array (10,)
         Of each digit; 1 minus their sum is the probability of no digit.
     image : float32 array (28, 28)
-        The input of the networks.
-    ink : Strokes or float32 array (H, W)
-        Its strokes; for a picture the ink of this digit alone, cut out.
+        The input of the network.
+    values : float32 array (H, W)
+        The ink of this digit alone, cut out.
     corner : (int, int)
-        Position x, y of that cut in the ink of the picture.
+        Position x, y of that cut in the ink of the drawing.
     scale : float
-        Pixels of the picture per pixel of its ink.
+        Pixels of the picture or the canvas per pixel of its ink.
+    strokes : Strokes or None
+        Those of this digit alone, in pixels of the ink; None if it was not drawn.
     """
 
     digit: Digit
     probabilities: Floats
     image: NDArray[np.float32]
-    ink: Strokes | NDArray[np.float32]
-    corner: tuple[int, int] = (0, 0)
-    scale: float = 1.0
+    values: NDArray[np.float32]
+    corner: tuple[int, int]
+    scale: float
+    strokes: Strokes | None
 
 
-def read_parts(
-    reader: Reader, drawing: Ink | Strokes
-) -> tuple[Reading, tuple[Part, ...]]:
-    """Read a drawing, and return the ink of each digit as well.
+def read_parts(reader: Reader, ink: Ink) -> tuple[Part, ...]:
+    """Read ink, and return the ink of each digit, in reading order.
 
     Parameters
     ----------
     reader : Reader
-    drawing : Ink or Strokes
+    ink : Ink
+        Its values, too, where it has strokes.
 
     Returns
     -------
-    reading : Reading
-        See `Reader.read_ink` and `Reader.read_strokes`.
-    parts : tuple of Part
-        One for each of its digits, in reading order.
+    tuple of Part
+        One for each digit of `Reader.read_ink`.
     """
-    if isinstance(drawing, Strokes):
-        nothing = np.zeros((0, 0), np.float32)
-        drawing = Ink(nothing, drawing.size, strokes=drawing)
-    page, lines = reader.find(drawing)
-    found = [found for line in lines for found in line]
-    reading = Reading(tuple(tuple(found.digit for found in line) for line in lines))
-    return reading, tuple(_part(page, drawing, each) for each in found)
+    page, lines = reader.find(ink)
+    return tuple(_part(page, ink, found) for line in lines for found in line)
+
+
+def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
+    """Return the ink of a digit found on a page."""
+    pieces, strokes = found.candidate.pieces, None
+    if isinstance(page, segment.StrokePage):
+        assert ink.strokes is not None
+        mine = {id(page.points[piece]) for piece in pieces}
+        both = zip(ink.strokes.points, ink.strokes.pen_widths, strict=True)
+        points, widths = zip(
+            *(each for each in both if id(each[0]) in mine), strict=True
+        )
+        strokes = Strokes(points, widths, ink.strokes.size)
+        values = strokes.draw()
+    else:
+        values = page.values * np.isin(page.owner, pieces)
+    rows, columns = ink_window(values)
+    return Part(
+        digit=found.digit,
+        probabilities=found.probabilities,
+        image=page.image(pieces),
+        values=values[rows, columns],
+        corner=(columns.start, rows.start),
+        scale=ink.scale,
+        strokes=strokes,
+    )
+
+
+def ink_of(
+    parts: Sequence[Part], box: tuple[int, int, int, int]
+) -> tuple[NDArray[np.float32], Strokes | None]:
+    """Return the image (28, 28) and the strokes, if any, of a digit read otherwise.
+
+    `parts` are what was read in its place, at least one; `box` is its own box: that of
+    one part, that around several, or a piece of it.
+    """
+    first = parts[0]
+    if len(parts) == 1 and first.digit.box == box:
+        return first.image, first.strokes
+    x0, y0, x1, y1 = (round(side / first.scale) for side in box)
+    if first.strokes is not None:
+        drawn = [part.strokes for part in parts if part.strokes is not None]
+        pairs = [
+            (p[((p >= (x0 - 1, y0 - 1)) & (p <= (x1 + 1, y1 + 1))).all(axis=1)], width)
+            for strokes in drawn
+            for p, width in zip(strokes.points, strokes.pen_widths, strict=True)
+        ]
+        lines, widths = zip(*(each for each in pairs if len(each[0])), strict=True)
+        return normalize_strokes(lines), Strokes(lines, widths, first.strokes.size)
+    page = np.zeros((y1 + segment.EDGE, x1 + segment.EDGE), np.float32)
+    for part in parts:
+        (x, y), cut = part.corner, part.values
+        there = page[y : y + cut.shape[0], x : x + cut.shape[1]]
+        np.maximum(there, cut[: there.shape[0], : there.shape[1]], out=there)
+    return normalize(page[y0:y1, x0:x1]), None
 
 
 def explain(reader: Reader, part: Part) -> Explanation:
@@ -123,20 +164,40 @@ def explain(reader: Reader, part: Part) -> Explanation:
     -------
     Explanation
     """
-    if isinstance(part.ink, Strokes):
-        steps, origin, pixel = _steps_of_strokes(part.ink, part.image)
-    else:
-        steps, origin, pixel = _steps_of_cut(part.ink, part)
+    origin, pixel = _placed(part)
+    n = math.ceil(max(part.values.shape) / SHOWN)
+    shown = Image.fromarray(part.values).reduce(n)
     return Explanation(
         digit=part.digit.digit,
         probabilities=part.probabilities,
         top=part.digit.top,
-        steps=steps,
+        steps=(
+            Step("As it was written", np.asarray(shown, np.float32)),
+            Step("By one pen, its weight in the middle", part.image),
+        ),
         feature_maps=feature_maps(reader.model, part.image),
         occlusion=occlusion(reader, part.image, part.digit.top[0][0]),
         origin=origin,
         pixel=pixel,
     )
+
+
+def _placed(part: Part) -> tuple[tuple[float, float], float]:
+    """Return position x, y and pixel size of the image on the drawing.
+
+    The middle of the ink's box is that of the box in the image, whose longer side is
+    `BOX`, the pen of the image included.
+    """
+    size = np.array(part.values.shape[::-1])
+    middle, pixel = part.corner + size / 2, max(size) / BOX
+    if part.strokes is not None:
+        points = np.concatenate(part.strokes.points)
+        low, high = points.min(axis=0), points.max(axis=0)
+        middle, pixel = (low + high) / 2, max(*(high - low), 1) / (BOX - PEN)
+    rows, columns = ink_window(part.image)
+    inside = np.array([columns.start + columns.stop, rows.start + rows.stop]) / 2
+    x, y = (part.scale * (middle - pixel * inside)).tolist()
+    return (x, y), part.scale * pixel
 
 
 def feature_maps(
@@ -161,22 +222,23 @@ def feature_maps(
         if isinstance(layer, Conv2D):
             top, below, left, right = layer.margins(*x.shape[1:3])
             inputs = np.pad(inputs, ((top, below), (left, right), (0, 0)))
-            KH, KW = layer.weight.value.shape[:2]
-            field = field.after((KH, KW), _pair(layer.stride), (top, left))
+            kernel = np.array(layer.weight.value.shape[:2])
+            field = field.after(kernel, _pair(layer.stride), np.array([top, left]))
         elif isinstance(layer, MaxPool2D):
-            field = field.after(_pair(layer.kernel_size), _pair(layer.stride), (0, 0))
+            pool = _pair(layer.kernel_size)
+            field = field.after(pool, _pair(layer.stride), np.zeros(2, int))
         x = layer.forward(x)
         if isinstance(layer, Conv2D):
             weight, bias = layer.weight.value.copy(), layer.bias.value.copy()
-            stride = _pair(layer.stride)
+            row, column = _pair(layer.stride).tolist()
             maps = x[0].copy()
-            found.append(FeatureMaps(maps, weight, field, inputs, bias, stride))
+            found.append(FeatureMaps(maps, weight, field, inputs, bias, (row, column)))
     return tuple(found)
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+def _pair(value: int | tuple[int, int]) -> NDArray[np.int64]:
     """Return a size or stride, which may be one integer for both, as a pair."""
-    return (value, value) if isinstance(value, int) else value
+    return np.broadcast_to(np.array(value), 2)
 
 
 def occlusion(
@@ -200,21 +262,17 @@ def occlusion(
     float32 array (28, 28)
     """
     starts = range(STRIDE - PATCH, len(image), STRIDE)
-    windows = [
-        np.s_[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH]
-        for y in starts
-        for x in starts
-    ]
-    windows = [window for window in windows if image[window].any()]
-    images = np.repeat(image[np.newaxis], 1 + len(windows), axis=0)
-    for changed, window in zip(images[1:], windows, strict=True):
-        changed[window] = 0
+    corners = [(max(y, 0), max(x, 0), y, x) for y in starts for x in starts]
+    hidden = np.zeros((len(corners), *image.shape), bool)
+    for mask, (top, left, y, x) in zip(hidden, corners, strict=True):
+        mask[top : y + PATCH, left : x + PATCH] = True
+    hidden = hidden[(hidden & (image > 0)).any(axis=(1, 2))]
+    images = np.concatenate([image[np.newaxis], np.where(hidden, 0, image)])
     names, digits = reader.opinions(images)
     kept = names[:, answer] * digits
-    fall = np.zeros(image.shape, np.float32)
-    for window, probability in zip(windows, kept[1:], strict=True):
-        fall[window] += kept[0] - probability
-    return fall / np.float32((PATCH / STRIDE) ** 2)  # patches that cover a pixel
+    fall = np.tensordot(kept[0] - kept[1:], hidden.astype(np.float32), axes=1)
+    fall /= (PATCH / STRIDE) ** 2  # patches that cover a pixel
+    return fall.astype(np.float32)
 
 
 def gradients(model: Sequential, image: NDArray[np.float32], label: int) -> Gradients:
@@ -324,125 +382,3 @@ def _rounded(weight: Floats, bits: int) -> Floats:
         return np.sign(weight) * np.abs(weight).mean()
     step = max(float(np.abs(weight).max()), 1e-12) / (2 ** (bits - 1) - 1)
     return np.rint(weight / np.float32(step)) * np.float32(step)
-
-
-def ink_of(
-    parts: Sequence[Part], box: tuple[int, int, int, int]
-) -> tuple[NDArray[np.float32], Strokes | None]:
-    """Return the image (28, 28) and the strokes, if any, of a digit read otherwise.
-
-    `parts` are what was read in its place, at least one; `box` is its own box: that of
-    one part, that around several, or a piece of it.
-    """
-    first = parts[0]
-    if len(parts) == 1 and first.digit.box == box:
-        return first.image, first.ink if isinstance(first.ink, Strokes) else None
-    if isinstance(first.ink, Strokes):
-        low, high = np.array(box[:2]) - 1, np.array(box[2:]) + 1
-        drawn = [part.ink for part in parts if isinstance(part.ink, Strokes)]
-        pairs = [
-            pair for s in drawn for pair in zip(s.points, s.pen_widths, strict=True)
-        ]
-        kept = [(p[((p >= low) & (p <= high)).all(axis=1)], w) for p, w in pairs]
-        lines, widths = zip(*(each for each in kept if len(each[0])), strict=True)
-        strokes = Strokes(tuple(lines), tuple(widths), first.ink.size)
-        return normalize_strokes(strokes.points), strokes
-    x0, y0, x1, y1 = (round(side / first.scale) for side in box)
-    page = np.zeros((y1 + segment.EDGE, x1 + segment.EDGE), np.float32)
-    for part in parts:
-        (x, y), cut = part.corner, np.asarray(part.ink)
-        there = page[y : y + cut.shape[0], x : x + cut.shape[1]]
-        np.maximum(there, cut[: there.shape[0], : there.shape[1]], out=there)
-    cut, _ = _tight(page[y0:y1, x0:x1])
-    return normalize(cut), None
-
-
-def _tight(
-    values: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], tuple[int, int]]:
-    """Return the part with ink, and its position x, y."""
-    rows, columns = (np.flatnonzero((values > FAINT).any(axis=k)) for k in (1, 0))
-    cut = values[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
-    return cut, (int(columns[0]), int(rows[0]))
-
-
-def _part(page: segment.Page, ink: Ink, found: Found) -> Part:
-    """Return the ink of a digit found on a page."""
-    pieces, image = found.candidate.pieces, page.image(found.candidate.pieces)
-    if isinstance(page, segment.StrokePage):
-        assert ink.strokes is not None
-        both = zip(ink.strokes.points, ink.strokes.pen_widths, strict=True)
-        width = {id(points): pen_width for points, pen_width in both}
-        points = tuple(page.points[piece] for piece in pieces)
-        widths = tuple(width[id(each)] for each in points)
-        drawn = Strokes(points, widths, ink.strokes.size)
-        return Part(found.digit, found.probabilities, image, drawn)
-    boxes = np.array([page.pieces[piece].box for piece in pieces], int)
-    x0, y0 = np.maximum(boxes[:, :2].min(axis=0) - segment.EDGE, 0).tolist()
-    x1, y1 = (boxes[:, 2:].max(axis=0) + segment.EDGE).tolist()
-    window = np.s_[y0:y1, x0:x1]
-    values = page.values[window] * np.isin(page.owner[window], pieces)
-    cut, (x, y) = _tight(values)
-    at = x0 + x, y0 + y
-    return Part(found.digit, found.probabilities, image, cut, at, ink.scale)
-
-
-def _steps_of_strokes(
-    strokes: Strokes, image: NDArray[np.float32]
-) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """Return the steps to 28×28, and position and pixel size of the image.
-
-    See `tinycnn.ink.normalize.normalize_strokes`.
-    """
-    everything = np.concatenate(strokes.points)
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    zoom = SHOWN / ((high - low).max() + max(strokes.pen_widths))
-    size = (high - low + max(strokes.pen_widths)) * zoom
-    edge = low - max(strokes.pen_widths) / 2
-    drawn = draw(
-        [(points - edge) * zoom for points in strokes.points],
-        [pen_width * zoom for pen_width in strokes.pen_widths],
-        (math.ceil(size[0]), math.ceil(size[1])),
-    )
-    scale, move = fit(strokes.points)
-    scaled = [points * scale + move for points in strokes.points]
-    cells = SHOWN / BOX
-    thin = draw([p * cells for p in scaled], [2.0] * len(scaled), (SHOWN, SHOWN))
-    fine = fill_box(strokes.points)
-    box = np.asarray(fine.reduce(FINENESS), np.float32) / np.float32(255)
-    steps = (
-        Step("As it was drawn", drawn),
-        Step(f"Scaled to {BOX} × {BOX}", thin),
-        Step("Drawn with MNIST's pen", box),
-        Step("Its weight in the middle", image),
-    )
-    x, y = (-(move + corner(fine)) / scale).tolist()
-    return steps, (x, y), 1 / scale
-
-
-def _steps_of_cut(
-    cut: NDArray[np.float32], part: Part
-) -> tuple[tuple[Step, ...], tuple[float, float], float]:
-    """See `_steps_of_strokes` and `tinycnn.ink.normalize.normalize`."""
-    side, image = max(cut.shape), part.image
-    pixel = side / BOX
-    padding = [(side - length) * BOX // (2 * side) for length in cut.shape]  # cells
-    top, left = (math.floor(cells * pixel) for cells in padding)
-    square = np.zeros((side, side), np.float32)
-    square[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
-    y, x = (int(image.any(axis=1 - k).argmax()) - padding[k] for k in (0, 1))
-    steps = (
-        Step("Cut out of the picture", _shrunk(cut)),
-        Step("Made square", _shrunk(square)),
-        Step(f"Averaged to {BOX} × {BOX}", image[y : y + BOX, x : x + BOX]),
-        Step("Its weight in the middle", image),
-    )
-    corner = np.subtract(part.corner, np.add((x, y), padding[::-1]) * pixel)
-    left, above = (part.scale * corner).tolist()
-    return steps, (left, above), part.scale * pixel
-
-
-def _shrunk(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a picture reduced to at most `SHOWN` pixels a side."""
-    n = math.ceil(max(picture.shape) / SHOWN)
-    return np.asarray(Image.fromarray(picture).reduce(n), np.float32)

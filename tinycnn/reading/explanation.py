@@ -4,27 +4,20 @@
 in another one. So this file imports neither layers nor compiled code.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_REGIONS = 3  # of a feature map
 Floats = NDArray[np.floating[Any]]
+Pair = NDArray[np.int64]
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step from the ink to the input of the network.
-
-    Attributes
-    ----------
-    title : str
-    picture : float32 array (H, W)
-        In [0, 1], 1 = ink.
-    """
+class Step(NamedTuple):
+    """A picture (H, W) on the way from the ink to the image, in [0, 1], 1 = ink."""
 
     title: str
     picture: NDArray[np.float32]
@@ -36,38 +29,28 @@ class ReceptiveField:
 
     Attributes
     ----------
-    size : (int, int)
+    size : int array (2,)
         Pixels of the image.
-    step : (int, int)
+    step : int array (2,)
         Pixels from the field of an output to that of its neighbour.
-    start : (int, int)
+    start : int array (2,)
         The first pixel of the field of output (0, 0); negative if it is padding.
     """
 
-    size: tuple[int, int] = (1, 1)
-    step: tuple[int, int] = (1, 1)
-    start: tuple[int, int] = (0, 0)
+    size: Pair = field(default_factory=lambda: np.ones(2, int))
+    step: Pair = field(default_factory=lambda: np.ones(2, int))
+    start: Pair = field(default_factory=lambda: np.zeros(2, int))
 
-    def after(
-        self, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
-    ) -> "ReceptiveField":
+    def after(self, kernel: Pair, stride: Pair, padding: Pair) -> "ReceptiveField":
         """Return the field of a layer's outputs, given this field of its inputs.
 
-        See Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional
-        Neural Networks".
-
-        Parameters
-        ----------
-        kernel, stride : (int, int)
-        padding : (int, int)
-            Zeros above and to the left.
+        `padding` is above and to the left. See Araujo, Norris and Sim 2019, "Computing
+        Receptive Fields of Convolutional Neural Networks".
         """
-        (KH, KW), (SH, SW), (top, left) = kernel, stride, padding
-        down, across = self.step
         return ReceptiveField(
-            (self.size[0] + (KH - 1) * down, self.size[1] + (KW - 1) * across),
-            (down * SH, across * SW),
-            (self.start[0] - top * down, self.start[1] - left * across),
+            self.size + (kernel - 1) * self.step,
+            self.step * stride,
+            self.start - padding * self.step,
         )
 
     def box(self, row: int, column: int, side: int) -> tuple[int, int, int, int]:
@@ -85,10 +68,9 @@ class ReceptiveField:
             Half open, in pixels of the image. Where pooling drops a remainder and
             padding follows, the fields of the last outputs include that remainder.
         """
-        y0 = self.start[0] + row * self.step[0]
-        x0 = self.start[1] + column * self.step[1]
-        y1, x1 = y0 + self.size[0], x0 + self.size[1]
-        return max(x0, 0), max(y0, 0), min(x1, side), min(y1, side)
+        first = self.start + self.step * (row, column)
+        y0, x0, y1, x1 = np.clip([*first, *(first + self.size)], 0, side).tolist()
+        return x0, y0, x1, y1
 
 
 @dataclass(frozen=True)
@@ -139,7 +121,7 @@ class Explanation:
     top : three of (int, float)
         The likeliest digits and their probabilities.
     steps : tuple of Step
-        From the ink to the image, which is the last.
+        From the ink to the input of the network (28, 28), which is the last.
     feature_maps : tuple of FeatureMaps
         One for each convolution layer of the network that names digits.
     occlusion : float32 array (28, 28)
@@ -162,7 +144,7 @@ class Explanation:
 
     @property
     def image(self) -> NDArray[np.float32]:
-        """The input of the networks, (28, 28)."""
+        """The input of the network, (28, 28)."""
         return self.steps[-1].picture
 
 

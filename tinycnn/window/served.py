@@ -199,7 +199,7 @@ class Reads:
         return self._bench
 
     def _parts(self, drawing: Drawing) -> tuple[inside.Part, ...]:
-        return inside.read_parts(self.reader, self._ink(drawing))[1]
+        return inside.read_parts(self.reader, self._ink(drawing))
 
     # --- ink and pictures ----------------------------------------------------------
 
