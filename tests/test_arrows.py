@@ -37,9 +37,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "cluster": "_cli threads nn models data training",
     "export": "_cli | userfile nn models",
     "train": "_cli userfile | threads nn models data training gradcheck fast glyphs "
-    "cluster",
-    "train_judge": "_cli | threads nn models data training fast glyphs reading "
-    "reading.practice",
+    "reading.practice cluster",
     # The window: what it holds, what works beside it, and the window itself
     "window.session": "ink.strokes reading.result",
     "window.worker": "",
