@@ -133,13 +133,13 @@ def _row(
     sheet: str,
 ) -> list[str]:
     """Return a set's row of the table."""
-    names, digitness = reader.opinions(images)
-    accepted = (names.max(axis=1) * digitness >= reader.threshold).mean()
+    shares = reader.probabilities(images)
+    accepted = (shares.max(axis=1) >= reader.threshold).mean()
     cells = ["", "", ""]
     if NO_DIGIT not in labels:
         alone = (_named(reader, images) == labels).mean()
-        right = names.argmax(axis=1) == labels
-        ece = calibration_error(names.max(axis=1), right)
+        right = shares.argmax(axis=1) == labels
+        ece = calibration_error(shares.max(axis=1), right)
         cells = [f"{x:.4f}" for x in (alone, right.mean(), ece)]
     count = f"{len(labels):,}"
     return [name, count, _ink(images), *cells, f"{accepted:.4f}", sheet]
