@@ -42,7 +42,7 @@ SETS = {
     "CROHME symbols": "crohme-train-symbols.jsonl.gz",
 }
 NO_DIGIT = -1  # the label of a symbol
-COLUMNS = (*("set", "digits", "ink", "right", "ECE", "accepted", "on a sheet"),)
+COLUMNS = "set", "digits", "ink", "right", "ECE", "accepted", "on a sheet"
 HEIGHT, THICKNESS = 100.0, 8.0  # pixels: of a digit on a sheet, and of its pen
 Strokes = list[NDArray[np.float64]]
 
