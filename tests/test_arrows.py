@@ -22,7 +22,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "data": "nn data.idx",
     "training": "nn models data",
     "gradcheck": "_cli userfile | diagnosis nn",
-    "evaluate": "_cli | userfile threads nn models data data.idx training fast",
+    "evaluate": "_cli | userfile threads nn models data data.idx training fast reading",
     "report": "_cli evaluate userfile nn models training",
     # The reader
     "ink": "ink.strokes",

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)")
         print(f"mistakes  {often or 'none'}")
         for name, count in found.refused.items():
-            print(f"{name}   {count}  (likeliest to be no digit)")
+            print(f"{name}   {count}  (as no digits, by the reader)")
     return 0
 
 
@@ -62,8 +62,8 @@ class Evaluation:
     probabilities : float64 array (N, K)
     metrics : Metrics
     refused : dict
-        Of a reader ``"refused"``, the images for which no digit is the likeliest class;
-        the figures are of the ten digits' logits.
+        Of a reader ``"refused"``, the images that it refuses; the figures are of the
+        ten digits' logits.
 
     Raises
     ------
@@ -108,7 +108,10 @@ class Evaluation:
             raise ArithmeticError(f"{path}: {error}; train again") from error
         self.refused = {}
         if facts["network"] == "reader":
-            self.refused["refused"] = int((logits.argmax(axis=1) == 10).sum())
+            from tinycnn.reading.reader import THRESHOLD, digit_shares
+
+            sure = digit_shares(logits, facts["temperature"]).max(axis=1)
+            self.refused["refused"] = int((sure < THRESHOLD).sum())
             logits, classes = logits[:, :10], 10
         self.labels = from_zero(labels, facts["first_label"], classes)
         known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()

@@ -29,8 +29,8 @@ from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading
 
 NONE = 10  # the class of what is no digit
-PRIOR = 1.0  # of its logit; chosen on digits of other writers, see the model card
-THRESHOLD = 0.1  # of the confidence; a digit below it is refused
+PRIOR = 3.0  # of its logit; see `digit_shares`
+THRESHOLD = 0.3  # of the confidence; a digit below it is refused
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 1 / 3  # weight of the bonds beside the network's scores
