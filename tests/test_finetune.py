@@ -52,11 +52,11 @@ def drawn(*strokes, count=4):
 
 
 # A one with an upstroke like that of a seven, and a zero of which half is missing.
-FLAGGED = drawn([(0, 24), (53, 0), (20, 100)])
+FLAGGED = drawn([(0, 18), (55, 0), (20, 100)])
 OPEN = drawn(
     [(72, 38), (60, 8), (40, 0), (10, 20), (0, 50), (10, 85), (45, 100), (70, 90)]
 )
-LETTER = drawn([(0, 0), (50, 100)], [(60, 0), (0, 100)])  # an x
+LETTER = drawn([(0, 100), (40, 0), (80, 100)])  # a lambda
 
 
 def run(sample, composed, images, label, seed=0):

@@ -320,7 +320,7 @@ NUMBERS = [
     ("13", [moved(LEFT, 20), THREE]),
     ("13", [moved(LEFT, 20), [(50, 40), *THREE[1:-1], (48, 146)]]),
     ("11", [LEFT, moved(LEFT, 30)]),
-    ("11", [LEFT, moved(LEFT, 6)]),
+    ("11", [LEFT, moved(LEFT, 10)]),
     # ... a dash between two, one that nearly touches, two commas, a letter, ...
     ("11", [LEFT, [(70, 90), (95, 90)], moved(LEFT, 90)]),
     ("11", [LEFT, [(48, 90), (122, 90)], moved(LEFT, 90)]),
