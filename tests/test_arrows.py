@@ -29,8 +29,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "reading": "ink ink.strokes glyphs nn fast models "
     "reading.result reading.explanation",
     "reading.practice": "ink ink.strokes glyphs nn fast models reading data training",
-    "evaluate": "_cli | userfile threads nn models data data.idx training fast "
-    "reading",
+    "evaluate": "_cli | userfile threads nn models data data.idx training fast reading",
     "report": "_cli evaluate userfile nn models training",
     "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
     "reading reading.practice reading.finetuned reading.corrections",
