@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     metrics, facts = found.metrics, found.facts
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
-        figures |= {"mistakes": mistakes} | found.refused
+        figures |= found.refused | {"mistakes": mistakes}
         print(json.dumps(figures, allow_nan=False))
     else:
         name = facts.get("preset") or facts["network"]

@@ -97,9 +97,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     files = "a picture or a stroke file; - is stdin"
     add("files", nargs="+", metavar="FILE", help=files)
-    weights = (
-        "a weights.safetensors of a run with ten digits (default: the shipped one)"
-    )
+    weights = "a weights.safetensors of a run with ten digits (default: the shipped)"
     add("--weights", type=existing_file, metavar="FILE", help=weights)
     network = "the file that defines the network of these weights, if it is your own"
     add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
@@ -126,10 +124,8 @@ def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
     except (ValueError, OSError) as error:
         fail(error)
     if not reader.finds:
-        shown = printable(weights)
-        print(
-            f"{shown} names the digits that the shipped reader finds", file=sys.stderr
-        )
+        what = "names the digits that the shipped reader finds"
+        print(f"{printable(weights)} {what}", file=sys.stderr)
     return reader
 
 
