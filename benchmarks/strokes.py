@@ -7,8 +7,7 @@ digit goes through `tinycnn.ink.normalize.normalize_strokes`, and alone. MNIST's
 images, which need no drawing, come first. By set:
 
 * *ink*: the mean of the pixels' sum, to compare with MNIST's training images;
-* *network* and *reader*: how often the likeliest digit is the right one, for the
-  network that names digits alone and for what `Reader` makes of both its networks;
+* *right*: how often the likeliest digit is the right one;
 * *ECE*: expected calibration error of the reader's probabilities, in 15 bins;
 * *accepted*: how many the reader would not refuse. Of symbols that are no digits, it
   should be few;
@@ -16,7 +15,7 @@ images, which need no drawing, come first. By set:
   and it has to find which belong together. Of symbols: how often it reads any digit in
   them, such as the upright of an H.
 
-``--pens`` gives the mean ink and the network's accuracy for other pens than MNIST's.
+``--pens`` gives the mean ink and the accuracy for other pens than MNIST's.
 """
 
 from collections.abc import Sequence
@@ -32,7 +31,6 @@ from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.data import DataError, load_mnist
 from tinycnn.ink import strokes as drawing
 from tinycnn.ink.normalize import PEN, normalize_strokes
-from tinycnn.models import predict
 from tinycnn.reading.reader import Reader
 from tinycnn.threads import use_threads
 from tinycnn.training.metrics import calibration_error
@@ -44,9 +42,7 @@ SETS = {
     "CROHME symbols": "crohme-train-symbols.jsonl.gz",
 }
 NO_DIGIT = -1  # the label of a symbol
-COLUMNS = (
-    *("set", "digits", "ink", "network", "reader", "ECE", "accepted", "on a sheet"),
-)
+COLUMNS = "set", "digits", "ink", "right", "ECE", "accepted", "on a sheet"
 HEIGHT, THICKNESS = 100.0, 8.0  # pixels: of a digit on a sheet, and of its pen
 Strokes = list[NDArray[np.float64]]
 
@@ -73,8 +69,9 @@ def main(argv: list[str] | None = None) -> int:
             rows.append(_row(name, reader, _drawn(shapes), labels, sheet))
             for pen in arguments.pens if NO_DIGIT not in labels else ():
                 images = _drawn(shapes, pen)
-                right = f"{(_named(reader, images) == labels).mean():.4f}"
-                rows.append([f"pen {pen}", "", _ink(images), right, *[""] * 4])
+                right = reader.probabilities(images).argmax(axis=1) == labels
+                share = f"{right.mean():.4f}"
+                rows.append([f"pen {pen}", "", _ink(images), share, *[""] * 3])
     except (DataError, MissingError) as error:
         fail(error)
     ink = mnist.train_images[:-5000].mean() / 255 * 28 * 28
@@ -120,11 +117,6 @@ def _ink(images: NDArray[np.float32]) -> str:
     return f"{images.sum(axis=(1, 2)).mean():.1f}"
 
 
-def _named(reader: Reader, images: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
-    """Return the likeliest digits for the network that names them alone."""
-    return predict(reader.model, images).argmax(axis=1)
-
-
 def _row(
     name: str,
     reader: Reader,
@@ -133,14 +125,13 @@ def _row(
     sheet: str,
 ) -> list[str]:
     """Return a set's row of the table."""
-    names, digitness = reader.opinions(images)
-    accepted = (names.max(axis=1) * digitness >= reader.threshold).mean()
-    cells = ["", "", ""]
+    shares = reader.probabilities(images)
+    accepted = (shares.max(axis=1) >= reader.threshold).mean()
+    cells = ["", ""]
     if NO_DIGIT not in labels:
-        alone = (_named(reader, images) == labels).mean()
-        right = names.argmax(axis=1) == labels
-        ece = calibration_error(names.max(axis=1), right)
-        cells = [f"{x:.4f}" for x in (alone, right.mean(), ece)]
+        right = shares.argmax(axis=1) == labels
+        ece = calibration_error(shares.max(axis=1), right)
+        cells = [f"{x:.4f}" for x in (right.mean(), ece)]
     count = f"{len(labels):,}"
     return [name, count, _ink(images), *cells, f"{accepted:.4f}", sheet]
 

@@ -22,8 +22,6 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "data": "nn data.idx",
     "training": "nn models data",
     "gradcheck": "_cli userfile | diagnosis nn",
-    "evaluate": "_cli | userfile threads nn models data data.idx training fast",
-    "report": "_cli evaluate userfile nn models training",
     # The reader
     "ink": "ink.strokes",
     "glyphs": "ink ink.strokes",
@@ -31,15 +29,15 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "reading": "ink ink.strokes glyphs nn fast models "
     "reading.result reading.explanation",
     "reading.practice": "ink ink.strokes glyphs nn fast models reading data training",
+    "evaluate": "_cli | userfile threads nn models data data.idx training fast reading",
+    "report": "_cli evaluate userfile nn models training",
     "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
     "reading reading.practice reading.finetuned reading.corrections",
     "recognize": "_cli userfile | threads nn ink ink.strokes reading reading.finetuned",
     "cluster": "_cli threads nn models data training",
     "export": "_cli | userfile nn models",
     "train": "_cli userfile | threads nn models data training gradcheck fast glyphs "
-    "cluster",
-    "train_judge": "_cli | threads nn models data training fast glyphs reading "
-    "reading.practice",
+    "reading.practice cluster",
     # The window: what it holds, what works beside it, and the window itself
     "window.session": "ink.strokes reading.result",
     "window.worker": "",

@@ -348,7 +348,7 @@ def test_a_set_of_strokes_has_a_row_and_all_digits_count(tmp_path, sample, capsy
     found = [dict(zip(strokes.COLUMNS, row, strict=True)) for row in cells]
     sets = [row for row in found if not row["set"].startswith("pen ")]
     assert [row["digits"] for row in sets] == ["20", "2", "2", "3", "1"]
-    assert [row["reader"] for row in sets[1:]] == ["1.0000", "0.5000", "1.0000", ""]
+    assert [row["right"] for row in sets[1:]] == ["1.0000", "0.5000", "1.0000", ""]
     on_a_sheet = [row["on a sheet"] for row in sets]
     assert on_a_sheet == ["", "1.0000", "0.5000", "1.0000", "0.0000"]
     # A thicker pen leaves more ink.

@@ -30,7 +30,7 @@ def test_a_network_turns_images_into_a_logit_a_class(name):
     x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
     for training in (True, False):
         logits = model.forward(x, training)
-        assert logits.shape == (2, 11 if name == "judge" else 10)
+        assert logits.shape == (2, 11 if name == "reader" else 10)
         assert logits.dtype == np.float32
         assert np.isfinite(logits).all()
     model.backward(np.ones_like(logits))
@@ -72,8 +72,8 @@ def test_the_classic_network_is_the_one_of_the_tutorials():
 
 
 @pytest.mark.parametrize("preset", ["default", "best", "quick", "tiny", "classic"])
-def test_an_edited_preset_leaves_the_readers_networks_as_they_are(preset, monkeypatch):
-    """Nothing that the presets share is called when the shipped files are loaded."""
+def test_an_edited_preset_leaves_the_reader_as_it_is(preset, monkeypatch):
+    """Nothing that the presets share is called when the shipped file is loaded."""
 
     def edited(*_):
         raise AssertionError("an edited list")
@@ -81,8 +81,7 @@ def test_an_edited_preset_leaves_the_readers_networks_as_they_are(preset, monkey
     for name in (preset, "_three_convolutions", "_five_convolutions"):
         monkeypatch.setattr(models, name, edited)
         monkeypatch.setitem(models.NETWORKS, preset, edited)
-    assert models.load(models.SHIPPED)[1]["network"] == "digits"
-    assert models.load(models.JUDGE)[1]["network"] == "judge"
+    assert models.load(models.SHIPPED)[1]["network"] == "reader"
 
 
 def test_the_tiny_network_has_fewer_than_10_000_weights():
@@ -213,8 +212,3 @@ def test_a_file_of_an_unknown_or_another_network_is_refused_with_its_name(tmp_pa
 def test_a_file_that_is_gone_is_an_error_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone"):
         models.load(tmp_path / "gone.safetensors")
-
-
-def test_the_networks_that_ship_can_be_loaded():
-    assert models.load(models.SHIPPED)[1]["network"] == "digits"
-    assert models.load(models.JUDGE)[1]["network"] == "judge"

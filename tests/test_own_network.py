@@ -454,7 +454,7 @@ def test_a_network_of_ten_classes_reads_and_the_shipped_one_still_does(capsys):
     capsys.readouterr()
     assert run(recognize, "seven.png", *weights, "--json") == 0
     out, err = capsys.readouterr()
-    assert err == "mine.safetensors names the digits, the shipped judge finds them\n"
+    assert err == "mine.safetensors names the digits that the shipped reader finds\n"
     assert out != before
     assert said(capsys, 0, recognize, "seven.png", "--json") == before
     for digit in json.loads(out)["digits"]:

@@ -345,6 +345,25 @@ def test_written_digits_join_the_first_images_and_are_counted_apart(
     assert read_facts("run/weights.safetensors")["written"] == 6
 
 
+def test_the_reader_learns_from_composed_numbers_and_is_tested_on_digits(
+    settings, trainers, capsys
+):
+    argv = [*settings, "--epochs", "1", "--limit", "30", "--preset", "reader"]
+    assert exit_code([*argv, "--json", "--out", "run"]) == 0
+    (trainer,) = trainers
+    result = json.loads(capsys.readouterr().out)
+    assert (result["preset"], result["train_images"]) == ("reader", 30)
+    assert read_facts("run/weights.safetensors")["classes"] == 11
+    assert result["written"] == len(trainer.train_images) - 30 > 200
+    for labels in (trainer.train_labels, trainer.val_labels):
+        assert 0.2 < (labels == 10).mean() < 0.9
+    images, labels = trainer.val_images, trainer.val_labels
+    assert trainer.evaluate(images, labels).confusion.shape == (11, 11)
+    digits = labels < 10
+    measured = trainer.evaluate(images[digits], labels[digits])
+    assert measured.confusion.shape == (10, 10)
+
+
 def test_other_settings_are_another_run(settings, whole):
     weights = {(whole / "weights.safetensors").read_bytes()}
     for changed in ("--seed=1", "--lr=0.01", "--limit=54"):

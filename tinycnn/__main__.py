@@ -16,7 +16,6 @@ COMMANDS = {
     "exercises": "build the library yourself, piece by piece, with a judge",
     "finetune": "fine-tune the reader on corrections that the window kept",
     "export": "write a network for other libraries, as ONNX",
-    "train_judge": "train the network that tells digits from other ink",
 }
 HELP = """\
 usage: tinycnn COMMAND [...] | tinycnn --version

@@ -28,7 +28,6 @@ def main(argv: list[str] | None = None) -> int:
 
     from platformdirs import user_config_path, user_data_path, user_log_path
 
-    from tinycnn.reading import finetuned
     from tinycnn.window.correcting import READS
     from tinycnn.window.settings import load_settings
     from tinycnn.window.view import Window
@@ -37,9 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     log = _open_log(user_log_path("tinycnn"))
     file = user_config_path("tinycnn") / "window.json"
     own = arguments.weights is not None
-    judge = finetuned.judge_beside(arguments.weights) if own else None
-    chosen = arguments.weights, judge, arguments.network
-    worker = Worker(READS, *chosen, log=log)
+    worker = Worker(READS, arguments.weights, arguments.network, log=log)
     settings, folder = load_settings(file), user_data_path("tinycnn")
     window = Window(root, settings, file, worker, folder, may_reload=not own)
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -65,8 +62,8 @@ def _parser() -> Parser:
     picture = "a picture or a stroke file to open (default: the last drawing)"
     add("picture", nargs="?", type=existing_file, metavar="PICTURE", help=picture)
     weights = (
-        "a weights.safetensors of a run; a judge.safetensors in its folder is used too "
-        "(default: the weights fine-tuned on your corrections, else the shipped ones)"
+        "a weights.safetensors of a run with ten digits (default: the weights "
+        "fine-tuned on your corrections, else the shipped ones)"
     )
     add("--weights", type=existing_file, metavar="FILE", help=weights)
     network = "the file that defines the network of these weights, if it is your own"

@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     metrics, facts = found.metrics, found.facts
     if arguments.json:
         figures = asdict(metrics) | {"confusion": metrics.confusion.tolist()}
-        print(json.dumps(figures | {"mistakes": mistakes}, allow_nan=False))
+        figures |= found.refused | {"mistakes": mistakes}
+        print(json.dumps(figures, allow_nan=False))
     else:
         name = facts.get("preset") or facts["network"]
         print(_cli.printable(f"{found.path} ({name}, seed {facts.get('seed', '?')})"))
@@ -43,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"NLL       {metrics.nll:.4f}  (mean -log probability of the label)")
         print(f"ECE       {metrics.ece:.4f}  (mean gap of confidence and accuracy)")
         print(f"mistakes  {often or 'none'}")
+        for name, count in found.refused.items():
+            print(f"{name}   {count}  (as no digits, by the reader)")
     return 0
 
 
@@ -58,6 +61,9 @@ class Evaluation:
     runner : Runner
     probabilities : float64 array (N, K)
     metrics : Metrics
+    refused : dict
+        Of a reader ``"refused"``, the images that it refuses; the figures are of the
+        ten digits' logits.
 
     Raises
     ------
@@ -85,8 +91,6 @@ class Evaluation:
         self.path = path = path or models.SHIPPED
         model, self.facts = models.load(path, network)
         facts = self.facts
-        if facts["network"] == "judge":  # whose temperature is of two networks' sum
-            raise ValueError(f"{path} is the judge; name weights that name digits")
         if pair is not None:
             self.images, labels = read_pair(*pair)
             self.title = f"images of {pair[0]}"
@@ -102,6 +106,13 @@ class Evaluation:
                 logits = models.predict(self.runner, self.images, facts["views"])
         except ArithmeticError as error:
             raise ArithmeticError(f"{path}: {error}; train again") from error
+        self.refused = {}
+        if facts["network"] == "reader":
+            from tinycnn.reading.reader import THRESHOLD, digit_shares
+
+            sure = digit_shares(logits, facts["temperature"]).max(axis=1)
+            self.refused["refused"] = int((sure < THRESHOLD).sum())
+            logits, classes = logits[:, :10], 10
         self.labels = from_zero(labels, facts["first_label"], classes)
         known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
         if content_sha256(self.images) in (facts.get("train_sha256"), *known):

@@ -1,6 +1,6 @@
 """The named networks, each a list that can be read aloud; how they are loaded and used.
 
-Images are (N, 28, 28, 1), ink 1 and paper 0; logits (N, 10), those of `judge` (N, 11).
+Images are (N, 28, 28, 1), ink 1 and paper 0; logits (N, 10), those of `reader` (N, 11).
 A network of your own needs no entry here: see `build`.
 """
 
@@ -113,8 +113,8 @@ def _five_convolutions(
 
 
 _presets = (quick, default, best, tiny, classic)
-NETWORKS = {f.__name__: f for f in (*_presets, pretrained.digits, pretrained.judge)}
-SHIPPED, JUDGE = pretrained.SHIPPED, pretrained.JUDGE
+NETWORKS = {f.__name__: f for f in (*_presets, pretrained.reader)}
+SHIPPED = pretrained.SHIPPED
 Network = Callable[[np.random.Generator], Sequence[nn.Layer]]
 
 

@@ -27,7 +27,7 @@ from tinycnn.userfile import explained
 if TYPE_CHECKING:
     from tinycnn.ink.ink import Ink
     from tinycnn.reading.reader import Reader
-    from tinycnn.reading.result import Digit, Reading
+    from tinycnn.reading.result import Reading
     from tinycnn.userfile import UserFunction
 
 
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.json:
             print(_json(file, reading), flush=True)
         else:
-            print(_text(file, reading, several, arguments.verbose), flush=True)
+            print(_text(file, reading, several), flush=True)
         if not reading.digits:
             print(f"{printable(file)}: no digits found", file=sys.stderr)
         if copies is not None:
@@ -97,8 +97,7 @@ def _parser() -> Parser:
     add = parser.add_argument
     files = "a picture or a stroke file; - is stdin"
     add("files", nargs="+", metavar="FILE", help=files)
-    weights = "a weights.safetensors of a run with ten digits; a judge.safetensors in "
-    weights += "its folder is used as well (default: the shipped weights)"
+    weights = "a weights.safetensors of a run with ten digits (default: the shipped)"
     add("--weights", type=existing_file, metavar="FILE", help=weights)
     network = "the file that defines the network of these weights, if it is your own"
     add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
@@ -107,8 +106,6 @@ def _parser() -> Parser:
     least = "refuse digits below this confidence, 0 to 1 (default: 0)"
     share = converter("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
     add("--min-confidence", type=share, default=0.0, metavar="P", help=least)
-    table = "print every digit's confidence, box, second and third choice"
-    add("-v", "--verbose", action="store_true", help=table)
     return parser
 
 
@@ -116,23 +113,19 @@ def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
     """Return the reader, with its kernels compiled."""
     import numpy as np
 
-    from tinycnn.reading.finetuned import judge_beside
     from tinycnn.reading.reader import Reader
     from tinycnn.threads import use_threads
 
     use_threads()
-    judge = None if weights is None else judge_beside(weights)
     try:
         with said_if_slow(), explained(network):
-            reader = Reader(weights, judge, network=network)
+            reader = Reader(weights, network)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
     except (ValueError, OSError) as error:
         fail(error)
-    if weights is not None and judge is None:
-        shown = printable(weights)
-        print(
-            f"{shown} names the digits, the shipped judge finds them", file=sys.stderr
-        )
+    if not reader.finds:
+        what = "names the digits that the shipped reader finds"
+        print(f"{printable(weights)} {what}", file=sys.stderr)
     return reader
 
 
@@ -186,34 +179,14 @@ def _json(file: str, reading: "Reading") -> str:
     return json.dumps(facts, allow_nan=False)
 
 
-def _text(file: str, reading: "Reading", several: bool, verbose: bool) -> str:
+def _text(file: str, reading: "Reading", several: bool) -> str:
     """Return the reading as text, after the file's name if there are several."""
     lines = reading.text.splitlines()
     if several and len(lines) == 1:
         lines = [f"{printable(file)}: {lines[0]}"]
     elif several:
         lines = [f"{printable(file)}:", *(f"  {line}" for line in lines)]
-    if verbose and reading.digits:
-        lines += ["", *_table(reading.digits)]
-    if verbose and several:
-        lines += [""]
     return "\n".join(lines)
-
-
-def _table(digits: "tuple[Digit, ...]") -> list[str]:
-    """Return a table of all digits: confidence, box and alternatives."""
-    rows = [("digit", "confidence", "box", "second", "third")]
-    for digit in digits:
-        second, third = (f"{other} {p:.1%}" for other, p in digit.top[1:3])
-        x0, y0, x1, y1 = digit.box
-        box = f"{x0},{y0} to {x1},{y1}"
-        label = f"? ({digit.top[0][0]})" if digit.digit is None else digit.label
-        rows.append((label, f"{digit.confidence:.1%}", box, second, third))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True))
-        for row in rows
-    ]
 
 
 class _Copies:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
 
-PRESETS = ("quick", "default", "best", "tiny", "classic")
+PRESETS = ("quick", "default", "best", "tiny", "classic", "reader")
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # What a resumed run must not change.
 SETTINGS = ["preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards"]
@@ -269,18 +269,25 @@ class Run:
 
         settings, digits, start = self.settings, self.digits, self.arguments.start
         recipe, whole = settings.recipe, (digits.train_images, digits.train_labels)
-        images, labels, *validation = split_validation(*whole)
+        images, labels, val_images, val_labels = split_validation(*whole)
         images, labels = images[: settings.limit], labels[: settings.limit]
+        original = len(images)
+        if recipe.composed:
+            from tinycnn.reading.practice import with_composed
+
+            more = partial(with_composed, recipe.composed, settings.seed)
+            images, labels = more(0, images, labels)
+            val_images, val_labels = more(1, val_images, val_labels)
         train_images: Any = images
         # Written digits are Latin; those of other data (KMNIST) may not be.
         known = digits.source in ("mnist", "sample")
-        self.written = round(recipe.written * len(images)) if known else 0
-        if self.written:
+        if known and (written := round(recipe.written * original)):
             from tinycnn.glyphs.writer import Concatenated, LazyGlyphs
 
-            glyphs = LazyGlyphs(settings.seed, 0, self.written)
+            glyphs = LazyGlyphs(settings.seed, 0, written)
             labels = np.concatenate([labels, glyphs.labels])
             train_images = Concatenated(images, glyphs)
+        self.written = len(train_images) - original
         if start and load_weights(start, model).get("first_label", 0) != (
             digits.first_label
         ):
@@ -293,7 +300,7 @@ class Run:
         if settings.shards or self.comm.size > 1:
             cut = self.comm, settings.shards or 1, lambda: self.signum
             trainer = partial(cluster.ShardedTrainer, *cut)
-        data = train_images, labels, *validation
+        data = train_images, labels, val_images, val_labels
         return trainer(recipe, settings.seed, model, optimizer, *data, prepare=prepare)
 
     def _new_facts(self, place: str | Path | None) -> dict[str, Any]:
@@ -412,7 +419,7 @@ def _network(
 
     model = models.build(settings.network or settings.recipe.network, settings.seed)
     if settings.network is None:
-        return model, 10, digits.for_network()
+        return model, 11 if settings.recipe.composed else 10, digits.for_network()
     size = digits.train_images.shape[1:]
     with explained(settings.network):
         classes = models.classes(model, size)

@@ -19,6 +19,7 @@ from tinycnn.nn import (
     softmax,
     softmax_cross_entropy,
 )
+from tinycnn.nn.weights import read_facts
 from tinycnn.reading.explain import (
     SHOWN,
     Workbench,
@@ -28,7 +29,7 @@ from tinycnn.reading.explain import (
     read_parts,
 )
 from tinycnn.reading.explanation import Damage
-from tinycnn.reading.reader import Reader
+from tinycnn.reading.reader import PRIOR, Reader
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
 FOUR = [[(170, 30), (130, 110), (210, 110)], [(185, 70), (180, 170)]]
@@ -97,9 +98,10 @@ def test_the_probabilities_are_those_of_the_reader_and_of_the_plain_layers(
         assert [shares[digit] for digit, _ in top] == [share for _, share in top]
         assert sorted(shares)[-4] <= top[-1][1]
         x = explanation.image[np.newaxis, ..., np.newaxis]
-        named, judged = reader.model.forward(x), reader.judge.forward(x)
-        both = (named / reader.temperature + judged[:, :10]) / reader.joint_temperature
-        expected = softmax(both) * softmax(judged)[:, :10].sum()
+        facts = read_facts(models.SHIPPED)
+        logits = reader.model.forward(x) / facts["temperature"]
+        logits[0, 10] -= PRIOR
+        expected = softmax(logits)[:, :10]
         np.testing.assert_allclose(shares, expected[0], atol=1e-5)
 
 
@@ -238,7 +240,7 @@ def test_gradients_are_the_layers_own(reader):
 
 @pytest.fixture
 def bench():
-    reader, sample = Reader(remembers=True), load_mnist(SAMPLE_FOLDER)
+    reader, sample = Reader(), load_mnist(SAMPLE_FOLDER)
     return Workbench(reader, sample.test_images[:100], sample.test_labels[:100])
 
 
@@ -252,8 +254,8 @@ def test_a_training_step_is_gradient_descent_and_is_undone_unless_kept(bench):
     trial = bench.train(image, 3, 0.05)
     assert trial.loss[0] == found.loss > trial.loss[1]
     assert trial.total == 100
-    names, digit = bench._reader.opinions(image[np.newaxis])
-    np.testing.assert_allclose(trial.probabilities[0], names[0] * digit[0], atol=1e-6)
+    shares = bench._reader.probabilities(image[np.newaxis])[0]
+    np.testing.assert_allclose(trial.probabilities[0], shares, atol=1e-6)
     for name, array in state(bench).items():
         np.testing.assert_array_equal(array, before[name])
     bench.train(image, 3, 0.05, keep=True)

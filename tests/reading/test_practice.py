@@ -1,7 +1,7 @@
-"""The laws of `tinycnn.reading.practice`: what a judge learns from, and its labels.
+"""The laws of `tinycnn.reading.practice`: what the reader learns from, and its labels.
 
-The digits are the bundled sample's or written by code. What a judge learns from it is
-not measured here.
+The digits are the bundled sample's or written by code. What is learned from them is not
+measured here.
 """
 
 import numpy as np
@@ -9,10 +9,18 @@ import pytest
 
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
+from tinycnn.glyphs import signs
 from tinycnn.glyphs.writer import write
 from tinycnn.ink.normalize import normalize, normalize_strokes
 from tinycnn.reading import practice, segment
-from tinycnn.reading.practice import NONE, from_images, from_scribble, from_strokes
+from tinycnn.reading.practice import (
+    NONE,
+    from_images,
+    from_print,
+    from_scribble,
+    from_strokes,
+    with_composed,
+)
 
 SAMPLE = load_mnist(SAMPLE_FOLDER)
 IMAGES = SAMPLE.test_images[:100].astype(np.float32) / 255
@@ -91,7 +99,8 @@ def layers(*boxes, size=(60, 100)):
 @pytest.fixture
 def keep_all(monkeypatch):
     """Keep all candidates that are none."""
-    monkeypatch.setattr(practice, "KEPT", 1.1)
+    monkeypatch.setattr(practice, "MOST_NONE", 1000)
+    monkeypatch.setattr(practice, "MOST_TWO", 1000)
 
 
 def labelled(ink, labels):
@@ -165,9 +174,38 @@ def test_digits_that_hide_each_other_divide_nothing_by_nothing():
         assert {label for _, label in found} <= {digit, NONE}
 
 
-def test_thickness_changes_but_a_digit_stays():
+@pytest.mark.usefixtures("keep_all")
+def test_letters_are_none_but_their_uprights_are_left_out():
+    """By itself, the upright of an H is a 1."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        letters = [signs.write(letter, rng) for letter in "HkT"]
+        found = list(from_strokes(letters, np.full(3, NONE), rng))
+        assert {label for _, label in found} == {NONE}
+        for upright in ([[0, 0], [0, 9]], [[0, 9], [1, 0]]):
+            bar = normalize_strokes([np.array(upright, float)])
+            assert max(alike(bar, image) for image, _ in found) < 0.95
+
+
+def test_print_gives_digits_and_letters():
+    examples = [e for n in range(40) for e in from_print(np.random.default_rng(n))]
+    assert {label for _, label in examples} == set(range(11))
+
+
+def test_another_pen_changes_no_digit():
     rng = np.random.default_rng(0)
-    for image in np.repeat(IMAGES[:20], 5, axis=0):
-        other = practice._thicker(image, rng)
-        assert other.max() >= 0.6
-        assert alike(normalize(image), normalize(other.astype(np.float32))) > 0.6
+    for image in np.repeat(IMAGES[:20], 3, axis=0):
+        other = practice._with_pen(image, 20 * practice._pen(rng))
+        assert alike(normalize(image), normalize(other)) > 0.6
+
+
+def test_what_is_composed_comes_after_the_digits_and_follows_from_the_seed():
+    digits = SAMPLE.test_images[:20], LABELS[:20]
+    images, labels = with_composed(0.1, 3, 0, *digits)
+    again, other = (with_composed(0.1, seed, 0, *digits)[0] for seed in (3, 4))
+    assert images.tobytes() == again.tobytes() != other.tobytes()
+    assert images.dtype == labels.dtype == np.uint8
+    np.testing.assert_array_equal(images[:20], digits[0])
+    np.testing.assert_array_equal(labels[:20], digits[1])
+    assert (labels[-2 * practice.SIGNS :] == NONE).all()
+    assert 0.2 < (labels[20:] == NONE).mean() < 0.9

@@ -18,9 +18,9 @@ from scipy import ndimage
 from tinycnn import models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.glyphs.writer import write
 from tinycnn.ink.ink import Ink, strokes_ink
 from tinycnn.ink.strokes import Strokes
+from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError, save_weights
 from tinycnn.reading import reader as module
 from tinycnn.reading import segment
@@ -132,18 +132,14 @@ def test_no_box_reaches_beyond_the_picture(reader, page):
     assert reader.read_ink(ink).digits[0].box[2] == 2 * width - 1
 
 
-def test_four_threads_read_what_one_reads(page, monkeypatch):
-    """Also while the scores that a reader remembers are cleared again and again."""
-    reader, remembering = Reader(), Reader(remembers=True)
+def test_four_threads_read_what_one_reads(reader, page):
     pictures = [as_picture(page(text)) for text in ("815", "260", "4", "7397")]
     drawings = [drawn(SEVEN), drawn(*FOUR), drawn(*FIVE), drawn(*FOUR, pen=5)]
-    monkeypatch.setattr(module, "MOST_REMEMBERED", 1)
     with ThreadPoolExecutor(4) as pool:
         found = [*pool.map(reader.read_picture, pictures * 3)]
         assert found == [reader.read_picture(picture) for picture in pictures] * 3
-        found = [*pool.map(remembering.read_strokes, drawings * 10)]
+        found = [*pool.map(reader.read_strokes, drawings * 10)]
         assert [reading.text for reading in found] == ["7", "4", "5", "4"] * 10
-    assert len(remembering._memory) < 20
 
 
 def test_reading_changes_neither_what_is_given_nor_what_is_read_next(reader, page):
@@ -324,7 +320,7 @@ NUMBERS = [
     ("13", [moved(LEFT, 20), THREE]),
     ("13", [moved(LEFT, 20), [(50, 40), *THREE[1:-1], (48, 146)]]),
     ("11", [LEFT, moved(LEFT, 30)]),
-    ("11", [LEFT, moved(LEFT, 6)]),
+    ("11", [LEFT, moved(LEFT, 10)]),
     # ... a dash between two, one that nearly touches, two commas, a letter, ...
     ("11", [LEFT, [(70, 90), (95, 90)], moved(LEFT, 90)]),
     ("11", [LEFT, [(48, 90), (122, 90)], moved(LEFT, 90)]),
@@ -413,9 +409,9 @@ def test_any_drawing_has_few_candidates(reader, monkeypatch, kind):
 
     def scores(images):
         scored.append(len(images))
-        return np.full((len(images), 10), 0.1), np.full(len(images), 0.5)
+        return np.full((len(images), 10), 0.05)
 
-    monkeypatch.setattr(reader, "opinions", scores)
+    monkeypatch.setattr(reader, "probabilities", scores)
     reader.read_strokes(drawn(*strokes, size=(1800, 300)))
     assert sum(scored) <= module.MOST_CANDIDATES
 
@@ -423,74 +419,49 @@ def test_any_drawing_has_few_candidates(reader, monkeypatch, kind):
 # --- weights -----------------------------------------------------------------------
 
 
-def saved(path, network, **facts):
-    """Save the shipped weights of a network again, with these facts only."""
-    model, _ = models.load({"digits": models.SHIPPED, "judge": models.JUDGE}[network])
-    save_weights(path, model, {"network": network, **facts})
+def saved(path, **facts):
+    """Save the shipped weights again, with these facts only."""
+    model, _ = models.load(models.SHIPPED)
+    save_weights(path, model, {"network": "reader", **facts})
     return path
 
 
-def test_each_network_is_refused_in_the_place_of_the_other():
-    with pytest.raises(WeightsError, match=r"judge\.safetensors.*names digits"):
-        Reader(models.JUDGE)
-    with pytest.raises(WeightsError, match=r"digits\.safetensors.*no judge"):
-        Reader(judge=models.SHIPPED)
-
-
-@pytest.mark.parametrize(
-    "value", [0.0, -1.0, 1e-320, 101.0, 1e39, 10**400, "1", "x" * 5000, True, None, [1]]
-)
-def test_a_temperature_or_threshold_that_is_none_is_refused(tmp_path, value):
-    path = saved(tmp_path / "odd.safetensors", "digits", temperature=value)
-    with pytest.raises(WeightsError, match=r"odd\.safetensors.*temperature") as error:
-        Reader(path)
-    assert len(str(error.value)) < 300 + len(str(path))
-    for name in ("temperature", "threshold"):
-        facts = {"temperature": 1.0, "threshold": 0.5, name: value}
-        path = saved(tmp_path / "judge.safetensors", "judge", **facts)
-        with pytest.raises(WeightsError, match=rf"judge\.safetensors.*{name}"):
-            Reader(judge=path)
-
-
-def test_a_judge_needs_a_threshold_below_one_and_no_file_a_temperature(tmp_path, page):
-    path, plain = tmp_path / "judge.safetensors", tmp_path / "plain.safetensors"
-    for facts in ({}, {"threshold": 1.0}):
-        with pytest.raises(WeightsError, match=r"judge\.safetensors.*threshold"):
-            Reader(judge=saved(path, "judge", **facts))
-    reader = Reader(saved(plain, "digits"), saved(path, "judge", threshold=0.1))
-    assert (reader.temperature, reader.joint_temperature) == (1, 1)
-    assert reader.read_ink(as_ink(page("60"))).text == "60"
-
-
 def test_another_temperature_changes_no_favourite(tmp_path, reader, glyphs):
-    warm = Reader(saved(tmp_path / "warm.safetensors", "digits", temperature=2.0))
+    warm = Reader(saved(tmp_path / "warm.safetensors", temperature=2.0))
     assert warm.probabilities(glyphs).argmax(axis=1).tolist() == [*range(10)]
     sure = [r.probabilities(glyphs).max(axis=1).sum() for r in (reader, warm)]
     assert sure[1] < sure[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "network"), [("weights", "digits"), ("judge", "judge")]
-)
-def test_weights_that_overflow_are_named(tmp_path, page, name, network):
+def test_a_network_of_ten_digits_names_and_the_shipped_one_refuses(tmp_path, reader):
+    """Whatever the network, the probability of a digit at all stays."""
+    path = tmp_path / "named.safetensors"
+    save_weights(path, models.build("quick"), {"network": "quick"})
+    images = np.random.default_rng(0).random((7, 28, 28), np.float32)
+    mine, theirs = Reader(path), reader.probabilities(images)
+    assert (mine.finds, reader.finds) == (False, True)
+    shares = mine.probabilities(images)
+    np.testing.assert_allclose(shares.sum(axis=1), theirs.sum(axis=1), rtol=1e-5)
+    names = softmax(mine.model.forward(images[..., np.newaxis]))
+    expected = names * theirs.sum(axis=1)[:, np.newaxis]
+    np.testing.assert_allclose(shares, expected, atol=1e-6)
+    assert theirs.min() >= 0
+    assert theirs.sum(axis=1).max() <= 1 + 1e-6
+    letters = tmp_path / "letters.safetensors"
+    save_weights(letters, models.build("quick"), {"network": "quick", "first_label": 1})
+    with pytest.raises(WeightsError, match=r"letters\.safetensors.*ten digits from 0"):
+        Reader(letters)
+
+
+def test_weights_that_overflow_are_named(tmp_path, page):
     """To a number that a temperature would make infinite, and to infinity."""
-    path = saved(tmp_path / "huge.safetensors", network, threshold=0.5)
+    path = saved(tmp_path / "huge.safetensors", temperature=0.5)
     model, facts = models.load(path)
     for factor in (1e36, 100):
         model.layers[-1].weight.value *= factor
         save_weights(path, model, facts)
         with pytest.raises(WeightsError, match=r"huge\.safetensors.*train again"):
-            Reader(**{name: path}).read_ink(as_ink(page("7")))
-
-
-def test_opinions_are_probabilities(reader):
-    images = np.random.default_rng(0).random((7, 28, 28), np.float32)
-    names, digitness = reader.opinions(images)
-    np.testing.assert_array_equal(names, reader.probabilities(images))
-    assert (names.shape, digitness.shape) == ((7, 10), (7,))
-    np.testing.assert_allclose(names.sum(axis=1), 1, rtol=1e-5)
-    assert names.min() >= 0
-    assert 0 <= digitness.min() <= digitness.max() <= 1 + 1e-6
+            Reader(path).read_ink(as_ink(page("7")))
 
 
 # --- the search --------------------------------------------------------------------
@@ -508,8 +479,9 @@ def problem(seed, count, most):
             box = (20.0 * start, 0.0, 20.0 * start + w, h)
             pieces, lowest = line.pieces[start:stop], rng.uniform(1, h)
             offered.append(Candidate(start, stop, pieces, 1, 20.0, lowest, box))
-            names = rng.dirichlet(np.full(10, 0.2)).astype(np.float32)
-            scores[pieces] = names, float(rng.beta(0.5, 0.5))
+            digit = float(rng.beta(0.5, 0.5))
+            names = rng.dirichlet(np.full(10, 0.2)) * digit
+            scores[pieces] = module.Score(names, float(names.max()), digit)
     return line, offered, scores
 
 
@@ -529,7 +501,7 @@ def log_sigmoid(x):
 
 def of_candidate(candidate, line, scores):
     """Return the log probability of a candidate, and whether it is kept as a digit."""
-    sure = {pieces: q * float(names.max()) for pieces, (names, q) in scores.items()}
+    sure = {pieces: score.sure for pieces, score in scores.items()}
     x0, y0, x1, y1 = candidate.box
     low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / module.LOW, 1)
     apart = 0.0  # the probability that it is several digits, each a piece of its own
@@ -539,7 +511,7 @@ def of_candidate(candidate, line, scores):
         apart *= math.exp(log_sigmoid(2 * (module.TOUCHING - weakest)))
         apart *= candidate.lowest >= module.TALL_PART * (y1 - y0)
     as_digit = max(sure[candidate.pieces] * (1 - apart), module.LEAST)
-    as_junk = max(1 - scores[candidate.pieces][1], module.LEAST)
+    as_junk = max(1 - scores[candidate.pieces].digit, module.LEAST)
     kept = max(math.log(as_digit) + math.log(low), math.log(as_junk) + module.JUNK)
     return max((kept, True), (module._dropped(candidate, line), False))
 
@@ -579,7 +551,7 @@ def test_two_pieces_are_one_digit_or_two(half, both, bond, is_one):
         Candidate(1, 2, (5,), 1, 20, 20, (8, 0, 16, 20)),
     ]
     pairs = zip(candidates, (half, both, half), strict=True)
-    scores = {c.pieces: (np.full(10, name), digit) for c, (name, digit) in pairs}
+    scores = {c.pieces: module.Score(None, p * q, q) for c, (p, q) in pairs}
     found = Reader._search(None, Line((3, 5), 20.0, (bond,)), candidates, scores)
     assert found == (candidates[1:2] if is_one else candidates[::2])
 
@@ -634,41 +606,3 @@ def test_neither_a_group_of_components_nor_a_rule_settles_a_digit():
     long = replace(rule.candidate, box=(0, 0, 90, 5))
     page.pieces[0] = replace(page.pieces[0], area=900.0)
     assert tidied(page, [rule._replace(candidate=long), digit]) == [5]
-
-
-# --- a drawing that grows -----------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def strokes():
-    """Return the strokes of a few digits, side by side."""
-    rng = np.random.default_rng(4)
-    digits = [write(digit, rng) for digit in (3, 1, 4, 1, 5)]
-    points = [s * 8 + (40 + 110 * n, 40) for n, d in enumerate(digits) for s in d]
-    return drawn(*points, pen=10.0, size=(640, 160))
-
-
-def test_a_reader_that_remembers_reads_the_same_and_scores_new_strokes_only(
-    reader, strokes, monkeypatch
-):
-    remembering, scored = Reader(remembers=True), []
-
-    def opinions(images):
-        scored.append(len(images))
-        return reader.opinions(images)
-
-    monkeypatch.setattr(remembering, "opinions", opinions)
-    for count in range(1, len(strokes.points) + 1):
-        grown = drawn(*strokes.points[:count], pen=10.0, size=strokes.size)
-        ours, theirs = remembering.read_strokes(grown), reader.read_strokes(grown)
-        assert ours.text == theirs.text
-        for our, their in zip(ours.digits, theirs.digits, strict=True):
-            assert our.box == their.box
-            assert our.confidence == pytest.approx(their.confidence, abs=1e-5)
-    times = len(scored)
-    remembering.read_strokes(strokes)
-    assert len(scored) == times
-    # The same shapes elsewhere are new.
-    elsewhere = tuple(points + 3 for points in strokes.points)
-    remembering.read_strokes(replace(strokes, points=elsewhere))
-    assert scored[-1] >= len(strokes.points) > scored[-2] >= 1

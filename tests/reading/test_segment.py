@@ -114,27 +114,6 @@ def test_the_image_of_a_piece_has_no_ink_of_others():
     np.testing.assert_array_equal(page.image(list(page.pieces)), normalize(page.values))
 
 
-def dotted(step, size):
-    """Return dots on a zigzag, `step` from middle to middle."""
-    corners = np.array([(20, 20), (80, 20), (40, 130)])
-    lengths = np.hypot(*np.diff(corners, axis=0).T)
-    along = np.arange(0, lengths.sum(), step)
-    x, y = (np.interp(along, [0, *lengths.cumsum()], axis) for axis in corners.T)
-    return draw(
-        [np.stack([x, y], 1)[k : k + 1] for k in range(len(x))],
-        [size] * len(x),
-        (120, 160),
-    )
-
-
-def test_dots_of_a_line_are_one_component_and_many_ones_are_not():
-    for size in (4, 6, 10):
-        assert len(PicturePage(dotted(1.6 * size, size)).pieces) == 1
-        assert len(PicturePage(dotted(3 * size, size)).pieces) > 1
-    ones = [(10 + 20 * k, 10, 14 + 20 * k, 50) for k in range(15)]
-    assert pieces_of(PicturePage(bars(*ones, width=320))) == ones
-
-
 # --- cuts --------------------------------------------------------------------------
 
 
@@ -387,15 +366,6 @@ def test_strokes_meet_that_cross_or_touch_but_run_not_side_by_side():
         page = stroke_page([(20, 0), (20, 100)], stroke)
         assert page.meet(0, 1, 0.05, 100.0) == meets, stroke
         assert page.meet(1, 0, 0.05, 100.0) == meets, stroke
-
-
-def test_many_points_are_as_far_from_each_other_as_few(monkeypatch):
-    rng = np.random.default_rng(0)
-    a, b = rng.uniform(0, 9, (40, 2)), rng.uniform(0, 9, (30, 2))
-    found = segment._gaps(a, b)
-    assert found.shape == (30,)
-    monkeypatch.setattr(segment, "MANY_PAIRS", 0)
-    np.testing.assert_allclose(segment._gaps(a, b), found, rtol=1e-12)
 
 
 def test_the_box_of_a_stroke_has_room_for_its_pen():

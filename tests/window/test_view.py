@@ -467,7 +467,7 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
     page = pilot.panel.seeing
     lines = shown(pilot, page).splitlines()
     hint = next(n for n, line in enumerate(lines) if line.startswith("Click a pixel"))
-    assert lines[hint + 1].startswith("1. 32 maps")
+    assert lines[hint + 1].startswith("1. 48 maps")
     found = pilot.panel.explanation.feature_maps[1]
     feature = int(found.maps.max(axis=(0, 1)).argmax())
     page.choose(1, feature, 0.5, 0.6)

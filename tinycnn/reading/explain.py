@@ -268,8 +268,7 @@ def occlusion(
         mask[top : y + PATCH, left : x + PATCH] = True
     hidden = hidden[(hidden & (image > 0)).any(axis=(1, 2))]
     images = np.concatenate([image[np.newaxis], np.where(hidden, 0, image)])
-    names, digits = reader.opinions(images)
-    kept = names[:, answer] * digits
+    kept = reader.probabilities(images)[:, answer]
     fall = np.tensordot(kept[0] - kept[1:], hidden.astype(np.float32), axes=1)
     fall /= (PATCH / STRIDE) ** 2  # patches that cover a pixel
     return fall.astype(np.float32)
@@ -325,9 +324,9 @@ class Workbench:
         tried: list[tuple[Any, ...]] = []
         for _ in range(2):
             found = gradients(self._reader.model, image, label)
-            shares, digit = self._reader.opinions(image[np.newaxis])
+            shares = self._reader.probabilities(image[np.newaxis])
             right = self.right() if tried or self._right is None else self._right
-            tried.append((found.loss, shares[0] * digit[0], right))
+            tried.append((found.loss, shares[0], right))
             if len(tried) == 1:
                 SGD(self._reader.model.parameters(), rate).step()
         self._right = tried[keep][2]
@@ -335,7 +334,6 @@ class Workbench:
             self._base = self._copy()
         else:
             self._put(before)
-        self._forget()
         losses, names, counts = zip(*tried, strict=True)
         return Trial(losses, names, counts, len(self._labels))
 
@@ -357,14 +355,8 @@ class Workbench:
         for number, feature in damage.muted:
             convolutions[number].weight.value[..., feature] = 0
             convolutions[number].bias.value[feature] = 0
-        self._forget()
         self._right = self.right()
         return self._right
-
-    def _forget(self) -> None:
-        """Drop the scores that the reader remembers: they are of other weights."""
-        if self._reader._memory is not None:
-            self._reader._memory.clear()
 
     def _copy(self) -> dict[str, Floats]:
         return {n: array.copy() for n, array in self._reader.model.state().items()}

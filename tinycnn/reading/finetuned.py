@@ -4,7 +4,6 @@ A version is a numbered folder, created completely or not at all; the highest nu
 in use. The one before it is kept, so that a fine-tuning can be undone.
 """
 
-import os
 import re
 import secrets
 import shutil
@@ -26,15 +25,6 @@ def latest() -> Path | None:
     """Return the folder of the version in use, None if there is no version."""
     versions = _versions()
     return versions[-1] if versions else None
-
-
-def judge_beside(weights: Path) -> Path | None:
-    """Return the ``judge.safetensors`` beside a weights file, None if missing.
-
-    A broken symbolic link is returned, so that loading it reports the error.
-    """
-    judge = weights.with_name("judge.safetensors")
-    return judge if os.path.lexists(judge) else None
 
 
 def keep(write: Callable[[Path], None]) -> Path:

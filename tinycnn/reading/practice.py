@@ -1,92 +1,140 @@
-"""What a judge learns from: candidates cut from numbers that the code composes.
+"""What the reader learns from: candidates cut from numbers that the code composes.
 
-The judge tells digits from pieces of digits, from two digits taken for one, and from
-scribbles. Digits are set side by side and the segmenter offers its candidates. Which
-ink belongs to which digit is known, so every candidate is labelled without a person.
+The reader tells digits from pieces of digits, from two digits taken for one, from
+letters and from scribbles. Digits are set side by side and the segmenter offers its
+candidates. Which ink belongs to which digit is known, so the labels are, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
+from tqdm import tqdm
 
+from tinycnn.glyphs import signs
 from tinycnn.glyphs.writer import write
-from tinycnn.ink.normalize import normalize, normalize_strokes
+from tinycnn.ink.normalize import (
+    normalize,
+    normalize_strokes,
+    stroke_width,
+    tighten,
+    with_pen,
+)
 from tinycnn.ink.strokes import Strokes, draw
 from tinycnn.reading import segment
-from tinycnn.training.augment import Deformation
-from tinycnn.training.recipes import Recipe
+from tinycnn.reading.reader import NONE
 
-# Of the network that tells digits from other ink; see `tinycnn.train_judge`.
-JUDGE = Recipe(
-    "judge",
-    epochs=4,
-    epochs_of_few=4,
-    learning_rate=3e-3,
-    weight_decay=0.05,
-    deformation=Deformation(rotation=8, scale=0.1, shear=0.1, shift=1),
-)
-NONE = 10  # the label of what is no digit
 IS_DIGIT, IS_NONE = 0.88, 0.75  # likeness above or below which a candidate is one
 BEST_IS_DIGIT = 0.6  # the same for the candidate most like a digit
+SLIM = 0.4  # heights; a narrower piece of a letter may be a 1
 HALF = 0.5  # of a digit's ink: a candidate that holds more of two digits is none
-KEPT = 0.25  # of the candidates that are none: they are many and much alike
-PIXEL_HEIGHTS = 28, 64  # of composed digits
+MOST_NONE = 6  # candidates of a page that are none: they are many and much alike
+MOST_TWO = 6  # candidates of a page that hold two digits
+MOST_DIGITS = 8  # of a number
+PIXEL_HEIGHTS = 24, 72  # of composed digits
+WORN = 0.25  # of composed pictures: those with ragged edges
+PENS = 0.02, 0.25  # of the height; of composed digits
+PRINTED = "ABCDEFGHJKLMNPRTUVWXYacdefhijkmnprtuvwxy%&?#"  # none looks like a digit
+SIGNS = 4  # letters and signs by themselves, for each number composed
 Floats = NDArray[np.floating[Any]]
+Images = NDArray[np.uint8]
+Labels = NDArray[np.uint8]
 Points = NDArray[np.float64]
 Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
 
 
-def compose(
-    images: NDArray[np.uint8], labels: NDArray[np.uint8], rng: np.random.Generator
-) -> Iterator[Example]:
-    """Yield the candidates of a composed number, two scribbles and a written number.
+def with_composed(
+    share: float, seed: int, stream: int, images: Images, labels: Labels
+) -> tuple[Images, Labels]:
+    """Return digits, then what is composed of them, then letters and signs.
 
-    Half of the time there is no written number.
+    Parameters
+    ----------
+    share : float
+        Numbers to compose for each image; `SIGNS` times as many letters and signs.
+    seed, stream : int
+        What is composed is a function of these and of the digits.
+    images : uint8 array (N, 28, 28)
+    labels : uint8 array (N,)
+
+    Returns
+    -------
+    images, labels
+        Labels are 0 to 9, or NONE.
+    """
+    count = max(round(share * len(images)), 1)
+    made = [
+        stacked(compose(images, labels, np.random.default_rng([seed, stream, i])))
+        for i in tqdm(range(count), "numbers", unit="", disable=None)
+    ]
+    others = signs.signs(seed, stream, SIGNS * count)
+    none = np.full(len(others), NONE, np.uint8)
+    return (
+        np.concatenate([images, *(part for part, _ in made), others]),
+        np.concatenate([labels, *(part for _, part in made), none]),
+    )
+
+
+def compose(
+    images: Images, labels: Labels, rng: np.random.Generator
+) -> Iterator[Example]:
+    """Yield the candidates of a composed number, two scribbles, and what code writes.
+
+    That is a number, letters and signs, or printed digits or letters, or several.
 
     Parameters
     ----------
     images : uint8 array (N, 28, 28)
-        Single digits, 255 = ink; the number has one to five.
+        Single digits, 255 = ink; the number has one to eight.
     labels : uint8 array (N,)
     rng : numpy Generator
     """
-    chosen = rng.integers(0, len(images), rng.integers(1, 6))
+    chosen = rng.integers(0, len(images), rng.integers(1, MOST_DIGITS + 1))
     ink = images[chosen].astype(np.float32) / 255
-    yield from from_images(ink, labels[chosen], rng)
+    yield from from_images([*ink], labels[chosen], rng)
     yield from from_scribble(rng)
     yield from from_scribble(rng)
+    if rng.random() < 0.1:
+        yield from from_print(rng)
     if rng.random() < 0.5:
         chosen = rng.integers(0, 10, rng.integers(1, 6))
         strokes = [write(digit, rng) for digit in chosen.tolist()]
         yield from from_strokes(strokes, chosen, rng)
+    if rng.random() < 0.8:
+        letters = [signs.SIGNS[k] for k in rng.integers(0, len(signs.SIGNS), 3)]
+        strokes = [signs.write(letter, rng) for letter in letters]
+        yield from from_strokes(strokes, np.full(len(letters), NONE), rng)
 
 
 def stacked(
-    examples: Sequence[Example],
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    examples: Iterable[Example],
+) -> tuple[Images, Labels]:
     """Return images (N, 28, 28), 255 = ink, and labels (N,) of examples."""
-    grey = [np.rint(image * 255).astype(np.uint8) for image, _ in examples]
-    return np.stack(grey), np.array([label for _, label in examples], np.uint8)
+    images, labels = zip(*examples, strict=True)
+    grey = np.rint(np.stack(images) * 255).astype(np.uint8)
+    return grey, np.array(labels, np.uint8)
 
 
 def from_images(
-    images: Floats, labels: NDArray[np.integer], rng: np.random.Generator
+    images: Sequence[Floats], labels: NDArray[np.integer], rng: np.random.Generator
 ) -> Iterator[Example]:
     """Set digits side by side and yield the candidates that the segmenter finds.
 
     Parameters
     ----------
-    images : float32 array (N, 28, 28)
+    images : N float32 arrays (28, 28)
         Ink of single digits.
     labels : int array (N,)
     rng : numpy Generator
     """
     height = int(rng.integers(*PIXEL_HEIGHTS))
-    glyphs = [_thicker(_scaled(image, height, rng), rng) for image in images]
+    if rng.random() < 0.5:  # otherwise with MNIST's pens
+        pen = 20 * _pen(rng)
+        images = [_with_pen(image, pen) for image in images]
+    glyphs = [_scaled(image, height, rng) for image in images]
     lowest, highest = ((-0.25, 0.05), (-0.15, 0), (0, 0.3))[rng.integers(3)]
     layers = _side_by_side(glyphs, rng.uniform(lowest, highest, len(glyphs)), rng)
     yield from _of_picture(layers, labels, rng)
@@ -108,7 +156,7 @@ def from_strokes(
     rng : numpy Generator
     """
     height = float(rng.integers(*PIXEL_HEIGHTS))
-    pen = height * rng.uniform(0.04, 0.14)
+    pen = height * _pen(rng)
     placed, x = [], 2 * pen
     for strokes in digits:
         everything = np.concatenate(strokes)
@@ -128,6 +176,23 @@ def from_strokes(
     areas = np.array([piece.area for piece in page.pieces.values()])
     shares = areas * (owner == np.arange(len(placed))[:, np.newaxis])
     yield from _examples(page, shares, areas, labels, rng)
+
+
+def from_print(rng: np.random.Generator) -> Iterator[Example]:
+    """Print digits, or letters, and yield the candidates that the segmenter finds."""
+    height = int(rng.integers(*PIXEL_HEIGHTS))
+    digits = rng.random() < 0.5
+    text = rng.choice(list("0123456789" if digits else PRINTED), rng.integers(1, 5))
+    font = ImageFont.load_default(height / 0.72)  # the height of its capitals
+    glyphs = []
+    for character in text:
+        left, top, right, bottom = font.getbbox(character)
+        image = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
+        ImageDraw.Draw(image).text((1 - left, 1 - top), character, 255, font)
+        glyphs.append(np.asarray(image, np.float32) / 255)
+    layers = _side_by_side(glyphs, rng.uniform(0.1, 0.4, len(glyphs)), rng)
+    labels = np.array([int(c) if digits else NONE for c in text])
+    yield from _of_picture(layers, labels, rng)
 
 
 def from_scribble(rng: np.random.Generator) -> Iterator[Example]:
@@ -153,7 +218,7 @@ def from_scribble(rng: np.random.Generator) -> Iterator[Example]:
         strokes = [
             _random_stroke(corners, side, rng) for _ in range(rng.integers(1, 5))
         ]
-        pen = side * rng.uniform(0.05, 0.16)
+        pen = side * _pen(rng)
         ink = draw(strokes, [pen] * len(strokes), (2 * side, 2 * side))
         yield normalize(ink), NONE
         yield from _of_picture(np.stack([ink, 0 * ink]), np.array([NONE, NONE]), rng)
@@ -172,11 +237,20 @@ def _of_picture(
     layers: Floats, labels: NDArray[np.integer], rng: np.random.Generator
 ) -> Iterator[Example]:
     """Yield the candidates of a picture, given as one layer (H, W) for each digit."""
-    page = segment.PicturePage(layers.max(axis=0))
+    ink = layers.max(axis=0)
+    page = segment.PicturePage(_worn(ink, rng) if rng.random() < WORN else ink)
     page.cut(list(page.pieces))
     owner = page.owner.ravel()
     shares = np.stack([_sums(owner, layer) for layer in layers])
     yield from _examples(page, shares, _sums(owner, page.values), labels, rng)
+
+
+def _worn(ink: Floats, rng: np.random.Generator) -> Floats:
+    """Return ink with ragged edges, as on patterned paper or in a coarse scan."""
+    grain = ndimage.gaussian_filter(rng.normal(size=ink.shape), 1)
+    grain *= rng.uniform(0, 0.1) / grain.std()
+    soft = ndimage.gaussian_filter(ink, rng.uniform(0.3, 0.8)) * (1 + 2 * grain) + grain
+    return np.clip((soft - 0.3) / 0.4, 0, 1).astype(np.float32) * (soft > 0.3)
 
 
 def _sums(owner: NDArray[np.int32], ink: Floats) -> Floats:
@@ -212,35 +286,46 @@ def _examples(
     held = ink / np.maximum(shares.sum(axis=1), 1e-6)  # others may hide a whole digit
     like = np.minimum(held, ink / all_ink[:, np.newaxis])
     closest = like.argmax(axis=0)
+    none: list[segment.Candidate] = []
+    two: list[segment.Candidate] = []
     for i, candidate in enumerate(offered):
         best = int(like[i].argmax())
         least = BEST_IS_DIGIT if closest[best] == i else IS_DIGIT
         of_two = (held[i] > HALF).sum() > 1
-        if like[i, best] > least and not of_two:
+        if of_two:
+            two.append(candidate)
+        elif like[i, best] > least:
             yield page.image(candidate.pieces), int(labels[best])
-        elif (like[i, best] < IS_NONE or of_two) and rng.random() < KEPT:
-            yield page.image(candidate.pieces), NONE
+        elif like[i, best] < IS_NONE:
+            # The upright of a letter is a 1 by itself.
+            x0, y0, x1, y1 = candidate.box
+            if labels[best] != NONE or x1 - x0 > SLIM * (y1 - y0):
+                none.append(candidate)
+    for others, most in ((none, MOST_NONE), (two, MOST_TWO)):
+        for i in rng.permutation(len(others))[:most].tolist():
+            yield page.image(others[i].pieces), NONE
 
 
 def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:
     """Return a digit without its margin, scaled to about a height in pixels."""
-    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    tight = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    scale = height * rng.uniform(0.85, 1.1) / 20
+    tight = tighten(image)
+    scale = height * rng.uniform(0.85, 1.1) / max(tight.shape)
     H, W = (max(int(length * scale), 2) for length in tight.shape)
     picture = Image.fromarray(tight).resize((W, H), Image.Resampling.BICUBIC)
     return np.clip(np.asarray(picture), 0, 1)
 
 
-def _thicker(glyph: Floats, rng: np.random.Generator) -> Floats:
-    """Return a digit with thicker, thinner or unchanged strokes."""
-    kind = rng.random()
-    if kind < 0.25:
-        return ndimage.grey_dilation(np.pad(glyph, 1), (2, 2))
-    if kind < 0.5:
-        thinner = ndimage.grey_erosion(glyph, (2, 2))
-        return glyph if thinner.max() < 0.6 else np.divide(thinner, thinner.max())
-    return glyph
+def _pen(rng: np.random.Generator) -> float:
+    """Return the width of a pen in heights of a digit, mostly a thin one."""
+    return float(np.exp(rng.uniform(*np.log(PENS))))
+
+
+def _with_pen(image: Floats, pen: float) -> Floats:
+    """Return a digit drawn with about this pen, in pixels of MNIST's box.
+
+    At least 0.6 of its own width is left: strokes vary, and the thin ones would vanish.
+    """
+    return with_pen(image, max(pen, 0.6 * stroke_width(image)))
 
 
 def _side_by_side(

@@ -1,9 +1,9 @@
 """Reader: pictures, ink and strokes become numbers.
 
-Two networks score every candidate. One says which digit it is; the other, the judge,
-says whether it is a digit at all: it has also learned from pieces of digits, digits run
-together and scribbles (`tinycnn.reading.practice`). A search then picks, of all ways to
-divide a line into candidates, the likeliest.
+One network scores every candidate: its eleven classes are the ten digits, and no digit.
+It has also learned from pieces of digits, digits run together, letters and scribbles
+(`tinycnn.reading.practice`). A search then picks, of all ways to divide a line into
+candidates, the likeliest.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn import models
-from tinycnn.fast import Runner, fuse
+from tinycnn.fast import fuse
 from tinycnn.ink.files import MAX_FILE
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import load_picture, picture_ink
@@ -28,9 +28,12 @@ from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading
 
+NONE = 10  # the class of what is no digit
+PRIOR = 3.0  # of its logit; see `digit_shares`
+THRESHOLD = 0.3  # of the confidence; a digit below it is refused
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
-BONDS = 1 / 3  # weight of the bonds beside the networks' scores
+BONDS = 1 / 3  # weight of the bonds beside the network's scores
 TALL_PART = 0.75  # of a candidate's height: such a part may be a digit beside another
 TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 BAR = 0.15  # of the line's height: reach of the bar of a careless T
@@ -41,11 +44,27 @@ LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
-MOST_REMEMBERED = 5_000  # candidates, of a hundred bytes each
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
-Score = tuple[Floats, float]  # probabilities of the digits, and of a digit at all
+
+
+class Score(NamedTuple):
+    """The network's opinion of a candidate.
+
+    Attributes
+    ----------
+    probabilities : float array (10,)
+        Of each digit.
+    sure, digit : float
+        Their maximum; their sum, the probability of a digit at all.
+    """
+
+    probabilities: Floats
+    sure: float
+    digit: float
+
+
 Scores = dict[tuple[int, ...], Score]  # of candidates, by their pieces
 
 
@@ -73,28 +92,19 @@ class Reader:
     Parameters
     ----------
     weights : str or Path or None
-        A weights file of a network of ten digits; None is the shipped one.
-    judge : str or Path or None
-        A weights file that ``tinycnn.train_judge`` wrote; None is the shipped one.
+        A weights file of the preset ``reader``, or of a network of ten digits: that one
+        names the digits that the shipped reader finds. None is the shipped file.
     network : function or None
         The network of ``weights``, if it is one of your own: see `tinycnn.models.load`.
-    remembers : bool
-        Whether scores of strokes are kept for later readings, for a drawing that grows
-        stroke by stroke. Earlier readings may then change the last bits of a
-        probability.
 
     Attributes
     ----------
-    model, judge : Sequential
-        The network that names digits, and the one that tells them from other ink.
-    temperature : float
-        Logits are divided by it before softmax (Guo et al. 2017, section 4.2); fitted
-        on validation images when the network was trained.
-    joint_temperature : float
-        The same for the sum of both networks' logits; fitted for the shipped one.
+    model : Sequential
+        The network that names digits.
+    finds : bool
+        Whether it also finds them; if not, the shipped network does.
     threshold : float
-        Of the confidence; below it a digit is refused, but see `Digit`. 99.5 % of the
-        validation images are above it.
+        Of the confidence; below it a digit is refused, but see `Digit`.
 
     Raises
     ------
@@ -104,45 +114,28 @@ class Reader:
         If there is no such file.
     """
 
+    threshold = THRESHOLD
+
     def __init__(
         self,
         weights: str | Path | None = None,
-        judge: str | Path | None = None,
-        *,
         network: models.Network | None = None,
-        remembers: bool = False,
     ) -> None:
         path = models.SHIPPED if weights is None else Path(weights)
-        judge_path = models.JUDGE if judge is None else Path(judge)
         self.model, facts = models.load(path, network)
-        self.judge, judge_facts = models.load(judge_path)
-        if facts["network"] == "judge":
-            raise WeightsError(
-                f"cannot use {path}: it is a judge, which tells digits from other ink; "
-                "name the weights of a network that names digits"
-            )
+        self.finds = facts["network"] == "reader"
+        count = 11 if self.finds else 10
         fits = (facts["image_size"], facts["first_label"]) == ([28, 28], 0)
-        if not fits or models.classes(self.model, (28, 28)) != 10:
+        if not fits or models.classes(self.model, (28, 28)) != count:
             raise WeightsError(
                 f"cannot use {path}: reading needs a network of 28×28 images and the "
                 "ten digits from 0; name the weights of one"
             )
-        if judge_facts["network"] != "judge":
-            raise WeightsError(
-                f"cannot use {judge_path}: it is no judge; name a file that "
-                "tinycnn.train_judge wrote"
-            )
-        self.temperature: float = facts["temperature"]
-        self.joint_temperature: float = judge_facts["temperature"]
-        threshold = judge_facts.get("threshold")
-        if not isinstance(threshold, float) or not 1e-5 <= threshold <= 0.99999:
-            raise WeightsError(
-                f"cannot use {judge_path}: its threshold is {threshold!r:.40}, not a "
-                "number above 0 and below 1; train again"
-            )
-        self.threshold = threshold
-        self._runners = (fuse(self.model), path), (fuse(self.judge), judge_path)
-        self._memory: dict[bytes, Score] | None = {} if remembers else None
+        self._namer = fuse(self.model), facts["temperature"], path
+        self._finder = self._namer
+        if not self.finds:
+            finder, facts = models.load(models.SHIPPED)
+            self._finder = fuse(finder), facts["temperature"], models.SHIPPED
 
     def read_picture(self, picture: Any) -> Reading:
         """Read a picture.
@@ -253,7 +246,7 @@ class Reader:
         return page, _tidied(page, found, ink, self.threshold)
 
     def probabilities(self, images: Floats) -> Floats:
-        """Return the calibrated probability of each digit, given that it is a digit.
+        """Return the calibrated probability of each digit.
 
         Parameters
         ----------
@@ -263,31 +256,19 @@ class Reader:
         Returns
         -------
         float32 array (N, 10)
-        """
-        return self.opinions(images)[0]
-
-    def opinions(self, images: Floats) -> tuple[Floats, Floats]:
-        """Return the probability of each digit, and that of a digit at all.
-
-        Parameters
-        ----------
-        images : float array (N, 28, 28)
-
-        Returns
-        -------
-        names : float32 array (N, 10)
-            See `probabilities`.
-        digitness : float32 array (N,)
+            The sum of a row is the probability of a digit at all.
 
         Raises
         ------
         WeightsError
             If a network's weights are so large that its logits overflow.
         """
-        named, judged = (_logits(*runner, images) for runner in self._runners)
-        both = joint_logits(named / np.float32(self.temperature), judged)
-        names = softmax(both / np.float32(self.joint_temperature))
-        return names, softmax(judged)[:, :10].sum(axis=1)
+        shares = digit_shares(*_logits(*self._finder, images))
+        if self.finds:
+            return shares
+        logits, temperature = _logits(*self._namer, images)
+        names = softmax(logits / np.float32(temperature))
+        return names * shares.sum(axis=1, keepdims=True)
 
     def _scored(
         self, page: segment.Page, scores: Scores
@@ -300,26 +281,13 @@ class Reader:
                 break
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
-        if self._memory is None or isinstance(page, segment.PicturePage):
-            scores.update(self._score(page, new))
-            return lines
-        if len(self._memory) > MOST_REMEMBERED:
-            self._memory.clear()
-        # Another thread may clear it too: each score is looked up once.
-        keys = {pieces: page.fingerprint(pieces) for pieces in new}
-        known = {pieces: self._memory.get(key) for pieces, key in keys.items()}
-        scores.update((pieces, score) for pieces, score in known.items() if score)
-        fresh = self._score(page, [pieces for pieces in new if not known[pieces]])
-        scores.update(fresh)
-        self._memory.update((keys[pieces], score) for pieces, score in fresh.items())
+        if new:
+            images = np.stack([page.image(pieces) for pieces in new])
+            shares = self.probabilities(images)
+            sums = shares.sum(axis=1, dtype=np.float64).tolist()
+            made = map(Score, shares, shares.max(axis=1).tolist(), sums)
+            scores.update(zip(new, made, strict=True))
         return lines
-
-    def _score(self, page: segment.Page, new: Sequence[tuple[int, ...]]) -> Scores:
-        """Return the networks' scores of candidates, in one batch."""
-        if not new:
-            return {}
-        names, digits = self.opinions(np.stack([page.image(pieces) for pieces in new]))
-        return dict(zip(new, zip(names, digits.tolist(), strict=True), strict=True))
 
     def _doubtful(
         self,
@@ -331,9 +299,8 @@ class Reader:
         best = dict.fromkeys(page.pieces, 0.0)
         for _, offered in lines:
             for candidate in offered:
-                names, digit = scores[candidate.pieces]
                 for number in candidate.pieces:
-                    best[number] = max(best[number], digit * float(names.max()))
+                    best[number] = max(best[number], scores[candidate.pieces].sure)
         doubtful = [number for number, sure in best.items() if sure < SURE]
         doubtful.sort(key=lambda number: -page.pieces[number].area)
         return doubtful[:MOST_DOUBTS]
@@ -347,11 +314,6 @@ class Reader:
         Each candidate is a digit, junk as large as one, or dropped; between neighbours
         a digit ends or continues.
         """
-
-        def sureness(pieces: tuple[int, ...]) -> float:
-            names, digit = scores[pieces]
-            return digit * float(names.max())
-
         bonds = np.array(line.bonds)
         joined = BONDS * -np.logaddexp(0, -bonds)
         parted = BONDS * -np.logaddexp(0, bonds)
@@ -363,16 +325,15 @@ class Reader:
             if start > 0:
                 so_far += parted[start - 1]
             low = min(_tallness(candidate, line) / LOW, 1)
-            sure = sureness(candidate.pieces)
+            _, sure, digit = scores[candidate.pieces]
             if stop > start + 1:
                 # Parts that are digits themselves are hardly one digit together, unless
                 # they are strokes that touch, or one is above the other.
-                apart = min(sureness((number,)) for number in candidate.pieces)
+                apart = min(scores[number,].sure for number in candidate.pieces)
                 weakest = min(line.bonds[start : stop - 1])
                 apart /= 1 + math.exp(2 * (weakest - TOUCHING))
                 if candidate.lowest >= TALL_PART * (box[3] - box[1]):
                     sure *= 1 - apart
-            digit = scores[candidate.pieces][1]
             as_digit = math.log(max(sure, LEAST)) + math.log(low)
             as_junk = math.log(max(1 - digit, LEAST)) + JUNK
             dropped = _dropped(candidate, line)
@@ -399,7 +360,7 @@ class Reader:
     ) -> list[Found]:
         """Score strokes that meet together, if only ones were read among them.
 
-        To the networks any straight stroke is a 1: both uprights of an H, both strokes
+        To the network any straight stroke is a 1: both uprights of an H, both strokes
         of an X. That other ink meets it says more than its shape.
         """
         inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
@@ -417,16 +378,15 @@ class Reader:
                 components=len(bundle),
                 box=segment.around([page.pieces[n].box for n in bundle]),
             )
-            together = self._found(joined, (scores[first.pieces][0], 0.0), ink)
+            together = self._found(joined, Score(np.zeros(10), 0, 0), ink)
         at = found.index(inside[0])
         rest = [one for one in found[at:] if one not in inside]
         return [*found[:at], together, *rest]
 
     def _found(self, candidate: segment.Candidate, score: Score, ink: Ink) -> Found:
         """Return a candidate with its digit, box and probabilities."""
-        names, digit = score
-        probabilities = names.astype(np.float64) * digit
-        order = np.argsort(-names, kind="stable")[:3].tolist()
+        probabilities = score.probabilities.astype(np.float64)
+        order = np.argsort(-probabilities, kind="stable")[:3].tolist()
         top = tuple((n, float(probabilities[n])) for n in order)
         label, confidence = top[0]
         shown = label if confidence >= self.threshold else None
@@ -455,50 +415,30 @@ def _seen(strokes: Strokes) -> Strokes:
     return Strokes(points, tuple(pen for _, pen in kept), strokes.size)
 
 
-def _logits(runner: Runner, path: Path, images: Floats) -> Floats:
-    """Return logits (N, K) of images (N, 28, 28), from one view to save time."""
+def digit_shares(logits: Floats, temperature: float) -> Floats:
+    """Return the probability of each digit, (N, 10), given the logits of a reader.
+
+    `PRIOR` comes off the logit of no digit: more than half of the images learned from
+    are none, far more than on a page (Saerens, Latinne and Decaestecker 2002,
+    "Adjusting the outputs of a classifier to new a priori probabilities").
+    """
+    logits = logits / np.float32(temperature)
+    logits[:, NONE] -= np.float32(PRIOR)
+    return softmax(logits)[:, :NONE]
+
+
+def _logits(
+    runner: models.Model, temperature: float, path: Path, images: Floats
+) -> tuple[Floats, float]:
+    """Return logits (N, K), from one view to save time, and their temperature."""
     with contextlib.suppress(ArithmeticError):
         logits = models.predict(runner, images)
         if np.abs(logits).max() < LARGEST_LOGIT:
-            return logits
+            return logits, temperature
     raise WeightsError(
         f"cannot use {path}: its weights are so large that the logits overflow; train "
         "again"
     )
-
-
-def joint_logits(named: Floats, judged: Floats) -> Floats:
-    """Return the sum of two networks' logits, a product of experts (Hinton 1999).
-
-    The network that names digits knows MNIST better; the judge has also learned from
-    digits that were cut apart, and from handwriting unlike MNIST's.
-
-    Parameters
-    ----------
-    named : float32 array (N, 10)
-    judged : float32 array (N, 11)
-        The last column, no digit, is left out.
-
-    Returns
-    -------
-    float32 array (N, 10)
-    """
-    return named + judged[:, :10]
-
-
-def fit_threshold(confidence: Floats) -> float:
-    """Return the confidence that 199 of 200 validation digits reach.
-
-    Parameters
-    ----------
-    confidence : float array (N,)
-
-    Returns
-    -------
-    float
-        Above 0 and below 1.
-    """
-    return min(max(round(float(np.quantile(confidence, 0.005)), 5), 1e-5), 0.99999)
 
 
 def _tallness(candidate: segment.Candidate, line: segment.Line) -> float:

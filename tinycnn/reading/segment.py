@@ -9,7 +9,6 @@ Haffner, "Gradient-based learning applied to document recognition" (1998), secti
 The *bond* of two neighbours is the log odds that they are parts of one digit.
 """
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
 
 from tinycnn.ink.binarize import frames
 from tinycnn.ink.normalize import normalize, normalize_strokes, square
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # threshold of ink for connectivity
-DOTS = 12  # the least that form a dotted line
 SMALLEST = 8  # pixels; shorter ink is no digit
 MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 MOST_CUTS = 120  # of a component; one with more cuts is no number
@@ -43,7 +40,6 @@ SAME_LINE = 0.3  # overlap with a neighbour, as a share of the lower one's heigh
 MEETING = 0.05  # heights; the distance of strokes that meet
 SIDE_BY_SIDE = 0.5  # share of both strokes near the other, for parallel ones
 ONE_DIGIT = 1.3  # typical heights of two strokes, one above the other
-MANY_PAIRS = 1_000_000  # of points; a matrix of more distances takes too much memory
 APART = -20.0  # the bond of unrelated pieces
 UNLIKELY = -6.0  # the least bond within a candidate
 CROSSED = 0.3  # the bond across a cut, per stroke width of ink that it crosses
@@ -164,10 +160,6 @@ class PicturePage:
         if values.size == 0:
             values = np.zeros((1, 1), np.float32)
         pieces, owner, window = _components(values)
-        joined = _dots_joined(values, pieces, owner)
-        if joined is not None:
-            values = joined
-            pieces, owner, window = _components(values)
         self.values = values
         count = len(pieces)
         if count > MOST_COMPONENTS:
@@ -294,15 +286,10 @@ class StrokePage:
             self.pieces[n] = Piece(box, pen * (length + pen), n)
         self.pen = min(strokes.pen_widths, default=1.0)
         self._denser: dict[tuple[int, float], NDArray[np.float64]] = {}
-        self._digests = [_digest(points) for points in self.points]
 
     def image(self, pieces: Sequence[int]) -> Floats:
         """Return the image (28, 28) of some strokes together."""
         return normalize_strokes([self.points[n] for n in pieces])
-
-    def fingerprint(self, pieces: Sequence[int]) -> bytes:
-        """Return bytes that identify strokes by their points."""
-        return b"".join(self._digests[n] for n in pieces)
 
     def cut(self, pieces: Iterable[int]) -> bool:  # noqa: ARG002
         """Cut nothing: two digits are seldom written without lifting the pen."""
@@ -388,11 +375,6 @@ class StrokePage:
 Page = PicturePage | StrokePage
 
 
-def _digest(points: NDArray[np.float64]) -> bytes:
-    """Return a hash of 16 bytes of the points of a stroke."""
-    return hashlib.blake2b(points.tobytes(), digest_size=16).digest()
-
-
 def _bond(gap: Callable[[], float], a: Piece, b: Piece, height: float) -> float:
     """Return the log odds that two separate pieces are of one digit.
 
@@ -435,31 +417,6 @@ def _components(
         for n, (y, x) in enumerate(ndimage.find_objects(owner[window]), 1)
     ]
     return pieces, owner, window
-
-
-def _dots_joined(
-    values: Floats, pieces: Sequence[Piece], owner: NDArray[np.int32]
-) -> Floats | None:
-    """Return the ink with dotted lines joined; None if most of it is no dots.
-
-    A fast mouse leaves dots in a program that draws a disc at every event. A closing
-    fills the gaps between them: dilation, then erosion by the same radius.
-    """
-    if len(pieces) < DOTS:
-        return None
-    boxes = np.array([piece.box for piece in pieces])
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    areas = np.array([piece.area for piece in pieces])
-    size = float(np.median(sizes.max(axis=1)))
-    solid = (areas > 0.6 * sizes.prod(axis=1)) & (sizes.max(axis=1) < 2 * size)
-    if areas[solid].sum() < 0.5 * areas.sum():
-        return None
-    radius = 0.75 * size
-    near = ndimage.distance_transform_edt(owner == 0) <= radius
-    near[[0, -1]] = near[:, [0, -1]] = False  # erode from the border as well
-    closed = ndimage.distance_transform_edt(near) > radius
-    joined: Floats = np.maximum(values, closed.astype(np.float32))
-    return joined
 
 
 def _typical_height(pieces: Sequence[Piece]) -> float:
@@ -740,10 +697,7 @@ def _beside(page: Page, a: Piece, b: Piece, components: Sequence[Piece]) -> floa
 
 def _gaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the distance (K,) of each point (K, 2) of b from the nearest of a."""
-    if len(a) * len(b) > MANY_PAIRS:
-        far: NDArray[np.float64] = cKDTree(a).query(b)[0]
-        return far
-    nearest: NDArray[np.float64] = cdist(a, b).min(axis=0)
+    nearest: NDArray[np.float64] = cKDTree(a).query(b)[0]
     return nearest
 
 

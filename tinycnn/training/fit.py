@@ -171,8 +171,14 @@ class Trainer:
         }
 
     def evaluate(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Metrics:
-        """Measure the averaged network on labelled images (N, H, W)."""
-        return measure(self._predict(images), labels)
+        """Measure the averaged network on labelled images (N, H, W).
+
+        A reader's last class, no digit, is left out unless there are labels of it.
+        """
+        logits = self._predict(images)
+        if self.recipe.composed and labels.max() < logits.shape[1] - 1:
+            logits = logits[:, :-1]
+        return measure(logits, labels)
 
     def temperature(self) -> float:
         """Return the temperature that calibrates the averaged network on validation."""

@@ -28,8 +28,9 @@ class Recipe:
         Of every training image, anew each epoch.
     average_decay : float
         Of the moving average of the weights, which is kept in their place; 0 for none.
-    written : float
-        Digits written by code that join the training images, as a share of these.
+    written, composed : float
+        Digits written by code, and numbers composed and cut by code, that join the
+        training images, as shares of these; see `tinycnn.reading.practice`.
     views : {1, 5}
         Of `tinycnn.models.predict`, in validation and tests.
     """
@@ -45,6 +46,7 @@ class Recipe:
     deformation: Deformation = Deformation()
     average_decay: float = 0.0
     written: float = 0.0
+    composed: float = 0.0
     views: int = 1
 
     def epochs_for(self, train_images: int) -> int:
@@ -87,8 +89,17 @@ _tiny = Recipe(
     average_decay=0.999,
     views=5,
 )
+_reader = replace(
+    _default,
+    network="reader",
+    epochs=8,
+    deformation=Deformation(8, scale=0.1, shear=0.1, shift=1, bend=1.5, pen=0.3),
+    average_decay=0.999,
+    written=0.4,
+    composed=0.12,
+    views=1,
+)
 _classic = Recipe("classic", 10, 10, 1e-3, batch_size=200, schedule="cosine")
 
-PRESETS = {
-    recipe.network: recipe for recipe in (_quick, _default, _best, _tiny, _classic)
-}
+_all = _quick, _default, _best, _tiny, _classic, _reader
+PRESETS = {recipe.network: recipe for recipe in _all}

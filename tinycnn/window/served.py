@@ -48,7 +48,6 @@ class Reads:
     def __init__(
         self,
         weights: Path | None = None,
-        judge: Path | None = None,
         network: UserFunction | None = None,
     ) -> None:
         use_threads()
@@ -57,7 +56,7 @@ class Reads:
             self.reload()
             return
         try:
-            self._read_with(weights, judge, network)
+            self._read_with(weights, network)
         except (ValueError, OSError) as error:
             remedy = "name other weights, or leave --weights out"
             raise ValueError(f"{error}; {remedy}") from error
@@ -66,9 +65,8 @@ class Reads:
         """Read with the fine-tuned weights in use, or with the shipped ones."""
         version, self.note = finetuned.latest(), ""
         if version is not None:
-            files = version / "weights.safetensors", version / "judge.safetensors"
             try:
-                self._read_with(*files)
+                self._read_with(version / "weights.safetensors")
                 return
             except (ValueError, OSError):
                 self.note = "The learned weights cannot be read: learn again."
@@ -77,11 +75,10 @@ class Reads:
     def _read_with(
         self,
         weights: Path | None = None,
-        judge: Path | None = None,
         network: UserFunction | None = None,
     ) -> None:
         with explained(network):
-            reader = Reader(weights, judge, network=network, remembers=True)
+            reader = Reader(weights, network)
             one = np.array([[40.0, 20], [40, 80]])  # compiles what reading needs
             crossed = np.array([[70.0, 20], [130, 80], [70, 80], [130, 20]])
             reader.read_strokes(Strokes((one, crossed), (10.0, 10.0), (200, 100)))
@@ -234,7 +231,7 @@ class Learns:
     def learn(self) -> Iterator[float | str]:
         """Fine-tune; yield shares of the work from 0 to 1, at last the outcome."""
         use_threads(max(available_cores() - 1, 1))  # one is left to the window
-        images, labels = Corrections(self._folder).read()
+        images, labels = Corrections(self._folder).read(11)
         for item in finetune(images, labels, local_mnist()):
             if isinstance(item, FineTuned):
                 finetuned.keep(item.save)
