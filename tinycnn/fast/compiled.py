@@ -18,14 +18,14 @@ of its threads, also for one that another program keeps off its core. The bits a
 same.
 """
 
+import collections
 import contextlib
 import ctypes
 import importlib.metadata
 import os
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ import numpy as np
 from llvmlite import ir
 from numba import from_dtype, njit, prange, types
 from numba.core import cgutils
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
@@ -61,36 +61,6 @@ def _load_tbb() -> None:
 
 
 _load_tbb()  # before the first parallel loop, when Numba chooses
-
-
-class _Cache(FunctionCache):
-    """Machine code on the disk, stale as soon as any file of this folder was edited.
-
-    Numba compares the file of a function alone, but a kernel contains what it calls.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(function)
-        files = sorted(Path(__file__).parent.glob("*.py"))
-        stamps = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-        name = self._impl.filename_base
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, stamps)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back: in the middle of its work it would leave Numba unusable."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    noted: list[Any] = []
-    before = signal.signal(signal.SIGINT, lambda *arguments: noted.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if noted and callable(before):
-            before(*noted[0])
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -116,9 +86,14 @@ def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> i
     kinds = [types.int64] * (function.__code__.co_argcount - len(last)) + list(last)
     code: Any = CFunc(function, (tuple(kinds), types.void), {}, _OPTIONS | options)
     with contextlib.suppress(RuntimeError):  # no folder can be written
-        code._cache = _Cache(function)
-    with _interrupts_held():
-        code.compile()
+        code._cache = FunctionCache(function)
+        # A kernel contains what it calls: it is stale if any file here was edited.
+        files = sorted(Path(__file__).parent.glob("*.py"))
+        stamps = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+        code._cache._cache_file._source_stamp = stamps
+    # In a thread of its own, because Ctrl-C in its middle would leave Numba unusable.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(code.compile).result()
     _KEPT.append(code)
     address: int = code.address
     return address
@@ -145,9 +120,9 @@ def _for_each_block(kernel, blocks, job):
 
 def _compile_loop() -> Any:
     while _EXTERNAL:
-        function = _EXTERNAL.pop()
-        name = f"tinycnn_{function.__name__}"
-        llvmlite.binding.add_symbol(name, machine_code(function))
+        name = f"tinycnn_{_EXTERNAL[-1].__name__}"
+        llvmlite.binding.add_symbol(name, machine_code(_EXTERNAL[-1]))
+        _EXTERNAL.pop()
     return _C_FUNCTION(machine_code(_for_each_block, parallel=True))
 
 
@@ -173,9 +148,8 @@ class Kernel:
         prepared = self._jobs.get(key)
         if prepared is None:
             self._check(blocks, arguments)
-            with _interrupts_held():
-                _loop = _loop or _compile_loop()
-                prepared = self._prepare(arguments)
+            _loop = _loop or _compile_loop()
+            prepared = self._prepare(arguments)
             if len(self._jobs) == 1000:  # of many shapes there is no end
                 self._jobs.clear()
             self._jobs[key] = prepared
@@ -215,20 +189,18 @@ class Kernel:
                 sizes[name] = int(one)
                 continue
             dtype, _, text = wanted.rpartition(": ")
-            sides, right = text.split(", "), False
-            if isinstance(one, np.ndarray) and one.ndim == len(sides):
-                for side, size in zip(sides, one.shape, strict=True):
-                    if side.isidentifier():  # its first array says how large it is
-                        sizes.setdefault(side, size)
-                shape = tuple(eval(side, {}, sizes) for side in sides)
-                right = (one.shape, one.dtype) == (shape, dtype or "float32")
-            if not (right and one.flags.c_contiguous):
+            dtype = dtype or "float32"
+            for side, size in zip(text.split(", "), np.shape(one), strict=False):
+                if side.isidentifier():  # its first array says how large it is
+                    sizes.setdefault(side, size)
+            shape = eval(f"({text},)", {}, collections.defaultdict(int, sizes))
+            found = getattr(one, "dtype", type(one)), np.shape(one)
+            if found != (dtype, shape) or not one.flags.c_contiguous:
                 words = re.findall(r"\w+", text)
                 known = {word: sizes[word] for word in words if word in sizes}
                 raise ValueError(
-                    f"{self.function.__name__} needs {name} {dtype or 'float32'} "
-                    f"({text}), where {known}, not "
-                    f"{getattr(one, 'dtype', type(one))} {np.shape(one)}"
+                    f"{self.function.__name__} needs {name} {dtype} ({text}), "
+                    f"where {known}, not {found[0]} {found[1]}"
                 )
 
 

@@ -39,6 +39,7 @@ if _FEATURES is None:
 LANES = 16 if "+avx512f" in _FEATURES.split(",") else 8
 COLUMNS = 16  # of a panel; whatever lies in rows has a multiple of it
 ROWS = 12 * LANES // COLUMNS  # of a tile: 12 registers of sums
+SMALLER = ROWS * 2 // 3  # where there are fewer rows
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -54,31 +55,23 @@ class Value:
     def __add__(self, other: "Value | int") -> "Value":
         return self._with("add", other)
 
-    def __sub__(self, other: "Value | int") -> "Value":
-        return self._with("sub", other)
-
     def __mul__(self, other: "Value | float") -> "Value":
         return self._with("mul", other)
 
     def __floordiv__(self, other: int) -> "Value":
         return self._with("udiv", other)
 
-    def __mod__(self, other: int) -> "Value":
-        return self._with("urem", other)
-
     def _with(self, name: str, other: "Value | float") -> "Value":
         is_vector = self.value.type == _VECTOR
         if not isinstance(other, Value):
-            other = self.vector(other) if is_vector else self._of(_INT64, other)
+            integer = Value(self.builder, ir.Constant(_INT64, other))
+            other = self.vector(other) if is_vector else integer
         instruction = getattr(self.builder, f"f{name}" if is_vector else name)
         return Value(self.builder, instruction(self.value, other.value))
 
-    def _of(self, kind: Any, number: Any) -> "Value":
-        return Value(self.builder, ir.Constant(kind, number))
-
     def vector(self, number: float) -> "Value":
         """Return a vector that repeats a number known beforehand."""
-        return self._of(_VECTOR, [float(number)] * LANES)
+        return Value(self.builder, ir.Constant(_VECTOR, [float(number)] * LANES))
 
     def load(self, kind: Any = _VECTOR) -> "Value":
         """Return what lies at this address: a vector, or something of another kind."""
@@ -198,7 +191,7 @@ def make_tile(rows: int) -> Any:
     return _micro_kernel(tile)
 
 
-_tile, _tile_of_4, _tile_of_1 = map(make_tile, (ROWS, 4, 1))
+_tile, _smaller_tile, _tile_of_1 = map(make_tile, (ROWS, SMALLER, 1))
 
 
 @external
@@ -214,9 +207,9 @@ def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
         if M >= ROWS:
             _tile(ai, a_row, a_run, S, K, b, yi, y_row)
             rows = ROWS
-        elif M >= 4:
-            _tile_of_4(ai, a_row, a_run, S, K, b, yi, y_row)
-            rows = 4
+        elif M >= SMALLER:
+            _smaller_tile(ai, a_row, a_run, S, K, b, yi, y_row)
+            rows = SMALLER
         else:
             _tile_of_1(ai, a_row, a_run, S, K, b, yi, y_row)
             rows = 1
@@ -228,19 +221,15 @@ def make_transform(matrix: NDArray[np.floating]) -> Any:
     """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
     The matrix is small and known beforehand, so there is no loop: each product with 0
-    is left out, and each with 1 is no product. From row to row of x it is ``x_row``
+    is left out, and LLVM makes none of each with 1. From row to row of x it is ``x_row``
     bytes, from column to column ``x_column``.
     """
 
     def product(row, values):
-        total: Any = None
-        for factor, value in zip(row, values, strict=True):
-            if factor and total is None:
-                total = value if factor == 1 else value * factor
-            elif factor in (1, -1):
-                total = total + value if factor == 1 else total - value
-            elif factor:
-                total = total.plus_product(value.vector(factor), value)
+        (factor, value), *rest = [pair for pair in zip(row, values) if pair[0]]
+        total = value * factor
+        for factor, value in rest:
+            total = total.plus_product(value.vector(factor), value)
         return total
 
     def transform(x, x_row, x_column, y, y_row, y_column):
@@ -281,8 +270,9 @@ def _weighted_rows(indices, shares, count, stride, rows, y, length):
 
     for size in SIZES:
         offsets = range(0, 4 * size, 4 * LANES)
-        rows, y = loop(length // size, [rows, y], add_part)
-        length = length % size
+        parts = length // size
+        rows, y = loop(parts, [rows, y], add_part)
+        length = length + parts * -size
 
 
 _write_weighted_rows = _micro_kernel(_weighted_rows)
