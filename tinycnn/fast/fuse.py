@@ -27,8 +27,7 @@ def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
     ====================================================== =====================
     Conv2D, ReLU and, if they follow, MaxPool2D, Dropout   `FusedConvolution`
     BatchNorm2D                                            `FusedBatchNorm`
-    Dense with at least 64 outputs                         `FusedDense`
-    Flatten, but not as the first layer                    `FusedFlatten`
+    Dense with at least 64 outputs, and Flatten before it  `FusedDense`
     anything else                                          the layer itself
     ====================================================== =====================
 
@@ -53,8 +52,8 @@ class Runner:
     float64, for a subclass of `Sequential`, which may do anything with its layers, and
     with ``NUMBA_DISABLE_JIT=1``, because interpreted Python has no addresses.
 
-    ``steps`` are what stands in for layers, and layers, by the place of the (first)
-    layer.
+    ``steps`` are what stands in for layers, and layers, by the place of the layer with
+    parameters.
     """
 
     def __init__(self, model: Sequential, input_gradient: bool) -> None:
@@ -140,27 +139,12 @@ def make_steps(model: Sequential, input_gradient: bool = False) -> dict[int, Any
         elif _is(BatchNorm2D, first):
             steps[place] = FusedBatchNorm(first)
         elif _is(Dense, first) and dense.fits(first):
-            steps[place] = FusedDense(first)
-        elif _is(Flatten, first) and steps:
-            steps[place] = FusedFlatten()
+            steps[place] = FusedDense(first, None)
+        elif _is(Flatten, first) and _next_is(Dense, rest) and dense.fits(rest[0]):
+            steps[place + 1] = FusedDense(rest.pop(0), first)
         else:
             steps[place] = first
     return steps
-
-
-class FusedFlatten(Flatten):
-    """Flatten without a copy: between two steps nothing else holds the array."""
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Map (N, ...) to (N, the product of the rest)."""
-        y = x.reshape(len(x), -1)
-        self._remember(y, x.shape)
-        return y
-
-    def backward(self, dy: Array) -> Array:
-        """Map the gradient of y back to the shape of x."""
-        (x_shape,) = self._recall(dy)
-        return dy.reshape(x_shape)
 
 
 def _is(kind: type[Layer], layer: Layer) -> bool:

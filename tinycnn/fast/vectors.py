@@ -64,8 +64,8 @@ class Value:
     def _with(self, name: str, other: "Value | float") -> "Value":
         is_vector = self.value.type == _VECTOR
         if not isinstance(other, Value):
-            integer = Value(self.builder, ir.Constant(_INT64, other))
-            other = self.vector(other) if is_vector else integer
+            constant: Any = [float(other)] * LANES if is_vector else other
+            other = Value(self.builder, ir.Constant(self.value.type, constant))
         instruction = getattr(self.builder, f"f{name}" if is_vector else name)
         return Value(self.builder, instruction(self.value, other.value))
 
@@ -220,13 +220,14 @@ def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
 def make_transform(matrix: NDArray[np.floating]) -> Any:
     """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
-    The matrix is small and known beforehand, so there is no loop: each product with 0
-    is left out, and LLVM makes none of each with 1. From row to row of x it is ``x_row``
-    bytes, from column to column ``x_column``.
+    The matrix is small and known beforehand, so there is no loop, and each product with
+    0 is left out. From row to row of x it is ``x_row`` bytes, from column to column
+    ``x_column``.
     """
 
     def product(row, values):
-        (factor, value), *rest = [pair for pair in zip(row, values) if pair[0]]
+        pairs = zip(row, values, strict=True)
+        (factor, value), *rest = [pair for pair in pairs if pair[0]]
         total = value * factor
         for factor, value in rest:
             total = total.plus_product(value.vector(factor), value)
