@@ -205,7 +205,7 @@ def backward_of_ink(block, blocks, job):
     before = (KH - 1) * W + KW - 1
     dmap = np.zeros((before + HW, F), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _unpool(dy[n], winner[n], side, dmap[before:], W, dbias[block])
+        _unpool(dy[n], winner[n], side, dmap, (before, W), dbias[block])
         for c in range(C):
             count = find(x, n * C + c, HW, pixels, ink, 0)
             for kh in range(KH):
@@ -218,17 +218,21 @@ def backward_of_ink(block, blocks, job):
 
 
 @inlined
-def _unpool(dy, winner, side, dmap, width, dbias):
-    """Fill the gradient of a map, of so many columns, and add that of the bias."""
-    (OH, OW, F), side, width = dy.shape, uintp(side), uintp(width)
+def _unpool(dy, winner, side, dmap, shape, dbias):
+    """Fill the gradient of a map, and add that of the bias.
+
+    ``shape`` is how many pixels lie before the map, and how many columns it has.
+    """
+    (OH, OW, F), (before, width), side = dy.shape, shape, uintp(side)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
             for cell in range(side * side):
                 h, w = side * oh + cell // side, side * ow + cell % side
+                pixel = uintp(before) + h * uintp(width) + w
                 for f in range(uintp(F)):  # without a branch: it runs along vectors
                     g = dy[oh, ow, f]
                     g = g if winner[oh, ow, f] == uint8(cell) else np.float32(0)
-                    dmap[h * width + w, f] = g
+                    dmap[pixel, f] = g
                     dbias[f] += g
 
 
