@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba import uintp
 
@@ -18,14 +17,12 @@ BLOCK = 2**15
 class Adam(nn.Adam):
     """The optimizer `tinycnn.nn.Adam`: the same settings, equations and state.
 
-    If that was edited, a warning says so, and the edited one runs. It also runs for
-    float64.
+    That itself runs for float64, and if it was edited, which a warning says.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        jit = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-        self._quick = jit and is_as_written("Adam")
+        self._quick = is_as_written("Adam")
 
     def _update(self, number: int, value: Array, grad: Array) -> None:
         if not self._quick or value.dtype != np.float32:
@@ -53,9 +50,8 @@ class Adam(nn.Adam):
 def adam(block, blocks, job):
     """Take a step of Adam; safe in parallel because number i needs number i alone.
 
-    ``numbers`` are ``1 - beta1``, ``1 - beta2``, ``learning_rate / (1 - beta1 **
-    steps)``, ``1 / (1 - beta2 ** steps)``, eps, and what the value is multiplied by
-    first. ``m``, ``v`` and ``value`` are edited.
+    ``numbers``: see `Adam`; the last is what the value is multiplied by first. ``m``,
+    ``v`` and ``value`` are edited.
     """
     numbers, grad, m, v, value = job[0]
     to_m, to_v, rate, correction = numbers[0], numbers[1], numbers[2], numbers[3]

@@ -13,14 +13,14 @@ that is called by its address. So the parallel loop is compiled once for all ker
 and none needs the wrapper with which Python would call it: both take long to compile.
 
 Where the package `tbb` is installed, oneTBB shares the blocks: a thread that runs takes
-those that wait. OpenMP, Numba's next choice, waits at the end of every loop for all
-of its threads, also for one that another program keeps off its core. The bits are the
-same.
+those that wait. OpenMP waits at the end of every loop for all of its threads, also for
+one that another program keeps off its core. The bits are the same.
 """
 
 import collections
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import os
 import re
@@ -48,19 +48,14 @@ from numba.extending import intrinsic
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _KEPT: list[CFunc] = []  # what is not kept is freed, its machine code too
-_EXTERNAL: list[Callable[..., None]] = []  # functions that are not yet compiled
-_loop: Any = None  # `_for_each_block` as a C function
+_EXTERNAL: list[Callable[..., None]] = []
 
-
-def _load_tbb() -> None:
-    """Load oneTBB, which Numba does not find in a virtual environment by itself."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
-        for file in importlib.metadata.files("tbb") or ():
-            if file.name in ("libtbb.so.12", "tbb12.dll"):
-                ctypes.CDLL(str(file.locate()), mode=ctypes.RTLD_GLOBAL)
-
-
-_load_tbb()  # before the first parallel loop, when Numba chooses
+# Before the first parallel loop, when Numba chooses: in a virtual environment it does
+# not find oneTBB by itself.
+with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
+    for _file in importlib.metadata.files("tbb") or ():
+        if _file.name in ("libtbb.so.12", "tbb12.dll"):
+            ctypes.CDLL(str(_file.locate()), mode=ctypes.RTLD_GLOBAL)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -78,6 +73,7 @@ def external(function: Callable[..., None]) -> Any:
     return called
 
 
+@functools.cache
 def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> int:
     """Return the address of a C function that does what a Python function does.
 
@@ -118,29 +114,27 @@ def _for_each_block(kernel, blocks, job):
         call(kernel, block, blocks, job)
 
 
-def _compile_loop() -> Any:
-    while _EXTERNAL:
-        name = f"tinycnn_{_EXTERNAL[-1].__name__}"
-        llvmlite.binding.add_symbol(name, machine_code(_EXTERNAL[-1]))
-        _EXTERNAL.pop()
+@functools.cache
+def _loop() -> Any:
+    """Return the loop over blocks as a C function; compile what kernels call, too."""
+    for function in _EXTERNAL:
+        name = f"tinycnn_{function.__name__}"
+        llvmlite.binding.add_symbol(name, machine_code(function))
     return _C_FUNCTION(machine_code(_for_each_block, parallel=True))
 
 
 class Kernel:
-    """What `shared` makes of a function.
+    """What `shared` makes of a function: it returns when all blocks are done.
 
-    Called with the number of blocks and the arguments, it returns when all blocks are
-    done. It raises ValueError if an argument is not as declared.
+    It raises ValueError if an argument is not as declared.
     """
 
     def __init__(self, function: Callable[..., None], shapes: dict[str, Any]) -> None:
         self.function, self.shapes = function, shapes
-        self._codes: dict[Any, Any] = {}  # by the types of the arguments
-        self._jobs: dict[Any, Any] = {}  # by their shapes, too
+        self._jobs: dict[Any, Any] = {}  # by kinds and shapes of the arguments
 
     def __call__(self, blocks: int, *arguments: Any) -> None:
         """Do all blocks."""
-        global _loop
         arrays = [one for one in arguments if isinstance(one, np.ndarray)]
         kinds = [(one.dtype, one.shape, one.flags.c_contiguous) for one in arrays]
         numbers = [one for one in arguments if not isinstance(one, np.ndarray)]
@@ -148,7 +142,6 @@ class Kernel:
         prepared = self._jobs.get(key)
         if prepared is None:
             self._check(blocks, arguments)
-            _loop = _loop or _compile_loop()
             prepared = self._prepare(arguments)
             if len(self._jobs) == 1000:  # of many shapes there is no end
                 self._jobs.clear()
@@ -160,7 +153,7 @@ class Kernel:
         if blocks == 1:
             kernel(0, 1, where)
         else:
-            _loop(address, blocks, where)
+            _loop()(address, blocks, where)
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Compile; return address and function, the job, where in it addresses go."""
@@ -176,10 +169,9 @@ class Kernel:
                 kinds.append(types.int64)
                 words.append(one)
         job = types.CPointer(types.BaseTuple.from_types(kinds))
-        if job not in self._codes:
-            address = machine_code(self.function, job)
-            self._codes[job] = address, _C_FUNCTION(address)
-        return *self._codes[job], np.array(words, np.int64), places
+        _loop()
+        address = machine_code(self.function, job)
+        return address, _C_FUNCTION(address), np.array(words, np.int64), places
 
     def _check(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Refuse what is not as declared: kernels go by addresses."""
@@ -208,12 +200,12 @@ def shared(**shapes: Any) -> Callable[[Callable[..., None]], Kernel]:
     """Return a decorator: compile a kernel, and share its blocks among threads.
 
     It decorates a function of ``(block, blocks, job)``, which does block number
-    ``block`` of ``blocks``. ``job[0]`` is the tuple of the arguments. What the function
-    writes belongs to that block alone, and how many blocks there are does not depend on
-    the threads: then neither do the bits.
+    ``block`` of ``blocks``; ``job[0]`` is the tuple of the arguments. What it writes
+    belongs to that block alone, and how many blocks there are does not depend on the
+    threads: then neither do the bits.
 
-    Of an argument that is an array, ``shapes`` have the shape, such as ``"N, H, W, C"``
-    or, if it is not of float32, ``"uint8: N, 2 * H"``: names of sizes, and expressions
-    of sizes named before. Of an integer they have `int`; expressions may name it.
+    ``shapes`` have `int` for an integer, and for an array names of sizes and
+    expressions of those named before: ``"N, H, W, C"``, or ``"uint8: N, 2 * H"`` if it
+    is not of float32.
     """
     return lambda function: Kernel(function, shapes)

@@ -9,37 +9,34 @@
     backward    patch += g * weight[f]   <- g at the cell that won, of filter f
                 weight[f] += g * patch
 
-**Forward.** An image at a time, or a few small ones: their feature maps are computed
-into a buffer that stays in the cache, and only what survives ReLU, pooling and dropout
-is written, with the number of the cell that won. The large maps of a whole batch never
-exist. The map itself is a matrix product whose left rows are the patches, read straight
-from the image (in NHWC a row of a patch is one contiguous run), or several smaller
-ones: `winograd.convolve`.
+**Forward.** The feature maps of an image, or of a few small ones, are computed into a
+buffer that stays in the cache, and only what survives ReLU, pooling and dropout is
+written, with the number of the cell that won. A map is a matrix product whose left rows
+are the patches, read straight from the image (in NHWC a row of a patch is one
+contiguous run), or several smaller ones: `winograd.convolve`.
 
 **Backward.** Pooling sends each gradient to one cell of its window, and ReLU sends none
-where it was closed: behind 2×2 pooling at most a quarter of the outputs carry any
-gradient. So instead of two dense products, every output that is alive adds its share (g
-is its gradient, after pooling, at pixel h, w of filter f):
+where it was closed. So instead of two dense products, every output that is alive adds
+its share (g is its gradient, after pooling, at pixel h, w of filter f):
 
 ``dweight[f, kh, kw, c] += g * x[h + kh, w + kw, c]`` and
 ``dx[h + kh, w + kw, c] += g * weight[f, kh, kw, c]``
 
-Both run along a row of a patch, KW * C contiguous numbers, with the weights laid out
-filter by filter. Collected by filter, the first is a sum of few rows out of many, which
-the registers hold until all are in; so is the second, collected by pixel. This is
-exact: only terms that are zero are left out.
+Both run along a row of a patch, KW * C contiguous numbers. Collected by filter, the
+first is a sum of few rows out of many, which the registers hold until all are in; so is
+the second, collected by pixel. Only terms that are zero are left out.
 
-The first layer is another matter: a patch of one channel is too short to run along, and
-the gradient of an image is not needed. But an image of a digit is mostly paper: each
-pixel with ink adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
+In the first layer a patch of one channel is too short to run along, and the gradient of
+an image is not needed. But an image of a digit is mostly paper: each pixel with ink
+adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
 
 **Threads.** The images are cut into at most 8 blocks, whatever the number of threads. A
-block has buffers of its own, where an image is copied that needs zeros around it, and
-adds its share of the weights' gradient into a slice of its own; the slices are added in
-order. Rows and columns that no window of the pooling reaches are not computed.
-"""
+block adds its share of the weights' gradient into a slice of its own; the slices are
+added in order.
 
-from typing import Any
+**Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
+bias are multiplied instead, and their gradients.
+"""
 
 import numpy as np
 from numba import uint8, uintp
@@ -49,7 +46,7 @@ from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.dense import find
 from tinycnn.fast.pooling import DEAD, pool
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
-from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D
+from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
 BLOCKS = 8
 # Images are convolved one by one, or together until there are so many patches of
@@ -66,10 +63,10 @@ PATCHES = 24
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Each block is a part of the images. Above and to the left lie ``top`` rows and
-    ``left`` columns of zeros. ``side``, ``drops``, and ``winner`` before: see `pool`.
-    ``patch``: `winograd.patch_side`, or 0 for direct sums. The weights,
-    `winograd.transform_kernels` or (KH, KW * C, F), are cut into panels of 16 filters.
+    Above and to the left lie ``top`` rows and ``left`` columns of zeros. ``side``,
+    ``drops``, and ``winner`` before: see `pool`. ``patch``: `winograd.patch_side`. The
+    weights, `winograd.transform_kernels` or, if ``patch`` is 0, (KH, KW * C, F), are
+    cut into panels of 16 filters.
     """
     (
         y, winner, x, bias, KH, KW, patch, weight, top, left, side, drops, to, back,
@@ -111,7 +108,7 @@ def forward(block, blocks, job):
 
 @shared(
     dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", KH=int, KW=int,
-    weight="F, KH, KW * C", top=int, left=int, side=int,
+    weight="F, KH, KW * C", side=int,
     dweight="blocks, F, KH, KW * C", dbias="blocks, F", dx="N, H, W, C",
 )  # fmt: skip
 def backward(block, blocks, job):
@@ -120,45 +117,28 @@ def backward(block, blocks, job):
     To ``dweight`` and ``dbias``, zeros before, a block adds in its own slice; ``dx`` is
     filled. C is a multiple of 16.
     """
-    dy, winner, x, KH, KW, weight, top, left, side, dweight, dbias, dx = job[0]
-    (N, OH, OW, F), (_, H, W, C) = dy.shape, x.shape
-    rows, columns = side * OH + KH - 1, side * OW + KW - 1
-    copied = top + left > 0 or rows > H or columns > W
-    images = np.zeros((2 if copied else 0, rows, columns, C), np.float32)
-    h, w = min(H, rows - top), min(W, columns - left)
-    width = columns if copied else W
+    dy, winner, x, KH, KW, weight, side, dweight, dbias, dx = job[0]
+    (N, OH, OW, F), C = dy.shape, x.shape[3]
     # For each filter, how many outputs are alive, where their patches begin, and g.
     counts = np.empty(F, np.int64)
     patches = np.empty((F, OH * OW), np.int32)
     shares = np.empty((F, OH * OW), np.float32)
     alive = counts, patches, shares
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        image, dimage = address(x, n), address(dx, n)
         dx[n] = 0
-        if copied:
-            images[1] = 0
-            images[0, top : top + h, left : left + w] = x[n, :h, :w]
-            image, dimage = address(images), address(images, 1)
-        _to_image(
-            dy[n], winner[n], side, weight, dimage, (width, C), alive, dbias[block]
-        )
+        _to_image(dy[n], winner[n], side, weight, dx[n], alive, dbias[block])
         for f in range(F):
             for kh in range(KH):
                 add_weighted_rows(
                     address(patches, f), address(shares, f), counts[f], 4 * C,
-                    image + 4 * kh * width * C, address(dweight, block, f, kh), KW * C,
+                    address(x, n, kh), address(dweight, block, f, kh), KW * C,
                 )  # fmt: skip
-        if copied:
-            dx[n, :h, :w] = images[1, top : top + h, left : left + w]
 
 
 @inlined
-def _to_image(dy, winner, side, weight, dimage, shape, alive, dbias):
-    """Add the gradient of the image at an address, and that of the bias.
-
-    Of the image, ``shape`` is W and C. The arrays of ``alive`` are filled.
-    """
-    (OH, OW, F), (_, KH, run), (width, C) = dy.shape, weight.shape, shape
+def _to_image(dy, winner, side, weight, dx, alive, dbias):
+    """Add the gradient of an image, and that of the bias; fill ``alive``."""
+    (OH, OW, F), (_, KH, run), (_, width, C) = dy.shape, weight.shape, dx.shape
     (counts, patches, shares), cells = alive, side * side
     counts[:] = 0
     # For each cell of a window, how many filters won there, which, and their g.
@@ -187,7 +167,7 @@ def _to_image(dy, winner, side, weight, dimage, shape, alive, dbias):
                     add_weighted_rows(
                         address(filters, cell), address(gradients, cell),
                         in_cell[cell], 4 * KH * run, address(weight, 0, kh),
-                        dimage + 4 * (pixel + offsets[cell] + kh * width) * C, run,
+                        address(dx) + 4 * (pixel + offsets[cell] + kh * width) * C, run,
                     )  # fmt: skip
 
 
@@ -258,26 +238,24 @@ class FusedConvolution(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
-        if not fits(self.conv, self.pool):
-            raise ValueError(
-                f"{self.conv} and {self.pool} are not what was fused: strides of 1 and "
-                "2, windows of 2×2, filters in multiples of 16; fuse again"
-            )
         (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
         top, bottom, left, right = self.conv.margins(H, W)
         OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
-        if min(OH, OW) < self._side:
-            raise ValueError(f"x {x.shape} is smaller than the windows")
+        if min(OH, OW) < self._side or not fits(self.conv, self.pool):
+            raise ValueError(
+                f"{self.conv} and {self.pool} do not take {H}×{W} pixels, or are not "
+                "what was fused; fuse again"
+            )
         patch = winograd.patch_side(self.conv.weight.value.shape, OH, OW)
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
-        drops = training and self.dropout is not None
-        if drops:
-            winner[...], factor = self.dropout.next_mask(y.shape)
+        dropout = self.dropout if training else None
+        if dropout is not None:
+            winner[...], factor = dropout.next_mask(y.shape)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor, KH, KW, patch,
             self._panels_for(patch, factor, training), top, left, self._side,
-            int(drops), *winograd.transforms(patch),
+            int(dropout is not None), *winograd.transforms(patch),
         )  # fmt: skip
         self._remember(y, x, winner, factor, (top, bottom, left, right))
         return y
@@ -285,34 +263,30 @@ class FusedConvolution(Layer):
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
         x, winner, factor, (top, bottom, left, right) = self._recall(dy)
-        weight, blocks = self.conv.weight.value * factor, min(BLOCKS, len(x))
-        (KH, KW, C, F), side = weight.shape, self._side
+        (N, H, W, C), weight = x.shape, self.conv.weight.value * factor
+        (KH, KW, _, F), blocks, side = weight.shape, min(BLOCKS, N), self._side
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
+        if top + bottom + left + right:
+            x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         if C < COLUMNS:
-            planes = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-            W, planes = planes.shape[2], planes.transpose(0, 3, 1, 2)
-            planes = np.ascontiguousarray(planes.reshape(len(x) * C, -1))
+            planes = x.transpose(0, 3, 1, 2).reshape(N * C, -1)
+            planes, width = np.ascontiguousarray(planes), x.shape[2]
             grad = np.zeros((blocks, KH, KW, C, F), np.float32)
-            backward_of_ink(blocks, dy, winner, W, C, planes, side, grad, dbias)
+            backward_of_ink(blocks, dy, winner, width, C, planes, side, grad, dbias)
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
             filters = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
             filters, dx = np.ascontiguousarray(filters), np.empty_like(x)
             grad = np.zeros((blocks, F, KH, KW * C), np.float32)
-            backward(
-                blocks, dy, winner, x, KH, KW, filters, top, left, side, grad, dbias, dx
-            )
+            backward(blocks, dy, winner, x, KH, KW, filters, side, grad, dbias, dx)
             dweight = grad.sum(axis=0).transpose(1, 2, 0).reshape(weight.shape)
         self.conv.weight.grad = dweight * factor
         self.conv.bias.grad = dbias.sum(axis=0) * factor
-        return dx
+        return dx[:, top : top + H, left : left + W]
 
     def _panels_for(self, patch: int, factor: float, training: bool) -> Array:
-        """Return the weights as `forward` takes them.
-
-        In inference they are the same from batch to batch: then they are laid out once.
-        """
+        """Return the weights as `forward` takes them; in inference, laid out once."""
         weight = self.conv.weight.value
         if self._panels is not None and not training:
             before, patch_before, panels = self._panels
@@ -330,15 +304,12 @@ class FusedConvolution(Layer):
 
 def fits(conv: Conv2D, pool: MaxPool2D | None) -> bool:
     """Return whether a fused convolution does what these layers do."""
-
-    def pair(side: Any) -> tuple[Any, ...]:
-        return tuple(side) if isinstance(side, tuple | list) else (side, side)
-
     *_, C, F = (1, 1, *conv.weight.value.shape)
+    pooling = () if pool is None else (pool.kernel_size, pool.stride)
     return (
         conv.weight.value.ndim == 4
         and F % COLUMNS == 0
         and (C % COLUMNS == 0 or C < COLUMNS)
-        and pair(conv.stride) == (1, 1)
-        and (pool is None or pair(pool.kernel_size) == pair(pool.stride) == (2, 2))
+        and _pair("stride", conv.stride, least=1) == (1, 1)
+        and all(_pair("pooling", side, least=1) == (2, 2) for side in pooling)
     )

@@ -14,13 +14,9 @@ so are their gradients. A product with many zeros is a sum of few rows:
 
 Nothing is approximated; only where a weight is infinite or not a number does the
 definition say NaN for 0 times it. The weights are worked through in blocks of rows that
-stay in the cache while all images pass by.
-
-**Threads.** Rows of the weights are shared out in blocks, whatever the number of
-threads. Forward, each block gives a part of the sums, and the parts are added in order;
-backward, nothing is summed over rows.
-
-D and U are multiples of 16, so that rows fill vectors.
+stay in the cache while all images pass by, and that threads share. Forward, each block
+gives a part of the sums, and the parts are added in order; backward, nothing is summed
+over rows. D and U are multiples of 16, so that rows fill vectors.
 """
 
 import numpy as np
@@ -88,8 +84,7 @@ def backward(block, blocks, job):
     shares = np.empty((N, U + 1), np.float32)
     for n in range(N):
         counts[n] = find(dy, n, U, indices, shares, n)
-    # Both are turned, some rows at a time: down a column, each number is on another
-    # page.
+    # Both are turned, in parts: down a column, each number is on another page.
     weights = np.empty((U, ROWS_BACKWARD), np.float32)
     inputs = np.empty((ROWS_BACKWARD, N), np.float32)
     images, values = np.empty((1, N + 1), np.int32), np.empty((1, N + 1), np.float32)
@@ -124,7 +119,7 @@ class FusedDense(Layer):
     """Dense, without its products with zero, and the Flatten before it: see `fits`."""
 
     def __init__(self, dense: Dense, flatten: Flatten | None) -> None:
-        self.dense, self.flatten = dense, flatten
+        self.flatten, self.dense = flatten, dense
 
     def __repr__(self) -> str:
         """Return what must be the same in forward and backward."""

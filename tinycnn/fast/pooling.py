@@ -10,9 +10,9 @@ its cell, the winner. Otherwise 0 is written, and DEAD.
     0.1  0.9 | -3   -2
     0.4  0.2 | -1   -5   ->  0.9   0      1   DEAD      (bias 0, windows 2×2)
 
-A tie goes to the first cell. NaN wins and stays NaN, in spite of dropout, so that it is
-not hidden; no gradient passes it, as none passes ReLU there. The loops run over whole
-maps, channels innermost: a compiler turns them into vectors by itself.
+A tie goes to the first cell. NaN wins and stays NaN, in spite of dropout; no gradient
+passes it, as none passes ReLU there. The loops run over whole maps, channels innermost:
+a compiler turns them into vectors by itself.
 """
 
 import numpy as np
