@@ -17,7 +17,8 @@ BLOCK = 2**15
 class Adam(nn.Adam):
     """The optimizer `tinycnn.nn.Adam`: the same settings, equations and state.
 
-    That itself runs for float64, and if it was edited, which a warning says.
+    That itself runs for float64, for arrays that are not contiguous, and if it was
+    edited, which a warning says.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -25,7 +26,9 @@ class Adam(nn.Adam):
         self._quick = is_as_written("Adam")
 
     def _update(self, number: int, value: Array, grad: Array) -> None:
-        if not self._quick or value.dtype != np.float32:
+        arrays = grad, self._m[number], self._v[number], value
+        quick = self._quick and value.dtype == np.float32
+        if not (quick and all(one.flags.c_contiguous for one in arrays)):
             super()._update(number, value, grad)
             return
         decay = self.learning_rate * self.weight_decay if value.ndim >= 2 else 0
@@ -37,13 +40,8 @@ class Adam(nn.Adam):
             self.eps,
             1 - decay,
         )
-        arrays = grad, self._m[number], self._v[number], value
-        flat = [np.ascontiguousarray(one).reshape(-1) for one in arrays]
-        blocks = -(-value.size // BLOCK)
-        adam(blocks, np.array(numbers, np.float32), *flat)
-        for array, new in zip(arrays[1:], flat[1:], strict=True):
-            if not array.flags.c_contiguous:  # then the kernel was given a copy
-                array[...] = new.reshape(array.shape)
+        flat = [one.reshape(-1) for one in arrays]
+        adam(-(-value.size // BLOCK), np.array(numbers, np.float32), *flat)
 
 
 @shared(numbers="6", grad="M", m="M", v="M", value="M")

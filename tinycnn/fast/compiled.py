@@ -157,9 +157,7 @@ class Kernel:
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Compile; return address and function, the job, where in it addresses go."""
-        kinds: list[Any] = []
-        words: list[int] = []
-        places: list[int] = []
+        kinds, words, places = list[Any](), list[int](), list[int]()
         for one in arguments:
             if isinstance(one, np.ndarray):  # in memory, as Numba's ArrayModel says
                 kinds.append(types.Array(from_dtype(one.dtype), one.ndim, "C"))

@@ -30,10 +30,6 @@ In the first layer a patch of one channel is too short to run along, and the gra
 an image is not needed. But an image of a digit is mostly paper: each pixel with ink
 adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
 
-**Threads.** The images are cut into at most 8 blocks, whatever the number of threads. A
-block adds its share of the weights' gradient into a slice of its own; the slices are
-added in order.
-
 **Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
 bias are multiplied instead, and their gradients.
 """
@@ -48,6 +44,8 @@ from tinycnn.fast.pooling import DEAD, pool
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
+# Of images, whatever the number of threads. A block adds its share of the gradients in
+# a slice of its own, and the slices are added in order.
 BLOCKS = 8
 # Images are convolved one by one, or together until there are so many patches of
 # Winograd: then the weights come to the processor once for all.
@@ -178,14 +176,25 @@ def _to_image(dy, winner, side, weight, dx, alive, dbias):
 def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
     dy, winner, W, C, x, side, dweight, dbias = job[0]
-    N, (_, HW), (_, KH, KW, _, F) = len(dy), x.shape, dweight.shape
+    (N, OH, OW, F), HW, (_, KH, KW, _, _) = dy.shape, x.shape[1], dweight.shape
+    side = uintp(side)
     pixels, ink = np.empty((1, HW + 1), np.int32), np.empty((1, HW + 1), np.float32)
     # The gradient of a map before pooling, but as wide as an image: in its last columns
     # and before it there are zeros for windows that would begin to the left or above.
     before = (KH - 1) * W + KW - 1
     dmap = np.zeros((before + HW, F), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _unpool(dy[n], winner[n], side, dmap, (before, W), dbias[block])
+        for oh in range(uintp(OH)):
+            for ow in range(uintp(OW)):
+                for cell in range(side * side):
+                    h, w = side * oh + cell // side, side * ow + cell % side
+                    pixel = uintp(before) + h * uintp(W) + w
+                    for f in range(uintp(F)):  # without a branch: it runs along vectors
+                        g = dy[uintp(n), oh, ow, f]
+                        won = winner[uintp(n), oh, ow, f] == uint8(cell)
+                        g = g if won else np.float32(0)
+                        dmap[pixel, f] = g
+                        dbias[block, f] += g
         for c in range(C):
             count = find(x, n * C + c, HW, pixels, ink, 0)
             for kh in range(KH):
@@ -195,25 +204,6 @@ def backward_of_ink(block, blocks, job):
                         address(dmap, before - kh * W - kw),
                         address(dweight, block, kh, kw, c), F,
                     )  # fmt: skip
-
-
-@inlined
-def _unpool(dy, winner, side, dmap, shape, dbias):
-    """Fill the gradient of a map, and add that of the bias.
-
-    ``shape`` is how many pixels lie before the map, and how many columns it has.
-    """
-    (OH, OW, F), (before, width), side = dy.shape, shape, uintp(side)
-    for oh in range(uintp(OH)):
-        for ow in range(uintp(OW)):
-            for cell in range(side * side):
-                h, w = side * oh + cell // side, side * ow + cell % side
-                pixel = uintp(before) + h * uintp(width) + w
-                for f in range(uintp(F)):  # without a branch: it runs along vectors
-                    g = dy[oh, ow, f]
-                    g = g if winner[oh, ow, f] == uint8(cell) else np.float32(0)
-                    dmap[pixel, f] = g
-                    dbias[f] += g
 
 
 class FusedConvolution(Layer):

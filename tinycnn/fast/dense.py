@@ -121,8 +121,7 @@ class FusedDense(Layer):
     def __init__(self, dense: Dense, flatten: Flatten | None) -> None:
         self.flatten, self.dense = flatten, dense
 
-    def __repr__(self) -> str:
-        """Return what must be the same in forward and backward."""
+    def __repr__(self) -> str:  # what must be the same in forward and backward
         return str(self.dense.weight.value.shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -20,8 +20,8 @@ from tinycnn.nn.sequential import Sequential, _check_gradients, _check_output, _
 _LOCK = threading.RLock()
 
 
-def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
-    """Return a runner with the forward and backward of a network, in fewer steps.
+class Runner:
+    """The forward and backward of a network, in fewer steps; ``fuse(model)`` makes one.
 
     ====================================================== =====================
     Conv2D, ReLU and, if they follow, MaxPool2D, Dropout   `FusedConvolution`
@@ -35,22 +35,24 @@ def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
     layer any channels up to 15); every other stays the plain layer, as do subclasses.
     Settings changed so that a step no longer does what its layers do are refused.
 
-    With ``input_gradient``, backward returns the gradient of the images, a third of a
-    training step that training does not need.
+    All layers run as they are written if one was edited (see `tinycnn.fast.written`),
+    for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``,
+    because interpreted Python has no addresses.
+
+    Parameters
+    ----------
+    model : Sequential
+    input_gradient : bool
+        Whether backward returns the gradient of the images, a third of a training step
+        that training does not need.
+
+    Attributes
+    ----------
+    steps : dict of int to Layer
+        What stands in for layers, by the place of the one with parameters.
     """
-    return Runner(model, input_gradient)
 
-
-class Runner:
-    """What `fuse` returns.
-
-    Float32 goes through the steps: what stands in for layers, and layers, by the place
-    of the one with parameters. The layers run as they are written if one was edited
-    (see `tinycnn.fast.written`), for float64, for a subclass of `Sequential`, and with
-    ``NUMBA_DISABLE_JIT=1``, because interpreted Python has no addresses.
-    """
-
-    def __init__(self, model: Sequential, input_gradient: bool) -> None:
+    def __init__(self, model: Sequential, *, input_gradient: bool = False) -> None:
         self.model, self.steps = model, make_steps(model, input_gradient)
         self._input_gradient = input_gradient
         self._shapes: dict[int, tuple[int, ...]] = {}  # of each step's x
@@ -107,6 +109,9 @@ class Runner:
                     _check_gradients(layer, dy, dx, shape)
                 dy = dx
         return dy if self._input_gradient else None
+
+
+fuse = Runner
 
 
 def make_steps(model: Sequential, input_gradient: bool = False) -> dict[int, Any]:

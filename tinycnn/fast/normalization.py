@@ -7,9 +7,8 @@
 
 Written with NumPy, batch norm makes a new array for each of its operations, and most of
 its time goes into moving them. Here each arrow is one plain loop over arrays (M, C), of
-M = N * H * W values of each of C channels. Sums are kept in float64 and in order. (To
-share the channels among threads takes 1.6 times the processor's time: rows are read in
-pieces.) The plain twin, with the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
+M = N * H * W values of each of C channels. Sums are kept in float64 and in order, on
+one thread. The plain twin, with the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
 """
 
 import numpy as np
@@ -87,8 +86,7 @@ class FusedBatchNorm(Layer):
     def __init__(self, norm: BatchNorm2D) -> None:
         self.norm = norm
 
-    def __repr__(self) -> str:
-        """Return what must be the same in forward and backward."""
+    def __repr__(self) -> str:  # what must be the same in forward and backward
         return str(self.norm.weight.value.shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -119,10 +119,7 @@ def _micro_kernel(write: Callable[..., None]) -> Any:
 
 @intrinsic
 def address(_, array, *index):
-    """Return the address of ``array[index]``: of a number, or of where a part begins.
-
-    A slice takes longer to make, and to compile.
-    """
+    """Return where ``array[index]`` begins; a slice takes longer, also to compile."""
 
     def generate(context, builder, signature, values):
         data = context.make_array(array)(context, builder, values[0])

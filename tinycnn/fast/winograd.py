@@ -20,10 +20,9 @@ kernels and all patches, each of the ``P ** 2`` is a matrix product.
     |  +--|--+       ->      . . . .     @ kernels of point 2      ->   +--+--+
     +--|--+  |               . . . .     ...                            +--+--+
 
-The points are infinity and the first of 0, 1, -1, 2, -2, 1/2 and -1/2, as many as it
-takes. The value of a polynomial at infinity is its last coefficient. Rounding grows
-with the powers of a point and with one over its distance to the others; these are small
-and far apart.
+The points are infinity, where the value is the last coefficient, and the first of 0, 1,
+-1, 2, -2, 1/2 and -1/2, as many as it takes. Rounding grows with the powers of a point
+and with one over its distance to the others; these are small and far apart.
 
 What is 0 by definition comes out as some 1e-7 of the largest, unless all of its patch
 is 0, and then a ReLU may let it pass. While biases are exactly 0, in the first step of
@@ -59,9 +58,8 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     """Return A.T (4, P), G (P, K) and B.T (P, P).
 
     The value of a kernel at a point p is ``sum of weight[k] * p ** k``; G divides it by
-    what B leaves undivided, the product of p's distances to the other points. A row of
-    B.T holds the coefficients of the polynomial that is zero at all other points, and
-    its last row those of the one that is zero at all finite ones.
+    the product of p's distances to the other points. A row of B.T holds the
+    coefficients of the polynomial that is zero at all other points.
     """
     points = POINTS[: K + OUTPUTS - 2]
     others = {p: [q for q in points if q != p] for p in points}
