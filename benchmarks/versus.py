@@ -111,17 +111,7 @@ class DisagreementError(RuntimeError):
 
 
 def found(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the peers that are installed, and how to install the others.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Keys of `PEERS`.
-
-    Returns
-    -------
-    list of str, dict of str to str
-    """
+    """Return which keys of `PEERS` are installed, and how to install the others."""
     here = [name for name in names if find_spec(PEERS[name].module) is not None]
     return here, {name: PEERS[name].remedy for name in names if name not in here}
 
@@ -233,13 +223,7 @@ class Arena:
 
 
 def check(arena: Arena, model: str, entrants: Sequence[Entrant]) -> None:
-    """Compare every entrant with the first, with dropout off.
-
-    Raises
-    ------
-    DisagreementError
-        If one computes something else.
-    """
+    """Compare every entrant with the first, with dropout off: see `compare`."""
     case = Case("check", model, "training", CHECKED_BATCH)
     answers = {}
     for entrant in entrants:
@@ -266,18 +250,7 @@ def compare(model: str, answers: dict[str, Figures]) -> None:
 def measure(
     arena: Arena, case: Case, entrants: Sequence[Entrant], rounds: int
 ) -> Figures:
-    """Run the rounds of a case.
-
-    Returns
-    -------
-    dict
-        What `summarise` returns.
-
-    Raises
-    ------
-    WorkerError
-        If a contestant dies.
-    """
+    """Run the rounds of a case, and `summarise`; WorkerError if a contestant dies."""
     yardsticks = [
         Entrant("sgemm", count) for count in sorted({one.threads for one in entrants})
     ]
@@ -329,19 +302,11 @@ def a_busy_core() -> Iterator[int]:
 def summarise(case: Case, replies: dict[Entrant, list[list[float]]]) -> Figures:
     """Return the figures of a case.
 
-    Parameters
-    ----------
-    case : Case
-    replies : dict of Entrant to list of lists of float
-        The milliseconds of every step of a burst, from each round; tinycnn first,
-        yardsticks too.
-
-    Returns
-    -------
-    dict
-        The case, ``best_peer`` and ``ratio_to_best_peer`` (None without a peer), and by
-        name the ``contestants``: ``ms`` (median, quartiles and rounds),
-        ``times_tinycnn`` and ``of_sgemm``. Sgemm has ``gflops`` instead of the two.
+    ``replies`` are the milliseconds of every step of a burst, from each round; tinycnn
+    first, yardsticks too. Returned are the case, ``best_peer`` and
+    ``ratio_to_best_peer`` (None without a peer), and by name the ``contestants``:
+    ``ms`` (median, quartiles and rounds), ``times_tinycnn`` and ``of_sgemm``. Sgemm has
+    ``gflops`` instead of the two.
     """
     rounds = {
         entrant: np.array([statistics.median(burst) for burst in bursts])
@@ -380,13 +345,7 @@ def spread(values: Any) -> Figures:
 
 
 def report(results: Figures) -> str:
-    """Return all figures as Markdown: one table, and what must be said about it.
-
-    Parameters
-    ----------
-    results : dict
-        As ``--json`` prints them.
-    """
+    """Return what ``--json`` prints as Markdown: a table, and what is to be said."""
     about = results["machine"]
     versions = ", ".join(dict.fromkeys(results["versions"].values()))
     circumstances = (
