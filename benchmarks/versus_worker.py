@@ -46,7 +46,7 @@ class Worker:
             raise
 
     def check(self, steps: int) -> Message:
-        """Return ``logits`` of the first digits, and ``losses`` of steps from there on."""
+        """Return ``logits`` of the first digits, and ``losses`` of steps after that."""
         return self._answer(("check", steps))
 
     def burst(self, seconds: float) -> list[float]:
