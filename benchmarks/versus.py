@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.versus [--models A B default] [--what training inference]
 [--batches N ...] [--peers PEER ...] [--rounds 7] [--threads N] [--data DIR]
-[--worst-case] [--busy] [--ablation] [--scaling] [--json]``
+[--worst-case] [--busy] [--ablation] [--scaling] [--json] [--profile]``
 
 1. Every contestant that is installed (`versus_peers` lists them) computes the same
    network, loss and optimizer from the same arrays on the same real digits. Before
@@ -27,6 +27,7 @@ trains also with one core taken by another program, a process that spins on it.
 (`versus_ablation`), and as its layers are written. ``--scaling`` trains also on 1 to
 all threads, with batches of 16 to 1,024, and, in batches of 64, with 1 to 4 times the
 channels. Where no batch size is said here, it is the first of ``--batches``.
+``--profile`` prints where a training step of ours goes (`versus_profile`), and no more.
 """
 
 import argparse
@@ -49,6 +50,7 @@ from benchmarks.tables import machine, markdown, three_digits
 from benchmarks.versus_ablation import tricks_for
 from benchmarks.versus_networks import NETWORKS, flop, without_dropout
 from benchmarks.versus_peers import OURS, PEERS, SGEMM_FLOP
+from benchmarks.versus_profile import profile
 from benchmarks.versus_worker import Worker, WorkerError
 from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
 from tinycnn.data import load_mnist
@@ -109,17 +111,7 @@ class DisagreementError(RuntimeError):
 
 
 def found(names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the peers that are installed, and how to install the others.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Keys of `PEERS`.
-
-    Returns
-    -------
-    list of str, dict of str to str
-    """
+    """Return which keys of `PEERS` are installed, and how to install the others."""
     here = [name for name in names if find_spec(PEERS[name].module) is not None]
     return here, {name: PEERS[name].remedy for name in names if name not in here}
 
@@ -231,13 +223,7 @@ class Arena:
 
 
 def check(arena: Arena, model: str, entrants: Sequence[Entrant]) -> None:
-    """Compare every entrant with the first, with dropout off.
-
-    Raises
-    ------
-    DisagreementError
-        If one computes something else.
-    """
+    """Compare every entrant with the first, with dropout off: see `compare`."""
     case = Case("check", model, "training", CHECKED_BATCH)
     answers = {}
     for entrant in entrants:
@@ -264,18 +250,7 @@ def compare(model: str, answers: dict[str, Figures]) -> None:
 def measure(
     arena: Arena, case: Case, entrants: Sequence[Entrant], rounds: int
 ) -> Figures:
-    """Run the rounds of a case.
-
-    Returns
-    -------
-    dict
-        What `summarise` returns.
-
-    Raises
-    ------
-    WorkerError
-        If a contestant dies.
-    """
+    """Run the rounds of a case, and `summarise`; WorkerError if a contestant dies."""
     yardsticks = [
         Entrant("sgemm", count) for count in sorted({one.threads for one in entrants})
     ]
@@ -297,6 +272,19 @@ def measure(
     return summarise(case, replies)
 
 
+def profiles(arena: Arena, arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield a profile of our training for each model, beside sgemm a moment before."""
+    size = (arguments.batches or BATCHES["training"])[0]
+    images, labels = versus_data.as_input(arena.images[:size]), arena.labels[:size]
+    for model in arguments.models:
+        case = Case("profile", model, "training", size)
+        with closing(arena.start(Entrant("sgemm", arguments.threads), case)) as worker:
+            gflops = SGEMM_FLOP / statistics.median(worker.burst(BURST)) / 1e6
+        network = NETWORKS[model](1)
+        yield f"{model}, {size} images, sgemm {gflops:.0f} GFLOP/s"
+        yield profile(network, images, labels, arguments.threads, gflops)
+
+
 @contextmanager
 def a_busy_core() -> Iterator[int]:
     """Let a process spin on one core, the last; yield its number. Linux only."""
@@ -314,19 +302,11 @@ def a_busy_core() -> Iterator[int]:
 def summarise(case: Case, replies: dict[Entrant, list[list[float]]]) -> Figures:
     """Return the figures of a case.
 
-    Parameters
-    ----------
-    case : Case
-    replies : dict of Entrant to list of lists of float
-        The milliseconds of every step of a burst, from each round; tinycnn first,
-        yardsticks too.
-
-    Returns
-    -------
-    dict
-        The case, ``best_peer`` and ``ratio_to_best_peer`` (None without a peer), and by
-        name the ``contestants``: ``ms`` (median, quartiles and rounds),
-        ``times_tinycnn`` and ``of_sgemm``. Sgemm has ``gflops`` instead of the two.
+    ``replies`` are the milliseconds of every step of a burst, from each round; tinycnn
+    first, yardsticks too. Returned are the case, ``best_peer`` and
+    ``ratio_to_best_peer`` (None without a peer), and by name the ``contestants``:
+    ``ms`` (median, quartiles and rounds), ``times_tinycnn`` and ``of_sgemm``. Sgemm has
+    ``gflops`` instead of the two.
     """
     rounds = {
         entrant: np.array([statistics.median(burst) for burst in bursts])
@@ -365,13 +345,7 @@ def spread(values: Any) -> Figures:
 
 
 def report(results: Figures) -> str:
-    """Return all figures as Markdown: one table, and what must be said about it.
-
-    Parameters
-    ----------
-    results : dict
-        As ``--json`` prints them.
-    """
+    """Return what ``--json`` prints as Markdown: a table, and what is to be said."""
     about = results["machine"]
     versions = ", ".join(dict.fromkeys(results["versions"].values()))
     circumstances = (
@@ -436,6 +410,9 @@ def main(argv: list[str] | None = None) -> int:
         arena = Arena(Path(scratch), data.train_images, data.train_labels)
         # The same objects: they fill while the contestants run.
         results["versions"], results["open_shares"] = arena.versions, arena.open_shares
+        if arguments.profile:
+            print(*profiles(arena, arguments), sep="\n\n")
+            return 0
         try:
             for model in arguments.models:
                 entrants = [
@@ -483,6 +460,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--worst-case", action="store_true", help="also with nothing to skip")
     add("--busy", action="store_true", help="also with one core taken by a program")
     add("--ablation", action="store_true", help="also without each of our tricks")
+    add("--profile", action="store_true", help="only where our training step goes")
     add("--scaling", action="store_true", help="also by threads, batch and width")
     return parser
 

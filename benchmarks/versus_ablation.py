@@ -46,17 +46,16 @@ def dense_backward(step: Any, dy: Any) -> Any:
     from tinycnn.fast.pooling import DEAD
     from tinycnn.nn import kernels
 
-    x, winner, top, left, side, dropped = step._recall(dy)
-    KH, KW, C, F = step.conv.weight.value.shape
-    margins = _, bottom, _, right = step.conv.margins(*x.shape[1:3])
+    x, winner, factor, margins = step._recall(dy)
+    (KH, KW, C, F), side = step.conv.weight.value.shape, step._side
+    top, bottom, left, right = margins
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     N, H, W, _ = padded.shape
     OH, OW = H - KH + 1, W - KW + 1
-    alive = winner != DEAD
+    dy, alive = dy * np.float32(factor), winner != DEAD
     dmap = np.empty((N, OH, OW, F), np.float32)
     cells = np.where(alive, winner, 0).astype(np.int32)
-    scale = np.float32(256 / (256 - dropped))
-    kernels.max_pool_backward(dy * alive * scale, cells, side, side, side, dmap)
+    kernels.max_pool_backward(dy * alive, cells, side, side, side, dmap)
     cols = np.empty((N, OH, OW, KH, KW * C), np.float32)
     kernels.im2col(padded, KH, KW, 1, 1, cols)
     cols = cols.reshape(N * OH * OW, KH * KW * C)

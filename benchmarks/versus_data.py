@@ -27,22 +27,9 @@ def write(
     *,
     worst: bool = False,
 ) -> list[float]:
-    """Write a case's files, of the first digits.
+    """Write a case's files, of the first digits (N, 28, 28); return `open_shares`.
 
-    Parameters
-    ----------
-    folder : Path
-        Made.
-    network : Network
-    images : uint8 array (N, 28, 28)
-    labels : uint8 array (N,)
-    worst : bool
-        Whether images are noise, and arrays such that nearly every ReLU is open.
-
-    Returns
-    -------
-    list of float
-        For each ReLU the share of its inputs that is positive in training.
+    With ``worst``, images are noise, and nearly every ReLU is `opened`.
     """
     images, labels, arrays = images[:MOST], labels[:MOST], draw(network)
     if worst:
@@ -74,19 +61,8 @@ def opened(network: Network, arrays: Arrays, images: Array) -> Arrays:
 
     The bias before a ReLU is raised, channel by channel, until 99 of 100 of the numbers
     that these images make of it are positive. The last layer is made small, so that the
-    softmax is never certain: then its gradient would be 0.
-
-    Parameters
-    ----------
-    network : Network
-        Its last layer is dense; a layer with a bias precedes every ReLU.
-    arrays : Arrays
-        Not changed.
-    images : float32 array (N, H, W, C)
-
-    Returns
-    -------
-    Arrays
+    softmax is never certain: then its gradient would be 0. The last layer is dense; a
+    layer with a bias precedes every ReLU.
     """
     arrays = {name: array.copy() for name, array in arrays.items()}
     x = images

@@ -376,24 +376,12 @@ def jax(job: Job) -> Contestant:
 
 @dataclass(frozen=True)
 class Peer:
-    """How to get and start a contestant.
-
-    Attributes
-    ----------
-    build : callable
-        Makes a `Contestant` of a `Job`.
-    module : str
-        The contestant is installed if this can be imported.
-    remedy : str
-        The command that installs it.
-    environment : dict of str to str
-        What its process starts with.
-    """
+    """How to get and start a contestant."""
 
     build: Callable[[Job], Contestant]
-    module: str
-    remedy: str
-    environment: dict[str, str] = field(default_factory=dict)
+    module: str  # it is installed if this can be imported
+    remedy: str  # the command that installs it
+    environment: dict[str, str] = field(default_factory=dict)  # of its process
 
 
 TORCH = "pip install torch==2.13.0, a build for CPUs"

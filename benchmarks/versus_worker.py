@@ -24,28 +24,11 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """The caller's end of a contestant's process.
+    """The caller's end of a contestant's process; WorkerError if that ends.
 
-    Parameters
-    ----------
-    name : str
-        For messages.
-    order : dict
-        ``peer``, ``network``, ``training``, ``batch``, ``threads``,
-        ``learning_rate``, ``folder`` (as `benchmarks.versus_data` writes it), and
-        ``without``: a key of `benchmarks.versus_ablation.ABLATIONS` or None.
-    environment : dict of str to str
-        Further variables of the process.
-
-    Attributes
-    ----------
-    version : str
-        The name and version of the contestant's library.
-
-    Raises
-    ------
-    WorkerError
-        If the network cannot be built.
+    An ``order`` has ``peer``, ``network``, ``training``, ``batch``, ``threads``,
+    ``learning_rate``, ``folder`` (as `benchmarks.versus_data` writes it), and
+    ``without``: a key of `benchmarks.versus_ablation.ABLATIONS` or None.
     """
 
     def __init__(self, name: str, order: Message, environment: dict[str, str]) -> None:
@@ -63,13 +46,7 @@ class Worker:
             raise
 
     def check(self, steps: int) -> Message:
-        """Return ``logits`` of the first digits, and ``losses`` of steps from there on.
-
-        Raises
-        ------
-        WorkerError
-            If the process ends instead of answering, here and below.
-        """
+        """Return ``logits`` of the first digits, and ``losses`` of steps after that."""
         return self._answer(("check", steps))
 
     def burst(self, seconds: float) -> list[float]:

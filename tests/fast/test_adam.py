@@ -68,9 +68,9 @@ def test_the_layout_of_gradients_and_values_does_not_matter(lay_out):
             optimizer.step()
     for other in (gradient, value):
         for ours, theirs in zip(other.parameters, usual.parameters, strict=True):
-            np.testing.assert_array_equal(ours.value, theirs.value)
+            np.testing.assert_allclose(ours.value, theirs.value, 1e-5, 1e-7)
         for name, array in usual.state().items():
-            np.testing.assert_array_equal(other.state()[name], array)
+            np.testing.assert_allclose(other.state()[name], array, 1e-5, 1e-7)
     now = [p.value for p in laid_out] + list(value.state().values())
     assert all(a is b for a, b in zip(now, held, strict=True))  # edited in place
 

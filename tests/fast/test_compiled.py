@@ -86,6 +86,7 @@ from tinycnn.fast import compiled
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it may begin ignored
 class Slow(compiled.CFunc):
     def compile(self):
+        compiled.CFunc = type(self).mro()[1]
         os.kill(os.getpid(), signal.SIGINT)
         super().compile()
 compiled.CFunc = Slow

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba import uintp
 
@@ -18,17 +17,18 @@ BLOCK = 2**15
 class Adam(nn.Adam):
     """The optimizer `tinycnn.nn.Adam`: the same settings, equations and state.
 
-    If that was edited, a warning says so, and the edited one runs. It also runs for
-    float64.
+    That itself runs for float64, for arrays that are not contiguous, and if it was
+    edited, which a warning says.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        jit = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-        self._quick = jit and is_as_written("Adam")
+        self._quick = is_as_written("Adam")
 
     def _update(self, number: int, value: Array, grad: Array) -> None:
-        if not self._quick or value.dtype != np.float32:
+        arrays = grad, self._m[number], self._v[number], value
+        quick = self._quick and value.dtype == np.float32
+        if not (quick and all(one.flags.c_contiguous for one in arrays)):
             super()._update(number, value, grad)
             return
         decay = self.learning_rate * self.weight_decay if value.ndim >= 2 else 0
@@ -40,22 +40,16 @@ class Adam(nn.Adam):
             self.eps,
             1 - decay,
         )
-        arrays = grad, self._m[number], self._v[number], value
-        flat = [np.ascontiguousarray(one).reshape(-1) for one in arrays]
-        blocks = -(-value.size // BLOCK)
-        adam(blocks, np.array(numbers, np.float32), *flat)
-        for array, new in zip(arrays[1:], flat[1:], strict=True):
-            if not array.flags.c_contiguous:  # then the kernel was given a copy
-                array[...] = new.reshape(array.shape)
+        flat = [one.reshape(-1) for one in arrays]
+        adam(-(-value.size // BLOCK), np.array(numbers, np.float32), *flat)
 
 
 @shared(numbers="6", grad="M", m="M", v="M", value="M")
 def adam(block, blocks, job):
     """Take a step of Adam; safe in parallel because number i needs number i alone.
 
-    ``numbers`` are ``1 - beta1``, ``1 - beta2``, ``learning_rate / (1 - beta1 **
-    steps)``, ``1 / (1 - beta2 ** steps)``, eps, and what the value is multiplied by
-    first. ``m``, ``v`` and ``value`` are edited.
+    ``numbers``: see `Adam`; the last is what the value is multiplied by first. ``m``,
+    ``v`` and ``value`` are edited.
     """
     numbers, grad, m, v, value = job[0]
     to_m, to_v, rate, correction = numbers[0], numbers[1], numbers[2], numbers[3]

@@ -9,47 +9,43 @@
     backward    patch += g * weight[f]   <- g at the cell that won, of filter f
                 weight[f] += g * patch
 
-**Forward.** An image at a time, or a few small ones: their feature maps are computed
-into a buffer that stays in the cache, and only what survives ReLU, pooling and dropout
-is written, with the number of the cell that won. The large maps of a whole batch never
-exist. The map itself is a matrix product whose left rows are the patches, read straight
-from the image (in NHWC a row of a patch is one contiguous run), or several smaller
-ones: `winograd.convolve`.
+**Forward.** The feature maps of an image, or of a few small ones, are computed into a
+buffer that stays in the cache, and only what survives ReLU, pooling and dropout is
+written, with the number of the cell that won. A map is a matrix product whose left rows
+are the patches, read straight from the image (in NHWC a row of a patch is one
+contiguous run), or several smaller ones: `winograd.convolve`.
 
 **Backward.** Pooling sends each gradient to one cell of its window, and ReLU sends none
-where it was closed: behind 2×2 pooling at most a quarter of the outputs carry any
-gradient. So instead of two dense products, every output that is alive adds its share (g
-is its gradient, after pooling, at pixel h, w of filter f):
+where it was closed. So instead of two dense products, every output that is alive adds
+its share (g is its gradient, after pooling, at pixel h, w of filter f):
 
 ``dweight[f, kh, kw, c] += g * x[h + kh, w + kw, c]`` and
 ``dx[h + kh, w + kw, c] += g * weight[f, kh, kw, c]``
 
-Both run along a row of a patch, KW * C contiguous numbers, with the weights laid out
-filter by filter. Collected by filter, the first is a sum of few rows out of many, which
-the registers hold until all are in; so is the second, collected by pixel. This is
-exact: only terms that are zero are left out.
+Both run along a row of a patch, KW * C contiguous numbers. Collected by filter, the
+first is a sum of few rows out of many, which the registers hold until all are in; so is
+the second, collected by pixel. Only terms that are zero are left out.
 
-The first layer is another matter: a patch of one channel is too short to run along, and
-the gradient of an image is not needed. But an image of a digit is mostly paper: each
-pixel with ink adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
+In the first layer a patch of one channel is too short to run along, and the gradient of
+an image is not needed. But an image of a digit is mostly paper: each pixel with ink
+adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
 
-**Threads.** The images are cut into at most 8 blocks, whatever the number of threads. A
-block has buffers of its own, where an image is copied that needs zeros around it, and
-adds its share of the weights' gradient into a slice of its own; the slices are added in
-order. Rows and columns that no window of the pooling reaches are not computed.
+**Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
+bias are multiplied instead, and their gradients.
 """
-
-from typing import Any
 
 import numpy as np
 from numba import uint8, uintp
 
 from tinycnn.fast import winograd
 from tinycnn.fast.compiled import inlined, shared
+from tinycnn.fast.dense import find
 from tinycnn.fast.pooling import DEAD, pool
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
-from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D
+from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
+# Of images, whatever the number of threads. A block adds its share of the gradients in
+# a slice of its own, and the slices are added in order.
 BLOCKS = 8
 # Images are convolved one by one, or together until there are so many patches of
 # Winograd: then the weights come to the processor once for all.
@@ -60,75 +56,57 @@ PATCHES = 24
     y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
     KH=int, KW=int, patch=int,
     weight="F // 16, patch**2 or KH, C if patch else KW * C, 16",
-    top=int, left=int, side=int, dropped=int, to=int, back=int,
+    top=int, left=int, side=int, drops=int, to=int, back=int,
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Each block is a part of the images. Above and to the left lie ``top`` rows and
-    ``left`` columns of zeros. ``side`` and ``dropped``, and ``winner`` before: see
-    `pool`. ``patch``: `winograd.patch_side`, or 0 for direct sums. The weights,
-    `winograd.transform_kernels` or (KH, KW * C, F), are cut into panels of 16 filters.
+    Above and to the left lie ``top`` rows and ``left`` columns of zeros. ``side``,
+    ``drops``, and ``winner`` before: see `pool`. ``patch``: `winograd.patch_side`. The
+    weights, `winograd.transform_kernels` or, if ``patch`` is 0, (KH, KW * C, F), are
+    cut into panels of 16 filters.
     """
     (
-        y, winner, x, bias, KH, KW, patch, weight, top, left, side, dropped, to, back,
+        y, winner, x, bias, KH, KW, patch, weight, top, left, side, drops, to, back,
     ) = job[0]  # fmt: skip
     (N, H, W, C), (_, OH, OW, F) = x.shape, y.shape
     m = winograd.OUTPUTS if patch else 1  # whole patches, though they hang over
     high, wide = -(-side * OH // m), -(-side * OW // m)
+    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if patch else 1
     rows, columns = m * high + KH - 1, m * wide + KW - 1
     copied = top + left > 0 or rows > H or columns > W
-    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if patch else 1
-    patches = group * high * wide
     images = np.zeros((group if copied else 0, rows, columns, C), np.float32)
+    h, w = min(H, rows - top), min(W, columns - left)
+    size = (rows, columns) if copied else (H, W)
+    patches, panels = group * high * wide, len(weight)
     maps = np.empty((group, m * high, m * wide, F), np.float32)
     values = np.empty((patch**2, patches * C + winograd.LINE), np.float32)
     products = np.empty((patch**2, patches * COLUMNS + winograd.LINE), np.float32)
-    size = (rows, columns) if copied else (H, W)
     end = N * (block + 1) // blocks
     for first in range(N * block // blocks, end, group):
         count, image = min(group, end - first), address(x, first)
         if copied:
             for i in range(count):
-                _copy(x, first + i, (0, 0), images, i, (top, left))
+                images[i, top : top + h, left : left + w] = x[first + i, :h, :w]
             image = address(images)
         if patch:
             winograd.convolve(
                 image, size, count, weight, maps, values, products, to, back
             )
-        else:
-            _convolve(image, size[1], C, weight, maps)
+        for oh in range(0 if patch else high):  # a product for each row of the map
+            for p in range(panels):
+                multiply(
+                    image + 4 * oh * size[1] * C, 4 * C, 4 * size[1] * C, wide, KH,
+                    KW * C, address(weight, p), address(maps, 0, oh, 0, p * COLUMNS),
+                    4 * F,
+                )  # fmt: skip
         for i in range(count):
-            pool(maps, i, side, bias, dropped, y, winner, first + i)
-
-
-@inlined
-def _convolve(image, W, C, weight, maps):
-    """Convolve the image (H, W, C) at an address: a product for each row of its map."""
-    _, OH, OW, F = maps.shape
-    panels, KH, run, _ = weight.shape
-    for oh in range(OH):
-        for p in range(panels):
-            multiply(
-                image + 4 * oh * W * C, 4 * C, 4 * W * C, OW, KH, run,
-                address(weight, p), address(maps, 0, oh, 0, p * COLUMNS), 4 * F,
-            )  # fmt: skip
-
-
-@inlined
-def _copy(x, n, corner, y, i, y_corner):
-    """Copy image n from a corner on to image i from a corner on, as far as it fits."""
-    (h, w), (y_h, y_w) = corner, y_corner
-    for row in range(min(x.shape[1] - h, y.shape[1] - y_h)):
-        for column in range(min(x.shape[2] - w, y.shape[2] - y_w)):
-            for c in range(uintp(x.shape[3])):
-                value = x[uintp(n), uintp(h + row), uintp(w + column), c]
-                y[uintp(i), uintp(y_h + row), uintp(y_w + column), c] = value
+            pool(maps, i, side, bias, drops, y, winner, first + i)
 
 
 @shared(
     dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", KH=int, KW=int,
-    weight="F, KH, KW * C", top=int, left=int, side=int, dropped=int,
+    weight="F, KH, KW * C", side=int,
     dweight="blocks, F, KH, KW * C", dbias="blocks, F", dx="N, H, W, C",
 )  # fmt: skip
 def backward(block, blocks, job):
@@ -137,130 +115,95 @@ def backward(block, blocks, job):
     To ``dweight`` and ``dbias``, zeros before, a block adds in its own slice; ``dx`` is
     filled. C is a multiple of 16.
     """
-    dy, winner, x, KH, KW, weight, top, left, side, dropped, dweight, dbias, dx = job[0]
-    (N, OH, OW, F), (_, H, W, C) = dy.shape, x.shape
-    rows, columns = side * OH + KH - 1, side * OW + KW - 1
-    copied = top + left > 0 or rows > H or columns > W
-    images = np.zeros((2 if copied else 0, rows, columns, C), np.float32)
-    width = columns if copied else W
+    dy, winner, x, KH, KW, weight, side, dweight, dbias, dx = job[0]
+    (N, OH, OW, F), C = dy.shape, x.shape[3]
     # For each filter, how many outputs are alive, where their patches begin, and g.
     counts = np.empty(F, np.int64)
     patches = np.empty((F, OH * OW), np.int32)
     shares = np.empty((F, OH * OW), np.float32)
     alive = counts, patches, shares
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        image, dimage = address(x, n), address(dx, n)
         dx[n] = 0
-        if copied:
-            _copy(x, n, (0, 0), images, 0, (top, left))
-            image, dimage = address(images), address(images, 1)
-            images[1] = 0
-        _to_image(
-            dy, winner, n, side, dropped, weight, dimage, (width, C), alive,
-            dbias[block],
-        )  # fmt: skip
+        _to_image(dy[n], winner[n], side, weight, dx[n], alive, dbias[block])
         for f in range(F):
             for kh in range(KH):
                 add_weighted_rows(
                     address(patches, f), address(shares, f), counts[f], 4 * C,
-                    image + 4 * kh * width * C, address(dweight, block, f, kh), KW * C,
+                    address(x, n, kh), address(dweight, block, f, kh), KW * C,
                 )  # fmt: skip
-        if copied:
-            _copy(images, 1, (top, left), dx, n, (0, 0))
 
 
 @inlined
-def _to_image(dy, winner, n, side, dropped, weight, dimage, shape, alive, dbias):
-    """Add the gradient of the image at an address, and that of the bias.
-
-    Of the image, ``shape`` is W and C. The arrays of ``alive`` are filled.
-    """
-    (_, OH, OW, F), (_, KH, run), (W, C) = dy.shape, weight.shape, shape
-    (counts, patches, shares), scale = alive, np.float32(256 / (256 - dropped))
+def _to_image(dy, winner, side, weight, dx, alive, dbias):
+    """Add the gradient of an image, and that of the bias; fill ``alive``."""
+    (OH, OW, F), (_, KH, run), (_, width, C) = dy.shape, weight.shape, dx.shape
+    (counts, patches, shares), cells = alive, side * side
     counts[:] = 0
     # For each cell of a window, how many filters won there, which, and their g.
-    cells = side * side
-    in_cell, offsets = np.empty(cells, np.int64), np.empty(cells, np.int64)
+    in_cell, offsets = np.empty(cells, np.int64), np.array([0, 1, width, width + 1])
     filters, gradients = np.empty((cells, F), np.int32), np.empty((cells, F), dy.dtype)
-    for cell in range(cells):
-        offsets[cell] = cell // side * W + cell % side
-    found, n = np.empty(F + 1, np.int64), uintp(n)
+    found = np.empty(F + 1, np.int64)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
-            window = side * (np.int64(oh) * W + np.int64(ow))
-            in_cell[:] = 0
-            count = 0
-            for f in range(F):  # without a branch, which is often guessed wrongly
-                found[uintp(count)] = f
-                count += winner[n, oh, ow, uintp(f)] != DEAD
+            pixel = side * (np.int64(oh) * width + np.int64(ow))
+            in_cell[:], count = 0, uintp(0)
+            for f in range(uintp(F)):  # without a branch: it is often guessed wrongly
+                found[count] = f
+                count += uintp(winner[oh, ow, f] != DEAD)
             for i in range(count):
-                f = uintp(found[uintp(i)])
-                g, cell = dy[n, oh, ow, f] * scale, uintp(winner[n, oh, ow, f])
+                f = uintp(found[i])
+                g, cell = dy[oh, ow, f], uintp(winner[oh, ow, f])
                 dbias[f] += g
                 at = uintp(in_cell[cell])
                 filters[cell, at], gradients[cell, at] = f, g
                 in_cell[cell] += 1
                 at = uintp(counts[f])
-                patches[f, at], shares[f, at] = window + offsets[cell], g
+                patches[f, at], shares[f, at] = pixel + offsets[cell], g
                 counts[f] += 1
             for cell in range(cells):
                 for kh in range(KH if in_cell[cell] > 0 else 0):
                     add_weighted_rows(
                         address(filters, cell), address(gradients, cell),
                         in_cell[cell], 4 * KH * run, address(weight, 0, kh),
-                        dimage + 4 * (window + offsets[cell] + kh * W) * C, run,
+                        address(dx) + 4 * (pixel + offsets[cell] + kh * width) * C, run,
                     )  # fmt: skip
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C",
-    top=int, left=int, side=int, dropped=int,
-    dweight="blocks, KH, KW, C, F", dbias="blocks, F",
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", W=int, C=int, x="N * C, HW",
+    side=int, dweight="blocks, KH, KW, C, F", dbias="blocks, F",
 )  # fmt: skip
 def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
-    dy, winner, x, top, left, side, dropped, dweight, dbias = job[0]
-    (N, H, W, C), (_, OH, OW, F), (_, KH, KW, _, _) = x.shape, dy.shape, dweight.shape
-    # The gradient of a map before pooling, with room around it for all of the ink.
-    rows = max(side * OH + 2 * (KH - 1), top + H + KH - 1)
-    columns = max(side * OW + 2 * (KW - 1), left + W + KW - 1)
-    dmap = np.zeros((rows, columns, F), np.float32)
-    pixels, ink = np.empty(H * W, np.int32), np.empty(H * W, np.float32)
+    dy, winner, W, C, x, side, dweight, dbias = job[0]
+    (N, OH, OW, F), HW, (_, KH, KW, _, _) = dy.shape, x.shape[1], dweight.shape
+    side = uintp(side)
+    pixels, ink = np.empty((1, HW + 1), np.int32), np.empty((1, HW + 1), np.float32)
+    # The gradient of a map before pooling, but as wide as an image: in its last columns
+    # and before it there are zeros for windows that would begin to the left or above.
+    before = (KH - 1) * W + KW - 1
+    dmap = np.zeros((before + HW, F), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _unpool(dy, winner, n, side, dropped, dmap, (KH - 1, KW - 1), dbias[block])
+        for oh in range(uintp(OH)):
+            for ow in range(uintp(OW)):
+                for cell in range(side * side):
+                    h, w = side * oh + cell // side, side * ow + cell % side
+                    pixel = uintp(before) + h * uintp(W) + w
+                    for f in range(uintp(F)):  # without a branch: it runs along vectors
+                        g = dy[uintp(n), oh, ow, f]
+                        won = winner[uintp(n), oh, ow, f] == uint8(cell)
+                        g = g if won else np.float32(0)
+                        dmap[pixel, f] = g
+                        dbias[block, f] += g
         for c in range(C):
-            count = 0
-            for h in range(H):
-                for w in range(W):
-                    value = x[uintp(n), uintp(h), uintp(w), uintp(c)]
-                    if value != 0:
-                        at = (h + top + KH - 1) * columns + w + left + KW - 1
-                        pixels[uintp(count)] = at
-                        ink[uintp(count)] = value
-                        count += 1
+            count = find(x, n * C + c, HW, pixels, ink, 0)
             for kh in range(KH):
                 for kw in range(KW):
                     add_weighted_rows(
                         address(pixels), address(ink), count, 4 * F,
-                        address(dmap) - 4 * (kh * columns + kw) * F,
+                        address(dmap, before - kh * W - kw),
                         address(dweight, block, kh, kw, c), F,
                     )  # fmt: skip
-
-
-@inlined
-def _unpool(dy, winner, n, side, dropped, dmap, corner, dbias):
-    """Fill a map from a corner on: gradients where a cell won. Add the bias's."""
-    (_, OH, OW, F), scale = dy.shape, np.float32(256 / (256 - dropped))
-    n, side, top, left = uintp(n), uintp(side), uintp(corner[0]), uintp(corner[1])
-    for oh in range(uintp(OH)):
-        for ow in range(uintp(OW)):
-            for cell in range(side * side):
-                h, w = top + side * oh + cell // side, left + side * ow + cell % side
-                for f in range(uintp(F)):  # without a branch: it runs along vectors
-                    g = dy[n, oh, ow, f] * scale
-                    g = g if winner[n, oh, ow, f] == uint8(cell) else np.float32(0)
-                    dmap[h, w, f] = g
-                    dbias[f] += g
 
 
 class FusedConvolution(Layer):
@@ -285,68 +228,64 @@ class FusedConvolution(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
-        if not fits(self.conv, self.pool):
-            raise ValueError(
-                f"{self.conv} and {self.pool} are not what was fused: strides of 1 and "
-                "2, windows of 2×2, filters in multiples of 16; fuse again"
-            )
         (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
         top, bottom, left, right = self.conv.margins(H, W)
         OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
-        if min(OH, OW) < self._side:
-            raise ValueError(f"x {x.shape} is smaller than the windows")
+        if min(OH, OW) < self._side or not fits(self.conv, self.pool):
+            raise ValueError(
+                f"{self.conv} and {self.pool} do not take {H}×{W} pixels, or are not "
+                "what was fused; fuse again"
+            )
         patch = winograd.patch_side(self.conv.weight.value.shape, OH, OW)
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
-        winner, dropped = np.empty(y.shape, np.uint8), 0
-        if self.dropout is not None and training:
-            winner[...], factor = self.dropout.next_mask(y.shape)
-            dropped = round(256 - 256 / factor)
-        x = np.ascontiguousarray(x)
+        winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
+        dropout = self.dropout if training else None
+        if dropout is not None:
+            winner[...], factor = dropout.next_mask(y.shape)
         forward(
-            min(BLOCKS, N), y, winner, x,
-            np.ascontiguousarray(self.conv.bias.value), KH, KW, patch,
-            self._panels_for(patch, training), top, left, self._side, dropped,
-            *winograd.transforms(patch),
+            min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor, KH, KW, patch,
+            self._panels_for(patch, factor, training), top, left, self._side,
+            int(dropout is not None), *winograd.transforms(patch),
         )  # fmt: skip
-        self._remember(y, x, winner, top, left, self._side, dropped)
+        self._remember(y, x, winner, factor, (top, bottom, left, right))
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
-        x, winner, *settings = self._recall(dy)
-        weight = self.conv.weight.value
-        (KH, KW, C, F), blocks = weight.shape, min(BLOCKS, len(x))
+        x, winner, factor, (top, bottom, left, right) = self._recall(dy)
+        (N, H, W, C), weight = x.shape, self.conv.weight.value * factor
+        (KH, KW, _, F), blocks, side = weight.shape, min(BLOCKS, N), self._side
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
-        dx = np.empty_like(x)
+        if top + bottom + left + right:
+            x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         if C < COLUMNS:
+            planes = x.transpose(0, 3, 1, 2).reshape(N * C, -1)
+            planes, width = np.ascontiguousarray(planes), x.shape[2]
             grad = np.zeros((blocks, KH, KW, C, F), np.float32)
-            backward_of_ink(blocks, dy, winner, x, *settings, grad, dbias)
+            backward_of_ink(blocks, dy, winner, width, C, planes, side, grad, dbias)
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
-            self.conv.weight.grad = grad.sum(axis=0)
+            dweight = grad.sum(axis=0)
         else:
             filters = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
-            filters = np.ascontiguousarray(filters)
+            filters, dx = np.ascontiguousarray(filters), np.empty_like(x)
             grad = np.zeros((blocks, F, KH, KW * C), np.float32)
-            backward(blocks, dy, winner, x, KH, KW, filters, *settings, grad, dbias, dx)
-            dweight = grad.sum(axis=0).transpose(1, 2, 0)
-            self.conv.weight.grad = dweight.reshape(KH, KW, C, F)
-        self.conv.bias.grad = dbias.sum(axis=0)
-        return dx
+            backward(blocks, dy, winner, x, KH, KW, filters, side, grad, dbias, dx)
+            dweight = grad.sum(axis=0).transpose(1, 2, 0).reshape(weight.shape)
+        self.conv.weight.grad = dweight * factor
+        self.conv.bias.grad = dbias.sum(axis=0) * factor
+        return dx[:, top : top + H, left : left + W]
 
-    def _panels_for(self, patch: int, training: bool) -> Array:
-        """Return the weights as `forward` takes them.
-
-        In inference they are the same from batch to batch: then they are laid out once.
-        """
+    def _panels_for(self, patch: int, factor: float, training: bool) -> Array:
+        """Return the weights as `forward` takes them; in inference, laid out once."""
         weight = self.conv.weight.value
         if self._panels is not None and not training:
             before, patch_before, panels = self._panels
             if patch == patch_before and np.array_equal(weight, before):
                 return panels
         KH, KW, C, F = weight.shape
-        rows: Array = weight.reshape(KH, KW * C, F)
+        rows: Array = (weight * factor).reshape(KH, KW * C, F)
         if patch:
-            rows = winograd.transform_kernels(weight)
+            rows = winograd.transform_kernels(rows.reshape(weight.shape))
         rows = rows.reshape(*rows.shape[:2], F // COLUMNS, COLUMNS)
         panels = np.ascontiguousarray(rows.transpose(2, 0, 1, 3))
         self._panels = None if training else (weight.copy(), patch, panels)
@@ -355,15 +294,12 @@ class FusedConvolution(Layer):
 
 def fits(conv: Conv2D, pool: MaxPool2D | None) -> bool:
     """Return whether a fused convolution does what these layers do."""
-
-    def pair(side: Any) -> tuple[Any, ...]:
-        return tuple(side) if isinstance(side, tuple | list) else (side, side)
-
     *_, C, F = (1, 1, *conv.weight.value.shape)
+    pooling = () if pool is None else (pool.kernel_size, pool.stride)
     return (
         conv.weight.value.ndim == 4
         and F % COLUMNS == 0
         and (C % COLUMNS == 0 or C < COLUMNS)
-        and pair(conv.stride) == (1, 1)
-        and (pool is None or pair(pool.kernel_size) == pair(pool.stride) == (2, 2))
+        and _pair("stride", conv.stride, least=1) == (1, 1)
+        and all(_pair("pooling", side, least=1) == (2, 2) for side in pooling)
     )

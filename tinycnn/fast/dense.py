@@ -14,13 +14,9 @@ so are their gradients. A product with many zeros is a sum of few rows:
 
 Nothing is approximated; only where a weight is infinite or not a number does the
 definition say NaN for 0 times it. The weights are worked through in blocks of rows that
-stay in the cache while all images pass by.
-
-**Threads.** Rows of the weights are shared out in blocks, whatever the number of
-threads. Forward, each block gives a part of the sums, and the parts are added in order;
-backward, nothing is summed over rows.
-
-D and U are multiples of 16, so that rows fill vectors.
+stay in the cache while all images pass by, and that threads share. Forward, each block
+gives a part of the sums, and the parts are added in order; backward, nothing is summed
+over rows. D and U are multiples of 16, so that rows fill vectors.
 """
 
 import numpy as np
@@ -28,9 +24,9 @@ from numba import uintp
 
 from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address
-from tinycnn.nn.layers import Array, Dense, Layer
+from tinycnn.nn.layers import Array, Dense, Flatten, Layer
 
-BLOCKS = 8  # forward
+BLOCKS = 8
 ROWS_FORWARD = 64
 ROWS_BACKWARD = 96
 # To wake a thread takes as long as so many multiplications.
@@ -45,10 +41,9 @@ def forward(block, blocks, job):
     """
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
-    counts, inputs = np.empty(N, np.int64), np.empty((N, ROWS_FORWARD), np.float32)
-    bits = inputs.view(np.int32)
-    indices = np.empty((N, ROWS_FORWARD + 1), np.int32)
+    counts, indices = np.empty(N, np.int64), np.empty((N, ROWS_FORWARD + 1), np.int32)
     shares = np.empty((N, ROWS_FORWARD + 1), np.float32)
+    inputs = np.empty((N, ROWS_FORWARD), np.float32)
     end = D * (block + 1) // blocks
     for first in range(D * block // blocks, end, ROWS_FORWARD):
         rows = min(ROWS_FORWARD, end - first)
@@ -58,7 +53,7 @@ def forward(block, blocks, job):
             for i in range(uintp(rows)):
                 inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
-            counts[n] = _find(inputs, bits, n, rows, indices, shares, n)
+            counts[n] = find(inputs, n, rows, indices, shares, n)
         for n in range(N):
             add_weighted_rows(
                 address(indices, n), address(shares, n), counts[n], 4 * U,
@@ -67,107 +62,92 @@ def forward(block, blocks, job):
 
 
 @inlined
-def _find(x, bits, n, count, indices, shares, row):
+def find(x, n, count, indices, shares, row):
     """Find what is not zero in ``x[n, :count]``, and return how much there is.
 
     A row of ``indices`` is filled with where it is, and that of ``shares`` with what it
-    is. One more number may be written than there are. ``bits`` is x, read as integers.
+    is. One more number may be written than there are.
     """
     end, n, row = uintp(0), uintp(n), uintp(row)
     for i in range(uintp(count)):
         indices[row, end], shares[row, end] = i, x[n, i]
-        # Without a branch, which would often be guessed wrongly, and as an integer
-        # without its sign: -0 is zero, NaN is not.
-        end += uintp((bits[n, i] & 0x7FFFFFFF) != 0)
+        end += uintp(x[n, i] != 0)  # a branch would often be guessed wrongly
     return np.int64(end)
 
 
-@shared(dy="N, U", indices="int32: N, U + 1", shares="N, U + 1", counts="int64: N")
-def find_all(block, blocks, job):  # noqa: ARG001 - the one block does all
-    """Find in each row of dy what is not zero."""
-    dy, indices, shares, counts = job[0]
-    bits = dy.view(np.int32)
-    for n in range(len(dy)):
-        counts[n] = _find(dy, bits, n, dy.shape[1], indices, shares, n)
-
-
-@shared(
-    dy="N, U", x="N, D", weight="D, U", indices="int32: N, U + 1", shares="N, U + 1",
-    counts="int64: N", dweight="D, U", dx="N, D",
-)  # fmt: skip
-def backward(block, blocks, job):  # noqa: ARG001 - blocks are of `ROWS_BACKWARD`
-    """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows.
-
-    What is not zero in dy comes from `find_all`.
-    """
-    dy, x, weight, indices, shares, counts, dweight, dx = job[0]
+@shared(dy="N, U", x="N, D", weight="D, U", dweight="D, U", dx="N, D")
+def backward(block, blocks, job):
+    """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows."""
+    dy, x, weight, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
-    first = block * ROWS_BACKWARD
-    last = min(first + ROWS_BACKWARD, D)
-    # Both are turned, a block at a time: down a column, each number is on another page.
+    counts, indices = np.empty(N, np.int64), np.empty((N, U + 1), np.int32)
+    shares = np.empty((N, U + 1), np.float32)
+    for n in range(N):
+        counts[n] = find(dy, n, U, indices, shares, n)
+    # Both are turned, in parts: down a column, each number is on another page.
     weights = np.empty((U, ROWS_BACKWARD), np.float32)
     inputs = np.empty((ROWS_BACKWARD, N), np.float32)
-    bits = inputs.view(np.int32)
-    for i in range(first, last):
-        for j in range(U):
-            weights[uintp(j), uintp(i - first)] = weight[uintp(i), uintp(j)]
-    for n in range(N):
-        for i in range(first, last):
-            inputs[uintp(i - first), uintp(n)] = x[uintp(n), uintp(i)]
-    for n in range(N):
-        for i in range(first, last):
-            dx[uintp(n), uintp(i)] = 0
-        add_weighted_rows(
-            address(indices, n), address(shares, n), counts[n], 4 * ROWS_BACKWARD,
-            address(weights), address(dx, n, first), last - first,
-        )  # fmt: skip
     images, values = np.empty((1, N + 1), np.int32), np.empty((1, N + 1), np.float32)
-    for i in range(first, last):
-        count = _find(inputs, bits, i - first, N, images, values, 0)
-        for j in range(U):
-            dweight[uintp(i), uintp(j)] = 0
-        add_weighted_rows(
-            address(images), address(values), count, 4 * U, address(dy),
-            address(dweight, i), U,
-        )  # fmt: skip
+    parts = -(-D // ROWS_BACKWARD)
+    for part in range(parts * block // blocks, parts * (block + 1) // blocks):
+        first = part * ROWS_BACKWARD
+        last = min(first + ROWS_BACKWARD, D)
+        for i in range(uintp(last - first)):
+            for j in range(uintp(U)):
+                weights[j, i] = weight[uintp(first) + i, j]
+        for n in range(uintp(N)):
+            for i in range(uintp(last - first)):
+                inputs[i, n] = x[n, uintp(first) + i]
+        for n in range(N):
+            for i in range(first, last):
+                dx[uintp(n), uintp(i)] = 0
+            add_weighted_rows(
+                address(indices, n), address(shares, n), counts[n], 4 * ROWS_BACKWARD,
+                address(weights), address(dx, n, first), last - first,
+            )  # fmt: skip
+        for i in range(first, last):
+            count = find(inputs, i - first, N, images, values, 0)
+            for j in range(U):
+                dweight[uintp(i), uintp(j)] = 0
+            add_weighted_rows(
+                address(images), address(values), count, 4 * U, address(dy),
+                address(dweight, i), U,
+            )  # fmt: skip
 
 
 class FusedDense(Layer):
-    """Dense, without its products with zero: see `fits`."""
+    """Dense, without its products with zero, and the Flatten before it: see `fits`."""
 
-    def __init__(self, dense: Dense) -> None:
-        self.dense = dense
+    def __init__(self, dense: Dense, flatten: Flatten | None) -> None:
+        self.flatten, self.dense = flatten, dense
 
-    def __repr__(self) -> str:
-        """Return what must be the same in forward and backward."""
+    def __repr__(self) -> str:  # what must be the same in forward and backward
         return str(self.dense.weight.value.shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """Map (N, in_features) to (N, out_features)."""
-        weight, bias = self.dense.weight.value, self.dense.bias.value
+        """Map (N, in_features), or images of as many numbers, to (N, out_features)."""
+        weight, bias, shape = self.dense.weight.value, self.dense.bias.value, x.shape
         if not fits(self.dense):
             raise ValueError(f"{self.dense} is not what was fused; fuse again")
         x, (D, U) = np.ascontiguousarray(x), weight.shape
+        if self.flatten is not None:
+            x = x.reshape(len(x), -1)
         blocks = min(BLOCKS, -(-D // ROWS_FORWARD))
         blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         forward(blocks, x, np.ascontiguousarray(weight), parts)
         y = parts.sum(axis=0) + bias
-        self._remember(y, x)
+        self._remember(y, x, shape)
         return y
 
     def backward(self, dy: Array) -> Array:
-        """Map the gradient of y (N, out_features) to that of x (N, in_features)."""
-        (x,) = self._recall(dy)
+        """Map the gradient of y (N, out_features) to that of x."""
+        x, shape = self._recall(dy)
         weight = np.ascontiguousarray(self.dense.weight.value)
         dy, grad, dx = np.ascontiguousarray(dy), np.empty_like(weight), np.empty_like(x)
-        size, blocks = (len(dy), dy.shape[1] + 1), -(-len(weight) // ROWS_BACKWARD)
-        indices, shares = np.empty(size, np.int32), np.empty(size, np.float32)
-        alive = indices, shares, np.empty(len(dy), np.int64)
-        find_all(1, dy, *alive)
-        backward(blocks, dy, x, weight, *alive, grad, dx)
+        backward(min(BLOCKS, -(-len(weight) // ROWS_BACKWARD)), dy, x, weight, grad, dx)
         self.dense.weight.grad, self.dense.bias.grad = grad, dy.sum(axis=0)
-        return dx
+        return dx.reshape(shape)
 
 
 def fits(dense: Dense) -> bool:

@@ -3,7 +3,6 @@
 import threading
 from typing import Any
 
-import numba
 import numpy as np
 
 from tinycnn.fast import convolution, dense
@@ -21,50 +20,45 @@ from tinycnn.nn.sequential import Sequential, _check_gradients, _check_output, _
 _LOCK = threading.RLock()
 
 
-def fuse(model: Sequential, *, input_gradient: bool = False) -> "Runner":
-    """Return a runner with the forward and backward of a network, in fewer steps.
+class Runner:
+    """The forward and backward of a network, in fewer steps; ``fuse(model)`` makes one.
 
     ====================================================== =====================
     Conv2D, ReLU and, if they follow, MaxPool2D, Dropout   `FusedConvolution`
     BatchNorm2D                                            `FusedBatchNorm`
-    Dense with at least 64 outputs                         `FusedDense`
-    Flatten, but not as the first layer                    `FusedFlatten`
+    Dense with at least 64 outputs, and Flatten before it  `FusedDense`
     anything else                                          the layer itself
     ====================================================== =====================
 
     Fused are what the networks of `models` are made of: convolutions of stride 1,
-    poolings of 2×2 with stride 2, channels and features in multiples of 16 (a
-    convolution that is the first layer may have fewer channels); every other stays the
-    plain layer. Only these exact classes are recognised: a subclass of `ReLU` may
-    compute anything. Settings that are changed afterwards, so that a step no longer
-    does what its layers do, are refused.
+    poolings of 2×2 with stride 2, channels and features in multiples of 16 (of a first
+    layer any channels up to 15); every other stays the plain layer, as do subclasses.
+    Settings changed so that a step no longer does what its layers do are refused.
 
-    With ``input_gradient``, backward returns the gradient of the images, a third of a
-    training step that training does not need.
-    """
-    return Runner(model, input_gradient)
+    All layers run as they are written if one was edited (see `tinycnn.fast.written`),
+    for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``,
+    because interpreted Python has no addresses.
 
+    Parameters
+    ----------
+    model : Sequential
+    input_gradient : bool
+        Whether backward returns the gradient of the images, a third of a training step
+        that training does not need.
 
-class Runner:
-    """What `fuse` returns.
-
-    Float32 goes through the fused steps. The layers run as they are written, which a
-    warning says, if one was edited: see `tinycnn.fast.written`. They also do so for
-    float64, for a subclass of `Sequential`, which may do anything with its layers, and
-    with ``NUMBA_DISABLE_JIT=1``, because interpreted Python has no addresses.
-
-    ``steps`` are what stands in for layers, and layers, by the place of the (first)
-    layer.
+    Attributes
+    ----------
+    steps : dict of int to Layer
+        What stands in for layers, by the place of the one with parameters.
     """
 
-    def __init__(self, model: Sequential, input_gradient: bool) -> None:
+    def __init__(self, model: Sequential, *, input_gradient: bool = False) -> None:
         self.model, self.steps = model, make_steps(model, input_gradient)
         self._input_gradient = input_gradient
         self._shapes: dict[int, tuple[int, ...]] = {}  # of each step's x
         self._layers, self._parameters = model.layers, model.parameters()
         self._token = object()  # in the network's memory if this forward was the last
-        jit = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-        self._may = jit and type(model) is Sequential and is_as_written("a layer")
+        self._may = type(model) is Sequential and is_as_written("a layer")
         self._fused = False  # whether the last forward was
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -76,8 +70,8 @@ class Runner:
             if self.model.layers is not self._layers:
                 raise ValueError("the network has other layers than before; fuse again")
             values = [x, *(parameter.value for parameter in self._parameters)]
-            fused = all(getattr(one, "dtype", None) == np.float32 for one in values)
-            self._fused = fused and self._may
+            kinds = {getattr(one, "dtype", None) for one in values}
+            self._fused = self._may and kinds == {np.dtype(np.float32)}
             y = x
             try:
                 for place, step in self.steps.items() if self._fused else ():
@@ -117,6 +111,9 @@ class Runner:
         return dy if self._input_gradient else None
 
 
+fuse = Runner
+
+
 def make_steps(model: Sequential, input_gradient: bool = False) -> dict[int, Any]:
     """Return the steps that do the work of a network, in float32, by place."""
     rest: list[Any] = list(model.layers)
@@ -124,8 +121,8 @@ def make_steps(model: Sequential, input_gradient: bool = False) -> dict[int, Any
     while rest:
         place, first = len(model.layers) - len(rest), rest.pop(0)
         if (
-            _is(Conv2D, first)
-            and _next_is(ReLU, rest)
+            _is(Conv2D, [first])
+            and _is(ReLU, rest)
             and convolution.fits(first, None)
             # Of few channels, backward goes from pixels with ink to the weights alone.
             and not (
@@ -133,41 +130,22 @@ def make_steps(model: Sequential, input_gradient: bool = False) -> dict[int, Any
             )
         ):
             del rest[0]
-            pooled = _next_is(MaxPool2D, rest) and convolution.fits(first, rest[0])
+            pooled = _is(MaxPool2D, rest) and convolution.fits(first, rest[0])
             pool = rest.pop(0) if pooled else None
-            dropout = rest.pop(0) if _next_is(Dropout, rest) else None
+            dropout = rest.pop(0) if _is(Dropout, rest) else None
             steps[place] = FusedConvolution(first, pool, dropout)
-        elif _is(BatchNorm2D, first):
+        elif _is(BatchNorm2D, [first]):
             steps[place] = FusedBatchNorm(first)
-        elif _is(Dense, first) and dense.fits(first):
-            steps[place] = FusedDense(first)
-        elif _is(Flatten, first) and steps:
-            steps[place] = FusedFlatten()
+        elif _is(Dense, [first]) and dense.fits(first):
+            steps[place] = FusedDense(first, None)
+        elif _is(Flatten, [first]) and _is(Dense, rest) and dense.fits(rest[0]):
+            steps[place + 1] = FusedDense(rest.pop(0), first)
         else:
             steps[place] = first
     return steps
 
 
-class FusedFlatten(Flatten):
-    """Flatten without a copy: between two steps nothing else holds the array."""
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Map (N, ...) to (N, the product of the rest)."""
-        y = x.reshape(len(x), -1)
-        self._remember(y, x.shape)
-        return y
-
-    def backward(self, dy: Array) -> Array:
-        """Map the gradient of y back to the shape of x."""
-        (x_shape,) = self._recall(dy)
-        return dy.reshape(x_shape)
-
-
-def _is(kind: type[Layer], layer: Layer) -> bool:
-    """Return whether a layer is exactly of this class, with its methods."""
-    return type(layer) is kind and not any(map(callable, vars(layer).values()))
-
-
-def _next_is(kind: type[Layer], rest: list[Layer]) -> bool:
-    """Return whether the next layer is exactly of this class."""
-    return bool(rest) and _is(kind, rest[0])
+def _is(kind: type[Layer], layers: list[Any]) -> bool:
+    """Return whether the first of some layers is exactly of a class, methods too."""
+    own = [vars(layer).values() for layer in layers[:1] if type(layer) is kind]
+    return bool(own) and not any(map(callable, own[0]))

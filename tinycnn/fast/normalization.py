@@ -6,12 +6,9 @@
     backward    dy, x_hat -> sum(dy * x_hat), sum(dy)      dy, x_hat -> dx
 
 Written with NumPy, batch norm makes a new array for each of its operations, and most of
-its time goes into moving them. Here each arrow is one plain loop. Sums are kept in
-float64 and in order; there are no threads that could change them. The plain twin, with
-the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
-
-Arrays are (M, C): M = N * H * W values of each of C channels. The loops run over the
-numbers as they lie in memory, from ``at`` on those of a row.
+its time goes into moving them. Here each arrow is one plain loop over arrays (M, C), of
+M = N * H * W values of each of C channels. Sums are kept in float64 and in order, on
+one thread. The plain twin, with the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
 """
 
 import numpy as np
@@ -32,29 +29,27 @@ def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
     x, the biased variance.
     """
     x, training, eps, mean, var, weight, bias, std, x_hat, y = job[0]
-    M, C = x.shape
-    x, x_hat, y = x.reshape(M * C), x_hat.reshape(M * C), y.reshape(M * C)
+    (M, C), one_over_std = x.shape, np.empty(len(std), np.float32)
     if training:
         sums, squares = np.zeros(C, np.float64), np.zeros(C, np.float64)
-        for at in range(0, M * C, C):
+        for m in range(uintp(M)):
             for c in range(uintp(C)):
-                sums[c] += x[uintp(at) + c]
+                sums[c] += x[m, c]
         sums /= M
-        for at in range(0, M * C, C):
+        for m in range(uintp(M)):
             for c in range(uintp(C)):
-                apart = x[uintp(at) + c] - sums[c]
+                apart = x[m, c] - sums[c]
                 squares[c] += apart * apart
-        for c in range(C):
+        for c in range(uintp(C)):
             mean[c], var[c] = sums[c], squares[c] / M
-    one_over_std = np.empty(C, np.float32)
-    for c in range(C):
+    for c in range(uintp(C)):
         std[c] = np.sqrt(var[c] + eps[0])
         one_over_std[c] = np.float32(1) / std[c]
-    for at in range(0, M * C, C):
+    for m in range(uintp(M)):
         for c in range(uintp(C)):
-            value = (x[uintp(at) + c] - mean[c]) * one_over_std[c]
-            x_hat[uintp(at) + c] = value
-            y[uintp(at) + c] = weight[c] * value + bias[c]
+            value = (x[m, c] - mean[c]) * one_over_std[c]
+            x_hat[m, c] = value
+            y[m, c] = weight[c] * value + bias[c]
 
 
 @shared(
@@ -69,22 +64,20 @@ def backward(block, blocks, job):  # noqa: ARG001 - the one block does all
     """
     dy, x_hat, scale, training, dweight, dbias, dx = job[0]
     M, C = dy.shape
-    dy, x_hat, dx = dy.reshape(M * C), x_hat.reshape(M * C), dx.reshape(M * C)
     products, sums = np.zeros(C, np.float64), np.zeros(C, np.float64)
-    for at in range(0, M * C, C):
+    for m in range(uintp(M)):
         for c in range(uintp(C)):
-            sums[c] += dy[uintp(at) + c]
-            products[c] += dy[uintp(at) + c] * x_hat[uintp(at) + c]
-    means = np.zeros((2, C), np.float32)
-    for c in range(C):
+            sums[c] += dy[m, c]
+            products[c] += dy[m, c] * x_hat[m, c]
+    mean_dy, mean_dy_x_hat = np.zeros(C, np.float32), np.zeros(C, np.float32)
+    for c in range(uintp(C)):
         dweight[c], dbias[c] = products[c], sums[c]
         if training:
-            means[0, c], means[1, c] = products[c] / M, sums[c] / M
-    mean_dy_x_hat, mean_dy = means[0], means[1]
-    for at in range(0, M * C, C):
+            mean_dy[c], mean_dy_x_hat[c] = sums[c] / M, products[c] / M
+    for m in range(uintp(M)):
         for c in range(uintp(C)):
-            i = uintp(at) + c
-            dx[i] = scale[c] * (dy[i] - mean_dy[c] - x_hat[i] * mean_dy_x_hat[c])
+            rest = dy[m, c] - mean_dy[c] - x_hat[m, c] * mean_dy_x_hat[c]
+            dx[m, c] = scale[c] * rest
 
 
 class FusedBatchNorm(Layer):
@@ -93,8 +86,7 @@ class FusedBatchNorm(Layer):
     def __init__(self, norm: BatchNorm2D) -> None:
         self.norm = norm
 
-    def __repr__(self) -> str:
-        """Return what must be the same in forward and backward."""
+    def __repr__(self) -> str:  # what must be the same in forward and backward
         return str(self.norm.weight.value.shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -1,8 +1,8 @@
 """What bias, ReLU, max pooling and dropout leave of a feature map.
 
 Of every window of every channel, the largest number and the bias: if the sum is
-positive and dropout keeps it, it is written, times the scale of dropout, and so is the
-number ``side * kh + kw`` of its cell, the winner. Otherwise 0 is written, and DEAD.
+positive and dropout keeps it, it is written, and so is the number ``side * kh + kw`` of
+its cell, the winner. Otherwise 0 is written, and DEAD.
 
 ::
 
@@ -10,9 +10,9 @@ number ``side * kh + kw`` of its cell, the winner. Otherwise 0 is written, and D
     0.1  0.9 | -3   -2
     0.4  0.2 | -1   -5   ->  0.9   0      1   DEAD      (bias 0, windows 2×2)
 
-A tie goes to the first cell. NaN wins and stays NaN, in spite of dropout, so that it is
-not hidden; no gradient passes it, as none passes ReLU there. The loops run over whole
-maps, channels innermost: a compiler turns them into vectors by itself.
+A tie goes to the first cell. NaN wins and stays NaN, in spite of dropout; no gradient
+passes it, as none passes ReLU there. The loops run over whole maps, channels innermost:
+a compiler turns them into vectors by itself.
 """
 
 import numpy as np
@@ -25,15 +25,14 @@ _ZERO, _NONE = np.float32(0), uint8(DEAD)
 
 
 @inlined
-def pool(maps, i, side, bias, dropped, y, winner, n):
+def pool(maps, i, side, bias, drops, y, winner, n):
     """Fill image n of ``y`` and ``winner`` (N, OH, OW, F) from map i.
 
-    ``side`` is 2, the side and the stride of a window, or 1 if there is no pooling. Of
-    256 numbers ``dropped`` are dropped: ``winner`` is 0 before where one is, else 1.
+    ``side`` is 2, the side and the stride of a window, or 1 if there is no pooling.
+    With ``drops``, ``winner`` is 0 before where dropout drops a number, else 1.
     """
     _, OH, OW, F = y.shape
     place, n, side, one = uintp(i), uintp(n), uintp(side), uintp(1)
-    scale = np.float32(256 / (256 - dropped))
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
             h, w = side * oh, side * ow
@@ -48,9 +47,9 @@ def pool(maps, i, side, bias, dropped, y, winner, n):
                     best, cell = _larger(best, cell, across, uint8(3))
                 best += bias[f]
                 alive = best > _ZERO
-                if dropped > 0:
+                if drops:
                     alive &= winner[n, oh, ow, f] > 0
-                y[n, oh, ow, f] = scale * best if alive | (best != best) else _ZERO
+                y[n, oh, ow, f] = best if alive | (best != best) else _ZERO
                 winner[n, oh, ow, f] = cell if alive else _NONE
 
 

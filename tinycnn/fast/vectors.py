@@ -1,8 +1,8 @@
 """Three micro-kernels, written as instructions for vectors of floats.
 
-A core multiplies and adds 8 or 16 floats at once, if they are already in registers. A
-compiler that is given plain loops does not keep twelve sums there, so these programs
-are written instruction by instruction; LLVM translates them for every processor.
+A core multiplies and adds 8 or 16 floats at once, if they are in registers. A compiler
+that is given plain loops does not keep twelve sums there, so these programs are written
+instruction by instruction; LLVM translates them for every processor.
 
 ::
 
@@ -14,9 +14,8 @@ are written instruction by instruction; LLVM translates them for every processor
                               * n n n n n n n n    <- a number, repeated
                               + . . . . . . . .    <- a sum: stays in its register
 
-The plain twins are a line of NumPy each, in the tests. Arguments are integers:
-addresses, counts, and distances in bytes. The caller makes sure that what lies there is
-float32 and large enough.
+Arguments are integers: addresses, counts, and distances in bytes. The caller makes sure
+that what lies there is float32 and large enough.
 """
 
 from collections.abc import Callable
@@ -39,6 +38,7 @@ if _FEATURES is None:
 LANES = 16 if "+avx512f" in _FEATURES.split(",") else 8
 COLUMNS = 16  # of a panel; whatever lies in rows has a multiple of it
 ROWS = 12 * LANES // COLUMNS  # of a tile: 12 registers of sums
+SMALLER = ROWS * 2 // 3  # where there are fewer rows
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -54,31 +54,20 @@ class Value:
     def __add__(self, other: "Value | int") -> "Value":
         return self._with("add", other)
 
-    def __sub__(self, other: "Value | int") -> "Value":
-        return self._with("sub", other)
-
     def __mul__(self, other: "Value | float") -> "Value":
         return self._with("mul", other)
 
     def __floordiv__(self, other: int) -> "Value":
         return self._with("udiv", other)
 
-    def __mod__(self, other: int) -> "Value":
-        return self._with("urem", other)
-
     def _with(self, name: str, other: "Value | float") -> "Value":
         is_vector = self.value.type == _VECTOR
         if not isinstance(other, Value):
-            other = self.vector(other) if is_vector else self._of(_INT64, other)
+            constant: Any = [float(other)] * LANES if is_vector else other
+            other = Value(self.builder, ir.Constant(self.value.type, constant))
         instruction = getattr(self.builder, f"f{name}" if is_vector else name)
-        return Value(self.builder, instruction(self.value, other.value))
-
-    def _of(self, kind: Any, number: Any) -> "Value":
-        return Value(self.builder, ir.Constant(kind, number))
-
-    def vector(self, number: float) -> "Value":
-        """Return a vector that repeats a number known beforehand."""
-        return self._of(_VECTOR, [float(number)] * LANES)
+        flags = ("contract",) if is_vector else ()  # a + b * c in one instruction
+        return Value(self.builder, instruction(self.value, other.value, flags=flags))
 
     def load(self, kind: Any = _VECTOR) -> "Value":
         """Return what lies at this address: a vector, or something of another kind."""
@@ -97,33 +86,19 @@ class Value:
         pointer = self.builder.inttoptr(self.value, _VECTOR.as_pointer())
         self.builder.store(vector.value, pointer, align=4)
 
-    def plus_product(self, a: "Value", b: "Value") -> "Value":
-        """Return ``self + a * b``, as one instruction where the processor has it."""
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        name = f"llvm.fmuladd.v{LANES}f32"
-        function = self.builder.module.declare_intrinsic(name, fnty=kind)
-        total = self.builder.call(function, [a.value, b.value, self.value])
-        return Value(self.builder, total)
-
 
 def loop(count: Value, carried: Any, body: Callable[..., Any]) -> list[Value]:
     """Write ``for _ in range(count): carried = body(*carried)``, in registers."""
-    builder, before = count.builder, count.builder.block
-    test, block, after = map(builder.append_basic_block, ("test", "loop", "after"))
-    builder.branch(test)
-    builder.position_at_end(test)
-    first = [ir.Constant(_INT64, 0), *(value.value for value in carried)]
-    values = [builder.phi(value.type) for value in first]
-    for phi, value in zip(values, first, strict=True):
-        phi.add_incoming(value, before)
-    builder.cbranch(builder.icmp_signed("<", values[0], count.value), block, after)
-    builder.position_at_end(block)
-    counter, *rest = (Value(builder, phi) for phi in values)
-    for phi, value in zip(values, [counter + 1, *body(*rest)], strict=True):
-        phi.add_incoming(value.value, builder.block)
-    builder.branch(test)
-    builder.position_at_end(after)
-    return rest
+    builder = count.builder
+    places = [cgutils.alloca_once_value(builder, value.value) for value in carried]
+
+    def values() -> list[Value]:
+        return [Value(builder, builder.load(place)) for place in places]
+
+    with cgutils.for_range(builder, count.value):
+        for place, value in zip(places, body(*values()), strict=True):
+            builder.store(value.value, place)
+    return values()
 
 
 def _micro_kernel(write: Callable[..., None]) -> Any:
@@ -144,10 +119,7 @@ def _micro_kernel(write: Callable[..., None]) -> Any:
 
 @intrinsic
 def address(_, array, *index):
-    """Return the address of ``array[index]``: of a number, or of where a part begins.
-
-    As slices do, but a slice takes longer to make, and to compile.
-    """
+    """Return where ``array[index]`` begins; a slice takes longer, also to compile."""
 
     def generate(context, builder, signature, values):
         data = context.make_array(array)(context, builder, values[0])
@@ -172,8 +144,7 @@ def make_tile(rows: int) -> Any:
 
     ``a`` is read in S runs of K numbers, from run to run ``a_run``, from row to row
     ``a_row`` bytes: the rows of a patch of an image are such runs, so a convolution is
-    this product with nothing copied. The 16 numbers of b for one k lie before those of
-    the next; the rows of y are ``y_row`` bytes apart.
+    this product with nothing copied. The rows of y are ``y_row`` bytes apart.
     """
 
     def tile(a, a_row, a_run, S, K, b, y, y_row):
@@ -182,14 +153,15 @@ def make_tile(rows: int) -> Any:
             totals = []
             for i in range(rows):
                 number = (a + a_row * i).load_repeated()
-                totals += [next(before).plus_product(number, part) for part in parts]
+                totals += [next(before) + number * part for part in parts]
             return a + 4, b + 4 * COLUMNS, *totals
 
         def along_runs(a, b, *sums):
             _, *rest = loop(K, [a, b, *sums], along_k)
             return a + a_run, *rest
 
-        sums = [a.vector(0)] * (rows * len(_LANES))
+        zero = Value(a.builder, ir.Constant(_VECTOR, None))
+        sums = [zero] * (rows * len(_LANES))
         _, _, *sums = loop(S, [a, b, *sums], along_runs)
         for i in range(rows):
             for lane in _LANES:
@@ -198,15 +170,14 @@ def make_tile(rows: int) -> Any:
     return _micro_kernel(tile)
 
 
-_tile, _tile_of_4, _tile_of_1 = map(make_tile, (ROWS, 4, 1))
+_tile, _smaller_tile, _tile_of_1 = map(make_tile, (ROWS, SMALLER, 1))
 
 
 @external
 def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
     """Multiply M rows by 16 columns: `make_tile`, as often as it takes.
 
-    A matrix b of more columns is cut into panels of 16 beforehand: then a panel is read
-    from beginning to end.
+    A matrix b of more columns is cut into panels of 16 beforehand.
     """
     i = 0
     while i < M:
@@ -214,9 +185,9 @@ def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
         if M >= ROWS:
             _tile(ai, a_row, a_run, S, K, b, yi, y_row)
             rows = ROWS
-        elif M >= 4:
-            _tile_of_4(ai, a_row, a_run, S, K, b, yi, y_row)
-            rows = 4
+        elif M >= SMALLER:
+            _smaller_tile(ai, a_row, a_run, S, K, b, yi, y_row)
+            rows = SMALLER
         else:
             _tile_of_1(ai, a_row, a_run, S, K, b, yi, y_row)
             rows = 1
@@ -227,20 +198,17 @@ def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
 def make_transform(matrix: NDArray[np.floating]) -> Any:
     """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
-    The matrix is small and known beforehand, so there is no loop: each product with 0
-    is left out, and each with 1 is no product. From row to row of x it is ``x_row``
-    bytes, from column to column ``x_column``.
+    The matrix is small and known beforehand, so there is no loop, and each product with
+    0 is left out. From row to row of x it is ``x_row`` bytes, from column to column
+    ``x_column``.
     """
 
     def product(row, values):
-        total: Any = None
-        for factor, value in zip(row, values, strict=True):
-            if factor and total is None:
-                total = value if factor == 1 else value * factor
-            elif factor in (1, -1):
-                total = total + value if factor == 1 else total - value
-            elif factor:
-                total = total.plus_product(value.vector(factor), value)
+        pairs = zip(row, values, strict=True)
+        (factor, value), *rest = [pair for pair in pairs if pair[0]]
+        total = value * factor
+        for factor, value in rest:
+            total = total + value * factor
         return total
 
     def transform(x, x_row, x_column, y, y_row, y_column):
@@ -261,6 +229,7 @@ def make_transform(matrix: NDArray[np.floating]) -> Any:
 SIZES = [n for n in (192, 128, 96, 80, 64, 48, 32, 16) if n <= 12 * LANES]
 
 
+@_micro_kernel
 def _weighted_rows(indices, shares, count, stride, rows, y, length):
     """Write the instructions of `add_weighted_rows`."""
     builder = y.builder
@@ -270,7 +239,7 @@ def _weighted_rows(indices, shares, count, stride, rows, y, length):
             index = Value(builder, builder.sext(indices.load(_INT32).value, _INT64))
             row, share = rows + index * stride, shares.load_repeated()
             parts = [(row + offset).load() for offset in offsets]
-            totals = [s.plus_product(share, p) for s, p in zip(sums, parts)]  # noqa: B905
+            totals = [s + share * part for s, part in zip(sums, parts, strict=True)]
             return indices + 4, shares + 4, *totals
 
         sums = [(y + offset).load() for offset in offsets]
@@ -281,11 +250,9 @@ def _weighted_rows(indices, shares, count, stride, rows, y, length):
 
     for size in SIZES:
         offsets = range(0, 4 * size, 4 * LANES)
-        rows, y = loop(length // size, [rows, y], add_part)
-        length = length % size
-
-
-_write_weighted_rows = _micro_kernel(_weighted_rows)
+        parts = length // size
+        rows, y = loop(parts, [rows, y], add_part)
+        length = length + parts * -size
 
 
 @external
@@ -294,8 +261,7 @@ def add_weighted_rows(indices, shares, count, stride, rows, y, length):
 
     ``y[j] += sum over i < count of shares[i] * rows[indices[i], j]``
 
-    A row is taken in few parts. The sums of a part stay in
-    registers until all rows are in; with one or two, each addition would have to wait
-    for the one before. Indices are int32, rows ``stride`` bytes apart.
+    A row is taken in few parts, whose sums stay in registers until all rows are in.
+    Indices are int32, rows ``stride`` bytes apart.
     """
-    _write_weighted_rows(indices, shares, count, stride, rows, y, length)
+    _weighted_rows(indices, shares, count, stride, rows, y, length)

@@ -1,11 +1,10 @@
 """Convolution with fewer multiplications.
 
-Two outputs of a kernel of three weights take six multiplications, one by one; Winograd
-needs four. The idea is that of multiplying polynomials: instead of working with their
-coefficients, take the values of both at enough points, multiply these, and read the
-coefficients of the product off its values (Toom and Cook; Lavin and Gray,
-arXiv:1509.09308, section 4). Here, with ``g`` a kernel of K × K weights and ``d`` a
-patch of P × P pixels, P = K + 3, both of one channel,
+The idea is that of multiplying polynomials: instead of working with their coefficients,
+take the values of both at enough points, multiply these, and read the coefficients of
+the product off its values (Toom and Cook; Lavin and Gray, arXiv:1509.09308, section 4).
+With ``g`` a kernel of K × K weights and ``d`` a patch of P × P pixels, P = K + 3, both
+of one channel,
 
 ``y = A.T @ ((G @ g @ G.T) * (B.T @ d @ B)) @ A``
 
@@ -21,19 +20,15 @@ kernels and all patches, each of the ``P ** 2`` is a matrix product.
     |  +--|--+       ->      . . . .     @ kernels of point 2      ->   +--+--+
     +--|--+  |               . . . .     ...                            +--+--+
 
-The points are infinity and the first of 0, 1, -1, 2, -2, 1/2 and -1/2, as many as it
-takes. The value of a polynomial at infinity is its last coefficient. Rounding grows
-with the powers of a point and with one over its distance to the others; these are small
-and far apart.
+The points are infinity, where the value is the last coefficient, and the first of 0, 1,
+-1, 2, -2, 1/2 and -1/2, as many as it takes. Rounding grows with the powers of a point
+and with one over its distance to the others; these are small and far apart.
 
 What is 0 by definition comes out as some 1e-7 of the largest, unless all of its patch
-is 0, and then a ReLU may let it pass. That matters while biases are exactly 0, in the
-first step of training, where blank places beside ink give a bias another gradient than
-the layers do (the derivative of ReLU at 0 is a convention). It is left so: to know such
-zeros takes a second sum, of magnitudes, as long as the first.
+is 0, and then a ReLU may let it pass. While biases are exactly 0, in the first step of
+training, this gives them another gradient than the layers do. It is left so: to know
+such zeros takes a second sum, of magnitudes, as long as the first.
 """
-
-import functools
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +45,7 @@ def patch_side(shape: tuple[int, ...], OH: int, OW: int) -> int:
     """Return P for weights of a shape and a map of OH × OW, or 0 if it would not pay.
 
     It is for 3×3 and 5×5 kernels over channels that fill vectors, where at least half
-    of the multiplications are saved: patches that hang over the edge of a small map are
-    computed all the same.
+    of the multiplications are saved; patches that hang over the edge count.
     """
     KH, KW, C, _ = shape
     if KH != KW or KH not in (3, 5) or C % COLUMNS != 0:
@@ -64,9 +58,8 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     """Return A.T (4, P), G (P, K) and B.T (P, P).
 
     The value of a kernel at a point p is ``sum of weight[k] * p ** k``; G divides it by
-    what B leaves undivided, the product of p's distances to the other points. A row of
-    B.T holds the coefficients of the polynomial that is zero at all other points, and
-    its last row those of the one that is zero at all finite ones.
+    the product of p's distances to the other points. A row of B.T holds the
+    coefficients of the polynomial that is zero at all other points.
     """
     points = POINTS[: K + OUTPUTS - 2]
     others = {p: [q for q in points if q != p] for p in points}
@@ -109,15 +102,10 @@ def _product_of_8(x, x_row, x_column, y, y_row, y_column):
     _from_8(x, x_row, x_column, y, y_row, y_column)
 
 
-_TRANSFORMS = {
-    0: (), 6: (_patch_of_6, _product_of_6), 8: (_patch_of_8, _product_of_8),
-}  # fmt: skip
-
-
-@functools.cache
 def transforms(P: int) -> list[int]:
     """Return the addresses of the transforms of a patch and of its products."""
-    return [machine_code(one) for one in _TRANSFORMS[P]] or [0, 0]
+    all_of = {6: (_patch_of_6, _product_of_6), 8: (_patch_of_8, _product_of_8)}
+    return [machine_code(one) for one in all_of[P]] if P else [0, 0]
 
 
 @inlined
@@ -125,10 +113,9 @@ def convolve(image, size, count, kernels, maps, values, products, to, back):
     """Convolve ``count`` images of a size (H, W), that lie from an address on.
 
     Kernels are (F / 16, P * P, C, 16): `transform_kernels`, cut into panels. Filled are
-    maps (at least count, 4 * high, 4 * wide, F). To work in there are, each for all
-    patches of so many maps, values (P * P, patches * C + LINE) and products (P * P,
-    patches * 16 + LINE): were the numbers of a patch a power of two apart, they would
-    drive each other out of the cache.
+    maps (at least count, 4 * high, 4 * wide, F). To work in there are values (P * P,
+    patches * C + LINE) and products (P * P, patches * 16 + LINE): were the numbers of a
+    patch a power of two apart, they would drive each other out of the cache.
     """
     (panels, points, C, _), (_, height, width, F) = kernels.shape, maps.shape
     P, high, wide = 6 if points == 36 else 8, height // OUTPUTS, width // OUTPUTS
