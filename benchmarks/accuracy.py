@@ -44,10 +44,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import markdown
-from tinycnn._cli import Parser, existing_folder, fail, integer, run_command
+from tinycnn._cli import Parser, existing_folder, fail, integer, report, run_command
 from tinycnn.cluster import ALONE, on_all
 from tinycnn.nn.weights import read_arrays
-from tinycnn.train import LAUNCHERS, PRESETS
+from tinycnn.train import PRESETS, launched
 
 SEEDS = {"best": 3}  # of the others, 5
 PACE = 175.0  # GFLOP/s
@@ -61,9 +61,9 @@ COLUMNS = (
 def main(argv: list[str] | None = None) -> int:
     """Make the runs that are missing, and print the table of all."""
     arguments = _parser().parse_args(argv)
-    ranks = [os.environ[name] for name in LAUNCHERS if name in os.environ]
-    if ranks:
-        return on_all(ranks[0], partial(make_runs, arguments))
+    rank = launched()
+    if rank is not None:
+        return on_all(rank, partial(make_runs, arguments))
     return make_runs(arguments, ALONE)
 
 
@@ -80,14 +80,20 @@ def make_runs(arguments: argparse.Namespace, comm: Any) -> int:
             if (preset, seed) not in made
         ]
         comm.allgather(None)  # all have seen what is to be done
+        failed = 0
         for job in jobs[comm.rank :: comm.size]:
+            try:
+                line = json.dumps(one_run(job)) + "\n"
+            except ValueError as error:
+                failed = report(error)
+                continue
             with record.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(one_run(job)) + "\n")
-        comm.allgather(None)
+                lines.write(line)
+        failed = max(comm.allgather(failed))
         print(table(read_record(record)))
     except (OSError, ValueError) as error:
         fail(error)
-    return 0
+    return failed
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:

@@ -138,6 +138,7 @@ def test_a_signal_to_one_process_is_known_to_all_after_the_same_step():
         return len(list(steps)), run.signum
 
     assert on_all(3, stopped) == [(1, 15)] * 3
+    assert trainer(ALONE, 4, 8, 20).signum is None  # also where no step was taken yet
 
 
 def test_a_process_that_rounds_differently_is_named_in_the_first_step(monkeypatch):
@@ -157,14 +158,14 @@ def test_a_process_that_rounds_differently_is_named_in_the_first_step(monkeypatc
 
 @pytest.mark.parametrize(("size", "shards", "batch"), [(3, 2, 8), (1, 8, 7)])
 def test_too_few_shards_or_images_are_one_sentence(size, shards, batch):
-    said = f"{size} processes cannot share a batch of {batch} images in {shards} shards"
+    said = f"--shards {shards} is for .*, not {batch} and {size}"
     with pytest.raises(ValueError, match=said):
         trainer(SimpleNamespace(rank=0, size=size), shards, batch, 20)
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_without_its_mpi_rank_0_alone_says_what_is_missing(rank, monkeypatch, capsys):
-    monkeypatch.setenv(train.LAUNCHERS[0], rank)
+    monkeypatch.setenv(next(iter(train.LAUNCHERS)), rank)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(SystemExit) as ended:
         train.main(["--shards", "2"])
@@ -178,7 +179,7 @@ def test_an_mpiexec_of_another_mpi_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
     with pytest.raises(SystemExit):
         cluster.on_all("1", lambda _: 0)
-    assert "start this with the mpiexec of Open MPI" in capsys.readouterr().err
+    assert "mpi4py's mpiexec, of Open MPI" in capsys.readouterr().err
 
 
 def test_a_sweep_trains_with_each_seed_and_goes_on(tmp_path, capfd, monkeypatch):
@@ -200,7 +201,10 @@ def test_a_sweep_trains_with_each_seed_and_goes_on(tmp_path, capfd, monkeypatch)
     assert cluster.sweep(ALONE, one, arguments) == 143
     told = capfd.readouterr()
     assert told.out.split() == ["0", "2", "3"]
-    assert told.err == "failed: seed 1 error: no space\n"
+    assert told.err.splitlines() == [
+        "failed: seed 1 error: no space",
+        f"the same with --resume {tmp_path} goes on",
+    ]
     assert sorted(made) == [0, 1, 2, 3]
     for seed, ran in made.items():
         assert (ran.preset, ran.json) == ("quick", True)

@@ -94,7 +94,10 @@ def test_the_command_writes_the_file_or_names_the_layer(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         export.main(argv)
     assert ended.value.code == 1
-    assert "layer 1 (Mine) is unknown to ONNX" in capsys.readouterr().err
+    assert (
+        "layer 1 (Mine) is none of tinycnn.nn, and unknown to ONNX"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "no.onnx").exists()
 
 

@@ -5,11 +5,10 @@ seconds on one process takes ``T / P + 2 (1 - 1/P) G / b`` on P machines, for a 
 of G bytes over b bytes a second: the slices of the sum go to their owners and back to
 all (if each process adds up one node of the tree, as with 1, 2, 4 or 8). So it pays
 above ``b = 2 G / T``, whatever P. On two cores, ``default`` with a batch of 64
-(G = 0.46 MB, T = 18 ms) breaks even at 0.4 Gbit/s, and is 1.9 and 3.5 times as fast on
+(G = 0.46 MB, T = 18 ms) breaks even at 0.4 Gbit/s, and is 1.9 and 3.6 times as fast on
 2 and 4 machines at 10 Gbit/s; ``classic`` with 200 (9.5 MB, 61 ms) breaks even at
-2.5 Gbit/s, and is 1.6 and 2.2 times as fast. For the small networks here many seeds, a
-process each, are the better use of machines. The machines share the folder of the run,
-which all read when a run is resumed.
+2.5 Gbit/s, and is 1.6 and 2.3 times as fast. For the small networks here many seeds, a
+process each, are the better use of machines, which share the folder of the run.
 """
 
 import contextlib
@@ -17,6 +16,7 @@ import copy
 import io
 import itertools
 import platform
+import signal
 import sys
 import time
 import traceback
@@ -37,7 +37,6 @@ from tinycnn.training.augment import Warps, deform
 from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer
 
-PATIENCE = 2.0  # seconds in which all processes fail, or one ends the others
 # One process as an `mpi4py.MPI.Comm`, as far as that is used here.
 ALONE = SimpleNamespace(rank=0, size=1, allgather=lambda x: [x])
 
@@ -65,7 +64,7 @@ def summed(comm: Any, shards: int, compute: Callable[[int], Array]) -> Array:
     """Return the sum of ``compute(shard)``, the same bits for any number of processes.
 
     Each process owns a slice of the sum: it receives this slice of all nodes
-    (Alltoallv), finishes the tree there, and sends the result to all (Allgatherv).
+    (Alltoallv), finishes the tree there, and sends the result to all (Allgather).
     """
     P = comm.size
     parts = [range(shards)[share(shards, rank, P)] for rank in range(P)]
@@ -104,14 +103,14 @@ class ShardedTrainer(Trainer):
         super().__init__(*args, **named)
         self._comm, self._shards, self._asked = comm, shards, asked
         self._compared, batch = comm.size == 1, self.recipe.batch_size
+        self.signum: int | None = None
         learned = {id(parameter.value) for parameter in self.model.parameters()}
         state = self.model.state().values()
         self._buffers = [array for array in state if id(array) not in learned]
         if not comm.size <= shards <= batch:
             raise ValueError(
-                f"{comm.size} processes cannot share a batch of {batch} images in "
-                f"{shards} shards; give --shards a power of two from the number of "
-                "processes up to --batch-size"
+                f"--shards {shards} is for batches of at least as many images, and at "
+                f"most as many processes, not {batch} and {comm.size}"
             )
 
     def _step(self, chosen: Any, warps: Warps) -> tuple[float, int]:
@@ -138,7 +137,7 @@ class ShardedTrainer(Trainer):
             if content != found[0][0]:
                 raise ValueError(
                     f"rank {rank} on {other} rounds differently from rank 0 on "
-                    f"{found[0][1]}; use processors of one type and the same versions"
+                    f"{found[0][1]}; use one type, the same versions and flags"
                 )
         self._compared = True
 
@@ -177,25 +176,22 @@ class ReadOnlyFolder(RunFolder):
 
     def __init__(self, path: Path, config: Any = None) -> None:  # noqa: ARG002
         self._name_files(path)
-        for writes in ("save", "append", "close"):
-            setattr(self, writes, lambda *_: None)
+        self.save = self.append = self.close = lambda *_: None  # type: ignore
 
 
 def on_all(rank: str, command: Callable[[Any], int]) -> int:
     """Run a command on all processes that mpiexec started, and return its exit code.
 
-    Rank 0 alone talks. If all processes fail within `PATIENCE`, it has told why; one
+    Rank 0 alone talks. If all processes fail within two seconds, it has told why; one
     that fails alone does so itself, and ends the others, which may wait for it.
     """
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # the latter if there is no MPI
-        why = f"mpiexec started this, but there is no mpi4py or MPI ({error})"
-        fail(f'{why}; pip install "tinycnn[mpi]"') if rank == "0" else sys.exit(1)
+        fail(f'{error}; pip install "tinycnn[mpi]"') if rank == "0" else sys.exit(1)
     world, code, heard = MPI.COMM_WORLD, 1, io.StringIO()
     if str(world.rank) != rank:
-        name = MPI.get_vendor()[0]
-        fail(f"rank {rank}: mpi4py uses {name}; start this with the mpiexec of {name}")
+        fail(f"rank {rank}: start this with mpi4py's mpiexec, of {MPI.get_vendor()[0]}")
     if world.rank:
         sys.stdout = sys.stderr = heard
     try:
@@ -204,16 +200,20 @@ def on_all(rank: str, command: Callable[[Any], int]) -> int:
         code = int(error.code or 0)
     except BaseException:  # noqa: BLE001
         report(traceback.format_exc())
-    if code:
-        all_failed, end = world.Ibarrier(), time.monotonic() + PATIENCE
-        while not all_failed.Test() and time.monotonic() < end:
-            time.sleep(0.01)
-        if not all_failed.Test():
-            if world.rank:
-                last = heard.getvalue().splitlines()[-1:]
-                print(f"rank {rank}:", *last, file=sys.__stderr__, flush=True)
-            world.Abort(code)
+    if code and not all_come(world, 2):
+        if world.rank:
+            last = heard.getvalue().splitlines()[-1:]
+            print(f"rank {rank}:", *last, file=sys.__stderr__, flush=True)
+        world.Abort(code)
     return code
+
+
+def all_come(comm: Any, seconds: float) -> bool:
+    """Wait for all processes, with the core at rest; return whether they came."""
+    barrier, end = comm.Ibarrier(), time.monotonic() + seconds
+    while not (come := barrier.Test()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return come
 
 
 def sweep(comm: Any, train: Callable[[Any], int], arguments: Any) -> int:
@@ -236,11 +236,15 @@ def sweep(comm: Any, train: Callable[[Any], int], arguments: Any) -> int:
             try:
                 code = train(one)
             except SystemExit as error:
-                # Nothing else shows what a rank from 1 has said.
-                said = getattr(sys.stderr, "getvalue", str)().splitlines()[-1:]
-                print(f"failed: seed {seed}", *said, file=sys.__stderr__)
+                unheard = getattr(sys.stderr, "getvalue", str)().splitlines()[-1:]
+                print(f"failed: seed {seed}", *unheard, file=sys.__stderr__)
                 code = int(error.code or 0)
         worst = max(worst, code)
         if code >= 128:  # stopped by a signal
+            print(f"the same with --resume {folder} goes on", file=sys.__stderr__)
             break
+    if comm.size > 1:
+        for number in (signal.SIGINT, signal.SIGTERM):  # the others save, and come
+            signal.signal(number, signal.SIG_IGN)
+        all_come(comm, 1e9)
     return max(comm.allgather(worst))

@@ -45,8 +45,9 @@ SECONDS_BETWEEN_CHECKPOINTS = 60
 # What a resumed run must not change.
 SETTINGS = ["preset", "epochs", "batch_size", "lr", "seed", "limit", "plain", "shards"]
 SETTINGS += ["no_snapshots"]
-# What mpiexec, of MPICH and its kin or of Open MPI, or Slurm tells a process: its rank.
-LAUNCHERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
+# What MPICH and its kin, Open MPI, or Slurm tell a process: its rank, and of how many.
+LAUNCHERS = {"PMI_RANK": "PMI_SIZE", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
+LAUNCHERS |= {"PMIX_RANK": "SLURM_STEP_NUM_TASKS"}
 MOST = 1_000_000_000
 _POWERS = [2**n for n in range(11)]
 
@@ -57,12 +58,20 @@ def main(argv: list[str] | None = None) -> int:
     It is 0, or 130 or 143 if a signal stopped the run. Other failures (1, 2, or 3 if
     training diverged) leave by `SystemExit`.
     """
-    ranks = [os.environ[name] for name in LAUNCHERS if name in os.environ]
-    if not ranks:
+    rank = launched()
+    if rank is None:
         return _main(argv)
     from tinycnn.cluster import on_all
 
-    return on_all(ranks[0], partial(_main, argv))
+    return on_all(rank, partial(_main, argv))
+
+
+def launched() -> str | None:
+    """Return this process's rank if it is one of several of MPI, otherwise None."""
+    for rank, size in LAUNCHERS.items():
+        if rank in os.environ and os.environ.get(size) != "1":
+            return os.environ[rank]
+    return None
 
 
 def _main(argv: list[str] | None, comm: Any = None) -> int:
@@ -172,9 +181,13 @@ def _parser() -> Parser:
     return parser
 
 
+def _from_to(first: str, dash: str, last: str) -> tuple[int, int]:
+    return int(first), int(last if dash else first) + 1
+
+
 _seeds = converter(
     "seeds like 0-9",
-    lambda text: range(int(text.split("-")[0]), int(text.split("-")[-1]) + 1),
+    lambda text: range(*_from_to(*text.partition("-"))),
     lambda seeds: 0 <= seeds.start < seeds.stop <= 2**32,
 )
 _shards = converter("a power of two up to 1024", int, lambda S: S in _POWERS)
