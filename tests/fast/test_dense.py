@@ -24,6 +24,28 @@ def test_the_step_of_drawn_sizes_gives_the_bits_of_the_plain_layer(N, D, U, zero
     hold_together(N, D, U, zeros)
 
 
+@pytest.mark.parametrize("zeros", [0, 0.5, 0.9])
+def test_the_rounding_is_two_millionths(zeros):
+    """Against float64, as a share of the largest number; measured 8e-7.
+
+    Of 704 products and 304; float32 rounds each by 6e-8.
+    """
+    rng, pair = np.random.default_rng(0), dense_pair(704, 304)
+    for p, q in zip(pair.layer.parameters(), pair.plain.parameters(), strict=True):
+        p.value = rng.standard_normal(p.value.shape).astype(np.float32)
+        q.value = p.value.astype(np.float64)
+    x, dy = (
+        (rng.standard_normal((128, size)) * (rng.random((128, size)) >= zeros)).astype(
+            np.float32
+        )
+        for size in (704, 304)
+    )
+    found = pair.compute(x, True, dy)
+    wanted = pair.compute_plain(x.astype(np.float64), True, dy.astype(np.float64))
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert np.abs(ours - theirs).max() <= 2e-6 * np.abs(theirs).max()
+
+
 # --- what is no number ----------------------------------------------------------------
 
 every_value = pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
