@@ -29,7 +29,8 @@ from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading
 
 NONE = 10  # the class of what is no digit
-PRIOR = 3.0  # of its logit; see `digit_shares`
+PRIOR = 3.5  # of its logit; see `digit_shares`
+SHARPNESS = 1.25  # of the logits; the file's temperature was fitted without `PRIOR`
 THRESHOLD = 0.3  # of the confidence; a digit below it is refused
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
@@ -422,7 +423,7 @@ def digit_shares(logits: Floats, temperature: float) -> Floats:
     are none, far more than on a page (Saerens, Latinne and Decaestecker 2002,
     "Adjusting the outputs of a classifier to new a priori probabilities").
     """
-    logits = logits / np.float32(temperature)
+    logits = logits * np.float32(SHARPNESS / temperature)
     logits[:, NONE] -= np.float32(PRIOR)
     return softmax(logits)[:, :NONE]
 
