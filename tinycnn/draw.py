@@ -35,16 +35,14 @@ def main(argv: list[str] | None = None) -> int:
 
     log = _open_log(user_log_path("tinycnn"))
     file = user_config_path("tinycnn") / "window.json"
-    own = arguments.weights is not None
     worker = Worker(READS, arguments.weights, arguments.network, log=log)
     settings, folder = load_settings(file), user_data_path("tinycnn")
-    window = Window(root, settings, file, worker, folder, may_reload=not own)
+    window = Window(
+        root, settings, file, worker, folder, may_reload=arguments.weights is None
+    )
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda signum, _: window.stop(signum))
-    try:
-        window.run(arguments.picture)
-    finally:
-        worker.close()
+    window.run(arguments.picture)
     if window.problem:
         fail(window.problem)
     return 128 + window.stopped if window.stopped else 0
@@ -53,18 +51,14 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "tinycnn draw",
-        "Draw digits and see them read, stroke by stroke. F1 in the window lists all "
-        "shortcuts.",
+        "Draw digits and see them read. F1 in the window lists all shortcuts.",
         example="photo.jpg",
         json=False,
     )
     add = parser.add_argument
     picture = "a picture or a stroke file to open (default: the last drawing)"
     add("picture", nargs="?", type=existing_file, metavar="PICTURE", help=picture)
-    weights = (
-        "a weights.safetensors of a run with ten digits (default: the weights "
-        "fine-tuned on your corrections, else the shipped ones)"
-    )
+    weights = "weights of a run (default: fine-tuned on your corrections, or shipped)"
     add("--weights", type=existing_file, metavar="FILE", help=weights)
     network = "the file that defines the network of these weights, if it is your own"
     add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
@@ -78,11 +72,9 @@ def _root() -> "tk.Tk":
 
         from PIL import ImageTk  # noqa: F401 - a package of its own on some systems
     except ImportError as error:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
         fail(
             f"no window can be opened ({error}): this Python has no tkinter; install "
-            f"your system's python3-tk and python3-pil.imagetk (with Homebrew "
-            f"python-tk@{version}), or take Python from python.org"
+            "python3-tk and python3-pil.imagetk (Homebrew: python-tk), or use another"
         )
     if sys.platform == "win32":
         import ctypes

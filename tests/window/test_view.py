@@ -555,6 +555,30 @@ def learning(pilot, monkeypatch, tmp_path):
     assert not pilot.statusbar.progress.winfo_manager()
 
 
+def test_a_key_with_control_or_of_a_list_corrects_nothing(pilot):
+    pilot.write("7")
+    pilot.key("Tab")
+    before = len(pilot.corrections)
+    pilot.window._on_key(SimpleNamespace(state=4, widget=pilot.canvas, char="3"))
+    box = ttk.Combobox(pilot.root)
+    pilot.window._on_key(SimpleNamespace(state=0, widget=box, char="3"))
+    event = SimpleNamespace(state=4)
+    pilot.window.menus._on_key("It is no digit", "<n>", event)
+    assert pilot.read() == "7"
+    assert len(pilot.corrections) == before
+    box.destroy()
+
+
+def test_what_was_kept_stays_if_nothing_was_drawn(pilot, monkeypatch):
+    last = pilot.window.documents._last
+    last.parent.mkdir(parents=True, exist_ok=True)
+    last.write_text("mine")
+    monkeypatch.setattr(pilot.session, "revision", 0)
+    pilot.window.documents.keep()
+    assert last.read_text() == "mine"
+    last.unlink()
+
+
 def test_learning_shows_its_progress_and_its_outcome(pilot, learning):
     say = learning.ask.call_args.kwargs["then"]
     say(0.25)

@@ -232,6 +232,21 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
         assert image.getpixel((220, 150)) == (0, 0, 0)
 
 
+def test_strokes_on_a_large_picture_are_saved_where_they_are(reads, tmp_path):
+    Image.new("L", (4000, 3000), 255).save(tmp_path / "large.png")
+    opened = reads.open(tmp_path / "large.png")
+    stroke = Strokes((np.array([[1000.0, 600], [1000, 1800]]),), (80.0,), opened.size)
+    reads.save(Drawing(stroke, tmp_path / "large.png"), tmp_path / "copy.png")
+    with Image.open(tmp_path / "copy.png") as image:
+        scale = image.width / 4000
+        ys, xs = np.nonzero(np.asarray(image.convert("L")) < 100)
+    assert xs.mean() / scale == pytest.approx(1000, abs=20)
+    assert ys.mean() / scale == pytest.approx(1200, abs=20)
+    Image.new("L", (9000, 300), 255).save(tmp_path / "wide.png")
+    with pytest.raises(ValueError, match="8192"):
+        reads.open(tmp_path / "wide.png")
+
+
 def test_the_ink_of_a_correction_is_that_of_its_digits(reads, picture):
     a, b = (digit.box for digit in reads.read(BOTH).digits)
     ((image, strokes),) = reads.corrected(BOTH, Correction((b,), ((b, 7),)))

@@ -17,6 +17,7 @@ import tinycnn
 
 MAC = sys.platform == "darwin"
 CONTROL = "Command" if MAC else "Control"
+MODIFIERS = 0x4 | (0x20000 if sys.platform == "win32" else 0x8)  # Ctrl, Alt
 TABLE = Path(__file__).with_suffix(".txt")
 USABLE: dict[str, Callable[[Any], bool]] = {
     "": lambda _: True,
@@ -68,7 +69,7 @@ class Menus:
             action = Action(*re.split("  +", line))
             self._add(action)
             for event in action.events:
-                window.root.bind(event, partial(self._on_key, action.label))
+                window.root.bind(event, partial(self._on_key, action.label, event))
         window.root.configure(menu=self.bar)
 
     def can(self, label: str) -> bool:
@@ -116,6 +117,7 @@ class Menus:
         menu.entryconfigure("end", underline=free[0])
         self.actions[label] = action
 
-    def _on_key(self, label: str, _: Any) -> str:
-        self.do(label)
+    def _on_key(self, label: str, pattern: str, event: Any) -> str:
+        if "-" in pattern or not event.state & MODIFIERS:  # Tk takes Ctrl+N for N
+            self.do(label)
         return "break"

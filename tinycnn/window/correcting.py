@@ -81,8 +81,10 @@ class Correcting:
             self._window.clear()
         elif len(self.chosen) == 1 and self._session.erase_digit(self.chosen[0]):
             self._window.on_ink()
-        else:
+        elif self._session.drawn.picture is not None:
             self.no_digit()  # the ink of a picture stays
+        else:
+            self._window.say("This ink is of several digits: use the eraser.")
 
     def two_digits(self) -> None:
         """Say that what is chosen is two digits; their labels are typed next."""
@@ -97,6 +99,7 @@ class Correcting:
 
     def _correct(self, right: list[tuple[DigitBox, int]]) -> None:
         if not self._session.is_settled:
+            self.choose(None)
             self._window.say("Wait until it is read.")
             return
         before = self._session.drawn.corrections

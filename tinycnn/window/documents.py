@@ -9,7 +9,7 @@ from tkinter import filedialog
 from typing import Any
 
 from tinycnn.files import write_atomically
-from tinycnn.ink.strokes import Strokes, StrokesError, load_strokes, save_strokes
+from tinycnn.ink.strokes import Strokes, load_strokes, save_strokes
 from tinycnn.window.session import Picture
 
 LOG = logging.getLogger("tinycnn.window")
@@ -75,8 +75,10 @@ class Documents:
         self._window.live.ask("save", self._session.drawing, path, then=saved)
 
     def keep(self) -> None:
-        """Keep the drawing for the next start, and only the pasted picture in it."""
+        """Keep what was drawn for the next start, and only the pasted picture in it."""
         self._session.settle()
+        if self._session.revision == 0:
+            return
         picture = self._session.drawn.picture
         try:
             self._last.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,7 @@ class Documents:
             for path in self._pasted.glob("*"):
                 if picture is None or path != picture.path:
                     path.unlink()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             LOG.warning("drawing not kept: %s", error)
 
     def bring_back(self) -> None:
@@ -99,16 +101,18 @@ class Documents:
             strokes = load_strokes(self._last)
             document = json.loads(self._last.read_text("utf-8"))
             file = Path(document.get("picture", ""))
+            has_picture = file.is_file()
             corrections = self._window.correcting.load(document.get("corrections", ()))
-        except (StrokesError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             LOG.warning("last drawing left out: %s", error)
             return
 
         def put(picture: Picture | None) -> None:
-            self._session.put(strokes, picture, corrections)
-            self._show("Your last drawing is back; Clear puts it away.")
+            if self._session.revision == 0:  # else something was drawn meanwhile
+                self._session.put(strokes, picture, corrections)
+                self._show("Your last drawing is back; Clear puts it away.")
 
-        if file.is_file():
+        if has_picture:
             self._window.live.ask("open", file, then=put)
         elif strokes.points:
             put(None)

@@ -10,7 +10,7 @@ from tinycnn.reading.result import Reading
 from tinycnn.window.session import DigitBox, digit_at
 
 PAUSE = 0.12  # seconds before explanations
-NOTHING = "Draw a digit to see what the network makes of it."
+NOTHING = "Draw a digit to see inside."
 NEWEST = "read", "explain", "gradients", "damage"  # of these only the last call counts
 THEIRS = "This digit is your correction; the network did not read it."
 

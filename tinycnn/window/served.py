@@ -5,6 +5,7 @@ pickled. This file loads compiled code: the window's own process does not import
 """
 
 import io
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,7 @@ class Reads:
             if path.suffix.lower() == ".json":
                 return load_strokes(path)
             size = self._picture_ink(path).size
+            Strokes((), (), size)  # refuses what is too large to write on
             image = open_picture(path).convert("RGB")
         except ValueError as error:  # the full path leaves no room for the reason
             raise PictureError(str(error).replace(str(path), path.name)) from error
@@ -119,7 +121,7 @@ class Reads:
         if not isinstance(found, Image.Image):
             raise PictureError(NOTHING_COPIED)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"pasted {1 + len(list(folder.iterdir()))}.png"
+        path = folder / f"pasted {time.time_ns()}.png"
         found.save(path)
         return self.open(path)
 
@@ -143,12 +145,14 @@ class Reads:
         return f"{path.name}{alone}"
 
     def _drawn(self, drawing: Drawing) -> Image.Image:
-        strokes = drawing.strokes
+        strokes, scale = drawing.strokes, 1.0
         page = Image.new("L", strokes.size, "white")
         if drawing.picture is not None:
             page = open_picture(drawing.picture).convert("RGB")
+            scale = self._picture_ink(drawing.picture).scale  # a large one is reduced
         dark = np.asarray(page).mean() > 127
-        mask = draw(strokes.points, strokes.pen_widths, page.size)
+        points = [points / scale for points in strokes.points]
+        mask = draw(points, [width / scale for width in strokes.pen_widths], page.size)
         ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
         page.paste("black" if dark else "white", mask=ink)
         return page

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycnn.reading.corrections import Corrections
-from tinycnn.window.actions import CONTROL, Menus
+from tinycnn.window.actions import CONTROL, MODIFIERS, Menus
 from tinycnn.window.bars import StatusBar, Toolbar, summary
 from tinycnn.window.canvas import DrawingCanvas
 from tinycnn.window.correcting import Correcting, FineTuning
@@ -93,11 +93,15 @@ class Window:
         root.protocol("WM_DELETE_WINDOW", self.close)
         root.bind("<Escape>", lambda _: correcting.choose(None))
         root.bind(f"<{CONTROL}-y>", lambda _: self.redo())
-        root.bind("<Key>", lambda event: correcting.press(event.char))
+        root.bind("<Key>", self._on_key)
 
         # Beyond the last digit, Tab goes on to the next control.
         self.canvas.bind("<Tab>", lambda _: self._walk(1))
-        self.canvas.bind("<Shift-Tab>", lambda _: self._walk(-1))
+        self.canvas.bind("<<PrevWindow>>", lambda _: self._walk(-1))
+
+    def _on_key(self, event: Any) -> None:
+        if not event.state & MODIFIERS and event.widget.winfo_class() != "TCombobox":
+            self.correcting.press(event.char)
 
     def _walk(self, by: int) -> str:
         return "break" if self.correcting.walk(by) else ""
@@ -126,9 +130,9 @@ class Window:
             self.settings.size = self.root.geometry().partition("+")[0]
         self.worker.close()
         self.finetuning.close()
+        self.root.destroy()
         self.documents.keep()
         save_settings(self._settings_file, self.settings)
-        self.root.destroy()
 
     def stop(self, signum: int) -> None:
         """Close the window at the next poll; safe in a signal handler."""
@@ -149,8 +153,7 @@ class Window:
                 self._polling = self.root.after(wait, self.poll)
 
     def _on_ready(self, note: str) -> None:
-        if note or self.worker.starts > 1:
-            self.say(note)
+        self.say(note or self._message * (self.worker.starts == 1))
         self.panel.breaking.reset()
         self.live.read_anew()
 
