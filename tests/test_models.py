@@ -196,12 +196,34 @@ def test_a_file_of_a_run_under_way_has_the_temperature_1(tmp_path):
     assert models.load(path)[1]["temperature"] == 1
 
 
-def test_a_file_of_an_unknown_or_another_network_is_refused_with_its_name(tmp_path):
+def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
     path, tiny = tmp_path / "liar.safetensors", models.build("tiny")
     unknown = r"is not one of tinycnn's; .* --network FILE.py:NAME"
     for facts, reason in [
         ({}, unknown),
         *[({"network": name}, unknown) for name in ("lenet", 3, ["tiny"], None)],
+        *[
+            (
+                {"network": "tiny", "temperature": temperature},
+                "its facts are impossible.*temperature",
+            )
+            for temperature in (0.0, 1e-320, 1e39, -1.0, "0.5", None, True, [1.0])
+        ],
+        *[
+            ({"network": "tiny", "views": v}, "its facts are impossible.*views")
+            for v in (0, 3, "1", None)
+        ],
+        *[
+            (
+                {"network": "tiny", "image_size": size},
+                "its facts are impossible.*image_size",
+            )
+            for size in (28, None, "28")
+        ],
+        (
+            {"network": "tiny", "first_label": 7},
+            "its facts are impossible.*first_label",
+        ),
         ({"network": "best"}, "in the network"),
     ]:
         save_arrays(path, tiny.state(), facts)
