@@ -26,12 +26,15 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "ink": "ink.strokes",
     "glyphs": "ink ink.strokes",
     "reading.corrections": "ink.strokes data.idx",
-    "reading": "ink ink.strokes glyphs nn fast models "
+    "reading": "ink ink.strokes glyphs nn fast models pretrained "
     "reading.result reading.explanation",
-    "reading.practice": "ink ink.strokes glyphs nn fast models reading data training",
-    "evaluate": "_cli | userfile threads nn models data data.idx training fast reading",
+    "reading.practice": "ink ink.strokes glyphs nn fast models pretrained reading "
+    "data training",
+    "evaluate": "_cli | userfile threads nn models pretrained data data.idx "
+    "training fast",
     "report": "_cli evaluate userfile nn models training",
-    "finetune": "_cli | threads nn models data training fast ink ink.strokes glyphs "
+    "finetune": "_cli | threads nn models pretrained data training fast ink "
+    "ink.strokes glyphs "
     "reading reading.practice reading.finetuned reading.corrections",
     "recognize": "_cli userfile | threads nn ink ink.strokes reading reading.finetuned",
     "cluster": "_cli threads nn models data training",

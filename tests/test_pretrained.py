@@ -3,9 +3,10 @@
 import hashlib
 import re
 
+import numpy as np
 import pytest
 
-from tinycnn import data, models
+from tinycnn import data, models, pretrained
 from tinycnn.data import mnist
 from tinycnn.fast import fuse
 from tinycnn.nn.weights import read_arrays, read_facts
@@ -62,3 +63,12 @@ def test_the_sample_is_read_as_the_card_says():
     assert metrics.errors == pytest.approx(int(found[1]), abs=1)
     assert metrics.nll == pytest.approx(float(found[2]), abs=1e-3)
     assert metrics.ece == pytest.approx(float(found[3]), abs=1e-3)
+
+
+def test_the_prior_makes_no_digit_less_likely_by_its_factor():
+    logits = np.random.default_rng(0).normal(size=(4, 11)).astype(np.float32)
+    weights = np.exp(pretrained.SHARPNESS * logits / 0.7)
+    weights[:, 10] *= np.exp(-pretrained.PRIOR)
+    expected = weights[:, :10] / weights.sum(axis=1, keepdims=True)
+    found = pretrained.digit_shares(logits, 0.7)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

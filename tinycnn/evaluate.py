@@ -108,7 +108,7 @@ class Evaluation:
             raise ArithmeticError(f"{path}: {error}; train again") from error
         self.refused = {}
         if facts["network"] == "reader":
-            from tinycnn.reading.reader import THRESHOLD, digit_shares
+            from tinycnn.pretrained import THRESHOLD, digit_shares
 
             sure = digit_shares(logits, facts["temperature"]).max(axis=1)
             self.refused["refused"] = int((sure < THRESHOLD).sum())

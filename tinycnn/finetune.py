@@ -201,7 +201,7 @@ class _Candidate:
         import numpy as np
 
         from tinycnn.models import predict
-        from tinycnn.reading.reader import NONE, THRESHOLD, digit_shares
+        from tinycnn.pretrained import NONE, THRESHOLD, digit_shares
 
         shares = digit_shares(predict(self._runner, images), self.temperature)
         refused = shares.max(axis=1) < THRESHOLD

@@ -19,6 +19,7 @@ from tinycnn.nn import (
     softmax_cross_entropy,
 )
 from tinycnn.nn.weights import read_facts
+from tinycnn.pretrained import digit_shares
 from tinycnn.reading.explain import (
     SHOWN,
     Workbench,
@@ -28,7 +29,7 @@ from tinycnn.reading.explain import (
     read_parts,
 )
 from tinycnn.reading.explanation import Damage
-from tinycnn.reading.reader import Reader, digit_shares
+from tinycnn.reading.reader import Reader
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
 FOUR = [[(170, 30), (130, 110), (210, 110)], [(185, 70), (180, 170)]]

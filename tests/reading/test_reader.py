@@ -426,15 +426,6 @@ def saved(path, **facts):
     return path
 
 
-def test_the_prior_makes_no_digit_less_likely_by_its_factor():
-    logits = np.random.default_rng(0).normal(size=(4, 11)).astype(np.float32)
-    weights = np.exp(module.SHARPNESS * logits / 0.7)
-    weights[:, 10] *= np.exp(-module.PRIOR)
-    expected = weights[:, :10] / weights.sum(axis=1, keepdims=True)
-    found = module.digit_shares(logits, 0.7)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
 def test_another_temperature_changes_no_favourite(tmp_path, reader, glyphs):
     warm = Reader(saved(tmp_path / "warm.safetensors", temperature=2.0))
     assert warm.probabilities(glyphs).argmax(axis=1).tolist() == [*range(10)]

@@ -1,4 +1,4 @@
-"""The weights that ship, and the network of the reader, as a list.
+"""The weights that ship, the network of the reader as a list, and what it says.
 
 The list shares no line with the presets of `tinycnn.models`, so that an edited preset
 leaves the shipped file readable.
@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from tinycnn import nn
+from tinycnn.nn.layers import Array
 
 SHIPPED = Path(__file__).with_name("reader.safetensors")
+NONE = 10  # the reader's class of what is no digit
+PRIOR = 3.5  # of its logit; see `digit_shares`
+SHARPNESS = 1.25  # of the logits; the file's temperature was fitted without `PRIOR`
+THRESHOLD = 0.3  # of the confidence; a digit below it is refused
 
 
 def reader(rng: np.random.Generator) -> list[nn.Layer]:
@@ -31,3 +36,15 @@ def reader(rng: np.random.Generator) -> list[nn.Layer]:
         nn.Dropout(0.2),
         nn.Dense(4 * 4 * 192, 11, rng=rng),
     ]
+
+
+def digit_shares(logits: Array, temperature: float) -> Array:
+    """Return the probability of each digit, (N, 10), given the logits of a reader.
+
+    `PRIOR` comes off the logit of no digit: more than half of the images learned from
+    are none, far more than on a page (Saerens, Latinne and Decaestecker 2002,
+    "Adjusting the outputs of a classifier to new a priori probabilities").
+    """
+    logits = logits * np.float32(SHARPNESS / temperature)
+    logits[:, NONE] -= np.float32(PRIOR)
+    return nn.softmax(logits)[:, :NONE]

@@ -24,8 +24,8 @@ from tinycnn.ink.normalize import (
     with_pen,
 )
 from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.pretrained import NONE
 from tinycnn.reading import segment
-from tinycnn.reading.reader import NONE
 
 IS_DIGIT, IS_NONE = 0.88, 0.75  # likeness above or below which a candidate is one
 BEST_IS_DIGIT = 0.6  # the same for the candidate most like a digit

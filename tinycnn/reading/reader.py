@@ -25,13 +25,10 @@ from tinycnn.ink.picture import load_picture, picture_ink
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError
+from tinycnn.pretrained import THRESHOLD, digit_shares
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading
 
-NONE = 10  # the class of what is no digit
-PRIOR = 3.5  # of its logit; see `digit_shares`
-SHARPNESS = 1.25  # of the logits; the file's temperature was fitted without `PRIOR`
-THRESHOLD = 0.3  # of the confidence; a digit below it is refused
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 1 / 3  # weight of the bonds beside the network's scores
@@ -414,18 +411,6 @@ def _seen(strokes: Strokes) -> Strokes:
     ]
     points = tuple(points for points, _ in kept)
     return Strokes(points, tuple(pen for _, pen in kept), strokes.size)
-
-
-def digit_shares(logits: Floats, temperature: float) -> Floats:
-    """Return the probability of each digit, (N, 10), given the logits of a reader.
-
-    `PRIOR` comes off the logit of no digit: more than half of the images learned from
-    are none, far more than on a page (Saerens, Latinne and Decaestecker 2002,
-    "Adjusting the outputs of a classifier to new a priori probabilities").
-    """
-    logits = logits * np.float32(SHARPNESS / temperature)
-    logits[:, NONE] -= np.float32(PRIOR)
-    return softmax(logits)[:, :NONE]
 
 
 def _logits(
