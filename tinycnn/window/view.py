@@ -153,7 +153,8 @@ class Window:
                 self._polling = self.root.after(wait, self.poll)
 
     def _on_ready(self, note: str) -> None:
-        self.say(note or self._message * (self.worker.starts == 1))
+        before = self._message if self.worker.starts == 1 else ""
+        self.say(note or before)
         self.panel.breaking.reset()
         self.live.read_anew()
 
