@@ -291,16 +291,15 @@ class Run:
             more = partial(with_composed, recipe.composed, settings.seed)
             images, labels = more(0, images, labels)
             val_images, val_labels = more(1, val_images, val_labels)
-        train_images: Any = images
         # Written digits are Latin; those of other data (KMNIST) may not be.
         known = digits.source in ("mnist", "sample")
         if known and (written := round(recipe.written * original)):
-            from tinycnn.glyphs.writer import Concatenated, LazyGlyphs
+            from tinycnn.glyphs import writer
 
-            glyphs = LazyGlyphs(settings.seed, 0, written)
-            labels = np.concatenate([labels, glyphs.labels])
-            train_images = Concatenated(images, glyphs)
-        self.written = len(train_images) - original
+            more_images, more_labels = writer.written(settings.seed, 0, written)
+            images = np.concatenate([images, more_images])
+            labels = np.concatenate([labels, more_labels])
+        self.written = len(images) - original
         if start and load_weights(start, model).get("first_label", 0) != (
             digits.first_label
         ):
@@ -313,7 +312,7 @@ class Run:
         if settings.shards or self.comm.size > 1:
             cut = self.comm, settings.shards or 1, lambda: self.signum
             trainer = partial(cluster.ShardedTrainer, *cut)
-        data = train_images, labels, val_images, val_labels
+        data = images, labels, val_images, val_labels
         return trainer(recipe, settings.seed, model, optimizer, *data, prepare=prepare)
 
     def _new_facts(self, place: str | Path | None) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tinycnn.glyphs.writer import WAYS, Concatenated, LazyGlyphs, write, written
-from tinycnn.ink.normalize import normalize_strokes
+from tinycnn.glyphs.writer import WAYS, write, written
 from tinycnn.models import SHIPPED, load, predict
 
 
@@ -31,32 +30,6 @@ def test_strokes_are_finite_and_short_and_follow_from_the_generator():
             assert 2 <= len(line) <= 40, digit
             assert abs(line).max() < 30, digit  # the grid is 9 high; also rejects NaN
     assert {len(write(4, rng)) for _ in range(50)} == {1, 2}  # strokes: lifted or not
-
-
-def test_only_what_is_indexed_is_drawn_in_any_order_and_once(monkeypatch):
-    images, labels = written(3, 0, 40)
-    glyphs = LazyGlyphs(3, 0, 40)
-    drawn = []
-
-    def draw(*arguments):
-        drawn.append(arguments)
-        return normalize_strokes(*arguments)
-
-    monkeypatch.setattr("tinycnn.glyphs.writer.normalize_strokes", draw)
-    order = np.random.default_rng(0).permutation(40)
-    for count, chosen in enumerate(2 * np.split(order, 8), 1):
-        np.testing.assert_array_equal(glyphs[chosen], images[chosen])
-        assert len(drawn) == min(5 * count, 40)
-    np.testing.assert_array_equal(glyphs.labels, labels)
-
-
-def test_concatenated_images_are_indexed_as_one_array():
-    images = np.random.default_rng(0).integers(0, 255, (16, 28, 28), np.uint8)
-    both = np.concatenate([images, written(1, 0, 14)[0]])
-    joined = Concatenated(images, LazyGlyphs(1, 0, 14))
-    assert len(joined) == len(both)
-    for chosen in (slice(8), slice(30), [4, 29, 0, 15, 16], [2], [20]):
-        np.testing.assert_array_equal(joined[chosen], both[chosen])
 
 
 class Calm:

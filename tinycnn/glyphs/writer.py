@@ -11,7 +11,7 @@ the pen. So ``00 60 60 29`` is a 7: along the top, a sharp corner, down to the l
 
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,68 +109,13 @@ def written(
     labels : uint8 array (count,)
         Each digit equally often, as far as `count` allows, in random order.
     """
-    glyphs = LazyGlyphs(seed, stream, count)
-    return glyphs[:], glyphs.labels
-
-
-class LazyGlyphs:
-    """The images of `written`, each of which is drawn when it is first indexed.
-
-    Drawing takes most of the time; training starts without waiting for all of them.
-
-    Parameters
-    ----------
-    seed, stream, count : int
-        See `written`.
-
-    Attributes
-    ----------
-    labels : uint8 array (count,)
-    """
-
-    def __init__(self, seed: int, stream: int, count: int) -> None:
-        # The third number separates this stream from those of order and deformation.
-        rng = np.random.default_rng([seed, stream, 2])
-        self.labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
-        self._strokes = [
-            (write(digit, rng), _some_pen(rng)) for digit in self.labels.tolist()
-        ]
-        self._images = np.empty((count, SIDE, SIDE), np.uint8)
-        self._drawn = np.zeros(count, bool)
-
-    def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
-        """Return images (N, 28, 28), 255 = ink, for a slice or an array of indices."""
-        wanted = np.arange(len(self.labels))[chosen]
-        for i in wanted[~self._drawn[wanted]].tolist():
-            self._images[i] = _image(*self._strokes[i])
-            self._drawn[i] = True
-        images: NDArray[np.uint8] = self._images[wanted]
-        return images
-
-
-class Concatenated:
-    """Images followed by lazily drawn ones, indexed like one array.
-
-    Parameters
-    ----------
-    images : uint8 array (N, 28, 28)
-    glyphs : LazyGlyphs
-    """
-
-    def __init__(self, images: NDArray[np.uint8], glyphs: LazyGlyphs) -> None:
-        self._images, self._glyphs = images, glyphs
-
-    def __len__(self) -> int:
-        return len(self._images) + len(self._glyphs.labels)
-
-    def __getitem__(self, chosen: Any) -> NDArray[np.uint8]:
-        """Return images (N, 28, 28) for a slice or an array of indices."""
-        wanted = np.arange(len(self))[chosen]
-        by_code = wanted >= len(self._images)
-        result = np.empty((len(wanted), SIDE, SIDE), np.uint8)
-        result[~by_code] = self._images[wanted[~by_code]]
-        result[by_code] = self._glyphs[wanted[by_code] - len(self._images)]
-        return result
+    # The third number separates this stream from those of order and deformation.
+    rng = np.random.default_rng([seed, stream, 2])
+    labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
+    images = np.empty((count, SIDE, SIDE), np.uint8)
+    for i, digit in enumerate(labels.tolist()):
+        images[i] = drawn(write(digit, rng), rng)
+    return images, labels
 
 
 def drawn(
@@ -190,16 +135,7 @@ def drawn(
     uint8 array (28, 28)
         255 = ink.
     """
-    return _image(strokes, _some_pen(rng))
-
-
-def _some_pen(rng: np.random.Generator) -> float:
-    """Return a random pen width in pixels of the box."""
-    return PEN * rng.uniform(0.7, 1.3)
-
-
-def _image(strokes: list[NDArray[np.float64]], pen: float) -> NDArray[np.uint8]:
-    """Return the image of strokes drawn with a pen."""
+    pen = PEN * rng.uniform(0.7, 1.3)
     return np.rint(255 * normalize_strokes(strokes, pen)).astype(np.uint8)
 
 

@@ -85,7 +85,6 @@ class Trainer:
     model, optimizer : Sequential, Optimizer
         Of the same parameters.
     train_images, val_images : uint8 array (N, H, W)
-        Those to train may be lazy, as `tinycnn.glyphs.writer.Concatenated`.
     train_labels, val_labels : uint8 array (N,)
     prepare : function from a Sequential to a Model, or None
         `tinycnn.fast.fuse`; None runs every layer as it is written.
@@ -106,7 +105,7 @@ class Trainer:
         seed: int,
         model: Sequential,
         optimizer: Optimizer,
-        train_images: Any,
+        train_images: NDArray[np.uint8],
         train_labels: NDArray[np.uint8],
         val_images: NDArray[np.uint8],
         val_labels: NDArray[np.uint8],
