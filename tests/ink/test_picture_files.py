@@ -78,12 +78,7 @@ COSTLY = {
     "a side": (png(70_000, 9, b""), "65,535 a side"),
     "Pillow's error": (png(2**31 - 1, 2**31 - 1, b""), "too many pixels"),
     "Pillow's warning": (png(9_700, 9_700, b""), "25,000,000"),
-    "VP8L": (webp(b"VP8L", struct.pack("<BI", 0x2F, SIDE | SIDE << 14)), "13,370"),
-    "VP8X": (webp(b"VP8X", bytes(4) + SIDE.to_bytes(3, "little") * 2), "13,370"),
-    "VP8": (
-        webp(b"VP8 ", b"\0\0\0\x9d\1\x2a" + struct.pack("<HH", 9999, 9999)),
-        "9,999",
-    ),
+    "WEBP": (webp(b"VP8L", struct.pack("<BI", 0x2F, SIDE | SIDE << 14)), "12,000,000"),
     "run lengths": (rle_bmp(1_500, 1_500), "2,000,000"),
     "profiles": (
         png(9, 9, bytes(90), chunk(b"iCCP", MEGABYTE) * 1_000),
@@ -101,7 +96,6 @@ COSTLY = {
 def test_what_takes_too_much_time_or_memory_is_never_decoded(tmp_path, monkeypatch):
     # A call would be a TypeError, which is reported as damage.
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
-    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile._open", None)
     for name, (content, says) in COSTLY.items():
         path = tmp_path / name
         path.write_bytes(content)

@@ -12,7 +12,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -27,12 +26,11 @@ MAX_PIXELS_JPEG = 50_000_000  # of one scan, which is decoded at a reduced scale
 MAX_PIXELS_WEBP = 12_000_000  # Pillow holds 16 bytes for each
 MAX_PIXELS_RLE = 2_000_000  # of a run-length coded BMP, which Pillow unpacks in Python
 MAX_SCANNED = 500_000_000  # pixels of a JPEG times its scans
-MAX_READS = 200_000  # of some microseconds each
 MAX_METADATA = 8 * 2**20  # bytes; Pillow copies them several times
+READ = 40  # bytes of metadata that take as long as reading a piece of any length
 BLOCK = 2**16  # bytes; behind the header, only texts are read in larger pieces
 PACKED = (b"iCCP", b"zTXt", b"iTXt")  # chunks of a PNG that unpack to a megabyte
-READS_PACKED = 2_000  # that take as long as unpacking one
-ORIENTATION = 0x0112  # in EXIF
+UNPACKED = 80_000  # bytes of metadata that take as long as unpacking one
 
 _warnings_lock = threading.Lock()  # `warnings.catch_warnings` is not thread-safe
 
@@ -42,19 +40,19 @@ class PictureError(ValueError):
 
 
 class _LimitedFile(io.BytesIO):
-    """A file in memory that limits what Pillow reads.
+    """A file in memory that limits the metadata that Pillow reads.
 
     Pillow reads metadata in Python: millions of tiny pieces take minutes.
     """
 
-    reads_left, metadata_left = MAX_READS, MAX_METADATA
+    left = MAX_METADATA
     largest_block = 0  # of pixels; everything larger is metadata
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        self.reads_left -= READS_PACKED if data[4:] in PACKED else 1
-        self.metadata_left -= len(data) if (size or 0) > self.largest_block else 0
-        if min(self.reads_left, self.metadata_left) < 0:
+        self.left -= UNPACKED if data[4:] in PACKED else READ
+        self.left -= len(data) if (size or 0) > self.largest_block else 0
+        if self.left < 0:
             raise OSError("it has too much metadata")
         # Hide the directory of further pictures, so that MPO opens as a plain JPEG.
         return bytes(len(data)) if data.startswith(b"MPF\0") else data
@@ -88,7 +86,7 @@ def refusing(name: str) -> Iterator[None]:
         ) from error
 
 
-def decode(path: str | Path | bytes) -> tuple[Image.Image, tuple[int, int], Any]:
+def decode(path: str | Path | bytes) -> tuple[Image.Image, tuple[int, int]]:
     """Decode a picture file; to be called inside `refusing`, which names the file.
 
     Parameters
@@ -102,8 +100,6 @@ def decode(path: str | Path | bytes) -> tuple[Image.Image, tuple[int, int], Any]
         The first frame, not turned; a large JPEG is scaled down.
     size : (int, int)
         Width and height before that, in pixels.
-    turn : int
-        The EXIF orientation.
 
     Raises
     ------
@@ -115,18 +111,16 @@ def decode(path: str | Path | bytes) -> tuple[Image.Image, tuple[int, int], Any]
         Whatever Pillow raises for a file that is damaged or no picture.
     """
     content = read_regular(path, MAX_FILE)
-    if content[8:12] == b"WEBP":  # the decoder allocates the canvas when it is made
-        check_size(_webp_size(content), MAX_PIXELS_WEBP)
     file = _LimitedFile(content)
     image = Image.open(file, formats=FORMATS)
     size, n = image.size, shrinkage(image.size)
     check_size(size, _most_pixels(image, content, file.tell()))
     file.largest_block = BLOCK
-    if image.format == "JPEG" and n > 1:
+    if n > 1:  # of the formats, JPEG alone can do this
         image.draft(None, (max(1, size[0] // n), max(1, size[1] // n)))
     del content, file  # Pillow lets go of the file once it is decoded
     image.load()
-    return image, size, orientation(image)
+    return image, size
 
 
 def check_size(size: tuple[int, int], most: int = MAX_PIXELS) -> None:
@@ -146,27 +140,10 @@ def shrinkage(size: tuple[int, int]) -> int:
     return math.ceil(math.sqrt(size[0] * size[1] / WORKING_PIXELS))
 
 
-def orientation(image: Image.Image) -> Any:
-    """Return the EXIF orientation of a decoded image; 1, upright, if there is none."""
-    with contextlib.suppress(Exception):  # broken EXIF may raise anything
-        return image.getexif().get(ORIENTATION, 1)
-    return 1
-
-
-def _webp_size(content: bytes) -> tuple[int, int]:
-    """Return the width and height in the first 30 bytes of a WEBP file."""
-    if content[12:16] == b"VP8X":
-        canvas = int.from_bytes(content[24:30], "little")
-        return (canvas & 0xFFFFFF) + 1, (canvas >> 24) + 1
-    if content[12:16] == b"VP8L":
-        sides = int.from_bytes(content[21:25], "little")
-        return (sides & 0x3FFF) + 1, (sides >> 14 & 0x3FFF) + 1
-    sides = int.from_bytes(content[26:30], "little")
-    return sides & 0x3FFF, sides >> 16 & 0x3FFF
-
-
 def _most_pixels(image: Image.Image, content: bytes, header: int) -> int:
     """Return how many pixels an opened picture may have; `header` is its length."""
+    if image.format == "WEBP":
+        return MAX_PIXELS_WEBP
     if image.format == "BMP" and image.info["compression"] in (1, 2):
         return MAX_PIXELS_RLE
     if image.format != "JPEG":
