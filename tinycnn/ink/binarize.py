@@ -4,7 +4,6 @@ A clean picture (flat paper) is only stretched, so that its grey levels survive.
 Any other paper is estimated and divided out first.
 """
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ COVERED = 0.75  # share of the strips that a ruled line fills
 STEEPEST = 0.045  # slope of a ruled line: 2.6 degrees
 BEYOND_RULE = 3  # pixels that a stroke across a rule is longer; of 3 and 4, reads more
 SOFT_EDGE = 2  # pixels beside a rule; with 1, its edges remain
-MIN_BAND = 24  # pixels between the horizontal sides of a frame
 ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
 MIN_INSIDE = 8  # pixels; a component around smaller things is no frame
 MAX_BOXES = 1_000  # components, the longest; a page has fewer
@@ -301,30 +299,27 @@ def _encloses(mine: Mask, x0: int, y0: int, x1: int, y1: int) -> bool:
 
 
 def _without_rules(ink: Grey) -> Grey:
-    """Return the ink without ruled lines and frames of them.
+    """Return the ink without ruled lines and squares.
 
     A digit may be a long straight stroke itself. So a single line counts only along the
     long side of the picture, and vertical lines only where they form squares with the
-    horizontal ones, or sides of a frame.
+    horizontal ones.
     """
     H, W = ink.shape
     mask = (ink > 0.2).view(np.uint8)
-    rows, n_rows = _rules(mask)
-    if n_rows < (1 if W >= 1.5 * H else 2):
+    rows = _rules(mask)
+    if len(rows) < (1 if W >= 1.5 * H else 2):
         return ink
-    columns, _ = _rules(mask.T) if n_rows > 1 else ([], 0)
+    columns = _rules(mask.T) if len(rows) > 1 else []
     if len(columns) < max(2, 0.5 * len(rows) * W / H):
         columns = []
     if len(rows) + len(columns) > MAX_RULES:
         return ink
-    walls = [] if columns else _walls(mask, rows)
     ink, ruled = ink.copy(), np.zeros(ink.shape, bool)
     for rule in rows:
         _erase(ink, ruled, rule)
     for rule in columns:
         _erase(ink.T, ruled.T, rule)
-    for height, rule in walls:
-        _erase(ink[height].T, ruled[height].T, rule)
     # Remove the remains of lines: components with hardly any ink beyond the line.
     labels, count = ndimage.label(ink > 0.05, EIGHT)
     area = np.bincount(labels.ravel(), minlength=count + 1)
@@ -334,104 +329,43 @@ def _without_rules(ink: Grey) -> Grey:
     return np.where(crumb[labels], np.float32(0), ink)
 
 
-def _walls(mask: NDArray[np.uint8], rows: list[Rule]) -> list[tuple[slice, Rule]]:
-    """Return the vertical sides of frames whose horizontal sides are two rules.
-
-    Each is a range of rows, and a rule of the transposed picture of those rows. A wall
-    spans the distance of the rules, which end at the first and the last wall. So a 1
-    between two ruled lines is no wall.
-    """
-    if len(rows) < 2:
-        return []
-    W = mask.shape[1]
-    broad = ndimage.maximum_filter1d(mask, 3, axis=1)
-    found = []
-    for above, below in dict.fromkeys([*pairwise(rows), (rows[0], rows[-1])]):
-        height = int(below[0] - above[0])
-        if height < MIN_BAND:
-            continue
-        slope = (above[1] + below[1]) / 2
-        band = _band(broad, above[0], slope, height)
-        filled = band.mean(axis=0)
-        edges = np.diff(filled > 0.97, prepend=False, append=False)
-        runs = np.flatnonzero(edges).reshape(-1, 2)
-        if len(runs) < 2:
-            continue
-        rules = np.concatenate([band[:3], band[-3:]]).max(axis=0)
-        if rules[: runs[0, 0]].sum() + rules[runs[-1, 1] :].sum() > 0.02 * W:
-            continue
-        breadths = runs[:, 1] - runs[:, 0]
-        thickest = 2 * max(breadths[0], breadths[-1])  # of two adjacent cells
-        for left, right in runs:
-            # The edges of a wall are straight; those of a 1 seldom are.
-            beside = filled[[max(left - 2, 0), min(right + 1, W - 1)]]
-            if right - left <= thickest and beside.max() < 0.5:
-                middle = (left + right - 1) / 2
-                top = int(above[0] + slope * middle)
-                first = max(top, 0)
-                at_first = middle - slope * (first - top)
-                wall = at_first, -slope, max(1, int(right - left) - 2)
-                found.append((slice(first, max(top + height + 1, 0)), wall))
-    return found
-
-
-def _band(mask: NDArray[np.uint8], row: float, slope: float, height: int) -> Mask:
-    """Return the part below a slanted line, sheared so that the line is horizontal."""
-    H, W = mask.shape
-    down, across = np.arange(height)[:, np.newaxis], np.arange(W)
-    x = np.round(across - slope * down).astype(int)
-    y = np.round(row + slope * across + down).astype(int)
-    inside = (x >= 0) & (x < W) & (y >= 0) & (y < H)
-    band: Mask = inside & (mask[np.clip(y, 0, H - 1), np.clip(x, 0, W - 1)] > 0)
-    return band
-
-
-def _rules(mask: NDArray[np.uint8]) -> tuple[list[Rule], int]:
-    """Return the nearly horizontal ruled lines, and how many cross the whole picture.
+def _rules(mask: NDArray[np.uint8]) -> list[Rule]:
+    """Return the nearly horizontal ruled lines, which all have one slope.
 
     The picture is cut into vertical strips. A rule is thin and fills its row in nearly
-    every strip, at one slope (a coarse Radon transform).
+    every strip (a coarse Radon transform).
     """
     H, W = mask.shape
     n = min(16, W // 6)  # strips
     if n < 8 or H < 24:
-        return [], 0
+        return []
     starts = np.linspace(0, W, n, endpoint=False).astype(int)
     widths = np.diff(starts, append=W)
     slack = max(3, 1 + int(STEEPEST * widths.max()))  # the drop of a rule in a strip
     tall = ndimage.maximum_filter1d(mask, slack, axis=0)
     filled = np.add.reduceat(tall, starts, axis=1, dtype=np.int32) > 0.85 * widths
     if filled.any(axis=0).mean() < COVERED:
-        return [], 0
+        return []
     thickest = slack - 1 + max(3, 0.05 * min(H, W))
-    centres = starts + widths / 2
     reach = int(STEEPEST * W) + 1
-    margin = ((0, 0), (2 * reach, 2 * reach))
-    padded = np.pad(filled.T.astype(np.uint8), margin)
-    within = np.pad(np.ones((n, H), np.uint8), margin)
-    best: tuple[list[Rule], int] = [], 0
+    padded = np.pad(filled.T.astype(np.uint8), ((0, 0), (reach, 2 * reach)))
+    best: list[Rule] = []
     most = 0.0
     for drop in range(-reach, reach + 1, max(1, slack // 3)):
-        shifts = np.round(drop / W * centres).astype(int) + reach
-        pieces = [(i, slice(s, s + H + 2 * reach)) for i, s in enumerate(shifts)]
-        count = np.add.reduce([padded[piece] for piece in pieces])
-        if count.max() < COVERED * n / 2:
-            continue
-        inside = np.add.reduce([within[piece] for piece in pieces])
-        covered = (count >= COVERED * inside) & (inside > 0)
-        edges = np.flatnonzero(np.diff(covered, prepend=False, append=False))
+        shifts = np.round(drop / W * (starts + widths / 2)).astype(int) + reach
+        count = sum(
+            strip[shift : shift + H + reach]
+            for strip, shift in zip(padded, shifts, strict=True)
+        )
+        edges = np.flatnonzero(np.diff(count >= COVERED * n, prepend=0, append=0))
         runs = [(a, b) for a, b in edges.reshape(-1, 2) if b - a <= thickest]
         score = sum(int(count[a:b].max()) for a, b in runs) - 0.01 * abs(drop)
         if score > most:
             most = score
-            crossing = sum(bool(inside[a:b].min() > 0.75 * n) for a, b in runs)
-            best = (
-                [
-                    ((a + b - 1) / 2 - reach, drop / W, max(1, int(b - a) - slack + 1))
-                    for a, b in runs
-                ],
-                crossing,
-            )
+            best = [
+                ((a + b - 1) / 2, drop / W, max(1, int(b - a) - slack + 1))
+                for a, b in runs
+            ]
     return best
 
 
