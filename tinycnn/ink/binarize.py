@@ -178,7 +178,10 @@ def _paper(small: Grey) -> tuple[Grey, int]:
     coarse = _reduced(small, cell)
     coarse = ndimage.gaussian_filter(coarse, 0.7, mode="nearest")
     size = max(3, int(0.35 * min(coarse.shape)))
-    return ndimage.grey_closing(coarse, (size, size), mode="nearest"), cell
+    # Beyond the picture its shade continues; a digit at the border is still no paper.
+    wide = np.pad(coarse, size, "reflect", reflect_type="odd")
+    closed = ndimage.grey_closing(np.minimum(wide, coarse.max()), (size, size))
+    return closed[size:-size, size:-size], cell
 
 
 def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
