@@ -14,12 +14,13 @@ import pytest
 
 from tinycnn import finetune as module
 from tinycnn import models
-from tinycnn.data import DataError, load_mnist, mnist, write_idx
+from tinycnn.data import DataError, load_mnist, mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.finetune import FineTuned, finetune, local_mnist, main
 from tinycnn.ink.normalize import normalize_strokes
 from tinycnn.nn.weights import read_facts
 from tinycnn.reading import finetuned
+from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.reader import Reader
 from tinycnn.training.fit import DivergedError
 
@@ -170,8 +171,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(finetuned, "user_data_path", lambda name: tmp_path / name)
     folder = tmp_path / "corrections"
     folder.mkdir()
-    write_idx(folder / "images-idx3-ubyte", SAMPLE.train_images[:3])
-    write_idx(folder / "labels-idx1-ubyte", SAMPLE.train_labels[:3])
+    for image, label in zip(SAMPLE.train_images[:3], SAMPLE.train_labels, strict=False):
+        Corrections(folder).add(image / np.float32(255), label, None)
     return folder
 
 
@@ -278,14 +279,13 @@ def test_a_folder_without_corrections_is_refused_in_one_sentence(
     folder, versions, monkeypatch, capsys
 ):
     instead(monkeypatch, AssertionError("it began"))
-    images, labels = sorted(folder.iterdir())
-    write_idx(labels, np.zeros(7, np.uint8))
+    first, *others = sorted(folder.iterdir())
     for trouble in (b"no digits", None):
         if trouble is None:
-            images.unlink()
-            labels.unlink()
+            for path in (first, *others):
+                path.unlink()
         else:
-            images.write_bytes(trouble)
+            first.write_bytes(trouble)
         assert exit_code(folder) == 1
         assert sentence(capsys).startswith(f"error: {folder}")
     assert not versions.exists()

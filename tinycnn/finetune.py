@@ -348,8 +348,8 @@ def _parser() -> Parser:
         example="corrections --out better",
     )
     add = parser.add_argument
-    pair = "the window's corrections, or images-idx3-ubyte and labels-idx1-ubyte"
-    add("folder", type=existing_folder, metavar="FOLDER", help=pair)
+    kept = "the folder in which the window keeps corrections"
+    add("folder", type=existing_folder, metavar="FOLDER", help=kept)
     data = "a folder with MNIST's four files, whose test images are read before and "
     data += "after (default: search, or the bundled sample)"
     add("--data", type=existing_folder, metavar="DIR", help=data)

@@ -6,12 +6,11 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from tinycnn.data import DataError, write_idx
+from tinycnn.data import DataError
 from tinycnn.ink.strokes import Strokes, load_strokes
 from tinycnn.reading import corrections as module
 from tinycnn.reading.corrections import NO_DIGIT, Corrections
 
-PAIR = "images-idx3-ubyte", "labels-idx1-ubyte"
 STROKES = Strokes((np.array([[1.0, 1.5], [10, 20]]),), (5.0,), (100, 80))
 
 ODD = b'{"image": [[1]], "label": 3}'
@@ -76,20 +75,6 @@ def test_a_crash_while_adding_changes_nothing(kept, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             kept.add(image_of(2), 2, None)
     assert labels_in(kept) == [1]
-
-
-def test_an_idx_pair_counts_too_and_one_of_something_else_is_named(kept):
-    kept.folder.mkdir(parents=True)
-    images, labels = (kept.folder / name for name in PAIR)
-    write_idx(images, np.rint(255 * image_of(5)).astype(np.uint8)[np.newaxis])
-    write_idx(labels, np.array([5], np.uint8))
-    kept.add(image_of(6), 6, None)
-    assert labels_in(kept) == [5, 6]
-    for shape, most in (((1, 20, 20), 5), ((1, 28, 28), 11), ((2, 28, 28), 5)):
-        write_idx(images, np.zeros(shape, np.uint8))
-        write_idx(labels, np.array([most], np.uint8))
-        with pytest.raises(DataError, match=str(kept.folder)):
-            kept.read()
 
 
 @pytest.mark.parametrize(

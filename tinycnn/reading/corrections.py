@@ -3,8 +3,7 @@
 Each correction is a file of its own in a folder: a stroke file (`tinycnn.ink.strokes`)
 with the digit's strokes, none if it was not drawn, and two more keys, ``label`` and
 ``image``, the 28×28 input of the network, 255 = ink. A file is written in one step, so
-nothing can get out of step. An IDX pair in the folder, ``images-idx3-ubyte`` with
-``labels-idx1-ubyte``, counts as well. Loads neither Numba nor SciPy.
+nothing can get out of step. Loads neither Numba nor SciPy.
 """
 
 import json
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.data.idx import DataError, read_pair
+from tinycnn.data.idx import DataError
 from tinycnn.files import UnreadableError, read_regular, write_atomically
 from tinycnn.ink.strokes import LARGEST_FILE, Strokes
 
@@ -44,13 +43,9 @@ class Corrections:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._pair = [
-            self.folder / f"{n}-ubyte" for n in ("images-idx3", "labels-idx1")
-        ]
 
     def __len__(self) -> int:
-        pair = len(self._read_pair()[1])
-        return pair + len(list(self.folder.glob("*.json")))
+        return len(list(self.folder.glob("*.json")))
 
     def read(self, classes: int = 10) -> tuple[Images, NDArray[np.uint8]]:
         """Return all corrections with a label below `classes`, oldest first.
@@ -67,17 +62,14 @@ class Corrections:
         DataError
             Also if there are none.
         """
-        images, labels = self._read_pair()
-        own = [_read(path) for path in sorted(self.folder.glob("*.json"))]
-        images = np.concatenate([images, *(image[np.newaxis] for image, _ in own)])
-        labels = np.append(labels, np.array([label for _, label in own], np.uint8))
-        known = labels < classes
-        if not known.any():
+        every = [_read(path) for path in sorted(self.folder.glob("*.json"))]
+        known = [(image, label) for image, label in every if label < classes]
+        if not known:
             raise DataError(
-                f"{self.folder}: holds no corrections (no {self._pair[0].name} with "
-                f"{self._pair[1].name} either); name a folder that has some"
+                f"{self.folder}: holds no corrections; name a folder that has some"
             )
-        return images[known], labels[known]
+        images, labels = zip(*known, strict=True)
+        return np.stack(images), np.array(labels, np.uint8)
 
     def add(
         self, image: NDArray[np.floating[Any]], label: int, strokes: Strokes | None
@@ -110,18 +102,6 @@ class Corrections:
     def remove(self, path: Path) -> None:
         """Remove the correction in a file."""
         path.unlink(missing_ok=True)
-
-    def _read_pair(self) -> tuple[Images, NDArray[np.uint8]]:
-        """Return the IDX pair; empty arrays without one."""
-        if not any(path.exists() for path in self._pair):
-            return np.zeros((0, *SHAPE), np.uint8), np.zeros(0, np.uint8)
-        images, labels = read_pair(*self._pair)
-        if images.shape[1:] != SHAPE or labels.max() > NO_DIGIT:
-            raise DataError(
-                f"{self.folder}: its IDX pair has images {images.shape} and labels up "
-                f"to {labels.max()}, not 28×28 and digits; name another folder"
-            )
-        return images, labels
 
 
 def _read(path: Path) -> tuple[Images, int]:
