@@ -6,6 +6,7 @@ reads the digits and draws the boxes.
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,10 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     from tinycnn.ink.strokes import StrokesError
     from tinycnn.reading.annotate import annotated_png
 
-    copies = None
-    if arguments.annotate is not None:
+    copies, taken = arguments.annotate, set(map(_real, arguments.files))
+    if copies is not None:
         try:
-            copies = _Copies(arguments.annotate, arguments.files)
+            copies.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             fail(f"{error}; name another folder with --annotate DIR")
     reader = _reader(arguments.weights, arguments.network)
@@ -81,7 +82,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{printable(file)}: no digits found", file=sys.stderr)
         if copies is not None:
             try:
-                copies.add(file, annotated_png(source, ink, reading))
+                content = annotated_png(source, ink, reading)
+                write_atomically(_free_path(copies, file, taken), [content])
             except (OSError, ValueError) as error:
                 failures += report(f"{file}: cannot be annotated ({error})")
     return 1 if failures else 0
@@ -146,20 +148,14 @@ def _ink(source: str | bytes) -> "Ink":
     from tinycnn.ink.picture import load_picture
     from tinycnn.ink.strokes import load_strokes
 
-    if isinstance(source, bytes):
-        is_strokes = source[:100].lstrip().startswith(b"{")
-    else:
-        is_strokes = source.lower().endswith(".json") or _begins_as_json(Path(source))
-    return strokes_ink(load_strokes(source)) if is_strokes else load_picture(source)
-
-
-def _begins_as_json(path: Path) -> bool:
-    """Return whether a file begins with a brace; no picture does."""
+    start = source if isinstance(source, bytes) else b""
     with contextlib.suppress(OSError, ValueError):
-        if path.is_file():  # opening a pipe could wait for ever
-            with path.open("rb") as opened:
-                return opened.read(100).lstrip().startswith(b"{")
-    return False
+        if isinstance(source, str) and Path(source).is_file():  # a pipe could wait
+            with Path(source).open("rb") as opened:
+                start = opened.read(100)
+    named = isinstance(source, str) and source.lower().endswith(".json")
+    is_strokes = named or start[:100].lstrip().startswith(b"{")
+    return strokes_ink(load_strokes(source)) if is_strokes else load_picture(source)
 
 
 def _json(file: str, reading: "Reading") -> str:
@@ -189,36 +185,20 @@ def _text(file: str, reading: "Reading", several: bool) -> str:
     return "\n".join(lines)
 
 
-class _Copies:
-    """The folder of the annotated copies, and the names taken in it."""
+def _real(path: str | Path) -> str:
+    """Return a path without links and case; for some systems "A" and "a" are one."""
+    return os.path.realpath(path).casefold()
 
-    def __init__(self, folder: Path, files: list[str]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.inputs = [Path(file) for file in files]
-        self.taken: set[str] = set()
 
-    def add(self, file: str, content: bytes) -> None:
-        """Write the annotated copy of one input."""
-        stem = "stdin" if file == "-" else Path(file).stem
-        write_atomically(self._free_path(stem), [content])
-
-    def _free_path(self, stem: str) -> Path:
-        """Return where a copy overwrites neither another one nor an input."""
-        name, number = f"{stem}.png", 1
-        # Some file systems take "A.png" and "a.png" for the same file.
-        while name.casefold() in self.taken or self._is_input(self.folder / name):
-            number += 1
-            name = f"{stem}-{number}.png"
-        self.taken.add(name.casefold())
-        return self.folder / name
-
-    def _is_input(self, path: Path) -> bool:
-        for file in self.inputs:
-            with contextlib.suppress(OSError, ValueError):
-                if path.samefile(file):
-                    return True
-        return False
+def _free_path(folder: Path, file: str, taken: set[str]) -> Path:
+    """Return the path of the copy of an input, none of those taken, and add it."""
+    stem, number = "stdin" if file == "-" else Path(file).stem, 1
+    path = folder / f"{stem}.png"
+    while (real := _real(path)) in taken:
+        number += 1
+        path = folder / f"{stem}-{number}.png"
+    taken.add(real)
+    return path
 
 
 if __name__ == "__main__":

@@ -273,9 +273,6 @@ UNFIT = {
     ],
     "0 pen widths": [(GOOD, (), (9, 9))],
     "size": [(GOOD, (3.0,), size) for size in [(0, 0), (9, 9000), (9, 9.5), (9,)]],
-    "float64": [
-        ([stroke], (3.0,), (9, 9)) for stroke in ([[1, 2], [3, 4]], GOOD[0].astype(int))
-    ],
     "shape": [([np.zeros(shape)], (3.0,), (9, 9)) for shape in [(0, 2), (2, 3), 2]],
     "scale the drawing": [([GOOD[0] + 9000], (3.0,), (9, 9))],
     "stroke 0": [([GOOD[0] * math.nan], (3.0,), (9, 9))],

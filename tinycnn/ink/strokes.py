@@ -12,7 +12,7 @@ canvas as large as the ink. Other keys are ignored.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +72,12 @@ class Strokes:
                 "strokes; give one number, or one for each"
             )
         for n, points in enumerate(self.points):
-            shape, kind = np.shape(points), getattr(points, "dtype", None)
-            if len(shape) != 2 or shape[0] == 0 or shape[1] != 2 or kind != np.float64:
+            shape = np.shape(points)
+            fits = len(shape) == 2 and shape[0] > 0 and shape[1] == 2
+            if not fits or not (np.abs(points) <= LARGEST_SIDE).all():  # rejects NaN
                 raise StrokesError(
-                    f"stroke {n} has shape {shape} and dtype {kind}; give (P, 2) of "
-                    "float64, P >= 1"
-                )
-            if not (np.abs(points) <= LARGEST_SIDE).all():  # also rejects NaN
-                raise StrokesError(
-                    f"stroke {n} has a point beyond {LARGEST_SIDE} or none at all; "
-                    "scale the drawing"
+                    f"stroke {n} has shape {shape}, not (P, 2) with P >= 1, or a point "
+                    f"beyond {LARGEST_SIDE}; scale the drawing"
                 )
         for width in self.pen_widths:
             if not 0 < _number(width) <= WIDEST_PEN:
@@ -222,33 +218,27 @@ def _strokes(document: Any) -> Strokes:
     """Return the strokes of a document after validating it."""
     if not isinstance(document, dict) or not isinstance(document.get("strokes"), list):
         raise StrokesError('needs {"strokes": [[[x, y], ...], ...]}')
-    points = tuple(_points(stroke, i) for i, stroke in enumerate(document["strokes"]))
+    for n, stroke in enumerate(document["strokes"]):
+        # Before NumPy converts, which would make gigabytes of a few long strings.
+        if not (isinstance(stroke, list) and stroke and all(map(_is_point, stroke))):
+            raise StrokesError(
+                f"stroke {n} needs at least one point [x, y]; save the drawing again"
+            )
+    points = tuple(map(np.array, document["strokes"]))
     widths, size = document.get("pen_width"), document.get("size")
     if not isinstance(widths, list):
         widths = [PEN_WIDTH if widths is None else widths] * len(points)
-    if size is None:  # validate the widths first, with any size
-        Strokes(points, tuple(widths), (1, 1))
+    drawn = Strokes(points, tuple(widths), (1, 1))
+    if size is None:
         far = [(p + w / 2).max(axis=0) for p, w in zip(points, widths, strict=True)]
         size = np.ceil(np.max([(1, 1), *far], axis=0)).tolist()  # at least one pixel
-    checked = Strokes(
-        points, tuple(widths), tuple(size if isinstance(size, list) else [size])
-    )
-    width, height = map(int, checked.size)
-    return Strokes(points, checked.pen_widths, (width, height))
+    drawn = replace(drawn, size=tuple(size if isinstance(size, list) else [size]))
+    width, height = map(int, drawn.size)
+    return replace(drawn, size=(width, height))
 
 
-def _points(stroke: Any, index: int) -> NDArray[np.float64]:
-    """Return one stroke as an array (P, 2)."""
-
-    def is_point(pair: Any) -> bool:
-        return isinstance(pair, list) and [*map(type, pair)] == [float, float]
-
-    # Validate before NumPy converts, which would make gigabytes of a few long strings.
-    if not (isinstance(stroke, list) and stroke and all(map(is_point, stroke))):
-        raise StrokesError(
-            f"stroke {index} needs at least one point [x, y]; save the drawing again"
-        )
-    return np.array(stroke)
+def _is_point(pair: Any) -> bool:
+    return isinstance(pair, list) and [*map(type, pair)] == [float, float]
 
 
 def _number(value: Any) -> float:
