@@ -49,8 +49,6 @@ def only_sheet(grey: Grey) -> Grey:
     paper = ndimage.grey_closing(small, (pen, pen), mode="nearest")
     sheet = _sheet(paper / _desk(paper))
     if sheet is None:
-        sheet = _sheet(paper)
-    if sheet is None:
         return grey
     inner = ndimage.binary_erosion(sheet, iterations=max(round(EDGE * SMALL_SIDE), 1))
     if not inner.any():
@@ -107,12 +105,8 @@ def _sheet(paper: Grey) -> NDArray[np.bool_] | None:
     border = np.concatenate([sheet[0], sheet[-1], sheet[:, 0], sheet[:, -1]])
     if not LEAST < sheet.mean() < MOST or border.mean() > 1 - BORDER:
         return None
-    from scipy.spatial import ConvexHull, QhullError
+    from scipy.spatial import ConvexHull
 
     y, x = np.nonzero(sheet)
     corners = np.concatenate([np.c_[y + a, x + b] for a in (0, 1) for b in (0, 1)])
-    try:
-        hull = ConvexHull(corners).volume
-    except QhullError:
-        return None
-    return sheet if own.sum() > SOLID * hull else None
+    return sheet if own.sum() > SOLID * ConvexHull(corners).volume else None

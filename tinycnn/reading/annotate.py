@@ -24,7 +24,10 @@ MAX_PIXELS = 8_000_000  # of an enlarged picture
 
 
 def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes:
-    """Return the annotated picture as a PNG file.
+    """Return a picture with a box and a label at every digit, as a PNG file.
+
+    What was ignored has a thin grey box. A picture with small digits is enlarged by an
+    integer factor.
 
     Parameters
     ----------
@@ -45,34 +48,20 @@ def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes
         If the file can no longer be read.
     """
     if ink.strokes is None:
-        picture = open_picture(file)
+        copy = open_picture(file).convert("RGB")
     else:
-        picture = Image.fromarray(np.rint(255 - 255 * ink.values).astype(np.uint8))
+        grey = np.rint(255 - 255 * ink.values).astype(np.uint8)
+        copy = Image.fromarray(grey).convert("RGB")
     content = io.BytesIO()
-    annotate(picture, reading, ink.scale).save(content, "PNG")
+    _annotated(copy, reading, ink.scale).save(content, "PNG")
     return content.getvalue()
 
 
-def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Image:
-    """Return a copy of the picture with a box and a label at every digit.
+def _annotated(copy: Image.Image, reading: Reading, scale: float) -> Image.Image:
+    """Draw on an upright picture, or on its enlargement if its digits are small.
 
-    What was ignored has a thin grey box.
-
-    Parameters
-    ----------
-    picture : PIL.Image.Image
-        Upright, perhaps scaled down; not modified.
-    reading : Reading
-        Its boxes are in pixels of the original picture.
-    scale : float
-        Pixels of the original per pixel of `picture`.
-
-    Returns
-    -------
-    PIL.Image.Image
-        Mode RGB; enlarged by an integer factor if its digits are too small to label.
+    `scale` is the pixels of the original, in which boxes are, per pixel of `copy`.
     """
-    copy = picture.convert("RGB")
     pen = ImageDraw.Draw(copy)
     for box in reading.ignored:
         pen.rectangle(_corners(box, 1 / scale), outline=IGNORED)
@@ -87,9 +76,7 @@ def annotate(picture: Image.Image, reading: Reading, scale: float) -> Image.Imag
     thick, font = max(1, round(text / 10)), ImageFont.load_default(text)
     labelled = []
     for number, digit in enumerate(reading.digits):
-        colour = COLOURS[number % len(COLOURS)]
-        if digit.digit is None:
-            colour = REFUSED
+        colour = COLOURS[number % 2] if digit.digit is not None else REFUSED
         box = _corners(digit.box, enlarged / scale)
         gap = round(text / 10 + 3)
         x0, y0 = max(box[0] - gap, 0), max(box[1] - gap, 0)
