@@ -257,7 +257,7 @@ def test_the_ink_of_a_correction_is_that_of_its_digits(reads, picture):
     assert len(strokes.points) == 2
     upper, lower = (a[0], a[1], a[2], 50), (a[0], 50, a[2], a[3])
     halves = reads.corrected(BOTH, Correction((a,), ((upper, 1), (lower, 1))))
-    assert [s.points[0].tolist() for _, s in halves] == [[[50, 20]], [[50, 80]]]
+    assert [image.max() for image, _ in halves] == [1, 1]
     assert len(reads.corrected(BOTH, Correction((a,), ()))) == 1
     drawing = Drawing(Strokes((), (), (300, 300)), picture)
     (box,) = (digit.box for digit in reads.read(drawing).digits)

@@ -221,7 +221,7 @@ class Reader:
         if ink.strokes is None:
             page = segment.PicturePage(ink.values)
         else:
-            page = segment.StrokePage(_seen(ink.strokes))
+            page = segment.StrokePage(seen(ink.strokes))
         page.unframe()
         scores: Scores = {}
         lines = self._scored(page, scores)
@@ -400,7 +400,7 @@ def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def _seen(strokes: Strokes) -> Strokes:
+def seen(strokes: Strokes) -> Strokes:
     """Return the strokes without taps and without those off the canvas."""
     kept = [
         (points, pen)

@@ -149,6 +149,7 @@ class Correcting:
             self._kept[correction] = [
                 self.store.add(image, label, strokes)
                 for (image, strokes), label in zip(inks, labels, strict=True)
+                if image.any()  # a half may be empty
             ]
             count = len(self.store)
         except (DataError, OSError) as error:

@@ -164,19 +164,15 @@ class Reads:
 
         Of a digit that is none, they are those of what was read.
         """
-        parts = self._parts(drawing)
-        mine = [part for part in parts if part.digit.box in correction.boxes]
-        boxes = [box for box, _ in correction.digits] or list(correction.boxes)
-        return [inside.ink_of(mine, box) for box in boxes]
+        boxes = [box for box, _ in correction.digits] or correction.boxes
+        ink = self._ink(drawing)
+        return inside.corrected(self.reader, ink, correction.boxes, boxes)
 
     # --- looking inside ------------------------------------------------------------
 
     def explain(self, drawing: Drawing, box: DigitBox) -> Explanation | None:
         """Explain how the digit with this box was read; None if there is none."""
-        for part in self._parts(drawing):
-            if part.digit.box == box:
-                return inside.explain(self.reader, part)
-        return None
+        return inside.explain(self.reader, self._ink(drawing), box)
 
     def gradients(self, image: NDArray[np.float32], label: int) -> Gradients:
         """Return the gradients of the loss of one digit with its right label."""
@@ -198,9 +194,6 @@ class Reads:
             digits = sample.test_images, sample.test_labels
             self._bench = inside.Workbench(self.reader, *digits)
         return self._bench
-
-    def _parts(self, drawing: Drawing) -> tuple[inside.Part, ...]:
-        return inside.read_parts(self.reader, self._ink(drawing))
 
     # --- ink and pictures ----------------------------------------------------------
 
