@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageGrab
 
+from tinycnn import finetune
 from tinycnn.ink.picture import PictureError
 from tinycnn.ink.strokes import Strokes
-from tinycnn.reading import finetuned
 from tinycnn.window.correcting import LEARNS, READS
 from tinycnn.window.served import Reads, outcome
 from tinycnn.window.session import Correction, Drawing
@@ -184,10 +184,10 @@ def test_damaged_weights_are_fatal_unless_they_were_fine_tuned(tmp_path, monkeyp
     worker.start()
     wait(worker, lambda: said)
     assert "leave --weights out" in said[0]
-    monkeypatch.setattr(finetuned, "folder", lambda: tmp_path)
+    monkeypatch.setattr(finetune, "folder", lambda: tmp_path)
     reads = Reads()
     assert "learn again" in reads.note
-    finetuned.undo()
+    finetune.undo()
     reads.reload()
     assert (reads.note, reads.read(ONE).text) == ("", "1")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tinycnn.reading import finetuned
+from tinycnn import finetune
 from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
 from tinycnn.window.session import Correction, DigitBox
 from tinycnn.window.worker import Worker
@@ -207,7 +207,7 @@ class FineTuning:
     def undo(self) -> None:
         """Go back to the fine-tuned weights before, or to the shipped ones."""
         try:
-            undone = finetuned.undo()
+            undone = finetune.undo()
         except OSError as error:
             self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
             return

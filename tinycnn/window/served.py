@@ -18,13 +18,12 @@ from PIL import Image, ImageGrab
 from tinycnn.data import DataError, load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.files import write_atomically
-from tinycnn.finetune import FineTuned, finetune, local_mnist
+from tinycnn.finetune import finetune, new_version, versions
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import PictureError, load_picture, open_picture
 from tinycnn.ink.strokes import Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
-from tinycnn.reading import finetuned
 from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.explanation import Damage, Explanation, Gradients, Trial
 from tinycnn.reading.reader import Reader
@@ -64,10 +63,10 @@ class Reads:
 
     def reload(self) -> None:
         """Read with the fine-tuned weights in use, or with the shipped ones."""
-        version, self.note = finetuned.latest(), ""
-        if version is not None:
+        self.note = ""
+        for version in versions()[-1:]:
             try:
-                self._read_with(version / "weights.safetensors")
+                self._read_with(version)
                 return
             except (ValueError, OSError):
                 self.note = "The learned weights cannot be read: learn again."
@@ -229,12 +228,8 @@ class Learns:
         """Fine-tune; yield shares of the work from 0 to 1, at last the outcome."""
         use_threads(max(available_cores() - 1, 1))  # one is left to the window
         images, labels = Corrections(self._folder).read(11)
-        for item in finetune(images, labels, local_mnist()):
-            if isinstance(item, FineTuned):
-                finetuned.keep(item.save)
-                yield outcome(item.figures)
-            else:
-                yield float(item)
+        for item in finetune(images, labels, new_version()):
+            yield item if isinstance(item, float) else outcome(item)
 
 
 def outcome(figures: dict[str, Any]) -> str:
