@@ -1,19 +1,17 @@
 """Explain how a digit was read, and how the network would learn from it.
 
-Image and probabilities are those of the reading itself. Feature maps and gradients are
-computed by the plain layers; the occlusion map by the reader, in one batch.
+Image and probabilities are those of the reading itself; feature maps and gradients are
+computed by the plain layers.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tinycnn.fast import fuse
 from tinycnn.ink.ink import Ink
-from tinycnn.ink.normalize import ink_window, normalize, tighten
+from tinycnn.ink.normalize import ink_window, normalize
 from tinycnn.ink.strokes import Strokes
 from tinycnn.models import predict
 from tinycnn.nn import (
@@ -35,9 +33,6 @@ from tinycnn.reading.explanation import (
 )
 from tinycnn.reading.reader import Found, Reader, seen
 
-PATCH = 6  # side in pixels of the ink that is removed; two widths of MNIST's pen
-STRIDE = 2  # pixels from patch to patch
-SHOWN = 112  # pixels of a side; the ink is shown no larger
 Box = tuple[int, int, int, int]
 
 
@@ -48,10 +43,6 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
         return None
     one = found[0]
     image, likeliest = page.image(one.candidate.pieces), one.digit.top[0][0]
-    written = tighten(_alone(page, ink, found)[0])
-    if not written.size:  # all but a trace of it lies beside the canvas
-        written = image
-    shown = Image.fromarray(written).reduce(math.ceil(max(written.shape) / SHOWN))
     # The box of the ink in the image lies on that in the drawing.
     rows, columns = ink_window(image)
     x0, y0, x1, y1 = (edge * ink.scale for edge in one.candidate.box)
@@ -63,10 +54,8 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
         digit=one.digit.digit,
         top=one.digit.top,
         probabilities=one.probabilities,
-        ink=np.asarray(shown, np.float32),
         image=image,
         feature_maps=gradients(reader.model, image, likeliest).feature_maps,
-        occlusion=occlusion(reader, image, likeliest),
         origin=(float(left), float(top)),
         pixel=float(pixel),
     )
@@ -174,37 +163,6 @@ def gradients(model: Sequential, image: Floats, label: int) -> Gradients:
         )
     )
     return Gradients(label, loss, dlogits[0], dy[0, :, :, 0], feature_maps)
-
-
-def occlusion(reader: Reader, image: Floats, answer: int) -> NDArray[np.float32]:
-    """Return how much an answer's probability depends on the ink around each pixel.
-
-    Patches of ink are removed, one at a time, and the probability falls (Zeiler and
-    Fergus 2014, section 4.2). Each pixel is the mean fall over the patches that cover
-    it.
-
-    Parameters
-    ----------
-    reader : Reader
-    image : float32 array (28, 28)
-    answer : int
-        The digit whose probability is measured.
-
-    Returns
-    -------
-    float32 array (28, 28)
-    """
-    starts = range(STRIDE - PATCH, len(image), STRIDE)
-    hidden = np.zeros((len(starts) ** 2, *image.shape), bool)
-    corners = ((y, x) for y in starts for x in starts)
-    for mask, (y, x) in zip(hidden, corners, strict=True):
-        mask[max(y, 0) : y + PATCH, max(x, 0) : x + PATCH] = True
-    hidden = hidden[(hidden & (image > 0)).any(axis=(1, 2))]
-    images = np.concatenate([image[np.newaxis], np.where(hidden, 0, image)])
-    kept = reader.probabilities(images)[:, answer]
-    fall = np.tensordot(kept[0] - kept[1:], hidden.astype(np.float32), axes=1)
-    fall /= (PATCH / STRIDE) ** 2  # patches that cover a pixel
-    return fall.astype(np.float32)
 
 
 class Workbench:

@@ -92,13 +92,10 @@ class Explanation:
         The likeliest digits and their probabilities.
     probabilities : float array (10,)
         Of each digit, calibrated; 1 minus their sum is the probability of no digit.
-    ink, image : float32 arrays (H, W), (28, 28)
-        The digit as it was written, and as the network was given it; 1 = ink.
+    image : float32 array (28, 28)
+        The input of the network, 1 = ink.
     feature_maps : tuple of FeatureMaps
         Of the network that names digits; gradients are for the likeliest digit.
-    occlusion : float32 array (28, 28)
-        How much the likeliest digit's probability falls when the ink around a pixel is
-        removed; negative where it rises.
     origin, pixel : (float, float), float
         Position x, y of the image's corner in the picture or on the canvas, and the
         width of its pixels there.
@@ -107,10 +104,8 @@ class Explanation:
     digit: int | None
     top: tuple[tuple[int, float], ...]
     probabilities: Floats
-    ink: Floats
     image: Floats
     feature_maps: tuple[FeatureMaps, ...]
-    occlusion: Floats
     origin: tuple[float, float]
     pixel: float
 

@@ -28,17 +28,8 @@ def sees(
 ) -> None:
     """Show how a digit was read; `click` is given a layer, a map, and a place."""
     _shares(page, [explanation.probabilities], str(explanation.top[0][0]))
-    page.heading("From your ink to 28 × 28")
-    page.pictures([page.ink(explanation.ink), page.ink(explanation.image)], 2)
-    page.text("As it was written; by one pen, its weight in the middle")
-    page.heading("What the answer rests on")
-    fall = explanation.occlusion
-    heat = page.signed(fall, max(float(fall.max()), 0.05))
-    page.pictures([page.ink(explanation.image), heat], 2)
-    page.text(
-        f"A patch of ink is hidden, place by place: where it is blue, "
-        f"{explanation.top[0][0]} becomes less likely, by up to {fall.max():.0%}."
-    )
+    page.heading("Your ink as 28 × 28, by one pen, its weight in the middle")
+    page.pictures([page.ink(explanation.image)], 2)
     page.heading("Feature maps of the convolutions")
     page.text(
         "Click a pixel of a map: its kernel, the products that made the pixel, and "
