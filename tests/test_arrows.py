@@ -9,7 +9,7 @@ PACKAGE = Path(tinycnn.__file__).parent
 
 # These rooms import nothing of ours but themselves and `files`, as every room may.
 LOWEST = """files threads userfile diagnosis nn ink.strokes
-    reading.result reading.explanation reading.finetuned"""
+    reading.result reading.explanation"""
 # The others, and the rooms that they may import, all of them above. Behind the bar:
 # inside functions only, so that `--help` and the window's own process load none of it.
 # A room is the modules that begin with its name but not with that of a longer one.
@@ -34,9 +34,8 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "training fast",
     "report": "_cli evaluate userfile nn models training",
     "finetune": "_cli | threads nn models pretrained data training fast ink "
-    "ink.strokes glyphs "
-    "reading reading.practice reading.finetuned reading.corrections",
-    "recognize": "_cli userfile | threads nn ink ink.strokes reading reading.finetuned",
+    "ink.strokes glyphs reading reading.practice reading.corrections",
+    "recognize": "_cli userfile | threads nn ink ink.strokes reading",
     "cluster": "_cli threads nn models data training",
     "export": "_cli | userfile nn models",
     "train": "_cli userfile | threads nn models data training gradcheck fast glyphs "
@@ -45,11 +44,11 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "window.session": "ink.strokes reading.result",
     "window.worker": "",
     "window.served": "window.session userfile threads nn data ink ink.strokes finetune "
-    "reading reading.result reading.explanation reading.finetuned reading.corrections",
+    "reading reading.result reading.explanation reading.corrections",
     "tinycnn": "| nn models reading",
-    "window": "tinycnn window.session window.worker ink.strokes "
-    "reading.result reading.explanation reading.finetuned reading.corrections",
-    "draw": "_cli | window.worker window reading.finetuned",
+    "window": "tinycnn window.session window.worker ink.strokes finetune "
+    "reading.result reading.explanation reading.corrections",
+    "draw": "_cli | window.worker window",
     "exercises": "_cli userfile tinycnn nn models data gradcheck diagnosis | "
     "ink.strokes reading",
     "__main__": "_cli tinycnn",

@@ -10,16 +10,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import platformdirs
 import pytest
 
 from tinycnn import finetune as module
 from tinycnn import models
-from tinycnn.data import DataError, load_mnist, mnist
+from tinycnn.data import load_mnist, mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.finetune import FineTuned, finetune, local_mnist, main
+from tinycnn.finetune import finetune, main, new_version, undo, versions
 from tinycnn.ink.normalize import normalize_strokes
 from tinycnn.nn.weights import read_facts
-from tinycnn.reading import finetuned
 from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.reader import Reader
 from tinycnn.training.fit import DivergedError
@@ -60,14 +60,14 @@ OPEN = drawn(
 LETTER = drawn([(0, 100), (40, 0), (80, 100)])  # a lambda
 
 
-def run(sample, composed, images, label, seed=0):
-    """Fine-tune with a given amount of work; return the shares and the result."""
+def run(path, sample, composed, images, label, seed=0):
+    """Fine-tune with a given amount of work; return the shares and the figures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tinycnn.data.load_mnist", lambda *_, **__: sample)
         patch.setattr(module, "COMPOSED", composed)
         labels = np.full(len(images), label, np.uint8)
-        *shares, result = finetune(images, labels, sample, seed)
-    return shares, result
+        *shares, figures = finetune(images, labels, path, seed)
+    return shares, figures
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,16 @@ def run(sample, composed, images, label, seed=0):
 def test_corrections_are_learned_and_other_handwriting_is_still_read(
     tmp_path, images, label, most_before
 ):
-    shares, result = run(SOME, 10, images, label)
+    path = tmp_path / "weights.safetensors"
+    shares, figures = run(path, SOME, 10, images, label)
     assert shares == sorted(shares)
     assert 0 <= shares[0] < 0.2
     assert 0.8 < shares[-1] <= 1
     assert len(shares) > 12
 
-    figures = result.figures
     assert figures["right_before"] <= most_before
     assert figures["corrections"] == figures["right_after"] == 4
     assert figures["test_errors_after"] <= figures["test_errors_before"] + 2
-    result.save(tmp_path)
-    path = tmp_path / "weights.safetensors"
     for when, reader in (("before", Reader()), ("after", Reader(path))):
         shares = reader.probabilities(images / np.float32(255))
         refused = shares.max(axis=1) < reader.threshold
@@ -110,9 +108,8 @@ def test_corrections_are_learned_and_other_handwriting_is_still_read(
 
 def test_the_same_corrections_give_the_same_bytes_and_the_shipped_file_stays(tmp_path):
     def saved(name, seed):
-        (tmp_path / name).mkdir()
-        run(FEW, 3, OPEN, 0, seed)[1].save(tmp_path / name)
-        return (tmp_path / name / "weights.safetensors").read_bytes()
+        run(tmp_path / name, FEW, 3, OPEN, 0, seed)
+        return (tmp_path / name).read_bytes()
 
     before, first = models.SHIPPED.read_bytes(), saved("first", 5)
     assert saved("again", 5) == first != saved("other", 6)
@@ -135,18 +132,15 @@ def network(value):
         ([0, 0, 0, 0], [1, 1, 1, 1], 0.25),
     ],
 )
-def test_the_smallest_sufficient_step_is_taken(right, errors, step):
-    candidate = module._Candidate.__new__(module._Candidate)
-    candidate.images, candidate.labels = np.zeros((1, 28, 28)), np.zeros(1)
-    candidate.right, candidate.errors = (
-        lambda *_, left=list(figures): left.pop(0) for figures in (right, errors)
-    )
-    candidate.model = old = network(2.0)
-    new, candidate.temperature = network(6.0), 1.0
-    candidate._best_temperature = lambda: 1.0
-    candidate.interpolate(new, None, None)
-    np.testing.assert_array_equal(old.state()["weight"], 2 + 4 * step)
-    np.testing.assert_array_equal(new.state()["weight"], 6)
+def test_the_smallest_sufficient_step_is_taken(monkeypatch, right, errors, step):
+    right, errors = iter(right), iter(errors)
+    monkeypatch.setattr(module, "_right", lambda *_: next(right))
+    trainer = SimpleNamespace(model=network(6.0), val_images=None, val_labels=None)
+    trainer.evaluate = lambda *_: SimpleNamespace(errors=next(errors))
+    trainer.temperature = iter([2.0, 3.0]).__next__
+    old = network(2.0).state()
+    assert module._interpolate(trainer, old, None, None, 1.0) == 1.5
+    np.testing.assert_array_equal(trainer.model.state()["weight"], 2 + 4 * step)
 
 
 def test_nothing_is_downloaded_and_nothing_cannot_be_learned(monkeypatch, tmp_path):
@@ -154,31 +148,68 @@ def test_nothing_is_downloaded_and_nothing_cannot_be_learned(monkeypatch, tmp_pa
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(mnist, "_download", lambda *_: pytest.fail("a download"))
-    assert local_mnist().source == "sample"
-    assert local_mnist(SAMPLE_FOLDER).checksum == SAMPLE.checksum
-    with pytest.raises(DataError):
-        local_mnist(tmp_path)
+    assert next(finetune(OPEN, np.zeros(4, np.uint8), tmp_path / "never")) == 0
     with pytest.raises(ValueError, match="no corrections"):
-        next(finetune(OPEN[:0], np.zeros(0, np.uint8), SAMPLE))
+        next(finetune(OPEN[:0], np.zeros(0, np.uint8), tmp_path / "never"))
+
+
+# --- the versions ------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Keep versions here; return their folder."""
+    monkeypatch.setattr(platformdirs, "user_data_path", lambda name: tmp_path / name)
+    return tmp_path / "tinycnn" / "learnt"
+
+
+def in_use():
+    """Return the content of the version in use."""
+    return versions()[-1].read_text() if versions() else None
+
+
+def test_the_last_version_is_in_use_and_is_undone_step_by_step(home):
+    assert in_use() is None
+    assert not undo()
+    assert not home.exists()
+    for text in "abcdefghijk":  # the tenth comes after the ninth
+        new_version().write_text(text)
+        assert in_use() == text
+        new_version()  # a fine-tuning that fails
+        assert in_use() == text
+    assert module.KEPT <= len(versions()) <= module.KEPT + 1
+    assert undo()
+    assert in_use() == "j"
+    new_version().write_text("m")
+    assert in_use() == "m"
+    while versions():
+        assert undo()
+    assert not undo()
+
+
+def test_other_files_in_the_folder_are_left_alone(home):
+    others = ("12ab.tmp", "notes", "-1", "٣")
+    new_version().write_text("a")
+    for name in others:
+        (home / name).mkdir()
+        (home / name / module.WEIGHTS).write_text("no version")
+    assert in_use() == "a"
+    assert undo()
+    assert not versions()
+    assert {path.name for path in home.iterdir()} == set(others)
 
 
 # --- the command -------------------------------------------------------------------
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(home):
     """Return a folder of three corrections; keep versions beside it."""
-    monkeypatch.setattr(finetuned, "user_data_path", lambda name: tmp_path / name)
-    folder = tmp_path / "corrections"
+    folder = home.parents[1] / "corrections"
     folder.mkdir()
     for image, label in zip(SAMPLE.train_images[:3], SAMPLE.train_labels, strict=False):
         Corrections(folder).add(image / np.float32(255), label, None)
     return folder
-
-
-@pytest.fixture
-def versions(tmp_path):
-    return tmp_path / "tinycnn" / "learnt"
 
 
 def exit_code(*argv):
@@ -191,7 +222,7 @@ def exit_code(*argv):
 def test_the_command_prints_one_line_of_json(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tinycnn.data.load_mnist", lambda *_, **__: FEW)
     out = tmp_path / "out"
-    assert exit_code(folder, "--out", out, "--seed", "2", "--json") == 0
+    assert exit_code(folder, "--out", out, "--json") == 0
     (line,) = capsys.readouterr().out.splitlines()
     figures = json.loads(line)
     assert figures.pop("seconds") > 0
@@ -203,68 +234,58 @@ def test_the_command_prints_one_line_of_json(folder, tmp_path, monkeypatch, caps
         "test_errors_before": 0,
         "test_errors_after": 0,
         "data": "sample",
-        "seed": 2,
         "weights": str(out / "weights.safetensors"),
     }
     assert models.load(figures["weights"])[1]["corrections"] == 3
-    assert finetuned.latest() is None
+    assert not versions()
+
+
+FIGURES = {"corrections": 3, "right_before": 1, "right_after": 2}
+FIGURES |= {"test_images": 10_000, "data": "mnist"}
+FIGURES |= {"test_errors_before": 44, "test_errors_after": 45}
 
 
 def instead(monkeypatch, *events):
     """Let `finetune` yield these or, of exceptions, raise them."""
 
-    def replacement(*_):
+    def replacement(*arguments):
         for event in events:
             if isinstance(event, BaseException):
                 raise event
             yield event
+        arguments[2].write_text("new")
+        yield FIGURES
 
     monkeypatch.setattr(module, "finetune", replacement)
 
 
-class Result(FineTuned):
-    """A result whose file is text."""
-
-    def __init__(self, error=None):
-        figures = {"corrections": 3, "right_before": 1, "right_after": 2}
-        figures |= {"test_images": 10_000, "data": "mnist"}
-        figures |= {"test_errors_before": 44, "test_errors_after": 45}
-        super().__init__(None, {"error": error}, figures)
-
-    def save(self, folder):
-        (folder / "weights.safetensors").write_text("new")
-        if self.facts["error"]:
-            raise self.facts["error"]
-
-
 def test_without_a_folder_for_the_result_the_window_reads_with_it(
-    folder, versions, monkeypatch, capsys
+    folder, home, monkeypatch, capsys
 ):
-    instead(monkeypatch, 0.5, Result())
+    instead(monkeypatch, 0.5)
     assert exit_code(folder) == 0
     out, _ = capsys.readouterr()
-    assert finetuned.latest() == versions / "1"
-    assert str(versions / "1" / "weights.safetensors") in out
+    assert in_use() == "new"
+    assert str(home / "1" / "weights.safetensors") in out
     assert "of 3 corrections, 2 are right now (1 before)" in out
     assert "errors in the 10,000 test images of MNIST: 45 (44 before)" in out
 
 
 @pytest.mark.parametrize(
-    ("event", "code", "message"),
+    ("event", "code"),
     [
-        (DivergedError("the loss is nan"), 3, "the loss is nan"),
-        (Result(OSError(errno.ENOSPC, "No space left on device")), 1, "No space left"),
+        (DivergedError("the loss is nan"), 3),
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
     ],
 )
 def test_what_fails_leaves_the_version_of_before(
-    folder, versions, monkeypatch, capsys, event, code, message
+    folder, monkeypatch, capsys, event, code
 ):
-    finetuned.keep(lambda empty: (empty / "weights.safetensors").write_text("old"))
-    instead(monkeypatch, 0.5, event, 0.6)
+    new_version().write_text("old")
+    instead(monkeypatch, 0.5, event)
     assert exit_code(folder) == code
-    assert message in sentence(capsys)
-    assert [path.name for path in versions.iterdir()] == ["1"]
-    assert (versions / "1" / "weights.safetensors").read_text() == "old"
+    assert str(event) in sentence(capsys)
+    assert in_use() == "old"
 
 
 def sentence(capsys):
@@ -276,7 +297,7 @@ def sentence(capsys):
 
 
 def test_a_folder_without_corrections_is_refused_in_one_sentence(
-    folder, versions, monkeypatch, capsys
+    folder, home, monkeypatch, capsys
 ):
     instead(monkeypatch, AssertionError("it began"))
     first, *others = sorted(folder.iterdir())
@@ -288,5 +309,5 @@ def test_a_folder_without_corrections_is_refused_in_one_sentence(
             first.write_bytes(trouble)
         assert exit_code(folder) == 1
         assert sentence(capsys).startswith(f"error: {folder}")
-    assert not versions.exists()
+    assert not home.exists()
     assert exit_code(folder / "missing") == 2

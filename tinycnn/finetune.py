@@ -9,35 +9,28 @@ forgetting, rehearsal and pseudorehearsal").
 The result is interpolated between the old and the new weights (Wortsman et al. 2022,
 "Robust fine-tuning of zero-shot models") as near to the old ones as suffices, so that
 the reading of other handwriting hardly changes.
+
+A version of the weights is a file in a numbered folder; that of the highest number is
+in use. Those before it are kept for a while, so that a fine-tuning can be undone.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
+import re
+import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import (
-    Parser,
-    existing_folder,
-    fail,
-    integer,
-    new_folder,
-    run_command,
-)
+from tinycnn._cli import Parser, existing_folder, fail, new_folder, run_command
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tinycnn.data import Digits
-    from tinycnn.nn import Sequential
-    from tinycnn.nn.weights import Facts
     from tinycnn.training.fit import Trainer
 
     Images = NDArray[np.uint8]
@@ -46,58 +39,18 @@ if TYPE_CHECKING:
 CORRECTIONS_SHARE = 8  # one training image in so many is a correction
 COMPOSED = 60  # numbers composed of the sample; each gives some fifty images
 STEPS = (0.25, 0.5, 0.75, 1.0)  # of the way from the old to the new weights
-
-
-@dataclass(frozen=True)
-class FineTuned:
-    """The result of a fine-tuning.
-
-    Attributes
-    ----------
-    model : Sequential
-    facts : dict
-        Of its file.
-    figures : dict
-        ``corrections``, their number; ``right_before`` and ``right_after``, how many
-        of them the reader gets right: reads as this digit, or refuses if it is none;
-        ``test_images``, and of them ``test_errors_before`` and ``test_errors_after``;
-        ``data``, the source of the test images. "Before" is with the shipped weights.
-    """
-
-    model: Sequential
-    facts: Facts
-    figures: dict[str, Any]
-
-    def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors``; raise OSError if it cannot be written."""
-        from tinycnn.nn.weights import save_weights
-
-        save_weights(folder / "weights.safetensors", self.model, self.facts)
-
-
-def local_mnist(folder: str | Path | None = None) -> Digits:
-    """Return MNIST if it is on this machine, else the sample, without a download.
-
-    Parameters
-    ----------
-    folder : str or Path or None
-        A folder with the four files.
-
-    Raises
-    ------
-    DataError
-        See `tinycnn.data.load_mnist`.
-    """
-    from tinycnn.data import load_mnist
-
-    digits = load_mnist(folder, report=lambda line: None, online=False)  # noqa: ARG005
-    return digits.for_network()
+WEIGHTS = "weights.safetensors"
+NUMBER = re.compile(r"[0-9]{1,9}")
+KEPT = 2  # versions, before one is added
 
 
 def finetune(
-    images: Images, labels: Labels, digits: Digits, seed: int = 0
-) -> Iterator[float | FineTuned]:
-    """Fine-tune the reader's network on corrections.
+    images: Images, labels: Labels, path: Path, seed: int = 0
+) -> Iterator[float | dict[str, Any]]:
+    """Fine-tune the reader's network on corrections, and write its weights.
+
+    Errors are counted in MNIST's test images if they are on this machine, else in those
+    of the sample; nothing is downloaded.
 
     Parameters
     ----------
@@ -105,15 +58,19 @@ def finetune(
         255 = ink.
     labels : uint8 array (N,)
         0 to 9, or 10 for what is no digit.
-    digits : Digits
-        Only its test images are used, for the figures.
+    path : Path
+        The file to write, in the end.
     seed : int
         Of the order, the deformations and the composed examples.
 
     Yields
     ------
-    float or FineTuned
-        The share of the work done, many times; at last the result.
+    float or dict
+        The share of the work done, many times; at last the figures: ``corrections``,
+        their number; ``right_before`` and ``right_after``, how many of them the reader
+        gets right: reads as this digit, or refuses if it is none; ``test_images``, and
+        of them ``test_errors_before`` and ``test_errors_after``; ``data``, their
+        source. "Before" is with the shipped weights.
 
     Raises
     ------
@@ -121,146 +78,77 @@ def finetune(
         If there are no corrections.
     DivergedError
         If a loss is not finite.
+    DataError
+        See `tinycnn.data.load_mnist`.
     WeightsError, OSError
-        If the shipped weights cannot be read.
+        If the shipped weights cannot be read, or the file cannot be written.
     """
-    import numpy as np
-
-    from tinycnn import models
-    from tinycnn.data import load_mnist, split_validation
-    from tinycnn.data.mnist import SAMPLE_FOLDER
-    from tinycnn.nn.weights import read_facts
-    from tinycnn.reading import practice
+    from tinycnn.data import load_mnist
+    from tinycnn.models import SHIPPED
+    from tinycnn.nn.weights import read_facts, save_weights
 
     if len(labels) == 0:
         raise ValueError("there are no corrections to learn from")
-    sample = load_mnist(SAMPLE_FOLDER)
-    replay, replay_labels, *held_out = split_validation(
-        sample.train_images, sample.train_labels
-    )
-    candidate = _Candidate(
-        np.concatenate([held_out[0], sample.test_images]),
-        np.concatenate([held_out[1], sample.test_labels]),
-    )
+    digits = load_mnist(report=lambda _: None, online=False).for_network()
     tests = digits.test_images, digits.test_labels
+    trainer = yield from _trainer(seed, images, labels)
+    shipped = read_facts(SHIPPED)
     figures = {
         "corrections": len(labels),
-        "right_before": candidate.right(images, labels),
-        "right_after": 0,
+        "right_before": _right(trainer, images, labels, shipped["temperature"]),
         "test_images": len(digits.test_labels),
-        "test_errors_before": candidate.errors(*tests),
-        "test_errors_after": 0,
+        "test_errors_before": trainer.evaluate(*tests).errors,
         "data": digits.source,
     }
-    yield 0.1
-    rng = np.random.default_rng([seed, 3])  # independent of order and deformations
-    parts = [(replay, replay_labels)]
-    for number in range(COMPOSED):
-        parts.append(practice.stacked(practice.compose(replay, replay_labels, rng)))
-        yield 0.1 + 0.3 * number / COMPOSED
-    replay, replay_labels = map(np.concatenate, zip(*parts, strict=True))
-    trainer = _trainer(seed, images, labels, replay, replay_labels)
-    total = trainer.recipe.epochs * len(trainer.train_images)
+    old = {name: array.copy() for name, array in trainer.model.state().items()}
     for item in trainer.run():
         if isinstance(item, int):
-            yield 0.4 + 0.5 * trainer.images / total
-    candidate.interpolate(trainer.model, images, labels)
-    figures["right_after"] = candidate.right(images, labels)
-    figures["test_errors_after"] = candidate.errors(*tests)
-    shipped = read_facts(models.SHIPPED)
+            yield 0.4 + 0.5 * trainer.images / len(trainer.train_images)
+    temperature = _interpolate(trainer, old, images, labels, shipped["temperature"])
     facts = {name: shipped[name] for name in ("network", "classes", "views")} | {
         "began_with": shipped["checksum"],
         "seed": seed,
         "corrections": len(labels),
-        "temperature": candidate.temperature,
+        "temperature": temperature,
     }
-    yield FineTuned(candidate.model, facts, figures)
-
-
-class _Candidate:
-    """The network being fine-tuned, and held-out digits that it must still read.
-
-    Parameters
-    ----------
-    images : uint8 array (N, 28, 28)
-        Digits of the sample that are not replayed.
-    labels : uint8 array (N,)
-    """
-
-    def __init__(self, images: Images, labels: Labels) -> None:
-        from tinycnn import models
-        from tinycnn.fast import fuse
-
-        self.model, facts = models.load(models.SHIPPED)
-        self.temperature: float = facts["temperature"]
-        self._runner = fuse(self.model)
-        self.images, self.labels = images, labels
-
-    def right(self, images: Images, labels: Labels) -> int:
-        """Return how many images are read as labelled: a digit, or refused."""
-        import numpy as np
-
-        from tinycnn.models import predict
-        from tinycnn.pretrained import NONE, THRESHOLD, digit_shares
-
-        shares = digit_shares(predict(self._runner, images), self.temperature)
-        refused = shares.max(axis=1) < THRESHOLD
-        read = np.where(refused, NONE, shares.argmax(axis=1))
-        return int((read == labels).sum())
-
-    def errors(self, images: Images, labels: Labels) -> int:
-        """Return how many images of digits are named wrong."""
-        from tinycnn.models import predict
-
-        names = predict(self._runner, images)[:, :10].argmax(axis=1)
-        return int((names != labels).sum())
-
-    def interpolate(self, new: Sequential, images: Images, labels: Labels) -> None:
-        """Move the network towards new weights, as little as suffices.
-
-        Of `STEPS`, the one with the most corrections right is taken; of several, the
-        one with the fewest errors in the held-out digits; of several, the smallest. The
-        temperature is scaled as its best value for these digits has moved: that value
-        itself would be too confident, as the network has learned from them.
-        """
-        old = {name: array.copy() for name, array in self.model.state().items()}
-        changes = {name: array - old[name] for name, array in new.state().items()}
-        before = self._best_temperature()
-
-        def move(step: float) -> None:
-            for name, array in self.model.state().items():
-                array[...] = old[name] + step * changes[name]
-
-        scores = []
-        for step in STEPS:
-            move(step)
-            errors = self.errors(self.images, self.labels)
-            scores.append((self.right(images, labels), -errors, -step))
-        move(-max(scores)[2])
-        ratio = self._best_temperature() / before
-        self.temperature = round(self.temperature * ratio, 4)
-
-    def _best_temperature(self) -> float:
-        from tinycnn.models import predict
-        from tinycnn.training.metrics import fit_temperature
-
-        return fit_temperature(predict(self._runner, self.images), self.labels)
+    save_weights(path, trainer.model, facts)
+    yield figures | {
+        "right_after": _right(trainer, images, labels, temperature),
+        "test_errors_after": trainer.evaluate(*tests).errors,
+    }
 
 
 def _trainer(
-    seed: int, images: Images, labels: Labels, replay: Images, replay_labels: Labels
-) -> Trainer:
-    """Return a trainer of the shipped network, for corrections and replayed images.
+    seed: int, images: Images, labels: Labels
+) -> Generator[float, None, Trainer]:
+    """Return a trainer of the shipped network; yield the share of the work done.
 
     Few corrections are repeated until they are an eighth of all images; each repetition
-    is deformed differently.
+    is deformed differently. Digits of the sample that are not replayed validate.
     """
     import numpy as np
 
     from tinycnn import fast, models
+    from tinycnn.data import load_mnist, split_validation
+    from tinycnn.data.mnist import SAMPLE_FOLDER
+    from tinycnn.reading import practice
     from tinycnn.training.fit import Trainer
     from tinycnn.training.recipes import PRESETS
 
+    sample = load_mnist(SAMPLE_FOLDER)
+    digits, names, *held_out = split_validation(
+        sample.train_images, sample.train_labels
+    )
+    rng = np.random.default_rng([seed, 3])  # independent of order and deformations
+    parts = [(digits, names)]
+    for number in range(COMPOSED):
+        parts.append(practice.stacked(practice.compose(digits, names, rng)))
+        yield 0.3 * number / COMPOSED
+    replayed = sum(len(part) for part, _ in parts)
+    repeats = max(replayed // (CORRECTIONS_SHARE - 1), len(labels))
+    repeated = np.arange(repeats) % len(labels)
+    parts.append((images[repeated], labels[repeated]))
+    train_images, train_labels = map(np.concatenate, zip(*parts, strict=True))
     model, _ = models.load(models.SHIPPED)
     gentle = replace(
         PRESETS["reader"],
@@ -270,19 +158,111 @@ def _trainer(
         weight_decay=0.0,
         average_decay=0.0,
     )
-    count = max(len(replay) // (CORRECTIONS_SHARE - 1), len(labels))
-    repeated = np.arange(count) % len(labels)
     return Trainer(
         gentle,
         seed,
         model,
         fast.Adam(model.parameters()),
-        np.concatenate([replay, images[repeated]]),
-        np.concatenate([replay_labels, labels[repeated]]),
-        images,
-        labels,
+        train_images,
+        train_labels,
+        np.concatenate([held_out[0], sample.test_images]),
+        np.concatenate([held_out[1], sample.test_labels]),
         prepare=fast.fuse,
     )
+
+
+def _right(trainer: Trainer, images: Images, labels: Labels, temperature: float) -> int:
+    """Return how many images the network reads as labelled: a digit, or refused."""
+    import numpy as np
+
+    from tinycnn.fast import fuse
+    from tinycnn.models import predict
+    from tinycnn.pretrained import NONE, THRESHOLD, digit_shares
+
+    shares = digit_shares(predict(fuse(trainer.model), images), temperature)
+    refused = shares.max(axis=1) < THRESHOLD
+    read = np.where(refused, NONE, shares.argmax(axis=1))
+    return int((read == labels).sum())
+
+
+def _interpolate(
+    trainer: Trainer,
+    old: dict[str, Any],
+    images: Images,
+    labels: Labels,
+    temperature: float,
+) -> float:
+    """Move the network back towards the old weights; return its temperature.
+
+    Of `STEPS`, the one with the most corrections right is taken; of several, the one
+    with the fewest errors in the digits held out; of several, the smallest. The
+    temperature is scaled as its best value for these digits has moved: that value
+    itself would be too confident, as the network has learned from them.
+    """
+    state = trainer.model.state()
+    changes = {name: array - old[name] for name, array in state.items()}
+
+    def move(step: float) -> None:
+        for name, array in state.items():
+            array[...] = old[name] + step * changes[name]
+
+    move(0.0)
+    before = trainer.temperature()
+    scores = []
+    for step in STEPS:
+        move(step)
+        errors = trainer.evaluate(trainer.val_images, trainer.val_labels).errors
+        scores.append((_right(trainer, images, labels, temperature), -errors, -step))
+    move(-max(scores)[2])
+    ratio = trainer.temperature() / before
+    return round(temperature * ratio, 4)
+
+
+# --- the versions ------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """Return the folder of all versions, which may not exist yet."""
+    from platformdirs import user_data_path
+
+    return user_data_path("tinycnn") / "learnt"  # the name is that of older releases
+
+
+def versions() -> list[Path]:
+    """Return the weights of all versions, oldest first; the last are in use."""
+    found = folder().glob(f"*/{WEIGHTS}")
+    numbered = [path for path in found if NUMBER.fullmatch(path.parent.name)]
+    return sorted(numbered, key=lambda path: int(path.parent.name))
+
+
+def new_version() -> Path:
+    """Return the file of a new version, in use once it is written; remove old ones.
+
+    Raises OSError if its folder cannot be made.
+    """
+    known = versions()
+    for path in known[:-KEPT]:
+        _remove(path)
+    number = int(known[-1].parent.name) + 1 if known else 1
+    path = folder() / str(number) / WEIGHTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def undo() -> bool:
+    """Remove the version in use: the one before is used again, or the shipped weights.
+
+    Return False if there was no version. Raises OSError if it cannot be removed.
+    """
+    known = versions()
+    if known:
+        _remove(known[-1])
+    return bool(known)
+
+
+def _remove(version: Path) -> None:
+    version.unlink()
+    shutil.rmtree(version.parent, ignore_errors=True)
 
 
 # --- the command -------------------------------------------------------------------
@@ -291,50 +271,35 @@ def _trainer(
 def main(argv: list[str] | None = None) -> int:
     """Run the command with ``argv``, or the process's arguments, and return 0.
 
-    Failures leave by `SystemExit`: 1, 2, or 3 if training diverged. Until the end
-    nothing is written, and then at once: a signal damages nothing.
+    Failures leave by `SystemExit`: 1, 2, or 3 if training diverged. The weights are
+    written at the end, and at once: a signal damages nothing.
     """
     began = time.perf_counter()
     arguments = _parser().parse_args(argv)
-    if arguments.threads is not None:  # Numba reads this once, when it is imported
-        cores = os.cpu_count() or 1
-        os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
 
     from tqdm import tqdm
 
-    from tinycnn.reading import finetuned
     from tinycnn.reading.corrections import Corrections
     from tinycnn.threads import use_threads
 
-    use_threads(arguments.threads)
+    use_threads()
     try:
         images, labels = Corrections(arguments.folder).read(11)
-        digits = local_mnist(arguments.data)
-        folder = arguments.out or finetuned.folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        with tqdm(
-            total=1000,
-            bar_format="{l_bar}{bar}| {elapsed}",
-            disable=not sys.stderr.isatty(),
-        ) as bar:
-            for item in finetune(images, labels, digits, arguments.seed):
-                if isinstance(item, FineTuned):
-                    result = item
+        path = arguments.out / WEIGHTS if arguments.out else new_version()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        look = "{l_bar}{bar}| {elapsed}"
+        with tqdm(total=1, bar_format=look, disable=None) as bar:
+            for item in finetune(images, labels, path):
+                if isinstance(item, float):
+                    bar.update(item - bar.n)
                 else:
-                    bar.update(int(1000 * item) - bar.n)
-        if arguments.out is None:
-            folder = finetuned.keep(result.save)
-        else:
-            result.save(folder)
+                    figures = item
     except ArithmeticError as error:  # `DivergedError`, or logits are not finite
         fail(error, code=3)
     except (ValueError, OSError) as error:
         fail(error)
-    figures = result.figures | {
-        "seed": arguments.seed,
-        "seconds": round(time.perf_counter() - began, 2),
-        "weights": str(folder / "weights.safetensors"),
-    }
+    figures["seconds"] = round(time.perf_counter() - began, 2)
+    figures["weights"] = str(path)
     print(json.dumps(figures) if arguments.json else _summary(figures), flush=True)
     return 0
 
@@ -347,33 +312,23 @@ def _parser() -> Parser:
         "with the result.",
         example="corrections --out better",
     )
-    add = parser.add_argument
     kept = "the folder in which the window keeps corrections"
-    add("folder", type=existing_folder, metavar="FOLDER", help=kept)
-    data = "a folder with MNIST's four files, whose test images are read before and "
-    data += "after (default: search, or the bundled sample)"
-    add("--data", type=existing_folder, metavar="DIR", help=data)
-    seed = "for order and distortions (default: %(default)s)"
-    add("--seed", type=integer(0, 2**32 - 1), default=0, metavar="N", help=seed)
-    threads = "number of threads; no result depends on it (default: one per core)"
-    add("--threads", type=integer(1, 256), metavar="N", help=threads)
+    parser.add_argument("folder", type=existing_folder, metavar="FOLDER", help=kept)
     out = "a new folder for the weights file"
-    add("--out", type=new_folder, metavar="DIR", help=out)
+    parser.add_argument("--out", type=new_folder, metavar="DIR", help=out)
     return parser
 
 
 def _summary(figures: dict[str, Any]) -> str:
     """Return the figures as text."""
-    names = {"mnist": "MNIST", "sample": "the bundled sample"}
-    data = names.get(figures["data"], figures["data"])
+    f = figures
+    data = {"mnist": "MNIST", "sample": "the bundled sample"}.get(f["data"], f["data"])
     return (
-        f"of {figures['corrections']:,} corrections, {figures['right_after']:,} are "
-        f"right now ({figures['right_before']:,} before), after "
-        f"{figures['seconds']:.0f} s\n"
-        f"errors in the {figures['test_images']:,} test images of {data}: "
-        f"{figures['test_errors_after']:,} ({figures['test_errors_before']:,} before)\n"
-        f"weights: {figures['weights']}\n"
-        "to undo it, remove this folder"
+        f"of {f['corrections']:,} corrections, {f['right_after']:,} are right now "
+        f"({f['right_before']:,} before), after {f['seconds']:.0f} s\n"
+        f"errors in the {f['test_images']:,} test images of {data}: "
+        f"{f['test_errors_after']:,} ({f['test_errors_before']:,} before)\n"
+        f"weights: {f['weights']}\nto undo it, remove this folder"
     )
 
 

@@ -1,5 +1,7 @@
 """The laws of `tinycnn.reading.explain`: what is shown is what was computed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,13 @@ from tinycnn import models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.ink.ink import Ink, strokes_ink
-from tinycnn.ink.normalize import normalize, normalize_strokes
+from tinycnn.ink.normalize import normalize_strokes
 from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import (
     Conv2D,
     Dropout,
+    Flatten,
     MaxPool2D,
     ReLU,
     Sequential,
@@ -20,13 +23,12 @@ from tinycnn.nn import (
 )
 from tinycnn.nn.weights import read_facts
 from tinycnn.pretrained import digit_shares
+from tinycnn.reading import segment
 from tinycnn.reading.explain import (
-    SHOWN,
     Workbench,
+    corrected,
     explain,
-    feature_maps,
     gradients,
-    read_parts,
 )
 from tinycnn.reading.explanation import Damage
 from tinycnn.reading.reader import Reader
@@ -68,33 +70,26 @@ def drawing(request, strokes, picture):
 
 
 @pytest.fixture(scope="module")
-def parts(reader, drawing):
-    return read_parts(reader, drawing)
+def digits(reader, drawing):
+    return reader.read_ink(drawing).digits
 
 
 @pytest.fixture(scope="module")
-def explanations(reader, parts):
-    return [explain(reader, part) for part in parts]
+def explanations(reader, drawing, digits):
+    return [explain(reader, drawing, digit.box) for digit in digits]
 
 
 # --- what was read -----------------------------------------------------------------
 
 
-def test_the_parts_are_the_digits_that_the_reader_reads(reader, drawing, parts):
-    reading = reader.read_ink(drawing)
-    if drawing.strokes is not None:
-        assert reading == reader.read_strokes(drawing.strokes)
-    assert reading.text == "741"
-    assert tuple(part.digit for part in parts) == reading.digits
-
-
 def test_the_probabilities_are_those_of_the_reader_and_of_the_plain_layers(
-    reader, explanations, parts
+    reader, explanations, digits
 ):
-    for explanation, part in zip(explanations, parts, strict=True):
-        shares, top = explanation.probabilities, part.digit.top
-        assert (explanation.digit, explanation.top) == (part.digit.digit, top)
-        assert part.digit.confidence == shares.max()
+    assert [digit.digit for digit in digits] == [7, 4, 1]
+    for explanation, digit in zip(explanations, digits, strict=True):
+        shares, top = explanation.probabilities, digit.top
+        assert (explanation.digit, explanation.top) == (digit.digit, top)
+        assert digit.confidence == shares.max()
         assert [shares[digit] for digit, _ in top] == [share for _, share in top]
         assert sorted(shares)[-4] <= top[-1][1]
         x = explanation.image[np.newaxis, ..., np.newaxis]
@@ -103,61 +98,61 @@ def test_the_probabilities_are_those_of_the_reader_and_of_the_plain_layers(
         np.testing.assert_allclose(shares, expected[0], atol=1e-5)
 
 
-def test_refused_ink_is_explained_too_and_no_ink_has_no_parts(reader, strokes):
+def test_refused_ink_is_explained_too_and_no_ink_is_not(strokes):
     strict = Reader()
     strict.threshold = 2.0
     ink = strokes_ink(strokes)
-    found = explain(strict, read_parts(strict, ink)[0])
+    first = strict.read_ink(ink).digits[0]
+    found = explain(strict, ink, first.box)
     assert found.digit is None
     assert found.top[0][0] == 7
-    assert found.top == read_parts(reader, ink)[0].digit.top
-    assert read_parts(reader, strokes_ink(Strokes((), (), (50, 40)))) == ()
+    assert found.top == first.top
+    assert explain(strict, strokes_ink(Strokes((), (), (50, 40))), first.box) is None
 
 
-def test_a_part_of_a_drawing_knows_its_strokes(reader, strokes):
-    parts = read_parts(reader, strokes_ink(strokes))
-    for part, numbers in zip(parts, [(1,), (4, 5), (3,)], strict=True):
-        for stroke, number in zip(part.strokes.points, numbers, strict=True):
-            np.testing.assert_array_equal(stroke, strokes.points[number])
-        image = normalize_strokes(part.strokes.points)
-        np.testing.assert_array_equal(part.image, image)
-
-
-def test_a_part_holds_its_ink_and_no_other(drawing, parts, picture):
-    page = np.zeros((200, 320), np.float32)
-    for part in parts:
-        if drawing.strokes is None:
-            np.testing.assert_array_equal(part.image, normalize(part.values))
-        x, y = part.corner
-        H, W = part.values.shape
-        page[y : y + H, x : x + W] += part.values
-    np.testing.assert_allclose(page, picture.values, atol=0.06)
-
-
-# --- the steps ---------------------------------------------------------------------
-
-
-def test_every_step_is_ink_small_enough_to_be_shown_and_the_last_the_image(
-    explanations, parts
+def test_the_image_is_of_the_digit_alone_and_lies_on_its_ink(
+    explanations, drawing, strokes
 ):
-    for explanation, part in zip(explanations, parts, strict=True):
-        np.testing.assert_array_equal(explanation.image, part.image)
-        for step in explanation.steps:
-            assert step.picture.dtype == np.float32
-            assert 0 <= step.picture.min() < 0.1
-            assert 0.9 < step.picture.max() <= 1
-            assert max(step.picture.shape) <= SHOWN
-
-
-def test_the_image_lies_on_the_ink_it_is_of(explanations, parts, strokes):
-    for explanation, part in zip(explanations, parts, strict=True):
+    for explanation in explanations:
         numbers = {7: [1], 1: [3], 4: [4, 5]}[explanation.digit]
-        points = np.concatenate([strokes.points[n] for n in numbers])
-        pixels = (points * part.scale - explanation.origin) / explanation.pixel
+        mine = [strokes.points[n] for n in numbers]
+        alone = normalize_strokes(mine)
+        if drawing.strokes is not None:
+            np.testing.assert_array_equal(explanation.image, alone)
+        assert np.abs(explanation.image - alone).mean() < 0.03
+        points = np.concatenate(mine) * drawing.scale
+        pixels = (points - explanation.origin) / explanation.pixel
         columns, rows = np.floor(pixels).astype(int).T
         assert (explanation.image[rows, columns] > 0.2).all()
         spread = np.ptp(pixels, axis=0).max()
         assert 20 - 2.5 <= spread <= 20
+
+
+# --- what was read otherwise -------------------------------------------------------
+
+
+def test_a_correction_has_the_ink_of_its_digits_of_all_or_of_a_part(
+    reader, drawing, digits, explanations
+):
+    seven, _, _ = boxes = [digit.box for digit in digits]
+    found = corrected(reader, drawing, boxes, boxes)
+    for (image, drawn), explanation in zip(found, explanations, strict=True):
+        np.testing.assert_array_equal(image, explanation.image)
+        assert (drawn is None) == (drawing.strokes is None)
+    around = segment.around(boxes[:2])
+    ((both, drawn),) = corrected(reader, drawing, boxes[:2], [around])
+    assert 0 < both.sum() < sum(e.image.sum() for e in explanations[:2])
+    assert drawn is None or len(drawn.points) == 3
+    # The upper half of a seven holds its bar; beside it there is nothing.
+    half = seven[0], seven[1], seven[2], (seven[1] + seven[3]) // 2
+    beside = seven[2], seven[3], seven[2] + 9, seven[3] + 9
+    (upper, drawn), (nothing, _) = corrected(reader, drawing, [seven], [half, beside])
+    rows, columns = upper.any(axis=1), upper.any(axis=0)
+    assert rows.sum() < columns.sum()
+    assert drawn is None
+    assert not nothing.any()
+    ((nothing, _),) = corrected(reader, drawing, [], [seven])  # it is read anew
+    assert not nothing.any()
 
 
 ODD = [
@@ -168,7 +163,12 @@ ODD = [
     Dropout(0.5),
     MaxPool2D(2),
     Conv2D(3, 2, 3, stride=2, rng=np.random.default_rng(2)),
+    Flatten(),
 ]
+
+
+def feature_maps(model, image):
+    return gradients(model, image, 0).feature_maps
 
 
 # --- feature maps ------------------------------------------------------------------
@@ -189,13 +189,6 @@ def test_feature_maps_are_the_layers_own_outputs_and_outlive_the_next_image(name
     for maps, (outputs, weight) in zip(found, expected, strict=True):
         np.testing.assert_array_equal(maps.maps, outputs)
         np.testing.assert_array_equal(maps.kernels, weight)
-
-
-def test_the_explained_network_is_the_one_that_names_digits(reader, explanations):
-    for explanation in explanations:
-        expected = feature_maps(reader.model, explanation.image)
-        for maps, again in zip(explanation.feature_maps, expected, strict=True):
-            np.testing.assert_array_equal(maps.maps, again.maps)
 
 
 @pytest.mark.parametrize("name", ["best", "classic", "odd"])
@@ -224,16 +217,14 @@ def test_gradients_are_the_layers_own(reader):
     loss, dlogits = softmax_cross_entropy(logits, np.array([4]))
     dx = model.backward(dlogits)
     assert (found.label, found.loss) == (4, loss)
-    np.testing.assert_array_equal(found.logits, logits[0])
     np.testing.assert_array_equal(found.dlogits, dlogits[0])
     np.testing.assert_array_equal(found.ink, dx[0, ..., 0])
-    weights = [x.weight.grad for x in model.layers if isinstance(x, Conv2D)]
-    for mine, theirs in zip(found.kernels, weights, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-    # The bias is added to every pixel of a map, so its gradient is the map's sum.
-    biases = [x.bias.grad for x in model.layers if isinstance(x, Conv2D)]
-    for maps, bias in zip(found.maps, biases, strict=True):
-        np.testing.assert_allclose(maps.sum(axis=(0, 1)), bias, rtol=1e-3, atol=1e-5)
+    layers = [layer for layer in model.layers if isinstance(layer, Conv2D)]
+    for maps, layer in zip(found.feature_maps, layers, strict=True):
+        np.testing.assert_array_equal(maps.dkernels, layer.weight.grad)
+        # The bias is added to every pixel of a map: its gradient is the map's sum.
+        sums = maps.dmaps.sum(axis=(0, 1))
+        np.testing.assert_allclose(sums, layer.bias.grad, rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture
@@ -251,14 +242,16 @@ def test_a_training_step_is_gradient_descent_and_is_undone_unless_kept(bench):
     found = gradients(bench._reader.model, image, 3)
     trial = bench.train(image, 3, 0.05)
     assert trial.loss[0] == found.loss > trial.loss[1]
-    assert trial.total == 100
+    assert trial.right[0] == bench.right()
     shares = bench._reader.probabilities(image[np.newaxis])[0]
     np.testing.assert_allclose(trial.probabilities[0], shares, atol=1e-6)
     for name, array in state(bench).items():
         np.testing.assert_array_equal(array, before[name])
     bench.train(image, 3, 0.05, keep=True)
     weight = state(bench)["0.weight"]
-    np.testing.assert_allclose(weight, before["0.weight"] - 0.05 * found.kernels[0])
+    np.testing.assert_allclose(
+        weight, before["0.weight"] - 0.05 * found.feature_maps[0].dkernels
+    )
     bench.apply(Damage(noise=0.1))
     bench.apply(Damage())
     for name, array in state(bench).items():
@@ -287,31 +280,39 @@ def test_damage_mutes_rounds_and_adds_noise_and_the_reader_sees_it(bench):
     assert bench.apply(Damage()) == whole
 
 
-# --- where a feature fires ---------------------------------------------------------
+# --- what a pixel of a map sees ----------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["default", "classic", "odd"])
-def test_the_receptive_field_is_where_the_derivative_is_not_zero(name):
+def test_the_receptive_field_is_where_the_derivative_is_not_zero(explanations, name):
     """With positive weights and no bias every pixel in the field raises the output."""
-    layers = ODD if name == "odd" else models.build(name).layers
+    layers = ODD[:-1] if name == "odd" else models.build(name).layers
     last = max(i for i, layer in enumerate(layers) if isinstance(layer, Conv2D))
-    model = Sequential(layers[: last + 1])
+    model = Sequential([*layers[: last + 1], Flatten()])
     for parameter in model.parameters():
         fits = "weight" in parameter.name
         parameter.value[...] = abs(parameter.value) + 0.01 if fits else 0
     side = 20
     images = np.eye(side * side, dtype=np.float32).reshape(-1, side, side, 1)
     x = np.concatenate([np.zeros_like(images[:1]), images])
-    found = iter(feature_maps(model, x[0, ..., 0]))
-    for layer in model.layers:
+    explained = replace(
+        explanations[0],
+        image=x[0, ..., 0],
+        feature_maps=feature_maps(model, x[0, ..., 0]),
+        origin=(30.0, 7.0),
+        pixel=2.0,
+    )
+    number = 0
+    for layer in model.layers[: last + 1]:
         x = layer.forward(x)
         if not isinstance(layer, Conv2D):
             continue
-        maps = next(found)
-        OH, OW, _ = maps.maps.shape
+        OH, OW, _ = x.shape[1:]
         for row, column in [(0, 0), (OH - 1, OW - 1), (OH // 2, OW // 3)]:
             moved = (x[1:, row, column, 0] > x[0, row, column, 0]).reshape(side, side)
             seen = np.zeros((side, side), bool)
-            x0, y0, x1, y1 = maps.field.box(row, column, side)
+            box = np.array(explained.region(number, row, column)) - (30, 7, 30, 7)
+            x0, y0, x1, y1 = (box / 2).astype(int)
             seen[y0:y1, x0:x1] = True
             np.testing.assert_array_equal(moved, seen)
+        number += 1

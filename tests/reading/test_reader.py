@@ -531,7 +531,7 @@ def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
             best = total
             pairs = zip(partition, options, strict=True)
             expected = [candidate for candidate, (_, kept) in pairs if kept]
-    assert Reader._search(None, line, offered, scores) == expected
+    assert module._search(line, offered, scores) == expected
 
 
 @pytest.mark.parametrize(
@@ -552,7 +552,7 @@ def test_two_pieces_are_one_digit_or_two(half, both, bond, is_one):
     ]
     pairs = zip(candidates, (half, both, half), strict=True)
     scores = {c.pieces: module.Score(None, p * q, q) for c, (p, q) in pairs}
-    found = Reader._search(None, Line((3, 5), 20.0, (bond,)), candidates, scores)
+    found = module._search(Line((3, 5), 20.0, (bond,)), candidates, scores)
     assert found == (candidates[1:2] if is_one else candidates[::2])
 
 

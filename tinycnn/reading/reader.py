@@ -221,18 +221,18 @@ class Reader:
         if ink.strokes is None:
             page = segment.PicturePage(ink.values)
         else:
-            page = segment.StrokePage(_seen(ink.strokes))
+            page = segment.StrokePage(seen(ink.strokes))
         page.unframe()
         scores: Scores = {}
         lines = self._scored(page, scores)
-        doubtful = self._doubtful(page, lines, scores)
+        doubtful = _doubtful(page, lines, scores)
         if page.cut(doubtful):
             lines = self._scored(page, scores)
         found = []
         for line, offered in lines:
             digits = [
                 self._found(candidate, scores[candidate.pieces], ink)
-                for candidate in self._search(line, offered, scores)
+                for candidate in _search(line, offered, scores)
             ]
             if isinstance(page, segment.StrokePage):
                 bundles = _bundles(page, line, offered, digits)
@@ -287,66 +287,6 @@ class Reader:
             scores.update(zip(new, made, strict=True))
         return lines
 
-    def _doubtful(
-        self,
-        page: segment.Page,
-        lines: list[tuple[segment.Line, list[segment.Candidate]]],
-        scores: Scores,
-    ) -> list[int]:
-        """Return the pieces without a candidate that is a sure digit, largest first."""
-        best = dict.fromkeys(page.pieces, 0.0)
-        for _, offered in lines:
-            for candidate in offered:
-                for number in candidate.pieces:
-                    best[number] = max(best[number], scores[candidate.pieces].sure)
-        doubtful = [number for number, sure in best.items() if sure < SURE]
-        doubtful.sort(key=lambda number: -page.pieces[number].area)
-        return doubtful[:MOST_DOUBTS]
-
-    def _search(
-        self, line: segment.Line, offered: Sequence[segment.Candidate], scores: Scores
-    ) -> list[segment.Candidate]:
-        """Return the digits and the refused ink of the likeliest division of a line.
-
-        ``best[k]`` is the log probability of the best division of the first k pieces.
-        Each candidate is a digit, junk as large as one, or dropped; between neighbours
-        a digit ends or continues.
-        """
-        bonds = np.array(line.bonds)
-        joined = BONDS * -np.logaddexp(0, -bonds)
-        parted = BONDS * -np.logaddexp(0, bonds)
-        best = [0.0] + [-math.inf] * len(line.pieces)
-        last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
-        for candidate in offered:  # in order of their start
-            start, stop, box = candidate.start, candidate.stop, candidate.box
-            so_far = best[start] + joined[start : stop - 1].sum()
-            if start > 0:
-                so_far += parted[start - 1]
-            low = min(_tallness(candidate, line) / LOW, 1)
-            _, sure, digit = scores[candidate.pieces]
-            if stop > start + 1:
-                # Parts that are digits themselves are hardly one digit together, unless
-                # they are strokes that touch, or one is above the other.
-                apart = min(scores[number,].sure for number in candidate.pieces)
-                weakest = min(line.bonds[start : stop - 1])
-                apart /= 1 + math.exp(2 * (weakest - TOUCHING))
-                if candidate.lowest >= TALL_PART * (box[3] - box[1]):
-                    sure *= 1 - apart
-            as_digit = math.log(max(sure, LEAST)) + math.log(low)
-            as_junk = math.log(max(1 - digit, LEAST)) + JUNK
-            dropped = _dropped(candidate, line)
-            for score, kept in (as_digit, True), (as_junk, True), (dropped, False):
-                if so_far + score > best[stop]:
-                    best[stop], last[stop] = so_far + score, (candidate, kept)
-        found = []
-        at = len(line.pieces)
-        while (step := last[at]) is not None:
-            candidate, kept = step
-            if kept:
-                found.append(candidate)
-            at = candidate.start
-        return found[::-1]
-
     def _together(
         self,
         bundle: set[int],
@@ -392,6 +332,67 @@ class Reader:
         return Found(named, candidate, probabilities)
 
 
+def _doubtful(
+    page: segment.Page,
+    lines: list[tuple[segment.Line, list[segment.Candidate]]],
+    scores: Scores,
+) -> list[int]:
+    """Return the pieces without a candidate that is a sure digit, largest first."""
+    best = dict.fromkeys(page.pieces, 0.0)
+    for _, offered in lines:
+        for candidate in offered:
+            for number in candidate.pieces:
+                best[number] = max(best[number], scores[candidate.pieces].sure)
+    doubtful = [number for number, sure in best.items() if sure < SURE]
+    doubtful.sort(key=lambda number: -page.pieces[number].area)
+    return doubtful[:MOST_DOUBTS]
+
+
+def _search(
+    line: segment.Line, offered: Sequence[segment.Candidate], scores: Scores
+) -> list[segment.Candidate]:
+    """Return the digits and the refused ink of the likeliest division of a line.
+
+    ``best[k]`` is the log probability of the best division of the first k pieces.
+    Each candidate is a digit, junk as large as one, or dropped; between neighbours
+    a digit ends or continues.
+    """
+    bonds = np.array(line.bonds)
+    joined = BONDS * -np.logaddexp(0, -bonds)
+    parted = BONDS * -np.logaddexp(0, bonds)
+    best = [0.0] + [-math.inf] * len(line.pieces)
+    last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
+    for candidate in offered:  # in order of their start
+        start, stop, box = candidate.start, candidate.stop, candidate.box
+        so_far = best[start] + joined[start : stop - 1].sum()
+        if start > 0:
+            so_far += parted[start - 1]
+        low = min(_tallness(candidate, line) / LOW, 1)
+        _, sure, digit = scores[candidate.pieces]
+        if stop > start + 1:
+            # Parts that are digits themselves are hardly one digit together, unless
+            # they are strokes that touch, or one is above the other.
+            apart = min(scores[number,].sure for number in candidate.pieces)
+            weakest = min(line.bonds[start : stop - 1])
+            apart /= 1 + math.exp(2 * (weakest - TOUCHING))
+            if candidate.lowest >= TALL_PART * (box[3] - box[1]):
+                sure *= 1 - apart
+        as_digit = math.log(max(sure, LEAST)) + math.log(low)
+        as_junk = math.log(max(1 - digit, LEAST)) + JUNK
+        dropped = _dropped(candidate, line)
+        for score, kept in (as_digit, True), (as_junk, True), (dropped, False):
+            if so_far + score > best[stop]:
+                best[stop], last[stop] = so_far + score, (candidate, kept)
+    found = []
+    at = len(line.pieces)
+    while (step := last[at]) is not None:
+        candidate, kept = step
+        if kept:
+            found.append(candidate)
+        at = candidate.start
+    return found[::-1]
+
+
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
     """Return a box in whole pixels of the picture."""
     x0, y0, x1, y1 = (edge * ink.scale for edge in box)
@@ -400,7 +401,7 @@ def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
     return x0, y0, x1, y1
 
 
-def _seen(strokes: Strokes) -> Strokes:
+def seen(strokes: Strokes) -> Strokes:
     """Return the strokes without taps and without those off the canvas."""
     kept = [
         (points, pen)

@@ -3,7 +3,7 @@
 Each function writes on a page that is empty.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,44 +14,26 @@ from tinycnn.reading.explanation import (
     FeatureMaps,
     Gradients,
     Trial,
-    where_it_fires,
 )
 from tinycnn.window.page import Floats, Page, Pixels
 
 Click = Callable[[int, int, float, float], object]
 Spot = tuple[int, int, float, float]  # layer, map, and the place in it, 0 to 1
 COLUMNS = 8  # maps a row
+CLASSES = "0123456789–"  # the last is no digit
 
 
 def sees(
     page: Page, explanation: Explanation, chosen: Spot | None, click: Click
 ) -> None:
     """Show how a digit was read; `click` is given a layer, a map, and a place."""
-    page.heading("How sure it is of each digit")
-    top = dict(explanation.top)
-    page.bars(
-        [
-            (str(digit), [share], f"{100 * share:.1f} %" if digit in top else "")
-            for digit, share in enumerate(explanation.probabilities.tolist())
-        ],
-        str(explanation.top[0][0]),
-    )
-    page.heading("From your ink to 28 × 28")
-    steps = explanation.steps
-    page.pictures([page.ink(step.picture) for step in steps], len(steps))
-    page.text("; ".join(step.title for step in steps))
-    page.heading("What the answer rests on")
-    fall = explanation.occlusion
-    heat = page.signed(fall, max(float(fall.max()), 0.05))
-    page.pictures([page.ink(explanation.image), heat], 2)
-    page.text(
-        f"A patch of ink is hidden, place by place: where it is blue, "
-        f"{explanation.top[0][0]} becomes less likely, by up to {fall.max():.0%}."
-    )
+    _shares(page, [explanation.probabilities], str(explanation.top[0][0]))
+    page.heading("Your ink as 28 × 28, by one pen, its weight in the middle")
+    page.pictures([page.ink(explanation.image)], 2)
     page.heading("Feature maps of the convolutions")
     page.text(
         "Click a pixel of a map: its kernel, the products that made the pixel, and "
-        "where in your ink the map is active."
+        "what it sees of your ink."
     )
     for number, found in enumerate(explanation.feature_maps):
         OH, OW, F = found.maps.shape
@@ -63,6 +45,17 @@ def sees(
         page.pictures(cells, COLUMNS, marked=marked, click=partial(click, number))
         if mine:
             _kernel(page, explanation, mine)
+
+
+def _shares(page: Page, states: Sequence[Floats], bold: str) -> None:
+    """Show the share of each digit, and of no digit, in one state or in several."""
+    page.heading("How sure it is of each digit (–: of none)")
+    columns = [[*shares.tolist(), 1 - float(shares.sum())] for shares in states]
+    rows = [
+        (k, row, " → ".join(f"{100 * share:.1f}" for share in row) + " %")
+        for k, row in zip(CLASSES, zip(*columns, strict=True), strict=True)
+    ]
+    page.bars(rows, bold)
 
 
 def _coloured(page: Page, found: FeatureMaps) -> list[Pixels]:
@@ -86,14 +79,10 @@ def _kernel(page: Page, explanation: Explanation, chosen: Spot) -> None:
         page.text(f"{title}: blue above 0, orange below")
         cells = [*page.signed(values.transpose(2, 0, 1))]
         page.pictures(cells, COLUMNS if len(cells) > 1 else 4)
-    peaks = where_it_fires(explanation, layer, feature)
-    where = "The map is active nowhere in this digit."
-    if peaks:
-        where = f"It is most active in the boxes on the canvas: {peaks[0][0]:.2f}."
     page.text(
         f"Row {row + 1}, column {column + 1}: {products.size} products, sum "
         f"{products.sum():.3f}, bias {found.bias[feature]:+.3f}, together "
-        f"{found.maps[row, column, feature]:.3f}. {where}"
+        f"{found.maps[row, column, feature]:.3f}. It sees the box on the canvas."
     )
 
 
@@ -104,17 +93,21 @@ def learns(
     label = str(found.label)
     if trial is not None:
         _trial(page, label, trial)
+    else:
+        _shares(page, [explanation.probabilities], label)
     page.heading(f"If it should be {label}: loss {found.loss:.4f}")
-    page.text("Gradient at the logits: the probability, minus 1 for the right digit")
+    page.text(
+        "Gradient at the logits: their softmax, minus 1 for the right digit. Loss and "
+        "gradients are of the logits as they are; the shares above are calibrated."
+    )
     most = max(float(np.abs(found.dlogits).max()), 1e-12)
-    slopes = found.dlogits.tolist()
-    rows = [(str(k), [s / most], f"{s:+.4f}") for k, s in enumerate(slopes[:10])]
-    page.bars(rows, label)
+    slopes = zip(CLASSES, found.dlogits.tolist(), strict=False)
+    page.bars([(k, [s / most], f"{s:+.4f}") for k, s in slopes], label)
     page.heading("Which pixels would have to change")
     page.pictures([page.ink(explanation.image), page.signed(-found.ink)], 2)
     page.text("Blue: more ink would lower the loss; orange: less ink would.")
-    for number, layer in enumerate(explanation.feature_maps):
-        slope = found.maps[number]
+    for number, layer in enumerate(found.feature_maps):
+        slope = layer.dmaps
         page.heading(f"Convolution {number + 1}: each map, beside it its gradient")
         pairs = zip(
             _coloured(page, layer), page.signed(slope.transpose(2, 0, 1)), strict=True
@@ -122,21 +115,16 @@ def learns(
         page.pictures([cell for pair in pairs for cell in pair], COLUMNS)
         steepest = float(np.abs(slope).max())
         page.text(f"The steepest gradient is {steepest:.2g}. Its kernels, and theirs:")
-        sheets = [_sheet(layer.kernels), _sheet(found.kernels[number])]
+        sheets = [_sheet(layer.kernels), _sheet(layer.dkernels)]
         page.pictures([page.signed(sheet) for sheet in sheets], 2)
 
 
 def _trial(page: Page, label: str, trial: Trial) -> None:
-    page.heading("One training step: before (upper bars), after")
-    pairs = zip(*(shares.tolist() for shares in trial.probabilities), strict=True)
-    rows = [
-        (str(k), (a, b), f"{100 * a:.1f} → {100 * b:.1f} %")
-        for k, (a, b) in enumerate(pairs)
-    ]
-    page.bars(rows, label)
+    page.text("One training step: before (upper bars), after")
+    _shares(page, trial.probabilities, label)
     page.text(
-        f"Loss {trial.loss[0]:.4f} → {trial.loss[1]:.4f}. Of the sample's "
-        f"{trial.total:,} test digits, {trial.right[0]:,} → {trial.right[1]:,} are "
+        f"Loss {trial.loss[0]:.4f} → {trial.loss[1]:.4f}. Of the sample's 1,000 "
+        f"test digits, {trial.right[0]:,} → {trial.right[1]:,} are "
         "read right; the network has learned from digits of this set."
     )
 

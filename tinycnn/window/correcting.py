@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tinycnn.reading import finetuned
+from tinycnn import finetune
 from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
 from tinycnn.window.session import Correction, DigitBox
 from tinycnn.window.worker import Worker
@@ -149,6 +149,7 @@ class Correcting:
             self._kept[correction] = [
                 self.store.add(image, label, strokes)
                 for (image, strokes), label in zip(inks, labels, strict=True)
+                if image.any()  # a half may be empty
             ]
             count = len(self.store)
         except (DataError, OSError) as error:
@@ -206,7 +207,7 @@ class FineTuning:
     def undo(self) -> None:
         """Go back to the fine-tuned weights before, or to the shipped ones."""
         try:
-            undone = finetuned.undo()
+            undone = finetune.undo()
         except OSError as error:
             self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
             return

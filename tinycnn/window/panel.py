@@ -8,13 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.reading.explanation import (
-    Damage,
-    Explanation,
-    Gradients,
-    Trial,
-    where_it_fires,
-)
+from tinycnn.reading.explanation import Damage, Explanation, Gradients, Trial
 from tinycnn.window import contents
 from tinycnn.window.contents import Spot
 from tinycnn.window.page import Page
@@ -68,11 +62,13 @@ class Seeing(Page):
         self.chosen: Spot | None = None
 
     def explain(self, explanation: Explanation) -> None:
-        """Show an explanation; mark where the chosen map is active."""
+        """Show an explanation; mark the receptive field of the chosen pixel."""
         self.show(lambda: contents.sees(self, explanation, self.chosen, self.choose))
         if self.chosen is not None:
-            peaks = where_it_fires(explanation, *self.chosen[:2])
-            self.window.canvas.boxes.regions = [box for _, box in peaks]
+            layer, _, x, y = self.chosen
+            OH, OW, _ = explanation.feature_maps[layer].maps.shape
+            region = explanation.region(layer, int(y * OH), int(x * OW))
+            self.window.canvas.boxes.regions = [region]
 
     def choose(self, layer: int, feature: int, x: float = 0.5, y: float = 0.5) -> None:
         """Choose a pixel of a map, or no map if it is chosen already."""

@@ -18,13 +18,12 @@ from PIL import Image, ImageGrab
 from tinycnn.data import DataError, load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.files import write_atomically
-from tinycnn.finetune import FineTuned, finetune, local_mnist
+from tinycnn.finetune import finetune, new_version, versions
 from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import PictureError, load_picture, open_picture
 from tinycnn.ink.strokes import Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
-from tinycnn.reading import finetuned
 from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.explanation import Damage, Explanation, Gradients, Trial
 from tinycnn.reading.reader import Reader
@@ -64,10 +63,10 @@ class Reads:
 
     def reload(self) -> None:
         """Read with the fine-tuned weights in use, or with the shipped ones."""
-        version, self.note = finetuned.latest(), ""
-        if version is not None:
+        self.note = ""
+        for version in versions()[-1:]:
             try:
-                self._read_with(version / "weights.safetensors")
+                self._read_with(version)
                 return
             except (ValueError, OSError):
                 self.note = "The learned weights cannot be read: learn again."
@@ -164,19 +163,15 @@ class Reads:
 
         Of a digit that is none, they are those of what was read.
         """
-        parts = self._parts(drawing)
-        mine = [part for part in parts if part.digit.box in correction.boxes]
-        boxes = [box for box, _ in correction.digits] or list(correction.boxes)
-        return [inside.ink_of(mine, box) for box in boxes]
+        boxes = [box for box, _ in correction.digits] or correction.boxes
+        ink = self._ink(drawing)
+        return inside.corrected(self.reader, ink, correction.boxes, boxes)
 
     # --- looking inside ------------------------------------------------------------
 
     def explain(self, drawing: Drawing, box: DigitBox) -> Explanation | None:
         """Explain how the digit with this box was read; None if there is none."""
-        for part in self._parts(drawing):
-            if part.digit.box == box:
-                return inside.explain(self.reader, part)
-        return None
+        return inside.explain(self.reader, self._ink(drawing), box)
 
     def gradients(self, image: NDArray[np.float32], label: int) -> Gradients:
         """Return the gradients of the loss of one digit with its right label."""
@@ -198,9 +193,6 @@ class Reads:
             digits = sample.test_images, sample.test_labels
             self._bench = inside.Workbench(self.reader, *digits)
         return self._bench
-
-    def _parts(self, drawing: Drawing) -> tuple[inside.Part, ...]:
-        return inside.read_parts(self.reader, self._ink(drawing))
 
     # --- ink and pictures ----------------------------------------------------------
 
@@ -236,12 +228,8 @@ class Learns:
         """Fine-tune; yield shares of the work from 0 to 1, at last the outcome."""
         use_threads(max(available_cores() - 1, 1))  # one is left to the window
         images, labels = Corrections(self._folder).read(11)
-        for item in finetune(images, labels, local_mnist()):
-            if isinstance(item, FineTuned):
-                finetuned.keep(item.save)
-                yield outcome(item.figures)
-            else:
-                yield float(item)
+        for item in finetune(images, labels, new_version()):
+            yield item if isinstance(item, float) else outcome(item)
 
 
 def outcome(figures: dict[str, Any]) -> str:
