@@ -17,7 +17,7 @@ from tinycnn.window.ink_image import Area, InkImage
 from tinycnn.window.session import Box, Picture, Session, Step, digit_at, extent
 from tinycnn.window.theme import THEMES, Look, Theme, percent
 
-CLICK = 3.0  # screen pixels; a pen that moved no further is a click
+CLICK = 3.0  # points of the screen; a pen that moved no further is a click
 ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
@@ -97,8 +97,10 @@ class DrawingCanvas(tk.Canvas):
     def _lay_paper(self) -> None:
         """Make what lies below the ink: paper, and the picture if there is one."""
         size, theme = self.ink.size, self._look.theme
-        if (self._photo.width(), self._photo.height()) != size:
-            self._photo = ImageTk.PhotoImage("RGB", size, master=self)
+        wide, high = self._photo.width(), self._photo.height()
+        if size[0] > wide or size[1] > high:  # a larger one serves, too
+            room = max(size[0], wide), max(size[1], high)
+            self._photo = ImageTk.PhotoImage("RGB", room, master=self)
             self.itemconfigure("ink", image=str(self._photo))
         self._paper = Image.new("RGB", size, theme.paper)
         if self._picture is not None:
@@ -113,11 +115,11 @@ class DrawingCanvas(tk.Canvas):
     def _put(self, area: Area) -> None:
         """Bring an area of the ink to the screen."""
         wide, high = self._paper.size
-        if 4 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
+        if 2 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
             area = (0, 0, wide, high)
         part = self._paper.crop(area)
         part.paste(self.boxes.theme.ink, mask=self.ink.image.crop(area))
-        if part.size == self._paper.size:  # ten times as fast as "put"
+        if part.size == self._paper.size:  # twice as fast as "put"
             self._photo.paste(part)
             return
         # Pillow can only replace a whole Tk image.
@@ -214,12 +216,22 @@ class Boxes:
         self.theme: Theme = look.theme
         self.chosen: Sequence[int] = ()
         self.regions: Sequence[Box] = ()  # of the drawing
+        self._shown: Any = None
 
     def show(self) -> None:
-        """Show the session's reading."""
-        self._canvas.delete("reading", "region")
-        fonts, reading = self._look.fonts, self._session.reading
-        labels, notes, yours = [], [], self._session.corrected_boxes()
+        """Show the session's reading, unless it is shown already.
+
+        Labels stay where they are until ink that has changed is read.
+        """
+        session, canvas, fonts = self._session, self._canvas, self._look.fonts
+        reading, yours = session.reading, session.corrected_boxes()
+        state = session.read_revision, reading, yours, [*self.chosen], [*self.regions]
+        place = canvas.zoom, canvas.origin, canvas.ink.size, self.theme
+        if (state, place) == self._shown:
+            return
+        self._shown = state, place
+        canvas.delete("reading", "region")
+        labels, notes = [], []
         for ignored in reading.ignored:
             self._rectangle(ignored, 1, self.theme.refused, IGNORED)
         both = zip(reading.digits, self._session.kinds(), strict=True)
@@ -283,7 +295,7 @@ class Boxes:
         """Return whether an area of the canvas holds no ink, box or label."""
         x0, y0, x1, y1 = area
         canvas = self._canvas
-        inside = x1 <= canvas.winfo_width() and y1 <= canvas.winfo_height()
+        inside = x1 <= canvas.ink.size[0] and y1 <= canvas.ink.size[1]
         meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
         free = min(x0, y0) >= 0 and inside and not meets
         return free and not canvas.ink.image.crop(tuple(map(round, area))).getbbox()

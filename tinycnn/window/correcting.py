@@ -84,7 +84,7 @@ class Correcting:
         elif self._session.drawn.picture is not None:
             self.no_digit()  # the ink of a picture stays
         else:
-            self._window.say("This ink is of several digits: use the eraser.")
+            self._window.say("The eraser erases this ink.")
 
     def two_digits(self) -> None:
         """Say that what is chosen is two digits; their labels are typed next."""
@@ -180,7 +180,7 @@ class FineTuning:
         """Begin."""
         folder, log = self._window.correcting.store.folder, self._window.worker.log
         self.process = Worker(LEARNS, folder, log=log, restarts=False)
-        self.process.on_failure = self._on_failure
+        self.process.on_failure = self.process.on_fatal = self._on_failure
         self.process.ask("learn", then=self._on_item)
         self.process.start()
         self._progress.configure(value=0)
@@ -231,8 +231,9 @@ class FineTuning:
     def _reload(self) -> None:
         """Read with the weights now in use."""
 
-        def reloaded(_: None) -> None:
+        def reloaded(note: str) -> None:
             self._window.panel.breaking.reset()
             self._window.live.read_anew()
+            self._window.say(note or self._window.message)
 
         self._window.live.ask("reload", then=reloaded)

@@ -67,6 +67,8 @@ class LiveReading:
         elif self._session.is_settled:
             digit, asked = digits[index], (self._session.revision, digits[index].box)
             how = "refused" if digit.digit is None else f"read as {digit.label}"
+            if digit.box in self._session.corrected_boxes():
+                how = f"corrected to {digit.label}"
             subject = f"Digit {index + 1} of {len(digits)}, {how}"
             if asked == self._explained:
                 panel.subject.configure(text=subject)

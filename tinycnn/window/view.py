@@ -26,6 +26,7 @@ from tinycnn.window.worker import Worker
 
 LOG = logging.getLogger("tinycnn.window")
 SOON, LATER = 1, 10  # milliseconds to the next poll, with and without a reply due
+CHANGED = "The network is changed (F4 puts it back). "
 WARMING_UP = "Warming up, for some seconds the first time. You can draw already."
 ICON = Path(__file__).with_name("icon.png")
 DEFAULT_SIZE, SMALLEST_SIZE = (1000, 680), (560, 360)  # units
@@ -51,7 +52,7 @@ class Window:
         may_reload: bool = True,
     ) -> None:
         self.root, self.settings, self._settings_file = root, settings, settings_file
-        self.worker, self.problem, self._message = worker, "", ""
+        self.worker, self.problem, self.message = worker, "", ""
         self.session, self.look = Session(), Look(root)
         self.session.pen_width = settings.brush
         self._polling, self._closed, self.stopped = "none", False, 0
@@ -92,7 +93,8 @@ class Window:
         self.documents.accept_drops()
         root.protocol("WM_DELETE_WINDOW", self.close)
         root.bind("<Escape>", lambda _: correcting.choose(None))
-        root.bind(f"<{CONTROL}-y>", lambda _: self.redo())
+        for key in "yY":  # Caps Lock makes the second
+            root.bind(f"<{CONTROL}-{key}>", lambda _: self.redo())
         root.bind("<Key>", self._on_key)
 
         # Beyond the last digit, Tab goes on to the next control.
@@ -153,9 +155,9 @@ class Window:
                 self._polling = self.root.after(wait, self.poll)
 
     def _on_ready(self, note: str) -> None:
-        before = self._message if self.worker.starts == 1 else ""
-        self.say(note or before)
+        before = self.message if self.worker.starts == 1 else ""
         self.panel.breaking.reset()
+        self.say(note or before)
         self.live.read_anew()
 
     def _on_fatal(self, message: str) -> None:
@@ -173,7 +175,7 @@ class Window:
     def on_ink(self) -> None:
         """Show and read changed ink."""
         self.correcting.choose(None)
-        self._message = ""
+        self.message = ""
         self.live.read()
         self.show()
 
@@ -183,15 +185,19 @@ class Window:
         self.canvas.show()
         self.statusbar.show()
         self.tools.show()
-        self.say(self._message)
+        self.say(self.message)
         self.live.explain_soon()
 
     def say(self, message: str) -> None:
-        """Show a message in the status line; without one, the state of the reading."""
-        self._message = message
+        """Show a message in the status line; without one, the state of the reading.
+
+        That the network is changed stands before it.
+        """
+        self.message = message
         state = summary(self.session) if self.worker.is_ready else WARMING_UP
         text = message or self.correcting.hint or state
-        self.statusbar.status.configure(text=text)
+        sign = CHANGED * self.panel.breaking.is_changed
+        self.statusbar.status.configure(text=sign + text)
 
     # --- actions -------------------------------------------------------------------
 
