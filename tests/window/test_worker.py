@@ -232,7 +232,7 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
     assert reads.read(drawing).text == "11"
     assert reads.save(drawing, tmp_path / "copy.png") == "copy.png"
     assert "not the picture" in reads.save(drawing, tmp_path / "copy.json")
-    with pytest.raises(PictureError, match="copy.jpg is not saved: .* .png"):
+    with pytest.raises(PictureError, match="jpg is not saved"):
         reads.save(drawing, tmp_path / "copy.jpg")
     assert not (tmp_path / "copy.jpg").exists()
     with Image.open(tmp_path / "copy.png") as image:

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageTk
 
 from tinycnn.window.ink_image import Area, InkImage
-from tinycnn.window.session import Box, Picture, Session, Step, digit_at, extent
-from tinycnn.window.theme import THEMES, Look, Theme, percent
+from tinycnn.window.session import Box, Picture, Step, digit_at, extent
+from tinycnn.window.theme import THEMES, Theme, percent
 
 CLICK = 3.0  # points of the screen; a pen that moved no further is a click
 ERASER = 9.0  # units, half a side
@@ -41,7 +41,7 @@ class DrawingCanvas(tk.Canvas):
         self.erases = False
         self.zoom, self.origin = self._look.pixel, (0.0, 0.0)
         self.ink = InkImage()
-        self.boxes = Boxes(self, self._session, self._look)
+        self.boxes = Boxes(self, window)
         self._photo = ImageTk.PhotoImage("RGB", (1, 1), master=self)
         self._paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
         self._picture: Picture | None = None
@@ -208,13 +208,12 @@ class DrawingCanvas(tk.Canvas):
 class Boxes:
     """A box around every digit and what is ignored; regions where a feature is active.
 
-    `chosen` are the digits to be corrected; `theme` suits what lies under the boxes.
+    `theme` suits what lies under the boxes.
     """
 
-    def __init__(self, canvas: Any, session: Session, look: Look) -> None:
-        self._canvas, self._session, self._look = canvas, session, look
-        self.theme: Theme = look.theme
-        self.chosen: Sequence[int] = ()
+    def __init__(self, canvas: "DrawingCanvas", window: Any) -> None:
+        self._canvas, self._window, self._look = canvas, window, window.look
+        self.theme: Theme = window.look.theme
         self.regions: Sequence[Box] = ()  # of the drawing
         self._shown: Any = None
 
@@ -223,9 +222,10 @@ class Boxes:
 
         Labels stay where they are until ink that has changed is read.
         """
-        session, canvas, fonts = self._session, self._canvas, self._look.fonts
+        session, canvas, fonts = self._window.session, self._canvas, self._look.fonts
+        all_chosen = self._window.correcting.chosen
         reading, yours = session.reading, session.corrected_boxes()
-        state = session.read_revision, reading, yours, [*self.chosen], [*self.regions]
+        state = session.read_revision, reading, yours, all_chosen, [*self.regions]
         place = canvas.zoom, canvas.origin, canvas.ink.size, self.theme
         if (state, place) == self._shown:
             return
@@ -234,10 +234,10 @@ class Boxes:
         labels, notes = [], []
         for ignored in reading.ignored:
             self._rectangle(ignored, 1, self.theme.refused, IGNORED)
-        both = zip(reading.digits, self._session.kinds(), strict=True)
+        both = zip(reading.digits, session.kinds(), strict=True)
         for number, (digit, kind) in enumerate(both):
             colour: str = getattr(self.theme, kind)
-            chosen = number in self.chosen
+            chosen = number in all_chosen
             box = self._rectangle(digit.box, 4 if chosen else 2, colour, DASHES[kind])
             label = f"{digit.label} → ?" if chosen else digit.label
             labels.append((label, fonts.strong, box, colour))
@@ -297,8 +297,10 @@ class Boxes:
         canvas = self._canvas
         inside = x1 <= canvas.ink.size[0] and y1 <= canvas.ink.size[1]
         meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
-        free = min(x0, y0) >= 0 and inside and not meets
-        return free and not canvas.ink.image.crop(tuple(map(round, area))).getbbox()
+        if meets or not inside or min(x0, y0) < 0:
+            return False
+        left, top, right, low = map(round, area)
+        return canvas.ink.image.crop((left, top, right, low)).getbbox() is None
 
 
 def fitted(

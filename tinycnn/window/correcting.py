@@ -44,13 +44,13 @@ class Correcting:
             self._window.say("")
             self._window.show()
 
-    def walk(self, by: int = 1) -> bool:
-        """Choose the next digit, beyond the last none; return whether there is one."""
+    def walk(self, by: int = 1) -> str:
+        """Choose the next digit, beyond the last none; "break" if there is one."""
         count = len(self._session.reading.digits)
         number = self.chosen[0] + by if self.chosen else 0 if by > 0 else count - 1
         inside = 0 <= number < count
         self.choose(number if inside else None)
-        return inside
+        return "break" if inside else ""
 
     def press(self, key: str) -> None:
         """Take a digit key as the right label of what is chosen."""
@@ -180,21 +180,17 @@ class FineTuning:
         """Begin."""
         folder, log = self._window.correcting.store.folder, self._window.worker.log
         self.process = Worker(LEARNS, folder, log=log, restarts=False)
-        self.process.on_failure = self.process.on_fatal = self._on_failure
+        self.process.on_failure = self.process.on_fatal = self.stop
         self.process.ask("learn", then=self._on_item)
         self.process.start()
         self._progress.configure(value=0)
         self._progress.pack(side="right")
         self._window.say("Learning from your corrections. You can go on drawing.")
 
-    def poll(self) -> None:
-        """Handle what the process has sent."""
-        if self.process is not None:
-            self.process.poll()
-
-    def stop(self) -> None:
-        """Stop; the weights stay as they are."""
-        self._on_failure("")
+    def stop(self, why: str = "") -> None:
+        """Stop, or say why it has stopped; the weights stay as they are."""
+        self.close()
+        self._window.say(why or "Learning stopped; nothing has changed.")
 
     def close(self) -> None:
         """End the process."""
@@ -223,10 +219,6 @@ class FineTuning:
             self._window.say(item)
         else:
             self._progress.configure(value=100 * item)
-
-    def _on_failure(self, message: str) -> None:
-        self.close()
-        self._window.say(message or "Learning stopped; nothing has changed.")
 
     def _reload(self) -> None:
         """Read with the weights now in use."""

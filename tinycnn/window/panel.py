@@ -63,9 +63,7 @@ class Panel(ttk.Frame):
 class Seeing(Page):
     """What the network sees in one digit."""
 
-    def __init__(self, parent: tk.Misc, window: Any) -> None:
-        super().__init__(parent, window)
-        self.chosen: Spot | None = None
+    chosen: Spot | None = None
 
     def explain(self, explanation: Explanation) -> None:
         """Show an explanation; mark where the chosen map is active."""
@@ -146,7 +144,6 @@ class Breaking(Page):
 
     def __init__(self, parent: tk.Misc, window: Any) -> None:
         super().__init__(parent, window)
-        self._explanation: Explanation | None = None
         self.damage, self.has_steps = Damage(), False  # steps that were kept
         self.right: list[int] = []  # of the test digits: whole, and now
         noises = "0", "0.1", "0.2", "0.3", "0.5", "1"
@@ -163,7 +160,6 @@ class Breaking(Page):
 
     def explain(self, explanation: Explanation) -> None:
         """Show the maps of an explanation, to be muted."""
-        self._explanation = explanation
         if not self.right:
             self._apply()
         what = explanation, self.damage, self.right, self.mute

@@ -319,23 +319,11 @@ class Session:
 
 
 def smooth(positions: Points, spacing: float, most: int) -> Points:
-    """Return a smooth line through positions of the pointer, as a stroke file has it.
+    """Return a smooth line (Q, 2) from the first position (P, 2) to the last.
 
-    Corners are cut at a quarter of each segment, again and again (Chaikin 1974): that
-    smooths the staircases of slow lines, whose positions are whole pixels, too.
-
-    Parameters
-    ----------
-    positions : float64 array (P, 2)
-    spacing : float
-        Between points of the line, in the unit of the positions.
-    most : int
-        Points of the line.
-
-    Returns
-    -------
-    float64 array (Q, 2)
-        From the first position to the last.
+    It has a point every `spacing` units, `most` at most. Corners are cut at a quarter
+    of each segment, again and again (Chaikin 1974): that smooths the staircases of slow
+    lines, whose positions are whole pixels, too.
     """
     line = positions
     for _ in range(ROUNDS):

@@ -55,7 +55,7 @@ class Window:
         self.worker, self.problem, self.message = worker, "", ""
         self.session, self.look = Session(), Look(root)
         self.session.pen_width = settings.brush
-        self._polling, self._closed, self.stopped = "none", False, 0
+        self._closed, self.stopped = False, 0
         root.report_callback_exception = self._on_exception
         self.correcting = Correcting(self, Corrections(folder / "corrections"))
         self.documents, self.live = Documents(self, folder), LiveReading(self)
@@ -98,15 +98,12 @@ class Window:
         root.bind("<Key>", self._on_key)
 
         # Beyond the last digit, Tab goes on to the next control.
-        self.canvas.bind("<Tab>", lambda _: self._walk(1))
-        self.canvas.bind("<<PrevWindow>>", lambda _: self._walk(-1))
+        self.canvas.bind("<Tab>", lambda _: correcting.walk(1))
+        self.canvas.bind("<<PrevWindow>>", lambda _: correcting.walk(-1))
 
     def _on_key(self, event: Any) -> None:
         if not event.state & MODIFIERS and event.widget.winfo_class() != "TCombobox":
             self.correcting.press(event.char)
-
-    def _walk(self, by: int) -> str:
-        return "break" if self.correcting.walk(by) else ""
 
     # --- life ----------------------------------------------------------------------
 
@@ -126,7 +123,8 @@ class Window:
         if self._closed:
             return
         self._closed = True
-        self.root.after_cancel(self._polling)
+        for timer in self.root.tk.splitlist(self.root.tk.call("after", "info")):
+            self.root.after_cancel(timer)
         self.settings.brush = self.session.pen_width
         if self.root.winfo_viewable():
             self.settings.size = self.root.geometry().partition("+")[0]
@@ -146,13 +144,11 @@ class Window:
             self.close()
         try:
             self.worker.poll()
-            if not self._closed:
-                self.finetuning.poll()
-                self.live.tick()
+            if self.finetuning.process is not None:
+                self.finetuning.process.poll()
         finally:
             if not self._closed:
-                wait = SOON if self.worker.is_busy else LATER
-                self._polling = self.root.after(wait, self.poll)
+                self.root.after(SOON if self.worker.is_busy else LATER, self.poll)
 
     def _on_ready(self, note: str) -> None:
         before = self.message if self.worker.starts == 1 else ""
@@ -181,7 +177,6 @@ class Window:
 
     def show(self) -> None:
         """Show drawing, reading and choice as they are now."""
-        self.canvas.boxes.chosen = self.correcting.chosen
         self.canvas.show()
         self.statusbar.show()
         self.tools.show()
