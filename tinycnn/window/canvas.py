@@ -22,8 +22,8 @@ ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
 GAP = 5.0  # units between ink and box
-DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3)}
-IGNORED = 1, 5  # the dash around ink that is left out
+DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3), "fires": ()}
+IGNORED = 1, 5  # the thin dash around ink that is left out
 INVITATION = "Write a number here.\nMany digits, many lines, as you like."
 
 
@@ -58,8 +58,6 @@ class DrawingCanvas(tk.Canvas):
             self.bind(f"<ButtonPress-{button}>", self._on_press)
             self.bind(f"<B{button}-Motion>", self._on_drag)
             self.bind(f"<ButtonRelease-{button}>", self._on_release)
-
-    # --- display -------------------------------------------------------------------
 
     def set_theme(self) -> None:
         """Apply the theme."""
@@ -131,8 +129,6 @@ class DrawingCanvas(tk.Canvas):
         x0, y0, x1, y1 = (side * self.zoom for side in box)
         x, y = self.origin
         return x0 + x, y0 + y, x1 + x, y1 + y
-
-    # --- the pointer ---------------------------------------------------------------
 
     def _position(self, event: "tk.Event[Any]") -> tuple[float, float]:
         """Return the pointer's position on the sheet or the picture, in units."""
@@ -233,12 +229,11 @@ class Boxes:
         canvas.delete("reading", "region")
         labels, notes = [], []
         for ignored in reading.ignored:
-            self._rectangle(ignored, 1, self.theme.refused, IGNORED)
+            self._rectangle(ignored, "refused", 1, IGNORED)
         both = zip(reading.digits, session.kinds(), strict=True)
         for number, (digit, kind) in enumerate(both):
-            colour: str = getattr(self.theme, kind)
-            chosen = number in all_chosen
-            box = self._rectangle(digit.box, 4 if chosen else 2, colour, DASHES[kind])
+            chosen, colour = number in all_chosen, getattr(self.theme, kind)
+            box = self._rectangle(digit.box, kind, 4 if chosen else 2)
             label = f"{digit.label} → ?" if chosen else digit.label
             labels.append((label, fonts.strong, box, colour))
             note = "yours" if digit.box in yours else percent(digit.confidence)
@@ -248,23 +243,18 @@ class Boxes:
         for each in (*labels, *notes):  # labels first: they must have room
             taken += self._put(*each, taken)
         for region in self.regions:
-            self._rectangle(region, 2, self.theme.fires, (), "region")
+            self._rectangle(region, "fires", 2)
 
     def _rectangle(
-        self,
-        box: Box,
-        width: int,
-        colour: str,
-        dash: Sequence[int],
-        tag: str = "reading",
+        self, box: Box, kind: str, width: int, dash: Sequence[int] = ()
     ) -> Box:
         """Show a rectangle around a box of the drawing; return it in screen pixels."""
-        x0, y0, x1, y1 = self._canvas.on_screen(box)
-        px = self._look.px
+        px, tag = self._look.px, "region" if kind == "fires" else "reading"
         gap = px(GAP) if tag == "reading" else 0
+        x0, y0, x1, y1 = self._canvas.on_screen(box)
         around = x0 - gap, y0 - gap, x1 + gap, y1 + gap
-        options: dict[str, Any] = {"tags": tag, "outline": colour}
-        options["dash"] = [px(length) for length in dash]
+        options: dict[str, Any] = {"tags": tag, "outline": getattr(self.theme, kind)}
+        options["dash"] = [px(length) for length in dash or DASHES[kind]]
         self._canvas.create_rectangle(*around, width=px(width), **options)
         return around
 

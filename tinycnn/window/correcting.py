@@ -1,6 +1,7 @@
 """Correcting what was read, keeping the corrections, and learning from them."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,16 +116,18 @@ class Correcting:
         ]
 
     def load(self, document: Iterable[Any]) -> list[Correction]:
-        """Return the corrections of a document, whose files are kept."""
+        """Return the corrections of a document, some of whose files are kept."""
         found = []
         for boxes, digits, names in document:
             right = tuple((_box(box), int(label)) for box, label in digits)
             found.append(Correction(tuple(map(_box, boxes)), right))
-            self._kept[found[-1]] = [self.store.folder / Path(n).name for n in names]
+            if names:
+                files = [self.store.folder / Path(name).name for name in names]
+                self._kept[found[-1]] = files
         return found
 
     def follow(self, before: tuple[Correction, ...]) -> None:
-        """Keep the corrections that are new since `before`, and remove the others."""
+        """Keep corrections without a file; remove those of `before` that are gone."""
         after = self._session.drawn.corrections
         try:
             for correction in set(before) - set(after):
@@ -132,17 +135,14 @@ class Correcting:
                     self.store.remove(path)
         except OSError as error:
             self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
-        for correction in set(after) - set(before):
-
-            def keep(inks: list[Any], correction: Correction = correction) -> None:
-                self._keep(correction, inks)
-
-            drawing = self._session.drawing
-            self._window.live.ask("corrected", drawing, correction, then=keep)
+        for correction in set(after) - self._kept.keys():
+            self._kept[correction] = []
+            what, keep = self._session.drawing, partial(self._keep, correction)
+            self._window.live.ask("corrected", what, correction, then=keep)
 
     def _keep(self, correction: Correction, inks: list[Any]) -> None:
         """Keep a correction whose ink has arrived, unless it was undone meanwhile."""
-        if correction not in self._session.drawn.corrections:
+        if self._kept.get(correction) != []:
             return
         labels = [label for _, label in correction.digits] or [NO_DIGIT] * len(inks)
         try:

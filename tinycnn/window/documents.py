@@ -107,6 +107,7 @@ class Documents:
         def put(picture: Picture | None) -> None:
             if self._session.revision == 0:  # else something was drawn meanwhile
                 self._session.put(strokes, picture, corrections)
+                self._window.correcting.follow(())  # some may not be kept yet
                 self._show("Your last drawing is back; Clear puts it away.")
 
         if has_picture:

@@ -48,9 +48,7 @@ class Reads:
     expected = (PictureError, WeightsError, OSError)
 
     def __init__(
-        self,
-        weights: Path | None = None,
-        network: UserFunction | None = None,
+        self, weights: Path | None = None, network: UserFunction | None = None
     ) -> None:
         use_threads()
         self.note = ""
@@ -79,9 +77,7 @@ class Reads:
         return self.note
 
     def _read_with(
-        self,
-        weights: Path | None = None,
-        network: UserFunction | None = None,
+        self, weights: Path | None = None, network: UserFunction | None = None
     ) -> None:
         with explained(network):
             reader = Reader(weights, network)
@@ -91,8 +87,6 @@ class Reads:
         self.reader = reader
         self._bench: inside.Workbench | None = None
         self._picture: tuple[Path | None, Ink | None] = None, None  # opened last
-
-    # --- reading -------------------------------------------------------------------
 
     def read(self, drawing: Drawing) -> Reading:
         """Read a drawing."""
@@ -179,8 +173,6 @@ class Reads:
         boxes = [box for box, _ in correction.digits] or list(correction.boxes)
         return [inside.ink_of(mine, box) for box in boxes]
 
-    # --- looking inside ------------------------------------------------------------
-
     def explain(self, drawing: Drawing, box: DigitBox) -> Explanation | None:
         """Explain how the digit with this box was read; None if there is none."""
         for part in self._parts(drawing):
@@ -211,8 +203,6 @@ class Reads:
 
     def _parts(self, drawing: Drawing) -> tuple[inside.Part, ...]:
         return inside.read_parts(self.reader, self._ink(drawing))
-
-    # --- ink and pictures ----------------------------------------------------------
 
     def _picture_ink(self, path: Path) -> Ink:
         known, ink = self._picture

@@ -105,8 +105,6 @@ class Window:
         if not event.state & MODIFIERS and event.widget.winfo_class() != "TCombobox":
             self.correcting.press(event.char)
 
-    # --- life ----------------------------------------------------------------------
-
     def run(self, picture: Path | None = None) -> None:
         """Show the window, start the reading process, return when it is closed."""
         self.root.update()  # drawing is possible from here on
@@ -166,8 +164,6 @@ class Window:
         with contextlib.suppress(tk.TclError):
             self.say(f"This went wrong: {error or kind.__name__} (see the log)")
 
-    # --- changes -------------------------------------------------------------------
-
     def on_ink(self) -> None:
         """Show and read changed ink."""
         self.correcting.choose(None)
@@ -193,8 +189,6 @@ class Window:
         text = message or self.correcting.hint or state
         sign = CHANGED * self.panel.breaking.is_changed
         self.statusbar.status.configure(text=sign + text)
-
-    # --- actions -------------------------------------------------------------------
 
     def undo(self, by: int = -1) -> None:
         """Undo a step, or redo one (1)."""
