@@ -214,10 +214,7 @@ class Boxes:
         self._shown: Any = None
 
     def show(self) -> None:
-        """Show the session's reading, unless it is shown already.
-
-        Labels stay where they are until ink that has changed is read.
-        """
+        """Show the session's reading, unless nothing has been read since."""
         session, canvas, fonts = self._window.session, self._canvas, self._look.fonts
         all_chosen = self._window.correcting.chosen
         reading, yours = session.reading, session.corrected_boxes()

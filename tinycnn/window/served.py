@@ -62,10 +62,7 @@ class Reads:
             raise ValueError(f"{error}; {remedy}") from error
 
     def reload(self) -> str:
-        """Read with the fine-tuned weights in use, or the shipped ones; return `note`.
-
-        It says why weights that were learned are not in use.
-        """
+        """Read with the learned weights, or the shipped ones: the note says why."""
         version, self.note = finetuned.latest(), ""
         if version is not None:
             try:

@@ -64,15 +64,15 @@ class Look:
     def set_theme(self, name: str) -> None:
         """Apply a theme to every ttk widget."""
         self.theme = theme = THEMES[name]
-        colours = {"background": theme.ground, "foreground": theme.text}
-        colours |= {"activeBackground": theme.sure, "activeForeground": theme.paper}
+        plain = {"background": theme.ground, "foreground": theme.text}
+        colours = {"activeBackground": theme.sure, "activeForeground": theme.paper}
         colours |= {"selectBackground": theme.sure, "selectForeground": theme.paper}
         # Of menus, of texts, and of lists that drop down.
-        self.root.tk_setPalette(disabledForeground=theme.disabled, **colours)
+        disabled = theme.disabled
+        self.root.tk_setPalette(disabledForeground=disabled, **plain, **colours)
         self.root.option_add("*Canvas.foreground", "black")  # file dialogs are white
         px, style = self.px, ttk.Style(self.root)
         style.theme_use("clam")
-        plain = {"background": theme.ground, "foreground": theme.text}
         plain |= {"lightcolor": theme.raised, "darkcolor": theme.raised}
         plain |= {"troughcolor": theme.raised, "bordercolor": theme.line}
         plain |= {"fieldbackground": theme.paper, "insertcolor": theme.text}

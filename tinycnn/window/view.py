@@ -180,10 +180,7 @@ class Window:
         self.live.explain_soon()
 
     def say(self, message: str) -> None:
-        """Show a message in the status line; without one, the state of the reading.
-
-        That the network is changed stands before it.
-        """
+        """Show a message, or the state of the reading, and whether weights changed."""
         self.message = message
         state = summary(self.session) if self.worker.is_ready else WARMING_UP
         text = message or self.correcting.hint or state
