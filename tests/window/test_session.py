@@ -276,6 +276,23 @@ def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
     assert not session.erase_digit(0)
 
 
+def test_of_a_stroke_that_is_of_two_digits_only_the_erased_ones_ink_goes():
+    session = Session()
+    both, pokes = draw(session, *line(0, 50, 300, 50)), draw(session, *line(80, 10))
+    near, far = digit(1, (0, 40, 100, 60)), digit(4, (150, 40, 300, 60))
+    read(session, near, digit(7, (55, 5, 85, 65)), far)
+    assert session.erase_digit(0)
+    left, other = session.drawn.strokes
+    assert other is pokes
+    assert 100 < left.points[:, 0].min() < 105
+    assert left.points[-1].tolist() == [300, 50]
+    read(session, far)
+    assert session.erase_digit(0)
+    session.step(-1)
+    session.step(-1)
+    assert session.drawn.strokes == (both, pokes)
+
+
 def test_a_picture_stays_below_what_is_drawn_on_it():
     session = Session()
     picture = Picture(Path("a.png"), np.zeros((9, 9, 3), np.uint8), (90, 50))

@@ -304,7 +304,10 @@ def test_a_digit_is_none_or_two_and_two_are_one(pilot):
 
 
 def test_a_walk_with_the_keyboard_alone(pilot, monkeypatch):
-    """Choose, correct, look inside, undo, copy, save; the mouse only draws."""
+    """Choose, correct, look inside, learn, undo, copy, save, quit; the mouse draws."""
+    quits, learns = Mock(), Mock()
+    monkeypatch.setattr(pilot.window, "close", quits)
+    monkeypatch.setattr(pilot.window.finetuning, "learn", learns)
     ask = Mock(return_value=str(pilot.folder / "walk.json"))
     monkeypatch.setattr(documents.filedialog, "asksaveasfilename", ask)
     pilot.write("71")
@@ -317,7 +320,15 @@ def test_a_walk_with_the_keyboard_alone(pilot, monkeypatch):
         pilot.key(key)
     assert pilot.window.correcting.chosen == [0, 1]
     pilot.key("Escape")
+    pilot.window.menus.menus["Learn"].invoke(0)  # as its mnemonic does
+    assert learns.called
     pilot.key("z", "Control_L")
+    assert pilot.number() == "71"
+    pilot.key("Caps_Lock")
+    for key, text in (("y", "74"), ("z", "71")):
+        pilot.key(key, "Control_L")
+        assert pilot.number() == text
+    pilot.key("Caps_Lock")
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "71"
     pilot.key("s", "Control_L")
@@ -335,6 +346,8 @@ def test_a_walk_with_the_keyboard_alone(pilot, monkeypatch):
     assert pilot.canvas.erases
     pilot.key("F6")
     assert not pilot.canvas.erases
+    pilot.key("q", "Control_L")
+    assert quits.called
     style = ttk.Style(pilot.root)
     ring = [style.lookup("TButton", "bordercolor", [s]) for s in ("focus", "!focus")]
     assert ring[0] != ring[1]
@@ -440,6 +453,9 @@ def test_the_panel_shows_the_digit_drawn_last_or_chosen(pilot):
     pilot.until(lambda: panel.explanation.digit == 7)
     assert panel.explanation.top == digit_7.top
     assert panel.subject.cget("text") == "Digit 1 of 2, read as 7"
+    pilot.key("4")
+    pilot.key("Tab")
+    pilot.until(lambda: panel.subject.cget("text") == "Digit 1 of 2, corrected to 4")
     pilot.window.clear()
     pilot.until(lambda: panel.explanation is None)
     for stroke in (CROSS, [(60 - x, y) for x, y in CROSS]):
@@ -457,7 +473,9 @@ def texts_of(page):
 
 def shown(pilot, page):
     """Wait until a page of the panel is at rest and return its texts."""
-    pilot.until(lambda: pilot.panel.explanation and texts_of(page).strip())
+    revision = pilot.session.revision  # else it is of an earlier drawing
+    pilot.until(lambda: revision in (pilot.window.live._explained or ()))
+    pilot.until(lambda: texts_of(page).strip())
     pilot.read()
     return texts_of(page)
 
@@ -510,6 +528,11 @@ def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     pilot.key("F4")
     pilot.until(lambda: "One training step" not in texts_of(page))
     assert pilot.read() == before.text
+    page.train()
+    pilot.draw(ONE, x=160)  # another digit is shown when the step is done
+    pilot.until(lambda: pilot.panel.explanation.digit == 1)
+    assert "If it should be 1" in shown(pilot, page)
+    assert page.trial is None
 
 
 def test_broken_weights_are_read_with_until_they_are_put_back(pilot):
@@ -526,8 +549,12 @@ def test_broken_weights_are_read_with_until_they_are_put_back(pilot):
     shown(pilot, page)
     assert pilot.session.reading.digits[0].confidence != confidence
     pilot.until(lambda: "Muted filters: 1" in texts_of(page))
+    for _ in range(2):  # the panel is closed, and open
+        pilot.key("F2")
+        assert pilot.status().startswith("The network is changed (F4")
     os.kill(pilot.worker._process.pid, signal.SIGKILL)  # another one has whole weights
     pilot.until(lambda: page.damage.bits == 32 and page.right == [whole, whole])
+    assert "changed" not in pilot.status()
     shown(pilot, page)
     page.mute(0, 3)
     pilot.until(lambda: len(page.damage.muted) == 1 and len(page.right) == 2)
@@ -594,8 +621,9 @@ def test_learning_stops_fails_and_is_not_for_other_weights(
     pilot, learning, monkeypatch
 ):
     """It trains the shipped networks, which a window of other weights does not show."""
-    learning.on_failure("There is no room on the disk.")
-    assert "no room" in pilot.status()
+    for fails in (learning.on_failure, learning.on_fatal):
+        fails("There is no room on the disk.")
+        assert "no room" in pilot.status()
     pilot.window.finetuning.learn()
     pilot.window.finetuning.stop()
     assert "nothing has changed" in pilot.status()
@@ -654,6 +682,10 @@ def test_settings_drawing_and_corrections_outlive_the_window(display, tmp_path):
     assert list((tmp_path / "pasted").iterdir()) == []
     kept = {"size": "820x610", "theme": "dark", "brush": 22.0, "panel": True}
     assert json.loads((tmp_path / "config" / "window.json").read_text()) == kept
+    document = tmp_path / "drawing.json"
+    (kept_as,) = (tmp_path / "corrections").iterdir()
+    document.write_text(document.read_text().replace(f'"{kept_as.name}"', ""))
+    kept_as.unlink()  # as if the window had closed before it was kept
     later = Stage(display, tmp_path)
     later.window.documents.bring_back()
     (again,) = later.session.drawing.strokes.points
@@ -661,6 +693,7 @@ def test_settings_drawing_and_corrections_outlive_the_window(display, tmp_path):
     later.start()
     assert "is back" in later.window.statusbar.status.cget("text")  # still
     assert later.read() == "3"
+    until(later.root, lambda: len(store) == 1)
     later.window.undo()
     later.window.undo(1)
     assert later.read() == "3"
@@ -679,7 +712,6 @@ def test_settings_drawing_and_corrections_outlive_the_window(display, tmp_path):
     assert len(last.session.drawn.strokes) == 1
     assert "is back" in last.window.statusbar.status.cget("text")
     last.close()
-    document = tmp_path / "drawing.json"
     document.write_text(
         document.read_text().replace('"corrections": []', '"corrections": [7]')
     )

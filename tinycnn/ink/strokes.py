@@ -192,7 +192,7 @@ def load_strokes(path: str | Path | bytes) -> Strokes:
         raise StrokesError(f"{name}: is not JSON; save the drawing again") from None
 
 
-def save_strokes(path: str | Path, strokes: Strokes) -> None:
+def save_strokes(path: str | Path, strokes: Strokes, **more: Any) -> None:
     """Write a stroke file atomically.
 
     Parameters
@@ -200,6 +200,8 @@ def save_strokes(path: str | Path, strokes: Strokes) -> None:
     path : str or Path
     strokes : Strokes
         Points are rounded to a thousandth of a pixel.
+    **more : JSON values
+        Further keys of the document.
 
     Raises
     ------
@@ -210,6 +212,7 @@ def save_strokes(path: str | Path, strokes: Strokes) -> None:
         "strokes": [stroke.round(3).tolist() for stroke in strokes.points],
         "pen_width": [float(width) for width in strokes.pen_widths],
         "size": [int(side) for side in strokes.size],
+        **more,
     }
     write_atomically(path, [json.dumps(document).encode() + b"\n"])
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.data.idx import DataError
-from tinycnn.files import UnreadableError, read_regular, write_atomically
-from tinycnn.ink.strokes import LARGEST_FILE, Strokes
+from tinycnn.files import UnreadableError, read_regular
+from tinycnn.ink.strokes import LARGEST_FILE, Strokes, save_strokes
 
 __all__ = ["NO_DIGIT", "Corrections", "DataError"]
 
@@ -87,16 +87,9 @@ class Corrections:
         """
         grey = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
         drawn = strokes or Strokes((), (), SHAPE)
-        document = {
-            "label": int(label),
-            "strokes": [stroke.round(3).tolist() for stroke in drawn.points],
-            "pen_width": list(drawn.pen_widths),
-            "size": list(drawn.size),
-            "image": grey.tolist(),
-        }
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{time.time_ns()}.json"
-        write_atomically(path, [json.dumps(document).encode() + b"\n"])
+        save_strokes(path, drawn, label=int(label), image=grey.tolist())
         return path
 
     def remove(self, path: Path) -> None:

@@ -14,16 +14,16 @@ import numpy as np
 from PIL import Image, ImageTk
 
 from tinycnn.window.ink_image import Area, InkImage
-from tinycnn.window.session import Box, Picture, Session, Step, digit_at, extent
-from tinycnn.window.theme import THEMES, Look, Theme, percent
+from tinycnn.window.session import Box, Picture, Step, digit_at, extent
+from tinycnn.window.theme import THEMES, Theme, percent
 
-CLICK = 3.0  # screen pixels; a pen that moved no further is a click
+CLICK = 3.0  # points of the screen; a pen that moved no further is a click
 ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
 GAP = 5.0  # units between ink and box
-DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3)}
-IGNORED = 1, 5  # the dash around ink that is left out
+DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3), "fires": ()}
+IGNORED = 1, 5  # the thin dash around ink that is left out
 INVITATION = "Write a number here.\nMany digits, many lines, as you like."
 
 
@@ -41,7 +41,7 @@ class DrawingCanvas(tk.Canvas):
         self.erases = False
         self.zoom, self.origin = self._look.pixel, (0.0, 0.0)
         self.ink = InkImage()
-        self.boxes = Boxes(self, self._session, self._look)
+        self.boxes = Boxes(self, window)
         self._photo = ImageTk.PhotoImage("RGB", (1, 1), master=self)
         self._paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
         self._picture: Picture | None = None
@@ -58,8 +58,6 @@ class DrawingCanvas(tk.Canvas):
             self.bind(f"<ButtonPress-{button}>", self._on_press)
             self.bind(f"<B{button}-Motion>", self._on_drag)
             self.bind(f"<ButtonRelease-{button}>", self._on_release)
-
-    # --- display -------------------------------------------------------------------
 
     def set_theme(self) -> None:
         """Apply the theme."""
@@ -97,8 +95,10 @@ class DrawingCanvas(tk.Canvas):
     def _lay_paper(self) -> None:
         """Make what lies below the ink: paper, and the picture if there is one."""
         size, theme = self.ink.size, self._look.theme
-        if (self._photo.width(), self._photo.height()) != size:
-            self._photo = ImageTk.PhotoImage("RGB", size, master=self)
+        wide, high = self._photo.width(), self._photo.height()
+        if size[0] > wide or size[1] > high:  # a larger one serves, too
+            room = max(size[0], wide), max(size[1], high)
+            self._photo = ImageTk.PhotoImage("RGB", room, master=self)
             self.itemconfigure("ink", image=str(self._photo))
         self._paper = Image.new("RGB", size, theme.paper)
         if self._picture is not None:
@@ -113,11 +113,11 @@ class DrawingCanvas(tk.Canvas):
     def _put(self, area: Area) -> None:
         """Bring an area of the ink to the screen."""
         wide, high = self._paper.size
-        if 4 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
+        if 2 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
             area = (0, 0, wide, high)
         part = self._paper.crop(area)
         part.paste(self.boxes.theme.ink, mask=self.ink.image.crop(area))
-        if part.size == self._paper.size:  # ten times as fast as "put"
+        if part.size == self._paper.size:  # twice as fast as "put"
             self._photo.paste(part)
             return
         # Pillow can only replace a whole Tk image.
@@ -129,8 +129,6 @@ class DrawingCanvas(tk.Canvas):
         x0, y0, x1, y1 = (side * self.zoom for side in box)
         x, y = self.origin
         return x0 + x, y0 + y, x1 + x, y1 + y
-
-    # --- the pointer ---------------------------------------------------------------
 
     def _position(self, event: "tk.Event[Any]") -> tuple[float, float]:
         """Return the pointer's position on the sheet or the picture, in units."""
@@ -206,27 +204,33 @@ class DrawingCanvas(tk.Canvas):
 class Boxes:
     """A box around every digit and what is ignored; regions where a feature is active.
 
-    `chosen` are the digits to be corrected; `theme` suits what lies under the boxes.
+    `theme` suits what lies under the boxes.
     """
 
-    def __init__(self, canvas: Any, session: Session, look: Look) -> None:
-        self._canvas, self._session, self._look = canvas, session, look
-        self.theme: Theme = look.theme
-        self.chosen: Sequence[int] = ()
+    def __init__(self, canvas: "DrawingCanvas", window: Any) -> None:
+        self._canvas, self._window, self._look = canvas, window, window.look
+        self.theme: Theme = window.look.theme
         self.regions: Sequence[Box] = ()  # of the drawing
+        self._shown: Any = None
 
     def show(self) -> None:
-        """Show the session's reading."""
-        self._canvas.delete("reading", "region")
-        fonts, reading = self._look.fonts, self._session.reading
-        labels, notes, yours = [], [], self._session.corrected_boxes()
+        """Show the session's reading, unless nothing has been read since."""
+        session, canvas, fonts = self._window.session, self._canvas, self._look.fonts
+        all_chosen = self._window.correcting.chosen
+        reading, yours = session.reading, session.corrected_boxes()
+        state = session.read_revision, reading, yours, all_chosen, [*self.regions]
+        place = canvas.zoom, canvas.origin, canvas.ink.size, self.theme
+        if (state, place) == self._shown:
+            return
+        self._shown = state, place
+        canvas.delete("reading", "region")
+        labels, notes = [], []
         for ignored in reading.ignored:
-            self._rectangle(ignored, 1, self.theme.refused, IGNORED)
-        both = zip(reading.digits, self._session.kinds(), strict=True)
+            self._rectangle(ignored, "refused", 1, IGNORED)
+        both = zip(reading.digits, session.kinds(), strict=True)
         for number, (digit, kind) in enumerate(both):
-            colour: str = getattr(self.theme, kind)
-            chosen = number in self.chosen
-            box = self._rectangle(digit.box, 4 if chosen else 2, colour, DASHES[kind])
+            chosen, colour = number in all_chosen, getattr(self.theme, kind)
+            box = self._rectangle(digit.box, kind, 4 if chosen else 2)
             label = f"{digit.label} → ?" if chosen else digit.label
             labels.append((label, fonts.strong, box, colour))
             note = "yours" if digit.box in yours else percent(digit.confidence)
@@ -236,23 +240,18 @@ class Boxes:
         for each in (*labels, *notes):  # labels first: they must have room
             taken += self._put(*each, taken)
         for region in self.regions:
-            self._rectangle(region, 2, self.theme.fires, (), "region")
+            self._rectangle(region, "fires", 2)
 
     def _rectangle(
-        self,
-        box: Box,
-        width: int,
-        colour: str,
-        dash: Sequence[int],
-        tag: str = "reading",
+        self, box: Box, kind: str, width: int, dash: Sequence[int] = ()
     ) -> Box:
         """Show a rectangle around a box of the drawing; return it in screen pixels."""
-        x0, y0, x1, y1 = self._canvas.on_screen(box)
-        px = self._look.px
+        px, tag = self._look.px, "region" if kind == "fires" else "reading"
         gap = px(GAP) if tag == "reading" else 0
+        x0, y0, x1, y1 = self._canvas.on_screen(box)
         around = x0 - gap, y0 - gap, x1 + gap, y1 + gap
-        options: dict[str, Any] = {"tags": tag, "outline": colour}
-        options["dash"] = [px(length) for length in dash]
+        options: dict[str, Any] = {"tags": tag, "outline": getattr(self.theme, kind)}
+        options["dash"] = [px(length) for length in dash or DASHES[kind]]
         self._canvas.create_rectangle(*around, width=px(width), **options)
         return around
 
@@ -283,10 +282,12 @@ class Boxes:
         """Return whether an area of the canvas holds no ink, box or label."""
         x0, y0, x1, y1 = area
         canvas = self._canvas
-        inside = x1 <= canvas.winfo_width() and y1 <= canvas.winfo_height()
+        inside = x1 <= canvas.ink.size[0] and y1 <= canvas.ink.size[1]
         meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
-        free = min(x0, y0) >= 0 and inside and not meets
-        return free and not canvas.ink.image.crop(tuple(map(round, area))).getbbox()
+        if meets or not inside or min(x0, y0) < 0:
+            return False
+        left, top, right, low = map(round, area)
+        return canvas.ink.image.crop((left, top, right, low)).getbbox() is None
 
 
 def fitted(

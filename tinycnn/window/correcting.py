@@ -1,6 +1,7 @@
 """Correcting what was read, keeping the corrections, and learning from them."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,13 @@ class Correcting:
             self._window.say("")
             self._window.show()
 
-    def walk(self, by: int = 1) -> bool:
-        """Choose the next digit, beyond the last none; return whether there is one."""
+    def walk(self, by: int = 1) -> str:
+        """Choose the next digit, beyond the last none; "break" if there is one."""
         count = len(self._session.reading.digits)
         number = self.chosen[0] + by if self.chosen else 0 if by > 0 else count - 1
         inside = 0 <= number < count
         self.choose(number if inside else None)
-        return inside
+        return "break" if inside else ""
 
     def press(self, key: str) -> None:
         """Take a digit key as the right label of what is chosen."""
@@ -84,7 +85,7 @@ class Correcting:
         elif self._session.drawn.picture is not None:
             self.no_digit()  # the ink of a picture stays
         else:
-            self._window.say("This ink is of several digits: use the eraser.")
+            self._window.say("The eraser erases this ink.")
 
     def two_digits(self) -> None:
         """Say that what is chosen is two digits; their labels are typed next."""
@@ -115,16 +116,18 @@ class Correcting:
         ]
 
     def load(self, document: Iterable[Any]) -> list[Correction]:
-        """Return the corrections of a document, whose files are kept."""
+        """Return the corrections of a document, some of whose files are kept."""
         found = []
         for boxes, digits, names in document:
             right = tuple((_box(box), int(label)) for box, label in digits)
             found.append(Correction(tuple(map(_box, boxes)), right))
-            self._kept[found[-1]] = [self.store.folder / Path(n).name for n in names]
+            if names:
+                files = [self.store.folder / Path(name).name for name in names]
+                self._kept[found[-1]] = files
         return found
 
     def follow(self, before: tuple[Correction, ...]) -> None:
-        """Keep the corrections that are new since `before`, and remove the others."""
+        """Keep corrections without a file; remove those of `before` that are gone."""
         after = self._session.drawn.corrections
         try:
             for correction in set(before) - set(after):
@@ -132,17 +135,14 @@ class Correcting:
                     self.store.remove(path)
         except OSError as error:
             self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
-        for correction in set(after) - set(before):
-
-            def keep(inks: list[Any], correction: Correction = correction) -> None:
-                self._keep(correction, inks)
-
-            drawing = self._session.drawing
-            self._window.live.ask("corrected", drawing, correction, then=keep)
+        for correction in set(after) - self._kept.keys():
+            self._kept[correction] = []
+            what, keep = self._session.drawing, partial(self._keep, correction)
+            self._window.live.ask("corrected", what, correction, then=keep)
 
     def _keep(self, correction: Correction, inks: list[Any]) -> None:
         """Keep a correction whose ink has arrived, unless it was undone meanwhile."""
-        if correction not in self._session.drawn.corrections:
+        if self._kept.get(correction) != []:
             return
         labels = [label for _, label in correction.digits] or [NO_DIGIT] * len(inks)
         try:
@@ -181,21 +181,17 @@ class FineTuning:
         """Begin."""
         folder, log = self._window.correcting.store.folder, self._window.worker.log
         self.process = Worker(LEARNS, folder, log=log, restarts=False)
-        self.process.on_failure = self._on_failure
+        self.process.on_failure = self.process.on_fatal = self.stop
         self.process.ask("learn", then=self._on_item)
         self.process.start()
         self._progress.configure(value=0)
         self._progress.pack(side="right")
         self._window.say("Learning from your corrections. You can go on drawing.")
 
-    def poll(self) -> None:
-        """Handle what the process has sent."""
-        if self.process is not None:
-            self.process.poll()
-
-    def stop(self) -> None:
-        """Stop; the weights stay as they are."""
-        self._on_failure("")
+    def stop(self, why: str = "") -> None:
+        """Stop, or say why it has stopped; the weights stay as they are."""
+        self.close()
+        self._window.say(why or "Learning stopped; nothing has changed.")
 
     def close(self) -> None:
         """End the process."""
@@ -225,15 +221,12 @@ class FineTuning:
         else:
             self._progress.configure(value=100 * item)
 
-    def _on_failure(self, message: str) -> None:
-        self.close()
-        self._window.say(message or "Learning stopped; nothing has changed.")
-
     def _reload(self) -> None:
         """Read with the weights now in use."""
 
-        def reloaded(_: None) -> None:
+        def reloaded(note: str) -> None:
             self._window.panel.breaking.reset()
             self._window.live.read_anew()
+            self._window.say(note or self._window.message)
 
         self._window.live.ask("reload", then=reloaded)

@@ -8,7 +8,6 @@ from pathlib import Path
 from tkinter import filedialog
 from typing import Any
 
-from tinycnn.files import write_atomically
 from tinycnn.ink.strokes import Strokes, load_strokes, save_strokes
 from tinycnn.window.session import Picture
 
@@ -82,11 +81,9 @@ class Documents:
         picture = self._session.drawn.picture
         try:
             self._last.parent.mkdir(parents=True, exist_ok=True)
-            save_strokes(self._last, self._session.drawing.strokes)
-            document = json.loads(self._last.read_text("utf-8"))
-            document["picture"] = str(picture.path) if picture else ""
-            document["corrections"] = self._window.correcting.document()
-            write_atomically(self._last, [json.dumps(document).encode() + b"\n"])
+            more: Any = {"corrections": self._window.correcting.document()}
+            more["picture"] = str(picture.path) if picture else ""
+            save_strokes(self._last, self._session.drawing.strokes, **more)
             for path in self._pasted.glob("*"):
                 if picture is None or path != picture.path:
                     path.unlink()
@@ -110,6 +107,7 @@ class Documents:
         def put(picture: Picture | None) -> None:
             if self._session.revision == 0:  # else something was drawn meanwhile
                 self._session.put(strokes, picture, corrections)
+                self._window.correcting.follow(())  # some may not be kept yet
                 self._show("Your last drawing is back; Clear puts it away.")
 
         if has_picture:

@@ -46,14 +46,16 @@ class InkImage:
         self._shown = {
             s: old.get(s) or self._drawn(s.points, s.pen_width) for s in wanted
         }
-        self.image.paste(0, (0, 0, *self.size))
-        for area, ink in self._shown.values():
-            self._lay(area, ink)
         others = old.keys() ^ self._shown.keys()
         changed = [(old | self._shown)[stroke][0] for stroke in others]
-        x0, y0, x1, y1 = zip(*changed, *self._pieces, strict=True)
+        lefts, tops, rights, lows = zip(*changed, *self._pieces, strict=True)
+        x0, y0, x1, y1 = min(lefts), min(tops), max(rights), max(lows)
         self._pieces = []
-        return min(x0), min(y0), max(x1), max(y1)
+        self.image.paste(0, (x0, y0, x1, y1))
+        for (a, b, c, d), ink in self._shown.values():
+            if a < x1 and x0 < c and b < y1 and y0 < d:
+                self._lay((a, b, c, d), ink)
+        return x0, y0, x1, y1
 
     def add_piece(self, points: Points, pen_width: float) -> Area:
         """Show a piece of a stroke until the next change; return the changed area."""
@@ -78,6 +80,7 @@ class InkImage:
     def _drawn(self, points: Points, pen_width: float) -> tuple[Area, Image.Image]:
         """Return the area of a line inside the image, at least a pixel, and its ink."""
         pen = pen_width * self.zoom
+        points = np.concatenate([points[:-1:2], points[-1:]])  # looks the same
         scaled = points * self.zoom + self.origin
         x0, y0 = np.floor(scaled.min(axis=0) - pen / 2 - 1).astype(int).tolist()
         x1, y1 = np.ceil(scaled.max(axis=0) + pen / 2 + 1).astype(int).tolist()

@@ -1,7 +1,5 @@
 """Reading beside the pen: what is asked of the reading process, and when."""
 
-import math
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +7,7 @@ from tinycnn.reading.explanation import Explanation
 from tinycnn.reading.result import Reading
 from tinycnn.window.session import DigitBox, digit_at
 
-PAUSE = 0.12  # seconds before explanations
+PAUSE = 120  # milliseconds before explanations
 NOTHING = "Draw a digit to see inside."
 NEWEST = "read", "explain", "gradients", "damage"  # of these only the last call counts
 THEIRS = "This digit is your correction; the network did not read it."
@@ -21,7 +19,7 @@ class LiveReading:
     def __init__(self, window: Any) -> None:
         self._window, self._session = window, window.session
         self._explained: tuple[int, DigitBox] | None = None  # revision and digit
-        self._explain_at = math.inf  # on the monotonic clock
+        self._later = "none"  # Tk's name of the timer
 
     def ask(self, name: str, *arguments: Any, then: Callable[[Any], object]) -> None:
         """Call a method of the reading process."""
@@ -48,15 +46,10 @@ class LiveReading:
         self.read()
 
     def explain_soon(self) -> None:
-        """Explain the digit of interest once the pen has rested."""
-        self._explain_at = time.monotonic() + PAUSE
-
-    def tick(self) -> None:
-        """Do what is due."""
-        if time.monotonic() >= self._explain_at:
-            self._explain_at = math.inf
-            if self._window.settings.panel:
-                self._explain()
+        """Explain the digit of interest in the open panel once the pen has rested."""
+        self._window.root.after_cancel(self._later)
+        if self._window.settings.panel:
+            self._later = self._window.root.after(PAUSE, self._explain)
 
     def _explain(self) -> None:
         panel, index = self._window.panel, self._subject()
@@ -67,6 +60,8 @@ class LiveReading:
         elif self._session.is_settled:
             digit, asked = digits[index], (self._session.revision, digits[index].box)
             how = "refused" if digit.digit is None else f"read as {digit.label}"
+            if digit.box in self._session.corrected_boxes():
+                how = f"corrected to {digit.label}"
             subject = f"Digit {index + 1} of {len(digits)}, {how}"
             if asked == self._explained:
                 panel.subject.configure(text=subject)

@@ -54,8 +54,6 @@ class Page(ttk.Frame):
         else:
             sheet.yview_moveto(top)
 
-    # --- parts ---------------------------------------------------------------------
-
     def heading(self, text: str, *, spot: bool = False) -> None:
         """Add a heading, and scroll there in the end."""
         if spot:
@@ -137,8 +135,6 @@ class Page(ttk.Frame):
         self.sheet.image_create("end", image=str(photo))
         self.sheet.tag_add(str(photo), where)
         return str(photo), where
-
-    # --- arrays as colours ---------------------------------------------------------
 
     def ink(self, share: Floats) -> Pixels:
         """Return ink values (...), 0 to 1, in the theme's colours (..., 3)."""

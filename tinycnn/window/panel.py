@@ -57,9 +57,7 @@ class Panel(ttk.Frame):
 class Seeing(Page):
     """What the network sees in one digit."""
 
-    def __init__(self, parent: tk.Misc, window: Any) -> None:
-        super().__init__(parent, window)
-        self.chosen: Spot | None = None
+    chosen: Spot | None = None
 
     def explain(self, explanation: Explanation) -> None:
         """Show an explanation; mark the receptive field of the chosen pixel."""
@@ -106,28 +104,35 @@ class Learning(Page):
 
     def ask(self, trial: Trial | None = None) -> None:
         """Show the gradients for the label that is chosen, below a training step."""
-        self.trial = trial
-        if self._explanation is not None:
-            what = self._explanation.image, int(self.label.get())
-            self.window.live.ask("gradients", *what, then=self._show_gradients)
+        self.trial, explanation = trial, self._explanation
+        if explanation is None:
+            return
+
+        def show(gradients: Gradients) -> None:
+            if explanation is self._explanation:
+                self.gradients = gradients
+                self.show(lambda: contents.learns(self, explanation, gradients, trial))
+
+        what = explanation.image, int(self.label.get())
+        self.window.live.ask("gradients", *what, then=show)
 
     def train(self) -> None:
-        """Do one training step."""
-        if self._explanation is not None:
-            what = self._explanation.image, int(self.label.get())
-            how = float(self.rate.get()), self.keeps.get()
-            self.window.live.ask("train", *what, *how, then=self._show_trial)
+        """Do one training step; show it unless another digit is shown by then."""
+        if self._explanation is None:
+            return
+        image, label = self._explanation.image, self.label.get()
+        how, keeps = float(self.rate.get()), self.keeps.get()
 
-    def _show_gradients(self, gradients: Gradients) -> None:
-        self.gradients = gradients
-        explanation = self._explanation
-        if explanation is not None:
-            self.show(lambda: contents.learns(self, explanation, gradients, self.trial))
+        def show(trial: Trial) -> None:
+            if keeps:
+                self.window.panel.breaking.has_steps = True
+                self.window.live.read_anew()  # which shows the new gradients, too
+            now = self._explanation
+            if now is not None and np.array_equal(image, now.image):
+                self.label.set(label)
+                self.ask(trial)
 
-    def _show_trial(self, trial: Trial) -> None:
-        self.ask(trial)
-        if self.keeps.get():
-            self.window.live.read_anew()  # which shows the new gradients, too
+        self.window.live.ask("train", image, int(label), how, keeps, then=show)
 
 
 class Breaking(Page):
@@ -135,8 +140,7 @@ class Breaking(Page):
 
     def __init__(self, parent: tk.Misc, window: Any) -> None:
         super().__init__(parent, window)
-        self._explanation: Explanation | None = None
-        self.damage = Damage()
+        self.damage, self.has_steps = Damage(), False  # steps that were kept
         self.right: list[int] = []  # of the test digits: whole, and now
         noises = "0", "0.1", "0.2", "0.3", "0.5", "1"
         self.noise = choice(self, "Noise", 0, noises, self.change)
@@ -145,9 +149,13 @@ class Breaking(Page):
         back = ttk.Button(self.controls, text="Put back", command=self.put_back)
         back.grid(row=0, column=2, rowspan=2, padx=self.look.px(10))
 
+    @property
+    def is_changed(self) -> bool:
+        """Whether the weights are others than those that were loaded."""
+        return self.has_steps or self.damage != Damage()
+
     def explain(self, explanation: Explanation) -> None:
         """Show the maps of an explanation, to be muted."""
-        self._explanation = explanation
         if not self.right:
             self._apply()
         what = explanation, self.damage, self.right, self.mute
@@ -157,7 +165,7 @@ class Breaking(Page):
         """Know that the weights are whole: they have just been loaded."""
         self.noise.set("0")
         self.bits.set("32")
-        self.damage, self.right = Damage(), []
+        self.damage, self.has_steps, self.right = Damage(), False, []
         self.window.panel.learning.trial = None
 
     def put_back(self) -> None:
@@ -178,12 +186,14 @@ class Breaking(Page):
         self._apply()
 
     def _apply(self) -> None:
+        self.has_steps &= self.damage != Damage()  # no damage undoes them, too
         then = partial(self._done, self.damage)
         self.window.live.ask("damage", self.damage, then=then)
 
     def _done(self, damage: Damage, right: int) -> None:
         whole = right if damage == Damage() else self.right[0]
         self.right = [whole, right]
+        self.window.say("")
         self.window.live.read_anew()
 
 

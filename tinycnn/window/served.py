@@ -34,6 +34,7 @@ from tinycnn.window.session import Correction, DigitBox, Drawing, Picture
 
 SHOWN = 1600  # pixels a side of a picture that is shown, at most
 NOTHING_COPIED = "There is no picture in the clipboard; copy one, or open a file."
+NEEDED = "To paste, install xclip, or wl-clipboard on Wayland; or open a file."
 
 
 class Reads:
@@ -46,9 +47,7 @@ class Reads:
     expected = (PictureError, WeightsError, OSError)
 
     def __init__(
-        self,
-        weights: Path | None = None,
-        network: UserFunction | None = None,
+        self, weights: Path | None = None, network: UserFunction | None = None
     ) -> None:
         use_threads()
         self.note = ""
@@ -61,21 +60,20 @@ class Reads:
             remedy = "name other weights, or leave --weights out"
             raise ValueError(f"{error}; {remedy}") from error
 
-    def reload(self) -> None:
-        """Read with the fine-tuned weights in use, or with the shipped ones."""
+    def reload(self) -> str:
+        """Read with the learned weights, or the shipped ones: the note says why."""
         self.note = ""
         for version in versions()[-1:]:
             try:
                 self._read_with(version)
-                return
+                return ""
             except (ValueError, OSError):
                 self.note = "The learned weights cannot be read: learn again."
         self._read_with()
+        return self.note
 
     def _read_with(
-        self,
-        weights: Path | None = None,
-        network: UserFunction | None = None,
+        self, weights: Path | None = None, network: UserFunction | None = None
     ) -> None:
         with explained(network):
             reader = Reader(weights, network)
@@ -85,8 +83,6 @@ class Reads:
         self.reader = reader
         self._bench: inside.Workbench | None = None
         self._picture: tuple[Path | None, Ink | None] = None, None  # opened last
-
-    # --- reading -------------------------------------------------------------------
 
     def read(self, drawing: Drawing) -> Reading:
         """Read a drawing."""
@@ -113,7 +109,9 @@ class Reads:
         """
         try:
             found = ImageGrab.grabclipboard()
-        except (NotImplementedError, OSError) as error:  # OSError: of a text
+        except NotImplementedError as error:
+            raise PictureError(NEEDED) from error
+        except OSError as error:  # of a text
             raise PictureError(NOTHING_COPIED) from error
         if isinstance(found, list) and found:
             return self.open(Path(found[0]))
@@ -129,9 +127,12 @@ class Reads:
 
         A picture is black on white, or on the picture below the strokes.
         """
-        alone = ""
+        alone, suffix = "", path.suffix.lower()
+        if suffix not in (".json", ".png"):
+            text = f"{path.name} is not saved: end its name in .json or .png"
+            raise PictureError(text)
         try:
-            if path.suffix.lower() == ".json":
+            if suffix == ".json":
                 save_strokes(path, drawing.strokes)
                 alone = " has the strokes, not the picture" * bool(drawing.picture)
             else:
@@ -149,11 +150,11 @@ class Reads:
         if drawing.picture is not None:
             page = open_picture(drawing.picture).convert("RGB")
             scale = self._picture_ink(drawing.picture).scale  # a large one is reduced
-        dark = np.asarray(page).mean() > 127
+        is_light = np.asarray(page).mean() > 127
         points = [points / scale for points in strokes.points]
         mask = draw(points, [width / scale for width in strokes.pen_widths], page.size)
         ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
-        page.paste("black" if dark else "white", mask=ink)
+        page.paste("black" if is_light else "white", mask=ink)
         return page
 
     def corrected(
@@ -166,8 +167,6 @@ class Reads:
         boxes = [box for box, _ in correction.digits] or correction.boxes
         ink = self._ink(drawing)
         return inside.corrected(self.reader, ink, correction.boxes, boxes)
-
-    # --- looking inside ------------------------------------------------------------
 
     def explain(self, drawing: Drawing, box: DigitBox) -> Explanation | None:
         """Explain how the digit with this box was read; None if there is none."""

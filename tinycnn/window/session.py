@@ -26,12 +26,13 @@ Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 DigitBox = tuple[int, int, int, int]
 MOST_STEPS = 200  # of the history
-NEAREST = 2.0  # screen pixels; smaller movements of the pointer are ignored
-SPACING = 4.0  # screen pixels between points of a stroke
+NEAREST = 2.0  # points of the screen; smaller movements of the pointer are ignored
+SPACING = 4.0  # points of the screen between those of a stroke
 ROUNDS = 3  # of cutting corners
 SURE = 0.95  # a digit of a lower confidence is doubtful
 MARGIN = 40.0  # units, right of and below the ink of a drawing
-NEAR = 4.0  # screen pixels around a box that still belong to it
+NEAR = 4.0  # points of the screen around a box that still belong to it
+OWN = 0.95  # of a stroke's points are in the box of the only digit it belongs to
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +42,21 @@ class Stroke:
     points: Points
     pen_width: float
 
+    def inside(self, box: Box) -> NDArray[np.bool_]:
+        """Return which of its points are inside a box."""
+        x, y = self.points.T
+        return (box[0] <= x) & (x <= box[2]) & (box[1] <= y) & (y <= box[3])
+
     def share_in(self, box: Box) -> float:
         """Return the share of its points inside a box."""
-        inside = (self.points >= box[:2]) & (self.points <= box[2:])
-        return float(inside.all(axis=1).mean())
+        return float(self.inside(box).mean())
+
+    def without(self, box: Box) -> list["Stroke"]:
+        """Return the parts of it that are outside a box."""
+        inside = self.inside(box)
+        runs = np.split(self.points, np.flatnonzero(np.diff(inside)) + 1)
+        outside = runs[int(inside[0]) :: 2]
+        return [Stroke(run, self.pen_width) for run in outside if len(run) > 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +76,12 @@ class Drawing:
     picture: Path | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Correction:
-    """Digits that were read, by their boxes, and the right boxes and labels."""
+    """Digits that were read, by their boxes, and the right boxes and labels.
+
+    Two of equal values are two: those of another drawing, for example.
+    """
 
     boxes: tuple[DigitBox, ...]
     digits: tuple[tuple[DigitBox, int], ...]
@@ -85,13 +100,14 @@ class Session:
     """One drawing and its history.
 
     `reading` is the newest one, with corrections applied; `revision` counts the changes
-    of the ink. The next stroke is `pen_width` screen pixels of `unit` units wide.
+    of the ink. The next stroke is `pen_width` points of the screen wide, 96ths of an
+    inch; one is `unit` units.
     """
 
     def __init__(self) -> None:
         self.pen_width, self.unit = PEN_WIDTH, 1.0
         self._as_read, self.revision = Reading(), 0
-        self._read_revision = 0  # that the reading is of
+        self.read_revision = 0  # of the ink that the reading is of
         self._done, self._undone = [Step()], list[Step]()
         self._pen: list[Points] = []  # positions of the stroke being drawn
         self._is_erasing = False  # the last step can take more
@@ -111,7 +127,7 @@ class Session:
     @property
     def is_settled(self) -> bool:
         """Whether the reading is of the current ink."""
-        return self._read_revision == self.revision
+        return self.read_revision == self.revision
 
     @property
     def pen_ink(self) -> float:
@@ -174,12 +190,25 @@ class Session:
         return bool(strokes)
 
     def erase_digit(self, index: int) -> bool:
-        """Remove the strokes of a digit, as a step; return False if it has none."""
+        """Remove the ink of a digit, as a step; return False if it has no strokes.
+
+        Of a stroke that it shares with another digit, the part in its box goes.
+        """
         self.settle()
-        box = self.reading.digits[index].box
-        gone = self.erase([s for s in self.drawn.strokes if s.share_in(box) > 0.5])
-        self.settle()
-        return gone
+        box, left = self.reading.digits[index].box, list[Stroke]()
+        others = [digit.box for digit in self.reading.digits if digit.box != box]
+        for stroke in self.drawn.strokes:
+            share = stroke.share_in(box)
+            if share <= OWN and any(stroke.share_in(other) > OWN for other in others):
+                share = 0.0
+            if share == 0:
+                left.append(stroke)
+            elif share <= OWN:
+                left += stroke.without(box)
+        found = left != [*self.drawn.strokes] and len(left) <= MOST_STROKES
+        if found:
+            self._redraw(tuple(left))
+        return found
 
     @property
     def _room(self) -> int:
@@ -240,7 +269,7 @@ class Session:
         ink = drawn.strokes, drawn.picture
         self.revision += ink != (before.strokes, before.picture)
         if self.is_empty:
-            self._as_read, self._read_revision = Reading(), self.revision
+            self._as_read, self.read_revision = Reading(), self.revision
 
     # --- reading and corrections ---------------------------------------------------
 
@@ -251,9 +280,9 @@ class Session:
 
     def answer(self, revision: int, reading: Reading) -> bool:
         """Accept a reading, unless a newer one is known or the canvas is empty."""
-        if revision < self._read_revision or self.is_empty:
+        if revision < self.read_revision or self.is_empty:
             return False
-        self._read_revision, self._as_read = revision, reading
+        self.read_revision, self._as_read = revision, reading
         return True
 
     def correct(
@@ -290,23 +319,11 @@ class Session:
 
 
 def smooth(positions: Points, spacing: float, most: int) -> Points:
-    """Return a smooth line through positions of the pointer, as a stroke file has it.
+    """Return a smooth line (Q, 2) from the first position (P, 2) to the last.
 
-    Corners are cut at a quarter of each segment, again and again (Chaikin 1974): that
-    smooths the staircases of slow lines, whose positions are whole pixels, too.
-
-    Parameters
-    ----------
-    positions : float64 array (P, 2)
-    spacing : float
-        Between points of the line, in the unit of the positions.
-    most : int
-        Points of the line.
-
-    Returns
-    -------
-    float64 array (Q, 2)
-        From the first position to the last.
+    It has a point every `spacing` units, `most` at most. Corners are cut at a quarter
+    of each segment, again and again (Chaikin 1974): that smooths the staircases of slow
+    lines, whose positions are whole pixels, too.
     """
     line = positions
     for _ in range(ROUNDS):

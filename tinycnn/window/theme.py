@@ -6,9 +6,11 @@ numbers repeat the colour coding.
 """
 
 import tkinter as tk
+from functools import partial
 from tkinter import font as tkfont
 from tkinter import ttk
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +40,6 @@ DARK = """#16191d #262b32 #333a43 #1e2227 #f4f6f8 #eef1f4 #9aa5b3 #6d7783
 THEMES = {"light": Theme(*LIGHT.split()), "dark": Theme(*DARK.split())}
 
 
-class Fonts(NamedTuple):
-    """The fonts; sizes in points, so that they scale with the screen's density."""
-
-    plain: tkfont.Font
-    title: tkfont.Font
-    strong: tkfont.Font
-    number: tkfont.Font
-
-
 class Look:
     """Theme, fonts and density. A unit is a 96th of an inch, `pixel` screen pixels."""
 
@@ -55,10 +48,10 @@ class Look:
         self.pixel = root.winfo_fpixels("1p") * 0.75
         self.theme = THEMES["light"]
         family = tkfont.nametofont("TkDefaultFont", root).actual("family")
-        styles: Any = (10, "normal"), (10, "bold"), (12, "bold"), (30, "bold")
-        self.fonts = Fonts(
-            *(tkfont.Font(root, family=family, size=n, weight=w) for n, w in styles)
-        )
+        font = partial(tkfont.Font, root, family=family)  # sizes in points, too
+        bold = partial(font, weight="bold")
+        self.fonts = SimpleNamespace(plain=font(size=10), title=bold(size=10))
+        self.fonts.strong, self.fonts.number = bold(size=12), bold(size=30)
 
     def px(self, units: float) -> int:
         """Return units as screen pixels, at least 1."""
@@ -71,15 +64,15 @@ class Look:
     def set_theme(self, name: str) -> None:
         """Apply a theme to every ttk widget."""
         self.theme = theme = THEMES[name]
-        colours = {"background": theme.ground, "foreground": theme.text}
-        colours |= {"activeBackground": theme.sure, "activeForeground": theme.paper}
+        plain = {"background": theme.ground, "foreground": theme.text}
+        colours = {"activeBackground": theme.sure, "activeForeground": theme.paper}
         colours |= {"selectBackground": theme.sure, "selectForeground": theme.paper}
         # Of menus, of texts, and of lists that drop down.
-        self.root.tk_setPalette(disabledForeground=theme.disabled, **colours)
+        disabled = theme.disabled
+        self.root.tk_setPalette(disabledForeground=disabled, **plain, **colours)
         self.root.option_add("*Canvas.foreground", "black")  # file dialogs are white
         px, style = self.px, ttk.Style(self.root)
         style.theme_use("clam")
-        plain = {"background": theme.ground, "foreground": theme.text}
         plain |= {"lightcolor": theme.raised, "darkcolor": theme.raised}
         plain |= {"troughcolor": theme.raised, "bordercolor": theme.line}
         plain |= {"fieldbackground": theme.paper, "insertcolor": theme.text}

@@ -26,6 +26,7 @@ from tinycnn.window.worker import Worker
 
 LOG = logging.getLogger("tinycnn.window")
 SOON, LATER = 1, 10  # milliseconds to the next poll, with and without a reply due
+CHANGED = "The network is changed (F4 puts it back). "
 WARMING_UP = "Warming up, for some seconds the first time. You can draw already."
 ICON = Path(__file__).with_name("icon.png")
 DEFAULT_SIZE, SMALLEST_SIZE = (1000, 680), (560, 360)  # units
@@ -51,10 +52,10 @@ class Window:
         may_reload: bool = True,
     ) -> None:
         self.root, self.settings, self._settings_file = root, settings, settings_file
-        self.worker, self.problem, self._message = worker, "", ""
+        self.worker, self.problem, self.message = worker, "", ""
         self.session, self.look = Session(), Look(root)
         self.session.pen_width = settings.brush
-        self._polling, self._closed, self.stopped = "none", False, 0
+        self._closed, self.stopped = False, 0
         root.report_callback_exception = self._on_exception
         self.correcting = Correcting(self, Corrections(folder / "corrections"))
         self.documents, self.live = Documents(self, folder), LiveReading(self)
@@ -92,21 +93,17 @@ class Window:
         self.documents.accept_drops()
         root.protocol("WM_DELETE_WINDOW", self.close)
         root.bind("<Escape>", lambda _: correcting.choose(None))
-        root.bind(f"<{CONTROL}-y>", lambda _: self.redo())
+        for key in "yY":  # Caps Lock makes the second
+            root.bind(f"<{CONTROL}-{key}>", lambda _: self.redo())
         root.bind("<Key>", self._on_key)
 
         # Beyond the last digit, Tab goes on to the next control.
-        self.canvas.bind("<Tab>", lambda _: self._walk(1))
-        self.canvas.bind("<<PrevWindow>>", lambda _: self._walk(-1))
+        self.canvas.bind("<Tab>", lambda _: correcting.walk(1))
+        self.canvas.bind("<<PrevWindow>>", lambda _: correcting.walk(-1))
 
     def _on_key(self, event: Any) -> None:
         if not event.state & MODIFIERS and event.widget.winfo_class() != "TCombobox":
             self.correcting.press(event.char)
-
-    def _walk(self, by: int) -> str:
-        return "break" if self.correcting.walk(by) else ""
-
-    # --- life ----------------------------------------------------------------------
 
     def run(self, picture: Path | None = None) -> None:
         """Show the window, start the reading process, return when it is closed."""
@@ -124,7 +121,8 @@ class Window:
         if self._closed:
             return
         self._closed = True
-        self.root.after_cancel(self._polling)
+        for timer in self.root.tk.splitlist(self.root.tk.call("after", "info")):
+            self.root.after_cancel(timer)
         self.settings.brush = self.session.pen_width
         if self.root.winfo_viewable():
             self.settings.size = self.root.geometry().partition("+")[0]
@@ -144,18 +142,16 @@ class Window:
             self.close()
         try:
             self.worker.poll()
-            if not self._closed:
-                self.finetuning.poll()
-                self.live.tick()
+            if self.finetuning.process is not None:
+                self.finetuning.process.poll()
         finally:
             if not self._closed:
-                wait = SOON if self.worker.is_busy else LATER
-                self._polling = self.root.after(wait, self.poll)
+                self.root.after(SOON if self.worker.is_busy else LATER, self.poll)
 
     def _on_ready(self, note: str) -> None:
-        before = self._message if self.worker.starts == 1 else ""
-        self.say(note or before)
+        before = self.message if self.worker.starts == 1 else ""
         self.panel.breaking.reset()
+        self.say(note or before)
         self.live.read_anew()
 
     def _on_fatal(self, message: str) -> None:
@@ -168,32 +164,28 @@ class Window:
         with contextlib.suppress(tk.TclError):
             self.say(f"This went wrong: {error or kind.__name__} (see the log)")
 
-    # --- changes -------------------------------------------------------------------
-
     def on_ink(self) -> None:
         """Show and read changed ink."""
         self.correcting.choose(None)
-        self._message = ""
+        self.message = ""
         self.live.read()
         self.show()
 
     def show(self) -> None:
         """Show drawing, reading and choice as they are now."""
-        self.canvas.boxes.chosen = self.correcting.chosen
         self.canvas.show()
         self.statusbar.show()
         self.tools.show()
-        self.say(self._message)
+        self.say(self.message)
         self.live.explain_soon()
 
     def say(self, message: str) -> None:
-        """Show a message in the status line; without one, the state of the reading."""
-        self._message = message
+        """Show a message, or the state of the reading, and whether weights changed."""
+        self.message = message
         state = summary(self.session) if self.worker.is_ready else WARMING_UP
         text = message or self.correcting.hint or state
-        self.statusbar.status.configure(text=text)
-
-    # --- actions -------------------------------------------------------------------
+        sign = CHANGED * self.panel.breaking.is_changed
+        self.statusbar.status.configure(text=sign + text)
 
     def undo(self, by: int = -1) -> None:
         """Undo a step, or redo one (1)."""

@@ -33,7 +33,8 @@ class Worker:
 
     The process calls `make`, named ``module:function``, with the arguments, and holds
     what it returns; a ValueError or OSError means that it cannot be used. A process
-    that dies is replaced if it `restarts`; the calls that wait go to the new one.
+    that dies is replaced if it `restarts`; the calls that wait go to the new one, and
+    the one that was sent, unless it was sent again already.
 
     `on_ready`, `on_failure` and `on_fatal` are called with a sentence, or empty text,
     when the process accepts calls, when a call failed, when it cannot be used. The
@@ -52,6 +53,7 @@ class Worker:
         self._connection: Connection | None = None
         self._waiting: list[Call] = []
         self._sent: Call | None = None
+        self._lost: Call | None = None  # that was sent when a process died
         self._start_at = math.inf  # on the monotonic clock
         self.is_ready, self.starts = False, 0
 
@@ -131,11 +133,13 @@ class Worker:
                 self._connection.send(self._sent[:2])
 
     def _on_death(self) -> None:
-        """Say so, and schedule a new process; the call that was sent is lost."""
+        """Say so, and schedule a new process; send a call again, but only once."""
         LOG.error("a process of the window died: %s", self._process)
         pause = 0.0 if self.is_ready else PAUSE
         self.close()
-        self._sent = None
+        if self._sent is not None and self._sent is not self._lost:
+            self._waiting.insert(0, self._sent)
+        self._lost, self._sent = self._sent, None
         if self._restarts:
             self._start_at = time.monotonic() + pause
             self.on_failure("The reader stopped and is being restarted.")
