@@ -30,6 +30,8 @@ training, this gives them another gradient than the layers do. It is left so: to
 such zeros takes a second sum, of magnitudes, as long as the first.
 """
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,7 @@ def patch_side(shape: tuple[int, ...], OH: int, OW: int) -> int:
     return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
 
 
+@functools.cache
 def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     """Return A.T (4, P), G (P, K) and B.T (P, P).
 
