@@ -54,9 +54,9 @@ class Adam(nn.Adam):
 
     def _update(self, number: int, value: Array, grad: Array) -> None:
         arrays = grad, self._m[number], self._v[number], value
-        # The gate: `floats` goes by addresses.
-        quick = self._quick and value.dtype == np.float32 and value.flags.c_contiguous
-        if quick and all(KIND(one) == KIND(value) for one in arrays[:3]):
+        kinds = [*map(KIND, arrays)]  # the gate, for `floats` goes by addresses
+        alike = kinds.count(kinds[0]) == 4 and value.dtype == np.float32
+        if self._quick and alike and value.flags.c_contiguous:
             self._table.extend((value.ndim >= 2, value.size, *map(data, arrays)))
         else:
             super()._update(number, value, grad)
@@ -75,9 +75,9 @@ def adam(block, blocks, job):
         first, last = table[p, 1] * block // blocks, table[p, 1] * (block + 1) // blocks
         grad, m = floats(table[p, 2]), floats(table[p, 3])
         v, value = floats(table[p, 4]), floats(table[p, 5])
-        keep = np.float32(1 - table[p, 0] * numbers[5])
+        decay = np.float32(1 - table[p, 0] * numbers[5])
         for i in range(uintp(first), uintp(last)):
             m_i = m[i] + to_m * (grad[i] - m[i])
             v_i = v[i] + to_v * (grad[i] * grad[i] - v[i])
-            value[i] = keep * value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps)
+            value[i] = decay * value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps)
             m[i], v[i] = m_i, v_i

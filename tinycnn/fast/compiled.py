@@ -141,17 +141,19 @@ def _loop() -> Any:
 
 
 def data(one: NDArray[Any]) -> int:
-    """Return the address of an array's numbers, the first field of its C struct.
-
-    (``one.ctypes.data`` is the same, but takes twenty times as long.)
-    """
+    """Return the address of an array's numbers, the first field of its C struct."""
+    # (one.ctypes.data is the same, but takes ten times as long.)
     return _MEMORY[(id(one) + object.__basicsize__) // 8]
 
 
 class Kernel:
-    """What `shared` makes of a function: it returns when all blocks are done.
+    """A function of ``(block, blocks, job)`` that does block ``block`` of ``blocks``.
 
-    It raises ValueError if an argument is not as declared.
+    What it writes belongs to that block alone, and how many blocks there are does not
+    depend on the threads: then neither do the bits. ``job[0]`` is the tuple of the
+    arguments. ``shapes`` have `int` for an integer, and for an array names of sizes and
+    expressions of those named before: ``"N, H, W, C"``, or ``"uint8: N, 2 * H"`` if it
+    is not of float32. ValueError is raised if an argument is not so.
     """
 
     def __init__(self, function: Callable[..., None], shapes: dict[str, Any]) -> None:
@@ -161,18 +163,17 @@ class Kernel:
         self._jobs: dict[Any, Any] = {}  # by kinds of the arguments
 
     def __call__(self, blocks: int, *arguments: Any) -> None:
-        """Do all blocks."""
-        address, kernel, job = self._gate(blocks, arguments)
+        """Do all blocks, in parallel if there are several."""
+        address, kernel, job = self.gate(blocks, arguments)
         if blocks == 1:
             kernel(0, 1, job.buffer_info()[0])
         else:
             _loop()(address, blocks, job.buffer_info()[0])
 
-    def _gate(self, blocks: int, arguments: tuple[Any, ...]) -> Any:
-        """Return address, function and job of a kernel, for arguments as declared.
+    def gate(self, blocks: int, arguments: tuple[Any, ...]) -> Any:
+        """Return address, function and job of the kernel, for arguments as declared.
 
-        What is declared is compared once for arguments of the same kinds. Every call
-        compares the kinds alone, because small networks call often.
+        Only the first arguments of their kinds are compared with what is declared.
         """
         arrays = list(compress(arguments, self._arrays))
         try:
@@ -231,15 +232,5 @@ class Kernel:
 
 
 def shared(**shapes: Any) -> Callable[[Callable[..., None]], Kernel]:
-    """Return a decorator: compile a kernel, and share its blocks among threads.
-
-    It decorates a function of ``(block, blocks, job)``, which does block number
-    ``block`` of ``blocks``; ``job[0]`` is the tuple of the arguments. What it writes
-    belongs to that block alone, and how many blocks there are does not depend on the
-    threads: then neither do the bits.
-
-    ``shapes`` have `int` for an integer, and for an array names of sizes and
-    expressions of those named before: ``"N, H, W, C"``, or ``"uint8: N, 2 * H"`` if it
-    is not of float32.
-    """
+    """Return a decorator that makes a `Kernel` of a function."""
     return lambda function: Kernel(function, shapes)

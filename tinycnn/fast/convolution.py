@@ -267,36 +267,24 @@ class FusedConvolution(Layer):
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
         x, winner, factor, (top, bottom, left, right) = self._recall(dy)
-        weight, dy, side = (
-            self.conv.weight.value * factor,
-            np.ascontiguousarray(dy),
-            self._side,
-        )
-        (N, _, _, C), (KH, KW, _, F), blocks = (
-            x.shape,
-            weight.shape,
-            min(BLOCKS, len(x)),
-        )
-        dbias = np.zeros((blocks, F), np.float32)
+        weight, shape = self.conv.weight.value * factor, x.shape
+        (KH, KW, C, F), N, side = weight.shape, len(x), self._side
+        blocks = min(BLOCKS, N)
+        dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
         if C < COLUMNS:
-            dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-            planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2)).reshape(N * C, -1)
-            dweight = np.zeros((blocks, KH, KW, C, F), np.float32)
-            backward_of_ink(
-                blocks, dy, winner, x.shape[2], C, planes, side, dweight, dbias
-            )
+            planes, width = x.transpose(0, 3, 1, 2).reshape(N * C, -1), x.shape[2]
+            planes = np.ascontiguousarray(planes)
+            grad = np.zeros((blocks, KH, KW, C, F), np.float32)
+            backward_of_ink(blocks, dy, winner, width, C, planes, side, grad, dbias)
+            dx = np.broadcast_to(np.float32(np.nan), shape)  # not computed
+            dweight = grad.sum(axis=0)
         else:
             filters = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
-            dx, dweight = (
-                np.empty_like(x),
-                np.zeros((blocks, *filters.shape), np.float32),
-            )
-            backward(
-                blocks, dy, winner, x, top, left, filters, side, dweight, dbias, dx
-            )
-            dweight = dweight.transpose(0, 2, 3, 4, 1)
-        self.conv.weight.grad = np.ascontiguousarray(dweight.sum(axis=0) * factor)
+            dx, grad = np.empty_like(x), np.zeros((blocks, F, KH, KW, C), np.float32)
+            backward(blocks, dy, winner, x, top, left, filters, side, grad, dbias, dx)
+            dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
+        self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
         self.conv.bias.grad = dbias.sum(axis=0) * factor
         return dx
 
