@@ -1,12 +1,22 @@
-"""Adam in one pass over the memory, where NumPy makes one for each operation."""
+"""Adam in one pass over the memory, where NumPy makes one for each operation.
 
+The parameters of a network are many and small, so one call of the kernel takes them
+all, from a table of where each lies:
+
+::
+
+    weight   decays 1   size 288   addresses of grad, m, v, value
+    bias            0         32                ...
+"""
+
+from array import array
 from typing import Any
 
 import numpy as np
 from numba import uintp
 
 from tinycnn import nn
-from tinycnn.fast.compiled import shared
+from tinycnn.fast.compiled import KIND, data, floats, shared
 from tinycnn.fast.written import is_as_written
 from tinycnn.nn.layers import Array
 
@@ -25,37 +35,49 @@ class Adam(nn.Adam):
         super().__init__(*arguments, **settings)
         self._quick = is_as_written("Adam")
 
-    def _update(self, number: int, value: Array, grad: Array) -> None:
-        arrays = grad, self._m[number], self._v[number], value
-        quick = self._quick and value.dtype == np.float32
-        if not (quick and all(one.flags.c_contiguous for one in arrays)):
-            super()._update(number, value, grad)
-            return
-        decay = self.learning_rate * self.weight_decay if value.ndim >= 2 else 0
+    def step(self) -> None:
+        """Update every parameter by its gradient; ValueError as `tinycnn.nn.Adam`."""
+        self._table = array("q")
+        super().step()
         numbers = (
             1 - self.beta1,
             1 - self.beta2,
             self.learning_rate / (1 - self.beta1**self.steps),
             1 / (1 - self.beta2**self.steps),
             self.eps,
-            1 - decay,
+            self.learning_rate * self.weight_decay,
         )
-        flat = [one.reshape(-1) for one in arrays]
-        adam(-(-value.size // BLOCK), np.array(numbers, np.float32), *flat)
+        table = np.array(self._table).reshape(-1, 6)
+        blocks = -(-int(table[:, 1].sum()) // BLOCK)
+        if blocks > 0:
+            adam(blocks, np.array(numbers, np.float32), table)
+
+    def _update(self, number: int, value: Array, grad: Array) -> None:
+        arrays = grad, self._m[number], self._v[number], value
+        kinds = [*map(KIND, arrays)]  # the gate, for `floats` goes by addresses
+        alike = kinds.count(kinds[0]) == 4 and value.dtype == np.float32
+        if self._quick and alike and value.flags.c_contiguous:
+            self._table.extend((value.ndim >= 2, value.size, *map(data, arrays)))
+        else:
+            super()._update(number, value, grad)
 
 
-@shared(numbers="6", grad="M", m="M", v="M", value="M")
+@shared(numbers="6", table="int64: P, 6")
 def adam(block, blocks, job):
-    """Take a step of Adam; safe in parallel because number i needs number i alone.
+    """Take a step of Adam: a block of every parameter.
 
-    ``numbers``: see `Adam`; the last is what the value is multiplied by first. ``m``,
-    ``v`` and ``value`` are edited.
+    Blocks are safe in parallel because number i needs number i alone.
     """
-    numbers, grad, m, v, value = job[0]
+    numbers, table = job[0]
     to_m, to_v, rate, correction = numbers[0], numbers[1], numbers[2], numbers[3]
-    eps, decay, M = numbers[4], numbers[5], len(value)
-    for i in range(uintp(M * block // blocks), uintp(M * (block + 1) // blocks)):
-        m_i = m[i] + to_m * (grad[i] - m[i])
-        v_i = v[i] + to_v * (grad[i] * grad[i] - v[i])
-        value[i] = decay * value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps)
-        m[i], v[i] = m_i, v_i
+    eps = numbers[4]
+    for p in range(len(table)):
+        first, last = table[p, 1] * block // blocks, table[p, 1] * (block + 1) // blocks
+        grad, m = floats(table[p, 2]), floats(table[p, 3])
+        v, value = floats(table[p, 4]), floats(table[p, 5])
+        decay = np.float32(1 - table[p, 0] * numbers[5])
+        for i in range(uintp(first), uintp(last)):
+            m_i = m[i] + to_m * (grad[i] - m[i])
+            v_i = v[i] + to_v * (grad[i] * grad[i] - v[i])
+            value[i] = decay * value[i] - rate * m_i / (np.sqrt(correction * v_i) + eps)
+            m[i], v[i] = m_i, v_i

@@ -22,10 +22,13 @@ import contextlib
 import ctypes
 import functools
 import importlib.metadata
+import operator
 import os
 import re
+from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +46,15 @@ from numba.core import cgutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 # As `tinycnn.nn.kernels.compiled`, and 1 / 0 is infinite, which needs no branch.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _KEPT: list[CFunc] = []  # what is not kept is freed, its machine code too
 _EXTERNAL: list[Callable[..., None]] = []
+KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
+_MEMORY = (ctypes.c_int64 * 2**57).from_address(0)  # all of it
 
 # Before the first parallel loop, when Numba chooses: in a virtual environment it does
 # not find oneTBB by itself.
@@ -109,6 +115,17 @@ def call(_, address, *numbers):
     return types.void(types.int64, integers), generate
 
 
+@intrinsic
+def floats(_, address):
+    """Return what lies at an address as numbers of float32, which have no end."""
+    kind = types.CPointer(types.float32)
+
+    def generate(context, builder, signature, values):
+        return builder.inttoptr(values[0], context.get_value_type(kind))
+
+    return kind(types.int64), generate
+
+
 def _for_each_block(kernel, blocks, job):
     for block in prange(blocks):
         call(kernel, block, blocks, job)
@@ -123,45 +140,57 @@ def _loop() -> Any:
     return _C_FUNCTION(machine_code(_for_each_block, parallel=True))
 
 
-def _data(array: Any) -> Any:
-    """Return where an array's numbers lie, which is the first field of its C struct.
-
-    (``array.ctypes.data`` is the same, but takes eight times as long.)
-    """
-    return ctypes.c_void_p.from_address(id(array) + object.__basicsize__).value
+def data(one: NDArray[Any]) -> int:
+    """Return the address of an array's numbers, the first field of its C struct."""
+    # (one.ctypes.data is the same, but takes ten times as long.)
+    return _MEMORY[(id(one) + object.__basicsize__) // 8]
 
 
 class Kernel:
-    """What `shared` makes of a function: it returns when all blocks are done.
+    """A function of ``(block, blocks, job)`` that does block ``block`` of ``blocks``.
 
-    It raises ValueError if an argument is not as declared.
+    What it writes belongs to that block alone, and how many blocks there are does not
+    depend on the threads: then neither do the bits. ``job[0]`` is the tuple of the
+    arguments. ``shapes`` have `int` for an integer, and for an array names of sizes and
+    expressions of those named before: ``"N, H, W, C"``, or ``"uint8: N, 2 * H"`` if it
+    is not of float32. ValueError is raised if an argument is not so.
     """
 
     def __init__(self, function: Callable[..., None], shapes: dict[str, Any]) -> None:
         self.function, self.shapes = function, shapes
-        self._jobs: dict[Any, Any] = {}  # by kinds and shapes of the arguments
+        self._numbers = [wanted is int for wanted in shapes.values()]
+        self._arrays = [wanted is not int for wanted in shapes.values()]
+        self._jobs: dict[Any, Any] = {}  # by kinds of the arguments
 
     def __call__(self, blocks: int, *arguments: Any) -> None:
-        """Do all blocks."""
-        arrays = [one for one in arguments if isinstance(one, np.ndarray)]
-        kinds = [(one.dtype, one.shape, one.flags.c_contiguous) for one in arrays]
-        numbers = [one for one in arguments if not isinstance(one, np.ndarray)]
-        key = (blocks, *kinds, *numbers)
-        prepared = self._jobs.get(key)
+        """Do all blocks, in parallel if there are several."""
+        address, kernel, job = self.gate(blocks, arguments)
+        if blocks == 1:
+            kernel(0, 1, job.buffer_info()[0])
+        else:
+            _loop()(address, blocks, job.buffer_info()[0])
+
+    def gate(self, blocks: int, arguments: tuple[Any, ...]) -> Any:
+        """Return address, function and job of the kernel, for arguments as declared.
+
+        Only the first arguments of their kinds are compared with what is declared.
+        """
+        arrays = list(compress(arguments, self._arrays))
+        try:
+            key = (blocks, *compress(arguments, self._numbers), *map(KIND, arrays))
+            prepared = self._jobs.get(key)
+        except AttributeError:  # not an array
+            prepared = None
         if prepared is None:
             self._check(blocks, arguments)
-            prepared = self._prepare(arguments)
             if len(self._jobs) == 1000:  # of many shapes there is no end
                 self._jobs.clear()
-            self._jobs[key] = prepared
-        address, kernel, sizes, places = prepared
-        job = sizes.copy()
-        job[places] = [_data(one) for one in arrays]
-        where = _data(job)
-        if blocks == 1:
-            kernel(0, 1, where)
-        else:
-            _loop()(address, blocks, where)
+            prepared = self._jobs[key] = self._prepare(arguments)
+        address, kernel, words, places = prepared
+        job = words[:]
+        for place, one in zip(places, arrays, strict=True):
+            job[place] = data(one)
+        return address, kernel, job
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Compile; return address and function, the job, where in it addresses go."""
@@ -177,7 +206,7 @@ class Kernel:
         job = types.CPointer(types.BaseTuple.from_types(kinds))
         _loop()
         address = machine_code(self.function, job)
-        return address, _C_FUNCTION(address), np.array(words, np.int64), places
+        return address, _C_FUNCTION(address), array("q", words), places
 
     def _check(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Refuse what is not as declared: kernels go by addresses."""
@@ -203,15 +232,5 @@ class Kernel:
 
 
 def shared(**shapes: Any) -> Callable[[Callable[..., None]], Kernel]:
-    """Return a decorator: compile a kernel, and share its blocks among threads.
-
-    It decorates a function of ``(block, blocks, job)``, which does block number
-    ``block`` of ``blocks``; ``job[0]`` is the tuple of the arguments. What it writes
-    belongs to that block alone, and how many blocks there are does not depend on the
-    threads: then neither do the bits.
-
-    ``shapes`` have `int` for an integer, and for an array names of sizes and
-    expressions of those named before: ``"N, H, W, C"``, or ``"uint8: N, 2 * H"`` if it
-    is not of float32.
-    """
+    """Return a decorator that makes a `Kernel` of a function."""
     return lambda function: Kernel(function, shapes)

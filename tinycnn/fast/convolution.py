@@ -53,26 +53,24 @@ PATCHES = 24
 
 
 @shared(
-    y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
-    KH=int, KW=int, patch=int,
-    weight="F // 16, patch**2 or KH, C if patch else KW * C, 16",
-    top=int, left=int, side=int, drops=int, to=int, back=int,
+    y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", top=int, left=int,
+    KH=int, KW=int, transform=int, bias="F", side=int, drops=int,
+    weight="F // 16, (KH + 3)**2 if transform else KH, C if transform else KW * C, 16",
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Above and to the left lie ``top`` rows and ``left`` columns of zeros. ``side``,
-    ``drops``, and ``winner`` before: see `pool`. ``patch``: `winograd.patch_side`. The
-    weights, `winograd.transform_kernels` or, if ``patch`` is 0, (KH, KW * C, F), are
-    cut into panels of 16 filters.
+    Above and to the left of images lie ``top`` rows and ``left`` columns of zeros.
+    ``transform``: the address of Winograd's, `winograd.transform_for`, or 0 for direct
+    sums. The weights, `winograd.transform_kernels` or (KH, KW * C, F), are cut into
+    panels of 16 filters. ``side``, ``drops``, and ``winner`` before: see `pool`.
     """
-    (
-        y, winner, x, bias, KH, KW, patch, weight, top, left, side, drops, to, back,
-    ) = job[0]  # fmt: skip
+    y, winner, x, top, left, KH, KW, transform, bias, side, drops, weight = job[0]
     (N, H, W, C), (_, OH, OW, F) = x.shape, y.shape
-    m = winograd.OUTPUTS if patch else 1  # whole patches, though they hang over
+    m = winograd.OUTPUTS if transform else 1  # whole patches, though they hang over
+    points = (KH + m - 1) ** 2 if transform else 0
     high, wide = -(-side * OH // m), -(-side * OW // m)
-    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if patch else 1
+    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if transform else 1
     rows, columns = m * high + KH - 1, m * wide + KW - 1
     copied = top + left > 0 or rows > H or columns > W
     images = np.zeros((group if copied else 0, rows, columns, C), np.float32)
@@ -80,20 +78,20 @@ def forward(block, blocks, job):
     size = (rows, columns) if copied else (H, W)
     patches, panels = group * high * wide, len(weight)
     maps = np.empty((group, m * high, m * wide, F), np.float32)
-    values = np.empty((patch**2, patches * C + winograd.LINE), np.float32)
-    products = np.empty((patch**2, patches * COLUMNS + winograd.LINE), np.float32)
+    values = np.empty((points, patches * C + winograd.LINE), np.float32)
+    products = np.empty((points, patches * COLUMNS + winograd.LINE), np.float32)
     end = N * (block + 1) // blocks
     for first in range(N * block // blocks, end, group):
         count, image = min(group, end - first), address(x, first)
         if copied:
             for i in range(count):
-                images[i, top : top + h, left : left + w] = x[first + i, :h, :w]
+                _copy(x, first + i, (0, 0), images, i, (top, left), (h, w))
             image = address(images)
-        if patch:
+        if transform:
             winograd.convolve(
-                image, size, count, weight, maps, values, products, to, back
+                image, size, count, weight, maps, values, products, transform
             )
-        for oh in range(0 if patch else high):  # a product for each row of the map
+        for oh in range(0 if transform else high):  # a product for each row of the map
             for p in range(panels):
                 multiply(
                     image + 4 * oh * size[1] * C, 4 * C, 4 * size[1] * C, wide, KH,
@@ -105,9 +103,9 @@ def forward(block, blocks, job):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", KH=int, KW=int,
-    weight="F, KH, KW * C", side=int,
-    dweight="blocks, F, KH, KW * C", dbias="blocks, F", dx="N, H, W, C",
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", top=int, left=int,
+    weight="F, KH, KW, C", side=int,
+    dweight="blocks, F, KH, KW, C", dbias="blocks, F", dx="N, H, W, C",
 )  # fmt: skip
 def backward(block, blocks, job):
     """Give every output that is alive its share of the gradients.
@@ -115,28 +113,44 @@ def backward(block, blocks, job):
     To ``dweight`` and ``dbias``, zeros before, a block adds in its own slice; ``dx`` is
     filled. C is a multiple of 16.
     """
-    dy, winner, x, KH, KW, weight, side, dweight, dbias, dx = job[0]
-    (N, OH, OW, F), C = dy.shape, x.shape[3]
+    dy, winner, x, top, left, weight, side, dweight, dbias, dx = job[0]
+    (N, OH, OW, F), (_, KH, KW, C), (_, H, W, _) = dy.shape, weight.shape, x.shape
+    # An image with the zeros around it, and its gradient.
+    size = 1, max(side * OH + KH - 1, top + H), max(side * OW + KW - 1, left + W), C
+    image, dimage = np.zeros(size, np.float32), np.empty(size, np.float32)
     # For each filter, how many outputs are alive, where their patches begin, and g.
     counts = np.empty(F, np.int64)
     patches = np.empty((F, OH * OW), np.int32)
     shares = np.empty((F, OH * OW), np.float32)
     alive = counts, patches, shares
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        dx[n] = 0
-        _to_image(dy[n], winner[n], side, weight, dx[n], alive, dbias[block])
+        _copy(x, n, (0, 0), image, 0, (top, left), (H, W))
+        dimage[...] = 0
+        _to_image(dy[n], winner[n], side, weight, dimage[0], alive, dbias[block])
+        _copy(dimage, 0, (top, left), dx, n, (0, 0), (H, W))
         for f in range(F):
             for kh in range(KH):
                 add_weighted_rows(
                     address(patches, f), address(shares, f), counts[f], 4 * C,
-                    address(x, n, kh), address(dweight, block, f, kh), KW * C,
+                    address(image, 0, kh), address(dweight, block, f, kh), KW * C,
                 )  # fmt: skip
 
 
 @inlined
-def _to_image(dy, winner, side, weight, dx, alive, dbias):
+def _copy(x, n, corner, y, i, to, size):
+    """Copy so many rows and columns of image n to image i, from corner to corner."""
+    (h, w), (y_h, y_w), (H, W) = corner, to, size
+    for row in range(H):
+        for column in range(W):
+            for c in range(uintp(x.shape[3])):
+                value = x[uintp(n), uintp(h + row), uintp(w + column), c]
+                y[uintp(i), uintp(y_h + row), uintp(y_w + column), c] = value
+
+
+@inlined
+def _to_image(dy, winner, side, weight, dimage, alive, dbias):
     """Add the gradient of an image, and that of the bias; fill ``alive``."""
-    (OH, OW, F), (_, KH, run), (_, width, C) = dy.shape, weight.shape, dx.shape
+    (OH, OW, F), (_, KH, KW, C), width = dy.shape, weight.shape, dimage.shape[1]
     (counts, patches, shares), cells = alive, side * side
     counts[:] = 0
     # For each cell of a window, how many filters won there, which, and their g.
@@ -164,8 +178,9 @@ def _to_image(dy, winner, side, weight, dx, alive, dbias):
                 for kh in range(KH if in_cell[cell] > 0 else 0):
                     add_weighted_rows(
                         address(filters, cell), address(gradients, cell),
-                        in_cell[cell], 4 * KH * run, address(weight, 0, kh),
-                        address(dx) + 4 * (pixel + offsets[cell] + kh * width) * C, run,
+                        in_cell[cell], 4 * KH * KW * C, address(weight, 0, kh),
+                        address(dimage) + 4 * (pixel + offsets[cell] + kh * width) * C,
+                        KW * C,
                     )  # fmt: skip
 
 
@@ -177,7 +192,7 @@ def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
     dy, winner, W, C, x, side, dweight, dbias = job[0]
     (N, OH, OW, F), HW, (_, KH, KW, _, _) = dy.shape, x.shape[1], dweight.shape
-    side = uintp(side)
+    side, offsets = uintp(side), np.array([0, 1, W, W + 1])
     pixels, ink = np.empty((1, HW + 1), np.int32), np.empty((1, HW + 1), np.float32)
     # The gradient of a map before pooling, but as wide as an image: in its last columns
     # and before it there are zeros for windows that would begin to the left or above.
@@ -187,8 +202,7 @@ def backward_of_ink(block, blocks, job):
         for oh in range(uintp(OH)):
             for ow in range(uintp(OW)):
                 for cell in range(side * side):
-                    h, w = side * oh + cell // side, side * ow + cell % side
-                    pixel = uintp(before) + h * uintp(W) + w
+                    pixel = side * (oh * uintp(W) + ow) + uintp(before + offsets[cell])
                     for f in range(uintp(F)):  # without a branch: it runs along vectors
                         g = dy[uintp(n), oh, ow, f]
                         won = winner[uintp(n), oh, ow, f] == uint8(cell)
@@ -243,9 +257,9 @@ class FusedConvolution(Layer):
         if dropout is not None:
             winner[...], factor = dropout.next_mask(y.shape)
         forward(
-            min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor, KH, KW, patch,
-            self._panels_for(patch, factor, training), top, left, self._side,
-            int(dropout is not None), *winograd.transforms(patch),
+            min(BLOCKS, N), y, winner, x, top, left, KH, KW,
+            winograd.transform_for(patch), self.conv.bias.value * factor, self._side,
+            int(dropout is not None), self._panels_for(patch, factor, training),
         )  # fmt: skip
         self._remember(y, x, winner, factor, (top, bottom, left, right))
         return y
@@ -253,27 +267,26 @@ class FusedConvolution(Layer):
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
         x, winner, factor, (top, bottom, left, right) = self._recall(dy)
-        (N, H, W, C), weight = x.shape, self.conv.weight.value * factor
-        (KH, KW, _, F), blocks, side = weight.shape, min(BLOCKS, N), self._side
+        weight, shape = self.conv.weight.value * factor, x.shape
+        (KH, KW, C, F), N, side = weight.shape, len(x), self._side
+        blocks = min(BLOCKS, N)
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
-        if top + bottom + left + right:
-            x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         if C < COLUMNS:
-            planes = x.transpose(0, 3, 1, 2).reshape(N * C, -1)
-            planes, width = np.ascontiguousarray(planes), x.shape[2]
+            x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+            planes, width = x.transpose(0, 3, 1, 2).reshape(N * C, -1), x.shape[2]
+            planes = np.ascontiguousarray(planes)
             grad = np.zeros((blocks, KH, KW, C, F), np.float32)
             backward_of_ink(blocks, dy, winner, width, C, planes, side, grad, dbias)
-            dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
+            dx = np.broadcast_to(np.float32(np.nan), shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
-            filters = weight.reshape(KH, KW * C, F).transpose(2, 0, 1)
-            filters, dx = np.ascontiguousarray(filters), np.empty_like(x)
-            grad = np.zeros((blocks, F, KH, KW * C), np.float32)
-            backward(blocks, dy, winner, x, KH, KW, filters, side, grad, dbias, dx)
-            dweight = grad.sum(axis=0).transpose(1, 2, 0).reshape(weight.shape)
-        self.conv.weight.grad = dweight * factor
+            filters = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
+            dx, grad = np.empty_like(x), np.zeros((blocks, F, KH, KW, C), np.float32)
+            backward(blocks, dy, winner, x, top, left, filters, side, grad, dbias, dx)
+            dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
+        self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
         self.conv.bias.grad = dbias.sum(axis=0) * factor
-        return dx[:, top : top + H, left : left + W]
+        return dx
 
     def _panels_for(self, patch: int, factor: float, training: bool) -> Array:
         """Return the weights as `forward` takes them; in inference, laid out once."""

@@ -30,6 +30,8 @@ training, this gives them another gradient than the layers do. It is left so: to
 such zeros takes a second sum, of magnitudes, as long as the first.
 """
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +56,7 @@ def patch_side(shape: tuple[int, ...], OH: int, OW: int) -> int:
     return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
 
 
+@functools.cache
 def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     """Return A.T (4, P), G (P, K) and B.T (P, P).
 
@@ -86,30 +89,27 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return values
 
 
-def _patch_of_6(x, x_row, x_column, y, y_row, y_column):
-    _to_6(x, x_row, x_column, y, y_row, y_column)
+def _transform_of_6(back, x, x_row, x_column, y, y_row, y_column):
+    if back:
+        _from_6(x, x_row, x_column, y, y_row, y_column)
+    else:
+        _to_6(x, x_row, x_column, y, y_row, y_column)
 
 
-def _product_of_6(x, x_row, x_column, y, y_row, y_column):
-    _from_6(x, x_row, x_column, y, y_row, y_column)
+def _transform_of_8(back, x, x_row, x_column, y, y_row, y_column):
+    if back:
+        _from_8(x, x_row, x_column, y, y_row, y_column)
+    else:
+        _to_8(x, x_row, x_column, y, y_row, y_column)
 
 
-def _patch_of_8(x, x_row, x_column, y, y_row, y_column):
-    _to_8(x, x_row, x_column, y, y_row, y_column)
-
-
-def _product_of_8(x, x_row, x_column, y, y_row, y_column):
-    _from_8(x, x_row, x_column, y, y_row, y_column)
-
-
-def transforms(P: int) -> list[int]:
-    """Return the addresses of the transforms of a patch and of its products."""
-    all_of = {6: (_patch_of_6, _product_of_6), 8: (_patch_of_8, _product_of_8)}
-    return [machine_code(one) for one in all_of[P]] if P else [0, 0]
+def transform_for(P: int) -> int:
+    """Return the address of the transforms of patches of P × P, or 0 if P is 0."""
+    return machine_code({6: _transform_of_6, 8: _transform_of_8}[P]) if P else 0
 
 
 @inlined
-def convolve(image, size, count, kernels, maps, values, products, to, back):
+def convolve(image, size, count, kernels, maps, values, products, transform):
     """Convolve ``count`` images of a size (H, W), that lie from an address on.
 
     Kernels are (F / 16, P * P, C, 16): `transform_kernels`, cut into panels. Filled are
@@ -126,7 +126,7 @@ def convolve(image, size, count, kernels, maps, values, products, to, back):
         patch = image + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
         for c in range(0, C, LANES):
             value = address(values, 0, t * C + c)
-            call(to, patch + 4 * c, 4 * W * C, 4 * C, value, P * apart, apart)
+            call(transform, 0, patch + 4 * c, 4 * W * C, 4 * C, value, P * apart, apart)
     for panel in range(panels):
         for point in range(points):
             multiply(
@@ -139,4 +139,4 @@ def convolve(image, size, count, kernels, maps, values, products, to, back):
                 product = address(products, 0, t * COLUMNS + c)
                 y = address(maps, n, OUTPUTS * h, OUTPUTS * w, panel * COLUMNS + c)
                 row, column = P * apart_after, apart_after
-                call(back, product, row, column, y, 4 * width * F, 4 * F)
+                call(transform, 1, product, row, column, y, 4 * width * F, 4 * F)
