@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import (
     accuracy,
+    corrupted,
     planted_faults,
     reading,
     reading_sets,
@@ -380,3 +381,14 @@ def test_every_fault_can_be_planted():
         assert text.count(fault.old) == 1, fault
         compile(text.replace(fault.old, fault.new), fault.file, "exec")
         assert (planted_faults.ROOT / fault.tests.split()[0]).exists(), fault
+
+
+@pytest.mark.parametrize("corrupt", corrupted.CORRUPTIONS, ids=lambda f: f.__name__)
+def test_a_corruption_changes_every_digit_and_follows_from_the_generator(
+    corrupt, sample
+):
+    digits = sample.test_images[:20] / np.float32(255)
+    one, two = (corrupt(digits, np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(one, two)
+    assert one.shape == digits.shape
+    assert (abs(one - digits).mean(axis=(1, 2)) > 0.01).all()
