@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tinycnn.data import DataError
+from tinycnn.ink import strokes
 from tinycnn.ink.strokes import Strokes, load_strokes
-from tinycnn.reading import corrections as module
 from tinycnn.reading.corrections import NO_DIGIT, Corrections
 
 STROKES = Strokes((np.array([[1.0, 1.5], [10, 20]]),), (5.0,), (100, 80))
@@ -71,7 +71,7 @@ def test_a_crash_while_adding_changes_nothing(kept, monkeypatch):
     kept.add(image_of(1), 1, None)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_atomically", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(strokes, "write_atomically", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             kept.add(image_of(2), 2, None)
     assert labels_in(kept) == [1]

@@ -512,7 +512,7 @@ def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     page, tabs = pilot.panel.learning, pilot.panel.tabs
     x, y = tabs.winfo_rootx() + 90, tabs.winfo_rooty() + 12
     pilot.hand.draw([(x, y)], lambda: settle(pilot.root))
-    assert "If it should be 7: loss" in shown(pilot, page)
+    pilot.until(lambda: "If it should be 7: loss" in texts_of(page))
     field = page.controls.grid_slaves(0, 1)[0]  # has the focus, and can be read
     x, y = field.winfo_rootx() + 4, field.winfo_rooty() + 4
     assert pilot.hand.look((x, y, x + 20, y + 12)).min() < 100
