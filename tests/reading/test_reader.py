@@ -18,9 +18,8 @@ from scipy import ndimage
 from tinycnn import models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.glyphs import signs
 from tinycnn.ink.ink import Ink, strokes_ink
-from tinycnn.ink.strokes import Strokes, draw
+from tinycnn.ink.strokes import Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError, save_weights
 from tinycnn.reading import reader as module
@@ -607,20 +606,3 @@ def test_neither_a_group_of_components_nor_a_rule_settles_a_digit():
     long = replace(rule.candidate, box=(0, 0, 90, 5))
     page.pieces[0] = replace(page.pieces[0], area=900.0)
     assert tidied(page, [rule._replace(candidate=long), digit]) == [5]
-
-
-def test_a_letter_that_was_cut_is_read_as_digits_less_often(reader, monkeypatch):
-    """Fewer digits are read in written letters than without the rule."""
-    rng = np.random.default_rng(0)
-    inks = []
-    for letter in 12 * "BKRT":
-        strokes = [8 * line + 20 for line in signs.write(letter, rng)]
-        inks.append(Ink(draw(strokes, [9.0] * len(strokes), (160, 130)), (160, 130)))
-
-    def digits():
-        found = [reader.read_ink(ink).digits for ink in inks]
-        return sum(any(one.digit is not None for one in each) for each in found)
-
-    with_rule = digits()
-    monkeypatch.setattr(module, "LEAST_DIGITS", -1e9)
-    assert with_rule < digits()

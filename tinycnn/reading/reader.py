@@ -37,9 +37,6 @@ TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 BAR = 0.15  # of the line's height: reach of the bar of a careless T
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
-# Fitted to what was cut of 400 letters, and of touching digits and cheques, with equal
-# weight; the bound is one that 2 % of the digits fail. See `_is_letter`.
-LETTER, LEAST_DIGITS = (2.09, 2.63, -3.17), -1.9
 JUNK = -5.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
@@ -238,8 +235,11 @@ class Reader:
                 for candidate in _search(line, offered, scores)
             ]
             if isinstance(page, segment.StrokePage):
-                for bundle in _bundles(page, line, offered, digits):
-                    digits = self._together(bundle, page, offered, digits, scores, ink)
+                bundles = _bundles(page, line, offered, digits)
+            else:
+                bundles = _cut_apart(page, digits)
+            for bundle in bundles:
+                digits = self._together(bundle, page, offered, digits, scores, ink)
             found.append(digits)
         return page, _tidied(page, found, ink, self.threshold)
 
@@ -488,21 +488,21 @@ def _bundles(
     return [bundle for bundle in bundles if bundle.intersection(ones)]
 
 
-def _is_letter(page: segment.Page, component: int, inside: Sequence[Found]) -> bool:
-    """Return whether a component that was cut is rather a letter than digits.
+def _cut_apart(page: segment.PicturePage, found: Sequence[Found]) -> list[set[int]]:
+    """Return the sets of pieces of one component in which a 1 and more was found.
 
-    Digits that touch are sure ones, each about as tall as all of them. A letter falls
-    into an upright, which alone is a 1, and into low or doubtful pieces.
+    Two sure ones may be two that touch.
     """
-    pieces = {n: p for n, p in page.pieces.items() if p.component == component}
-    if pieces.keys() == set(inside[0].candidate.pieces):
-        return False  # not cut
-    _, y0, _, y1 = np.transpose([one.candidate.box for one in inside])
-    _, top, _, foot = segment.around([piece.box for piece in pieces.values()])
-    lowest = float((y1 - y0).min()) / (foot - top)
-    weakest = math.log(max(min(one.digit.confidence for one in inside), 1e-4))
-    ones = sum(one.digit.top[0][0] == 1 for one in inside) / len(inside)
-    return float(np.dot(LETTER, (weakest, lowest, ones))) < LEAST_DIGITS
+    components: dict[int, list[Found]] = {}
+    for one in found:
+        component = page.pieces[one.candidate.pieces[0]].component
+        components.setdefault(component, []).append(one)
+    return [
+        {n for n, piece in page.pieces.items() if piece.component == component}
+        for component, inside in components.items()
+        if len(inside) > 1 and any(one.digit.digit == 1 for one in inside)
+        if len(inside) > 2 or min(one.digit.confidence for one in inside) < SURE
+    ]
 
 
 def _lies_across(
@@ -530,19 +530,10 @@ def _tidied(
     if ink.strokes is None:
         lines = [_without_walls(line) for line in lines]
     balance: dict[int, float] = {}
-    cut: dict[int, list[Found]] = {}
     for found in chain.from_iterable(lines):
-        if found.candidate.components == 1:
-            component = page.pieces[found.candidate.pieces[0]].component
-            cut.setdefault(component, []).append(found)
         for piece in (page.pieces[number] for number in found.candidate.pieces):
             area = -piece.area if found.digit.digit is None else piece.area
             balance[piece.component] = balance.get(piece.component, 0.0) + area
-
-    if ink.strokes is None:
-        for component, inside in cut.items():
-            if _is_letter(page, component, inside):
-                balance[component] = -math.inf
 
     def settled(found: Found) -> Found:
         digit = found.digit
