@@ -227,6 +227,7 @@ def test_the_command_prints_one_line_of_json(folder, tmp_path, monkeypatch, caps
     figures = json.loads(line)
     assert figures.pop("seconds") > 0
     assert figures == {
+        "seed": 0,
         "corrections": 3,
         "right_before": 3,
         "right_after": 3,

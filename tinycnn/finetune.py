@@ -66,11 +66,11 @@ def finetune(
     Yields
     ------
     float or dict
-        The share of the work done, many times; at last the figures: ``corrections``,
-        their number; ``right_before`` and ``right_after``, how many of them the reader
-        gets right: reads as this digit, or refuses if it is none; ``test_images``, and
-        of them ``test_errors_before`` and ``test_errors_after``; ``data``, their
-        source. "Before" is with the shipped weights.
+        The share of the work done, many times; at last the figures: ``seed``;
+        ``corrections``, their number; ``right_before`` and ``right_after``, how many of
+        them the reader gets right: reads as this digit, or refuses if it is none;
+        ``test_images``, and of them ``test_errors_before`` and ``test_errors_after``;
+        ``data``, their source. "Before" is with the shipped weights.
 
     Raises
     ------
@@ -94,6 +94,7 @@ def finetune(
     trainer = yield from _trainer(seed, images, labels)
     shipped = read_facts(SHIPPED)
     figures = {
+        "seed": seed,
         "corrections": len(labels),
         "right_before": _right(trainer, images, labels, shipped["temperature"]),
         "test_images": len(digits.test_labels),
