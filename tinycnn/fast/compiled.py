@@ -54,7 +54,8 @@ _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _KEPT: list[CFunc] = []  # what is not kept is freed, its machine code too
 _EXTERNAL: list[Callable[..., None]] = []
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
-_MEMORY = (ctypes.c_int64 * 2**57).from_address(0)  # all of it
+# All of the memory as integers of eight bytes: number i lies at address 8 * i.
+_MEMORY = (ctypes.c_int64 * 2**57).from_address(0)
 
 # Before the first parallel loop, when Numba chooses: in a virtual environment it does
 # not find oneTBB by itself.
