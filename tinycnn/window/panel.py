@@ -84,9 +84,9 @@ class Learning(Page):
         self.gradients: Gradients | None = None
         self.trial: Trial | None = None
         self.label = choice(self, "It should be", 0, "0123456789", self.ask)
-        rates = "0.001", "0.003", "0.01", "0.03", "0.1"
+        rates = "0.0001", "0.0003", "0.001", "0.003", "0.01"
         self.rate = choice(self, "Learning rate", 1, rates, lambda: None)
-        self.rate.set("0.01")
+        self.rate.set("0.0003")  # larger ones may overshoot, and lose other digits
         self.keeps = tk.BooleanVar(self)
         step = ttk.Button(self.controls, text="One training step", command=self.train)
         step.grid(row=2, column=0, pady=self.look.px(4))
