@@ -129,12 +129,9 @@ def _trainer(
     """
     import numpy as np
 
-    from tinycnn import fast, models
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.data.mnist import SAMPLE_FOLDER
     from tinycnn.reading import practice
-    from tinycnn.training.fit import Trainer
-    from tinycnn.training.recipes import PRESETS
 
     sample = load_mnist(SAMPLE_FOLDER)
     digits, names, *held_out = split_validation(
@@ -150,8 +147,25 @@ def _trainer(
     repeated = np.arange(repeats) % len(labels)
     parts.append((images[repeated], labels[repeated]))
     train_images, train_labels = map(np.concatenate, zip(*parts, strict=True))
-    model, _ = models.load(models.SHIPPED)
-    gentle = replace(
+    return _gently(
+        seed,
+        train_images,
+        train_labels,
+        np.concatenate([held_out[0], sample.test_images]),
+        np.concatenate([held_out[1], sample.test_labels]),
+    )
+
+
+def _gently(seed: int, *data: NDArray[np.uint8]) -> Trainer:
+    """Return a trainer of the shipped network, for one epoch of small steps.
+
+    ``data``: images and labels to train, then those to validate.
+    """
+    from tinycnn import fast, models
+    from tinycnn.training.fit import Trainer
+    from tinycnn.training.recipes import PRESETS
+
+    recipe = replace(
         PRESETS["reader"],
         epochs=1,
         learning_rate=1e-3,
@@ -159,17 +173,9 @@ def _trainer(
         weight_decay=0.0,
         average_decay=0.0,
     )
-    return Trainer(
-        gentle,
-        seed,
-        model,
-        fast.Adam(model.parameters()),
-        train_images,
-        train_labels,
-        np.concatenate([held_out[0], sample.test_images]),
-        np.concatenate([held_out[1], sample.test_labels]),
-        prepare=fast.fuse,
-    )
+    model, _ = models.load(models.SHIPPED)
+    adam = fast.Adam(model.parameters())
+    return Trainer(recipe, seed, model, adam, *data, prepare=fast.fuse)
 
 
 def _right(trainer: Trainer, images: Images, labels: Labels, temperature: float) -> int:

@@ -120,26 +120,15 @@ def gradients(model: Sequential, image: Floats, label: int) -> Gradients:
         The class that would be right.
     """
     x, convolutions = image[np.newaxis, :, :, np.newaxis], []
-    size, step, start = np.ones(2, int), np.ones(2, int), np.zeros(2, int)
+    field = np.array([(1, 1), (1, 1), (0, 0)])
     for layer in model.layers:
         y = layer.forward(x)
         if isinstance(layer, Conv2D | MaxPool2D):
-            # Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional
-            # Neural Networks".
-            top = below = left = right = 0
-            if isinstance(layer, Conv2D):
-                kernel = np.array(layer.weight.value.shape[:2])
-                top, below, left, right = layer.margins(*x.shape[1:3])
-            else:
-                kernel = np.broadcast_to(layer.kernel_size, 2)
-            stride = np.broadcast_to(layer.stride, 2)
-            start = start - step * (top, left)
-            size = size + step * (kernel - 1)
-            step = step * stride
+            field = _field(layer, x.shape[1:3], field)
         if isinstance(layer, Conv2D):
+            top, below, left, right = layer.margins(*x.shape[1:3])
             padded = np.pad(x[0], ((top, below), (left, right), (0, 0)))
-            field = np.stack([size, step, start])
-            convolutions.append((layer, padded, y[0].copy(), stride, field))
+            convolutions.append((layer, padded, y[0].copy(), field))
         x = y
     loss, dlogits = softmax_cross_entropy(x, np.array([label]))
     dy, dmaps = dlogits, []
@@ -155,14 +144,35 @@ def gradients(model: Sequential, image: Floats, label: int) -> Gradients:
             bias=layer.bias.value.copy(),
             maps=maps,
             dmaps=dmap,
-            stride=stride,
+            stride=np.broadcast_to(layer.stride, 2),
             field=field,
         )
-        for (layer, padded, maps, stride, field), dmap in zip(
+        for (layer, padded, maps, field), dmap in zip(
             convolutions, reversed(dmaps), strict=True
         )
     )
     return Gradients(label, loss, dlogits[0], dy[0, :, :, 0], feature_maps)
+
+
+def _field(
+    layer: Conv2D | MaxPool2D, size: tuple[int, ...], field: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the receptive fields of a layer's outputs, given those of its inputs.
+
+    Each is (3, 2), as in `FeatureMaps`; the layer's input has the size (H, W). Source:
+    Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional Neural
+    Networks".
+    """
+    before, step, start = field
+    if isinstance(layer, Conv2D):
+        kernel = np.array(layer.weight.value.shape[:2])
+        top, _, left, _ = layer.margins(*size)
+    else:
+        kernel, top, left = np.broadcast_to(layer.kernel_size, 2), 0, 0
+    stride = np.broadcast_to(layer.stride, 2)
+    return np.stack(
+        [before + step * (kernel - 1), step * stride, start - step * (top, left)]
+    )
 
 
 class Workbench:
