@@ -195,7 +195,7 @@ def test_a_network_trains_is_resumed_and_evaluated(capsys, monkeypatch):
     # Another file is refused when the run is resumed, and named when it is evaluated.
     Path("mine/net.py").write_text(f"{FILE}\n# changed\n")
     error = said(capsys, 1, train, "--resume", "a")
-    assert "not the network of this run, or has changed since" in error
+    assert "not the network of this run, has changed since, or cannot" in error
     assert f"--from {Path('a', 'weights.safetensors')}" in error
     with pytest.warns(UserWarning, match="net.py has changed since"):
         assert run(evaluate, file, *own, *data[:2]) == 0
@@ -389,7 +389,8 @@ def test_the_command_that_continues_names_a_network_that_has_moved(capsys):
         patch.setattr(Trainer, "temperature", lambda _: (_ for _ in ()).throw(OSError))
         error = said(capsys, 1, train, "--resume", "run", *moved)
     assert original is Trainer.temperature
-    assert "--resume run --network moved/net.py:small" in error
+    assert error.endswith("--resume run\n")  # the checkpoint names where it is now
+    assert run(train, "--resume", "run") == 0
 
 
 # --- from other weights -----------------------------------------------------------

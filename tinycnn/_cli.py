@@ -140,12 +140,6 @@ def integer(least: int, most: int) -> Callable[[str], int]:
     return converter(needed, int, lambda value: least <= value <= most)
 
 
-def positive(most: float) -> Callable[[str], float]:
-    """Return a converter that accepts a number above 0 and up to ``most``."""
-    needed = f"a number above 0 and up to {most:g}"
-    return converter(needed, float, lambda value: 0 < value <= most)
-
-
 def file_to_write(suffix: str) -> Callable[[str], Path]:
     """Return a converter that accepts a file ``*SUFFIX``: no other may be replaced."""
     return converter(

@@ -78,7 +78,7 @@ class Evaluation:
         data: Path | None = None,
         pair: tuple[Path, Path] | None = None,
     ) -> None:
-        from tinycnn import models
+        from tinycnn import models, pretrained
         from tinycnn.data.idx import check_size, content_sha256, from_zero, read_pair
         from tinycnn.data.mnist import FROM_MNIST_TRAINING, load_mnist
         from tinycnn.fast import fuse
@@ -90,7 +90,7 @@ class Evaluation:
         use_threads()
         self.path = path = path or models.SHIPPED
         model, self.facts = models.load(path, network)
-        facts = self.facts
+        facts, temperature = self.facts, self.facts["temperature"]
         if pair is not None:
             self.images, labels = read_pair(*pair)
             self.title = f"images of {pair[0]}"
@@ -99,27 +99,20 @@ class Evaluation:
             self.images, labels = digits.test_images, digits.test_labels
             self.title = f"test images of {digits.source}"
         check_size(self.images, facts["image_size"])
-        self.runner = fuse(model)
-        try:
-            with explained(network):
-                classes = models.classes(model, self.images.shape[1:])
-                logits = models.predict(self.runner, self.images, facts["views"])
-        except ArithmeticError as error:
-            raise ArithmeticError(f"{path}: {error}; train again") from error
-        self.refused = {}
+        self.runner, self.refused = fuse(model), {}
+        with explained(network):
+            logits = models.predict(self.runner, self.images, facts["views"])
         if facts["network"] == "reader":
-            from tinycnn.pretrained import THRESHOLD, digit_shares
-
-            sure = digit_shares(logits, facts["temperature"]).max(axis=1)
-            self.refused["refused"] = int((sure < THRESHOLD).sum())
-            logits, classes = logits[:, :10], 10
-        self.labels = from_zero(labels, facts["first_label"], classes)
+            sure = pretrained.digit_shares(logits, temperature).max(axis=1)
+            self.refused["refused"] = int((sure < pretrained.THRESHOLD).sum())
+            logits = logits[:, :10]
+        self.labels = from_zero(labels, facts["first_label"], logits.shape[1])
         known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
         if content_sha256(self.images) in (facts.get("train_sha256"), *known):
             what = f"{path} was trained on these images: not a measure of its accuracy"
             warnings.warn(what, stacklevel=1)
-        self.metrics = measure(logits, self.labels, facts["temperature"])
-        self.probabilities = softmax(logits.astype(float) / facts["temperature"])
+        self.metrics = measure(logits, self.labels, temperature)
+        self.probabilities = softmax(logits.astype(float) / temperature)
 
     def mistakes(self) -> list[dict[str, Any]]:
         """Return index, label, answer and confidence of each, the surest first."""

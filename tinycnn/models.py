@@ -174,7 +174,7 @@ def load(
     Raises
     ------
     WeightsError
-        If the file is damaged or of another network, or a fact is impossible.
+        If the file is damaged or of another network.
     ValueError, OSError
         As of `build`; or if there is no such file.
     """
@@ -187,18 +187,6 @@ def load(
     model = build(network or name)
     usual = {"temperature": 1.0, "views": 1, "image_size": [28, 28], "first_label": 0}
     facts: dict[str, Any] = usual | load_weights(path, model)
-    temperature, *others = (facts[name] for name in usual)
-    views, _, first_label = others
-    if not (
-        type(temperature) in (int, float)
-        and 0.01 <= temperature <= 100
-        and [type(fact) for fact in others] == [int, list, int]
-        and (views in (1, 5) and first_label in (0, 1))
-    ):
-        told = str({name: facts[name] for name in usual})
-        raise WeightsError(
-            f"cannot use {path}: its facts are impossible, {told:.200}; train again"
-        )
     sha256 = facts.get("network_sha256")
     if isinstance(network, UserFunction) and sha256 not in (None, network.sha256()):
         warnings.warn(f"{network.file} has changed since {path} was made", stacklevel=2)
@@ -260,5 +248,5 @@ def predict(model: Model, images: NDArray[Any], views: int = 1) -> Array:
             ]
         batches.append(np.mean(logits, axis=0, dtype=np.float32))
         if not np.isfinite(batches[-1]).all():
-            raise ArithmeticError("a logit is not finite")
+            raise ArithmeticError("a logit is not finite: train the weights again")
     return np.concatenate(batches)

@@ -16,12 +16,12 @@ def use_threads(count: int | None = None) -> int:
     Parameters
     ----------
     count : int or None
-        None is one thread a core. Numba raises ValueError for more than it started
-        with: the cores of this process, or ``NUMBA_NUM_THREADS``.
+        None is one thread a core. That, or ``NUMBA_NUM_THREADS``, is also the most.
     """
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     if count is None:
         count = min(available_cores(), numba.get_num_threads())
+    count = min(count, numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(count)
     return count
 

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import shlex
 import signal
@@ -16,21 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import (
-    DATA,
-    Parser,
-    converter,
-    counted,
-    existing_file,
-    existing_folder,
-    fail,
-    integer,
-    new_folder,
-    positive,
-    run_command,
-    said_if_slow,
-    user_function,
-)
+from tinycnn import _cli
+from tinycnn._cli import counted, fail
 from tinycnn.userfile import UserFunction, explained
 
 if TYPE_CHECKING:
@@ -82,9 +70,6 @@ def _main(argv: list[str] | None, comm: Any = None) -> int:
         arguments.shards = None  # the same, and the same files
     if arguments.start and arguments.resume and not arguments.seeds:
         parser.error("argument --from: not allowed with argument --resume")
-    if arguments.threads is not None:  # Numba reads this once, when it is imported
-        cores = os.cpu_count() or 1
-        os.environ["NUMBA_NUM_THREADS"] = str(max(arguments.threads, cores))
     if arguments.seeds:
         from tinycnn.cluster import ALONE, sweep
 
@@ -137,34 +122,33 @@ def _train(arguments: argparse.Namespace, comm: Any = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
+def _parser() -> _cli.Parser:
     """Return the parser; a flag that was not given is None."""
-    parser = Parser(
+    parser = _cli.Parser(
         "tinycnn train",
         "Train a network to read digits. Settings that are not given are the preset's. "
         "The weights, and all that is needed to continue after an interruption, are "
         "kept in a folder of the run.",
         example="--preset quick --out runs/first",
     )
-    add = parser.add_argument
-    which, where = (parser.add_mutually_exclusive_group() for _ in range(2))
+    add, integer = parser.add_argument, _cli.integer
+    file, folder = _cli.existing_file, _cli.existing_folder
+    which, where, once = (parser.add_mutually_exclusive_group() for _ in range(3))
     preset = "network and recipe (default: default)"
     which.add_argument("--preset", choices=PRESETS, help=preset)
     own = "a network of your own: NAME(rng) in FILE.py returns a list of layers"
-    which.add_argument(
-        "--network", type=user_function, metavar="FILE.py:NAME", help=own
-    )
+    code = _cli.user_function
+    which.add_argument("--network", type=code, metavar="FILE.py:NAME", help=own)
     start = "start from these weights (same layers) with a new optimizer"
-    add("--from", dest="start", type=existing_file, metavar="WEIGHTS", help=start)
-    add("--data", type=existing_folder, metavar="DIR", help=DATA)
+    add("--from", dest="start", type=file, metavar="WEIGHTS", help=start)
+    add("--data", type=folder, metavar="DIR", help=_cli.DATA)
     add("--epochs", type=integer(1, 10_000), metavar="N", help="passes over the images")
     add("--batch-size", type=integer(1, 10_000), metavar="N", help="images per step")
-    add("--lr", type=positive(MOST), metavar="X", help="the highest learning rate")
+    add("--lr", type=_rate, metavar="X", help="the highest learning rate")
     seed = "for weights, order, deformations and dropout (default: 0)"
-    one = parser.add_mutually_exclusive_group().add_argument
-    one("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
+    once.add_argument("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
     seeds = "a run for each of these seeds, in folders below --out or --resume"
-    one("--seeds", type=_seeds, metavar="A-B", help=seeds)
+    once.add_argument("--seeds", type=_seeds, metavar="A-B", help=seeds)
     add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
     threads = "threads; no result depends on it (default: one per core, or MPI process)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
@@ -175,22 +159,22 @@ def _parser() -> Parser:
     none = "keep no snapshots of the weights, which `tinycnn report` shows"
     add("--no-snapshots", action="store_const", const=True, help=none)
     out = "the folder of the run (default: a new one in runs)"
-    where.add_argument("--out", type=new_folder, metavar="DIR", help=out)
+    where.add_argument("--out", type=_cli.new_folder, metavar="DIR", help=out)
     resume = "the folder of a run to continue"
-    where.add_argument("--resume", type=existing_folder, metavar="DIR", help=resume)
+    where.add_argument("--resume", type=folder, metavar="DIR", help=resume)
     return parser
 
 
-def _from_to(first: str, dash: str, last: str) -> tuple[int, int]:
-    return int(first), int(last if dash else first) + 1
+def _range(text: str) -> range:
+    first, dash, last = text.partition("-")
+    return range(int(first), int(last if dash else first) + 1)
 
 
-_seeds = converter(
-    "seeds like 0-9",
-    lambda text: range(*_from_to(*text.partition("-"))),
-    lambda seeds: 0 <= seeds.start < seeds.stop <= 2**32,
+_seeds = _cli.converter(
+    "seeds like 0-9", _range, lambda seeds: 0 <= seeds.start < seeds.stop <= 2**32
 )
-_shards = converter("a power of two up to 1024", int, lambda S: S in _POWERS)
+_rate = _cli.converter("a number above 0", float, lambda rate: 0 < rate < math.inf)
+_shards = _cli.converter("a power of two up to 1024", int, lambda S: S in _POWERS)
 
 
 class Run:
@@ -210,7 +194,7 @@ class Run:
         self.arguments, self._closing = arguments, closing
         self.signum: int | None = None
         self.deferred = False
-        self.remedy = "start it again"
+        self.remedy = "start it again, or name another folder with --out DIR"
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(number, self._note)
@@ -234,7 +218,7 @@ class Run:
         arguments, comm = self.arguments, self.comm or cluster.ALONE
         self.comm, folder = comm, cluster.ReadOnlyFolder if comm.rank else RunFolder
         threads = use_threads(arguments.threads or (1 if comm.size > 1 else None))
-        given, facts = arguments.network, {}
+        facts: dict[str, Any] = {}
         if arguments.resume:
             self.folder = folder(arguments.resume)
             self._closing.callback(self.folder.close)
@@ -250,25 +234,23 @@ class Run:
             self.settings = _completed(arguments, count)
         model, self.classes, self.digits = _network(self.settings, digits)
         self.trainer = self._trainer(model)
+        # A resumed run keeps where its images and its network are now.
+        self._facts = facts | self._new_facts(place)
         if arguments.resume:
             self.folder.restore(self.trainer)
         else:
-            facts = self._new_facts(place)
-            about = facts | {"data": digits.source, "threads": threads}
-            about["flags"] = _flags(facts["settings"])
+            about = self._facts | {"data": digits.source, "threads": threads}
+            about["flags"] = _flags(about["settings"])
             # Two runs may begin in one second.
-            name = self.settings.preset or given.name
+            name = self.settings.preset or arguments.network.name
             now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
-            try:
-                self.folder = folder(arguments.out or Path("runs", now), about)
-                self._closing.callback(self.folder.close)
-            except OSError as error:
-                fail(f"no folder for the run ({error}); name another with --out DIR")
+            self.folder = folder(arguments.out or Path("runs", now), about)
+            self._closing.callback(self.folder.close)
         snapshots = not self.settings.no_snapshots
         self.history = History(self.trainer, self.folder.path, snapshots)
-        self._facts, self.began = facts, self.began - facts.get("seconds", 0)
+        self.began -= facts.get("seconds", 0)
         self.save_checkpoint()
-        self.deferred, self.remedy = True, f"to continue: {self._command(given)}"
+        self.deferred, self.remedy = True, f"to continue: {self._command()}"
         self._say_what_begins(threads)
 
     def _trainer(self, model: "Sequential") -> Any:
@@ -316,7 +298,7 @@ class Run:
         return trainer(recipe, settings.seed, model, optimizer, *data, prepare=prepare)
 
     def _new_facts(self, place: str | Path | None) -> dict[str, Any]:
-        """Return the facts of a new run that a checkpoint keeps."""
+        """Return what a checkpoint keeps of how the run was begun."""
         network, start = self.arguments.network, self.arguments.start
         facts: dict[str, Any] = {
             "settings": {name: getattr(self.settings, name) for name in SETTINGS},
@@ -331,15 +313,11 @@ class Run:
             facts["from_sha256"] = hashlib.sha256(start.read_bytes()).hexdigest()
         return facts
 
-    def _command(self, network: UserFunction | None) -> str:
+    def _command(self) -> str:
         """Return the command that continues this run."""
-        processes, resumed = self.comm.size, self.arguments.resume
+        processes = self.comm.size
         command = ["mpiexec", "-n", str(processes)] if processes > 1 else []
         command += ["python", "-m", "tinycnn.train", "--resume", str(self.folder.path)]
-        own = network and f"{network.file}:{network.name}"
-        for flag, place in (("--data", self.arguments.data), ("--network", own)):
-            if resumed and place:  # the checkpoint names where they were
-                command += [flag, str(place)]
         return shlex.join(command)
 
     def _say_what_begins(self, threads: int) -> None:
@@ -475,17 +453,15 @@ def _same_network(
 
     if "network_file" not in facts:
         return arguments.network  # which `_resumed` refuses
-    try:
-        saved = UserFunction(*map(str, facts["network_file"]))
-        network = arguments.network or saved
+    saved = UserFunction(*facts["network_file"])
+    network = arguments.network or saved
+    with contextlib.suppress(OSError):
         if (str(network), network.sha256()) == (str(saved), facts["network_sha256"]):
             return network
-        reason = f"{network} is not the network of this run, or has changed since"
-    except (OSError, KeyError, TypeError) as error:
-        reason = f"the file of its network cannot be read ({error})"
     raise RunError(
-        f"{reason}; put it back, name where it is by --network FILE.py:NAME, or start "
-        f"a new run with --from {arguments.resume / 'weights.safetensors'}"
+        f"{network} is not the network of this run, has changed since, or cannot be "
+        "read; put it back, name where it is by --network FILE.py:NAME, or start a new "
+        f"run with --from {arguments.resume / 'weights.safetensors'}"
     )
 
 
@@ -493,16 +469,24 @@ def _resumed(
     arguments: argparse.Namespace, folder: "RunFolder", checksum: str
 ) -> argparse.Namespace:
     """Return the settings of the run to be resumed; refuse to change one."""
+    from tinycnn.training.checkpoint import RunError
+    from tinycnn.training.fit import Progress
+
     facts = folder.facts()
     try:
         saved = facts["settings"]
         own = arguments.network if "network_file" in facts else None
         known = vars(arguments) | saved | {"network": own}
         old = _completed(argparse.Namespace(**known), 0)
-        if asdict(old.recipe) != facts["recipe"] or list(saved) != sorted(SETTINGS):
-            raise folder.incompatible()
+        here = sorted(SETTINGS), asdict(old.recipe), sorted(asdict(Progress()))
+        same = here == (list(saved), facts["recipe"], list(facts["progress"]))
     except (KeyError, TypeError):
-        raise folder.incompatible() from None
+        same = False
+    if not same:
+        raise RunError(
+            f"{folder.path} was begun by another version of tinycnn or with another "
+            "recipe; continue with that version, or start a new run"
+        )
     given = {name: getattr(arguments, name) for name in SETTINGS}
     changed = {k: v for k, v in given.items() if v not in (None, saved[k])}
     if arguments.network != own:
@@ -531,7 +515,7 @@ def _loop(run: Run) -> float:
     total, initial, items = epochs * count, trainer.images, trainer.run()
     if not run.comm.rank:
         run.history.keep()
-    with said_if_slow():
+    with _cli.said_if_slow():
         first = list(itertools.islice(items, 1))
     counted, begun = trainer.images, time.perf_counter()
     with tqdm(
@@ -568,4 +552,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    _cli.run_command(main)

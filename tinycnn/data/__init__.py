@@ -1,12 +1,11 @@
-"""Digits to learn from. What goes wrong is a `DataError`, as `IdxError` is."""
+"""Digits to learn from. What goes wrong is a `DataError`."""
 
-from tinycnn.data.idx import DataError, IdxError, read_idx, read_pair, write_idx
+from tinycnn.data.idx import DataError, read_idx, read_pair, write_idx
 from tinycnn.data.mnist import Digits, load_mnist, split_validation
 
 __all__ = [
     "DataError",
     "Digits",
-    "IdxError",
     "load_mnist",
     "read_idx",
     "read_pair",

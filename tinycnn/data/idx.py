@@ -5,12 +5,13 @@ byte for the number of dimensions, each dimension in four bytes (most significan
 first), then the elements in row-major order. It may be compressed with gzip.
 """
 
+import gzip
 import hashlib
+import io
 import math
 import struct
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,11 @@ from tinycnn.files import UnreadableError, read_regular, write_atomically
 UInt8 = NDArray[np.uint8]
 
 MAX_BYTES = 2**30  # EMNIST's largest file has 0.55 GB
+OTHERS = "use other images, or a network of your own (--network FILE.py:NAME)"
 
 
 class DataError(ValueError):
-    """Digits cannot be loaded from where they were asked for; says what to do."""
-
-
-class IdxError(DataError):
-    """An IDX file cannot be read; names the file, the reason and the remedy."""
+    """Digits cannot be loaded; names the file, the reason and the remedy."""
 
 
 def read_idx(path: str | Path) -> UInt8:
@@ -38,25 +36,28 @@ def read_idx(path: str | Path) -> UInt8:
 
     Raises
     ------
-    IdxError
+    DataError
         The file cannot be read, is no IDX file of unsigned bytes, or is damaged.
     """
     try:
         content = read_regular(path, MAX_BYTES)
         if content.startswith(b"\x1f\x8b"):  # gzip, whatever the name says
-            content = _unpack(content)
+            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES)
         shape = _shape(content)
     except UnreadableError as error:
-        raise IdxError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = f"is no undamaged gzip file ({error}); replace it"
+        raise DataError(f"{path}: {reason}") from error
     elements = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
     return elements.reshape(shape).copy()  # an array over bytes is read-only
 
 
 def read_pair(images_path: str | Path, labels_path: str | Path) -> tuple[UInt8, UInt8]:
-    """Read images (N, H, W), 255 is ink, and as many labels (N,), or raise IdxError."""
+    """Read images (N, H, W), 255 is ink, and as many labels (N,); or a DataError."""
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise IdxError(
+        raise DataError(
             f"{images_path} and {labels_path}: hold arrays of shape {images.shape} and "
             f"{labels.shape}, not images (N, H, W) and as many labels (N,); name two "
             "files that belong together"
@@ -69,34 +70,32 @@ def from_zero(labels: UInt8, first: int, classes: int) -> UInt8:
 
     Raises DataError if a label is below ``first`` or beyond the classes.
     """
-    least, most = int(labels.min()), int(labels.max())
-    if least < first or most >= first + classes:
+    least, most, last = int(labels.min()), int(labels.max()), first + classes - 1
+    if least < first or most > last:
         raise DataError(
             f"the labels are {least} to {most}, and the network has classes {first} to "
-            f"{first + classes - 1}; use other images, or a network of your own "
-            "(--network FILE.py:NAME)"
+            f"{last}; {OTHERS}"
         )
     return labels - np.uint8(first)
 
 
 def check_size(images: UInt8, size: Sequence[int]) -> None:
     """Raise DataError if images (N, H, W) do not have the size that a network takes."""
-    if list(images.shape[1:]) != list(size):
-        here, needed = ("×".join(map(str, s)) for s in (images.shape[1:], size))
+    here, needed = ("×".join(map(str, s)) for s in (images.shape[1:], size))
+    if here != needed:
         raise DataError(
-            f"the images are {here}, and the network takes {needed}; use other images, "
-            "or a network of your own (--network FILE.py:NAME)"
+            f"the images are {here}, and the network takes {needed}; {OTHERS}"
         )
 
 
 def write_idx(path: str | Path, array: UInt8) -> None:
     """Write an array of one to four dimensions, none of them 0, as a plain IDX file.
 
-    Raises IdxError for another array, and OSError where the file cannot be written;
+    Raises DataError for another array, and OSError where the file cannot be written;
     then the old file is untouched.
     """
     if array.dtype != np.uint8 or array.ndim not in range(1, 5) or not array.size:
-        raise IdxError(
+        raise DataError(
             f"{path}: cannot hold {array.dtype} of shape {array.shape}; give uint8 of"
             " one to four dimensions, none of them 0"
         )
@@ -125,19 +124,4 @@ def _shape(content: bytes) -> tuple[int, ...]:
     raise UnreadableError(
         "is no IDX file of unsigned bytes, or its length contradicts its header; "
         "replace it with an undamaged copy"
-    )
-
-
-def _unpack(packed: bytes) -> bytes:
-    """Unpack a gzip file of one member, or raise UnreadableError."""
-    # gzip shrinks handwriting about fivefold; what grows further is a gzip bomb.
-    limit = min(MAX_BYTES, 2**23 + 8 * len(packed))
-    gunzip = zlib.decompressobj(wbits=31)  # 31: gzip, its checksum verified
-    with suppress(zlib.error):
-        content = gunzip.decompress(packed, limit)
-        if gunzip.eof and not gunzip.unused_data:
-            return content
-    raise UnreadableError(
-        f"is no undamaged gzip file, or unpacks to more than {limit:,} bytes; unpack it"
-        " with gunzip, which says what is wrong"
     )

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from platformdirs import user_cache_dir
 
 from tinycnn.data.idx import (
     DataError,
-    IdxError,
     UInt8,
     check_size,
     content_sha256,
@@ -101,26 +101,23 @@ def load_mnist(
     Raises
     ------
     DataError
-        A named folder does not hold the four files, or they cannot be read (then it is
-        an `IdxError`). Faults of the cache and of the mirrors are only reported.
+        A named folder does not hold the four files, or they cannot be read. Faults of
+        the cache and of the mirrors are only reported.
     """
     report = report or partial(print, file=sys.stderr)
     folder = folder or os.environ.get("TINYCNN_DATA")
     if folder:
         return _load_folder(folder)
     cache = Path(user_cache_dir("tinycnn"), "mnist")
-    digits, why = None, "is not on this machine"
-    try:
-        cached = _load_folder(cache)
-        digits = cached if cached.source == "mnist" else None
-    except IdxError as error:
-        why = f"is damaged ({error})"
-    except DataError:
-        pass  # there is no such folder, or not all of the files
-    if digits is None and online and os.environ.get("TINYCNN_OFFLINE", "") in ("", "0"):
-        digits, why = _download(cache, report)
-    if digits is not None:
-        return digits
+    with suppress(DataError, OSError):
+        digits = _load_folder(cache)
+        if digits.source == "mnist":
+            return digits
+    why = "is not on this machine"
+    if online and os.environ.get("TINYCNN_OFFLINE", "") in ("", "0"):
+        found, why = _download(cache, report)
+        if found is not None:
+            return found
     report(
         f"MNIST {why}, so the bundled sample is used: 4,000 training and 1,000 test"
         " digits. Its accuracy is not comparable with MNIST's: connect to a network"
@@ -145,16 +142,16 @@ def split_validation(images: UInt8, labels: UInt8) -> tuple[UInt8, UInt8, UInt8,
 
 def _load_folder(folder: str | Path) -> Digits:
     """Load the four files of a folder, or raise DataError."""
-    remedy = "name a folder with the four MNIST files by --data DIR or TINYCNN_DATA"
-    try:
-        present = {entry.name for entry in Path(folder).iterdir()}
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}; {remedy}") from error
     paths = []
     for name in NAMES:
-        if not present & {name, f"{name}.gz"}:
-            raise DataError(f"{folder}: has no file {name} or {name}.gz; {remedy}")
-        paths.append(Path(folder, f"{name}.gz" if f"{name}.gz" in present else name))
+        both = Path(folder, f"{name}.gz"), Path(folder, name)
+        found = [path for path in both if path.exists()]
+        if not found:
+            raise DataError(
+                f"{folder}: has no file {name} or {name}.gz; name a folder with the "
+                "four MNIST files by --data DIR or TINYCNN_DATA"
+            )
+        paths.append(found[0])
     arrays = (*read_pair(paths[0], paths[1]), *read_pair(paths[2], paths[3]))
     parts = [content_sha256(array) for array in arrays]
     checksum = hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -168,20 +165,19 @@ def _download(cache: Path, report: Callable[[str], None]) -> tuple[Digits | None
     """
     from tinycnn.data.download import download  # pooch takes a moment to import
 
-    digits, why = None, "cannot be kept in a temporary folder"
     files = {f"{name}.gz": s for name, s in zip(NAMES, PACKED_SHA256, strict=True)}
     begun = partial(report, f"Downloading MNIST (12 MB) to {cache} ...")
-    try:
-        # Not into the cache folder, where a killed process would leave parts of files.
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            failures = download(files, Path(folder), begun)
-            if failures is not None:
-                return None, f"cannot be downloaded ({failures})"
-            digits = _load_folder(folder)
+    # Not into the cache folder, where a killed process would leave parts of files.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        failures = download(files, Path(folder), begun)
+        if failures is not None:
+            return None, f"cannot be downloaded ({failures})"
+        digits = _load_folder(folder)
+        try:
             if cache.is_absolute():  # it is not without a home
                 cache.mkdir(parents=True, exist_ok=True)
                 for name in files:
                     write_atomically(cache / name, [Path(folder, name).read_bytes()])
-    except OSError as error:
-        report(f"MNIST cannot be kept for the next time ({error}).")
-    return digits, why
+        except OSError as error:
+            report(f"MNIST cannot be kept for the next time ({error}).")
+    return digits, ""

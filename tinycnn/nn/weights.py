@@ -9,7 +9,6 @@ and of all names, dtypes, shapes and bytes. It detects damage and is no signatur
 import contextlib
 import hashlib
 import json
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,9 +121,7 @@ def read_facts(path: str | Path) -> Facts:
 def _opened(path: str | Path) -> Iterator[tuple[Any, Facts]]:
     """Open a file and parse its facts; name the file in whatever is wrong with it."""
     try:
-        if not stat.S_ISREG(
-            Path(path).stat().st_mode
-        ):  # opening a pipe could wait for ever
+        if Path(path).exists() and not Path(path).is_file():  # a pipe could wait
             raise ValueError("it is not a regular file")
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get("tinycnn", "null")

@@ -44,29 +44,16 @@ class Warps(NamedTuple):
 class Deformation:
     """How far an image may be deformed: amounts are drawn evenly from ± these limits.
 
-    Attributes
-    ----------
-    rotation : float
-        Degrees.
-    scale : float
-        0.1 is from 1/1.1 to 1/0.9 of the size, in height and in width apart.
-    shear : float
-        Columns a row.
-    shift : float
-        Pixels, in each direction.
-    bend : float
-        Pixels, at the knots of a grid, with cubic B-splines between them; the elastic
-        distortion of Simard, Steinkraus and Platt 2003 has a Gaussian there.
-    pen : float
-        Pixels, up to 1, on each side of a stroke.
+    ``bend`` is at the knots of a grid, with cubic B-splines between them; the elastic
+    distortion of Simard, Steinkraus and Platt 2003 has a Gaussian there.
     """
 
-    rotation: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    shift: float = 0.0
-    bend: float = 0.0
-    pen: float = 0.0
+    rotation: float = 0.0  # degrees
+    scale: float = 0.0  # of height and width apart; 0.1 is from 1/1.1 to 1/0.9
+    shear: float = 0.0  # columns a row
+    shift: float = 0.0  # pixels, in each direction
+    bend: float = 0.0  # pixels
+    pen: float = 0.0  # pixels, up to 1, on each side of a stroke
 
     def warps(self, seed: int, epoch: int, count: int) -> Warps:
         """Draw the deformations of ``count`` images in an epoch, from 1, of a run."""

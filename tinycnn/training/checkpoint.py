@@ -6,13 +6,12 @@
 ``metrics.jsonl``          a line an epoch
 ``curve.svg`` and others   for people: see `tinycnn.training.history`
 ``config.json``            for people: settings, versions, machine, threads
-``run.lock``               held by the process that trains
+``run.lock``               locked by the process that trains
 ========================== ======================================================
 
 What a resumed run reads is replaced in one step, so that it can be killed any moment.
 """
 
-import contextlib
 import json
 import platform
 from dataclasses import asdict
@@ -48,15 +47,13 @@ class RunFolder:
     RunError
         If another process trains in this folder.
     OSError
-        If it cannot be written, or the folder of a new run is not empty.
+        If it cannot be written.
     """
 
     def __init__(self, path: Path, config: dict[str, Any] | None = None) -> None:
         self._name_files(path)
         if config is not None:
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()):
-                raise FileExistsError(f"{path} is not empty; a run is not overwritten")
         self._lock = FileLock(path / "run.lock", timeout=0)
         try:
             self._lock.acquire()
@@ -102,23 +99,8 @@ class RunFolder:
         save_arrays(self._checkpoint, trainer.state(), facts | progress)
 
     def restore(self, trainer: Trainer) -> None:
-        """Bring a new trainer of the same settings to the state of the saved one.
-
-        Raises RunError if another version saved the checkpoint, WeightsError for
-        damage.
-        """
-        facts = load_weights(self._checkpoint, trainer)
-        try:
-            trainer.resume(facts["progress"])
-        except (KeyError, TypeError):
-            raise self.incompatible() from None
-
-    def incompatible(self) -> RunError:
-        """Return the error of a checkpoint whose facts are none of this version's."""
-        return RunError(
-            f"{self.path} was begun by another version of tinycnn or with another "
-            "recipe; continue with that version, or start a new run"
-        )
+        """Bring a new trainer of the same settings to the state of the saved one."""
+        trainer.resume(load_weights(self._checkpoint, trainer)["progress"])
 
     def append(self, result: Epoch, seconds: float) -> None:
         """Add the line of an epoch to ``metrics.jsonl``.
@@ -132,7 +114,4 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the lock of the folder."""
-        # In this order: a released file may already be the lock of another process.
-        with contextlib.suppress(OSError):  # Windows removes no file that is open
-            Path(self._lock.lock_file).unlink()
         self._lock.release()

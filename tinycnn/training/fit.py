@@ -54,24 +54,14 @@ class DivergedError(ArithmeticError):
 
 @dataclass
 class Progress:
-    """The progress of a run: what a checkpoint keeps besides arrays.
+    """The progress of a run: what a checkpoint keeps besides arrays."""
 
-    Attributes
-    ----------
-    epoch, batch : int
-        Finished epochs, and finished batches of the epoch under way.
-    correct, loss_sum : int, float
-        Of the epoch under way: images named right, the sum of the losses of all.
-    best_epoch, best_accuracy : int, float
-        The epoch whose weights are kept, and its accuracy on validation; at first 0.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    correct: int = 0
-    loss_sum: float = 0.0
-    best_epoch: int = 0
-    best_accuracy: float = 0.0
+    epoch: int = 0  # how many are finished
+    batch: int = 0  # how many are finished of the epoch under way
+    correct: int = 0  # how many of its images were named right
+    loss_sum: float = 0.0  # over its images
+    best_epoch: int = 0  # the one whose weights are kept; 0 before the first
+    best_accuracy: float = 0.0  # of those weights, on validation
 
 
 class Trainer:
@@ -263,8 +253,8 @@ class Trainer:
         self.check_finite()  # of the last step; predictions could hide it
         try:
             val = self.evaluate(self.val_images, self.val_labels)
-        except ArithmeticError as error:
-            raise DivergedError(self._account_of(str(error))) from None
+        except ArithmeticError:
+            raise DivergedError(self._account_of("a logit is not finite")) from None
         result: Epoch = {
             "epoch": epoch,
             "learning_rate": self.schedule(epoch * self.batches - 1),

@@ -9,45 +9,23 @@ FEW = 20_000  # training images; with fewer, as in the bundled sample, epochs ar
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """How a network is trained."""
 
-    Attributes
-    ----------
-    network : str
-        A key of `tinycnn.models.NETWORKS`.
-    epochs, epochs_of_few : int
-        How often every training image is seen; the second with fewer than `FEW`.
-    learning_rate : float
-        The highest of the run.
-    batch_size : int
-    schedule : {"cosine", "one_cycle"}
-    weight_decay : float
-        Of Adam, decoupled.
-    label_smoothing : float
-    deformation : Deformation
-        Of every training image, anew each epoch.
-    average_decay : float
-        Of the moving average of the weights, which is kept in their place; 0 for none.
-    written, composed : float
-        Digits written by code, and numbers composed and cut by code, that join the
-        training images, as shares of these; see `tinycnn.reading.practice`.
-    views : {1, 5}
-        Of `tinycnn.models.predict`, in validation and tests.
-    """
-
-    network: str
-    epochs: int
-    epochs_of_few: int
-    learning_rate: float = 8e-3
+    network: str  # a key of `tinycnn.models.NETWORKS`
+    epochs: int  # how often every training image is seen
+    epochs_of_few: int  # the same, with fewer than FEW images
+    learning_rate: float = 8e-3  # the highest of the run
     batch_size: int = 64
-    schedule: str = "one_cycle"
-    weight_decay: float = 0.0
+    schedule: str = "one_cycle"  # or "cosine"
+    weight_decay: float = 0.0  # of Adam, decoupled
     label_smoothing: float = 0.0
-    deformation: Deformation = Deformation()
-    average_decay: float = 0.0
+    deformation: Deformation = Deformation()  # of every image, anew each epoch
+    average_decay: float = 0.0  # of the moving average of the weights; 0 for none
+    # Digits written by code, and numbers composed and cut by code, that join the
+    # training images, as shares of these; see `tinycnn.reading.practice`.
     written: float = 0.0
     composed: float = 0.0
-    views: int = 1
+    views: int = 1  # or 5: of `tinycnn.models.predict`, in validation and tests
 
     def epochs_for(self, train_images: int) -> int:
         """Return the number of epochs for a training set of this size."""
