@@ -1,17 +1,14 @@
 """Why a gradient is wrong: one sentence, where the pattern of its errors is clear."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from tinycnn.nn.layers import Array
-
+Array = NDArray[np.floating]
 _LINES = Path(__file__).with_suffix(".txt").read_text("utf-8").splitlines()[1:]
 SENTENCES = dict(line.split(": ", 1) for line in _LINES)
 

@@ -78,41 +78,36 @@ class Evaluation:
         data: Path | None = None,
         pair: tuple[Path, Path] | None = None,
     ) -> None:
-        from tinycnn import models, pretrained
-        from tinycnn.data.idx import check_size, content_sha256, from_zero, read_pair
-        from tinycnn.data.mnist import FROM_MNIST_TRAINING, load_mnist
-        from tinycnn.fast import fuse
-        from tinycnn.nn import softmax
-        from tinycnn.threads import use_threads
-        from tinycnn.training.metrics import measure
-        from tinycnn.userfile import explained
+        from tinycnn import fast, models, nn, pretrained, threads, userfile
+        from tinycnn.data import idx, mnist
+        from tinycnn.training import metrics
 
-        use_threads()
+        threads.use_threads()
         self.path = path = path or models.SHIPPED
         model, self.facts = models.load(path, network)
         facts, temperature = self.facts, self.facts["temperature"]
         if pair is not None:
-            self.images, labels = read_pair(*pair)
+            self.images, labels = idx.read_pair(*pair)
             self.title = f"images of {pair[0]}"
         else:
-            digits = load_mnist(data)
+            digits = mnist.load_mnist(data)
             self.images, labels = digits.test_images, digits.test_labels
             self.title = f"test images of {digits.source}"
-        check_size(self.images, facts["image_size"])
-        self.runner, self.refused = fuse(model), {}
-        with explained(network):
+        idx.check_size(self.images, facts["image_size"])
+        self.runner, self.refused = fast.fuse(model), {}
+        with userfile.explained(network):
             logits = models.predict(self.runner, self.images, facts["views"])
         if facts["network"] == "reader":
             sure = pretrained.digit_shares(logits, temperature).max(axis=1)
             self.refused["refused"] = int((sure < pretrained.THRESHOLD).sum())
             logits = logits[:, :10]
-        self.labels = from_zero(labels, facts["first_label"], logits.shape[1])
-        known = FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
-        if content_sha256(self.images) in (facts.get("train_sha256"), *known):
+        self.labels = idx.from_zero(labels, facts["first_label"], logits.shape[1])
+        known = mnist.FROM_MNIST_TRAINING if facts.get("data") == "mnist" else ()
+        if idx.content_sha256(self.images) in (facts.get("train_sha256"), *known):
             what = f"{path} was trained on these images: not a measure of its accuracy"
             warnings.warn(what, stacklevel=1)
-        self.metrics = measure(logits, self.labels, temperature)
-        self.probabilities = softmax(logits.astype(float) / temperature)
+        self.metrics = metrics.measure(logits, self.labels, temperature)
+        self.probabilities = nn.softmax(logits.astype(float) / temperature)
 
     def mistakes(self) -> list[dict[str, Any]]:
         """Return index, label, answer and confidence of each, the surest first."""

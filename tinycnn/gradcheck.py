@@ -37,33 +37,19 @@ HEADING = f"{'layer':<34}{'parameter':<12}{'entries':>8}{'kinks':>7}{'error':>10
 class TensorCheck:
     """The result for the input of a layer, or for one of its parameters.
 
-    Attributes
-    ----------
-    layer : str
-        The layer's class, and ``"(inference)"`` where that differs from training.
-    parameter : str
-        ``"x"`` or the name of a parameter.
-    entries, kinks : int
-        How many numbers were moved, and at how many of them the function bends so that
-        no derivative exists; those are left out of the error.
-    max_relative_error : float
-        ``max |a - n| / max(|a|, |n|, rms)`` with ``a`` from ``backward``, ``n`` the
-        difference quotient, ``rms`` the root mean square of all ``n``; 0 if rounding.
-    ok : bool
-    message : str
-        The worst entry: its index, both numbers, the error; then `why`.
-    why : str or None
-        What is wrong, where the pattern of the errors is clear.
+    The error is the largest ``|a - n| / max(|a|, |n|, rms)``, with ``a`` from
+    ``backward``, ``n`` the difference quotient, ``rms`` the root mean square of all
+    ``n``; 0 if it is rounding. Where a step crosses a kink there is no derivative.
     """
 
-    layer: str
-    parameter: str
-    entries: int
-    kinks: int
+    layer: str  # its class, and "(inference)" where that differs from training
+    parameter: str  # "x" or the name of a parameter
+    entries: int  # how many numbers were moved
+    kinks: int  # at how many of them there is a kink: left out of the error
     max_relative_error: float
     ok: bool
-    message: str
-    why: str | None
+    message: str  # the worst entry: its index, both numbers, the error; then `why`
+    why: str | None  # what is wrong, where the pattern of the errors is clear
 
     def row(self) -> str:
         """Return a line of a table, and below it the message if something is wrong."""

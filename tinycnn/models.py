@@ -132,11 +132,8 @@ def build(network: str | Network, seed: int = 0) -> Sequential:
     Raises
     ------
     ValueError
-        If there is no network of that name, or it has no layers.
+        If it is no list of layers; KeyError if there is no network of that name.
     """
-    if isinstance(network, str) and network not in NETWORKS:
-        known = ", ".join(NETWORKS)
-        raise ValueError(f"no network named {network!r:.40}; there are {known}")
     function = NETWORKS[network] if isinstance(network, str) else network
     layers = function(np.random.default_rng(seed))
     if not isinstance(layers, list | tuple):

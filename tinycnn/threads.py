@@ -21,7 +21,7 @@ def use_threads(count: int | None = None) -> int:
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     if count is None:
         count = min(available_cores(), numba.get_num_threads())
-    count = min(count, numba.config.NUMBA_NUM_THREADS)
+    count = min(count, numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(count)
     return count
 

@@ -209,14 +209,13 @@ class Run:
 
     def prepare(self) -> None:
         """Load the data, and begin a run or restore one; raise ValueError, OSError."""
-        from tinycnn import cluster
-        from tinycnn.data import load_mnist, split_validation
+        from tinycnn import cluster, data
         from tinycnn.threads import use_threads
-        from tinycnn.training.checkpoint import RunFolder
-        from tinycnn.training.history import History
+        from tinycnn.training import checkpoint, history
 
         arguments, comm = self.arguments, self.comm or cluster.ALONE
-        self.comm, folder = comm, cluster.ReadOnlyFolder if comm.rank else RunFolder
+        self.comm = comm
+        folder = cluster.ReadOnlyFolder if comm.rank else checkpoint.RunFolder
         threads = use_threads(arguments.threads or (1 if comm.size > 1 else None))
         facts: dict[str, Any] = {}
         if arguments.resume:
@@ -225,12 +224,13 @@ class Run:
             facts = self.folder.facts()
             arguments.network = _same_network(arguments, facts)
         place = arguments.data or facts.get("data_folder")
-        load = partial(load_mnist, place and str(place), report=_say)
+        load = partial(data.load_mnist, place and str(place), report=_say)
         digits = comm.allgather(None if comm.rank else load())[0]
         if arguments.resume:
             self.settings = _resumed(arguments, self.folder, digits.checksum)
         else:
-            count = len(split_validation(digits.train_images, digits.train_labels)[0])
+            whole = digits.train_images, digits.train_labels
+            count = len(data.split_validation(*whole)[0])
             self.settings = _completed(arguments, count)
         model, self.classes, self.digits = _network(self.settings, digits)
         self.trainer = self._trainer(model)
@@ -247,7 +247,7 @@ class Run:
             self.folder = folder(arguments.out or Path("runs", now), about)
             self._closing.callback(self.folder.close)
         snapshots = not self.settings.no_snapshots
-        self.history = History(self.trainer, self.folder.path, snapshots)
+        self.history = history.History(self.trainer, self.folder.path, snapshots)
         self.began -= facts.get("seconds", 0)
         self.save_checkpoint()
         self.deferred, self.remedy = True, f"to continue: {self._command()}"
@@ -282,9 +282,8 @@ class Run:
             images = np.concatenate([images, more_images])
             labels = np.concatenate([labels, more_labels])
         self.written = len(images) - original
-        if start and load_weights(start, model).get("first_label", 0) != (
-            digits.first_label
-        ):
+        first = digits.first_label
+        if start and load_weights(start, model).get("first_label", 0) != first:
             raise ValueError(f"{start} is for other labels than the data")
         adam, prepare = (nn.Adam, None) if settings.plain else (fast.Adam, fast.fuse)
         optimizer = adam(
@@ -389,8 +388,8 @@ class Run:
         facts |= {k: v for k, v in self._facts.items() if k.endswith("_sha256")}
         if test is not None:
             facts["temperature"] = trainer.temperature()
-            for name in ("accuracy", "errors", "images"):
-                facts[f"test_{name}"] = getattr(test, name)
+            tested = ("accuracy", "errors", "images")
+            facts |= {f"test_{name}": getattr(test, name) for name in tested}
         if self.comm.rank == 0:
             save_weights(self.folder.weights, trainer.averaged, facts)
         return facts

@@ -277,13 +277,13 @@ def test_a_file_of_another_model_is_refused(saved):
     for model, reason in [
         (
             Model(weight=weight),
-            r"shape of bias is \(2,\) here and absent in the network",
+            r"shape of bias is \(2,\) here, absent in the network",
         ),
         (
             Model(weight=weight, bias=bias, b=bias),
-            r"shape of b is absent here and \(2,\)",
+            r"shape of b is absent here, \(2,\)",
         ),
-        (Model(weight=weight.T, bias=bias), r"of weight is \(3, 2\) here and \(2, 3\)"),
+        (Model(weight=weight.T, bias=bias), r"of weight is \(3, 2\) here, \(2, 3\)"),
         (Model(weight=weight, bias=bias.astype(float)), "dtype of bias is float32"),
     ]:
         assert_refused(path, model, reason)
@@ -295,9 +295,9 @@ def test_a_file_of_other_layers_is_refused_naming_the_first(tmp_path):
     for layers, reason in [
         (
             ("Dense()", "Tanh()"),
-            r"layer 1 is ReLU\(\) here and Tanh\(\) in the network",
+            r"layer 1 is ReLU\(\) here, Tanh\(\) in the network",
         ),
-        (("Dense()",), r"layer 1 is ReLU\(\) here and absent in the network"),
+        (("Dense()",), r"layer 1 is ReLU\(\) here, absent in the network"),
         (("Dense()", "ReLU()", "ReLU()"), "layer 2 is absent"),
     ]:
         assert_refused(tmp_path / "t", zero_model(*layers), reason)

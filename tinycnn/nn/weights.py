@@ -169,6 +169,4 @@ def _compare(what: str, saved: Mapping[Any, Any], own: Mapping[Any, Any]) -> Non
     for name in [*own, *saved]:
         found, wanted = saved.get(name, "absent"), own.get(name, "absent")
         if found != wanted:
-            raise ValueError(
-                f"{what} {name} is {found} here and {wanted} in the network"
-            )
+            raise ValueError(f"{what} {name} is {found} here, {wanted} in the network")
