@@ -202,7 +202,7 @@ def test_a_sweep_trains_with_each_seed_and_goes_on(tmp_path, capfd, monkeypatch)
     told = capfd.readouterr()
     assert told.out.split() == ["0", "2", "3"]
     assert told.err.splitlines() == [
-        "failed: seed 1 error: no space",
+        "failed: seed 1: no space",
         f"the same with --resume {tmp_path} goes on",
     ]
     assert sorted(made) == [0, 1, 2, 3]

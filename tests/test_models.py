@@ -88,11 +88,6 @@ def test_the_tiny_network_has_fewer_than_10_000_weights():
     assert sum(p.value.size for p in models.build("tiny").parameters()) < 10_000
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'clasic'; there are .*classic"):
-        models.build("clasic")
-
-
 # --- predicting --------------------------------------------------------------------
 
 

@@ -78,9 +78,11 @@ def run_command(main: Callable[[], int]) -> NoReturn:
 
 
 def fail(message: object, code: int = 1) -> NoReturn:
-    """Print one sentence on stderr and exit."""
+    """Print one sentence on stderr and exit; the `SystemExit` has it as a note."""
     report(message)
-    sys.exit(code)
+    end = SystemExit(code)
+    end.add_note(_one_line(message))
+    raise end
 
 
 def report(message: object) -> int:

@@ -236,8 +236,8 @@ def sweep(comm: Any, train: Callable[[Any], int], arguments: Any) -> int:
             try:
                 code = train(one)
             except SystemExit as error:
-                unheard = getattr(sys.stderr, "getvalue", str)().splitlines()[-1:]
-                print(f"failed: seed {seed}", *unheard, file=sys.__stderr__)
+                why = getattr(error, "__notes__", [])  # of `fail`
+                print(f"failed: seed {seed}:", *why, file=sys.__stderr__)
                 code = int(error.code or 0)
         worst = max(worst, code)
         if code >= 128:  # stopped by a signal

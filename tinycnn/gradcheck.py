@@ -18,9 +18,6 @@ from tinycnn._cli import Parser, fail, integer, run_command, user_function
 from tinycnn.userfile import explained
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from tinycnn.nn import Sequential
     from tinycnn.nn.layers import Array, Layer
 
@@ -113,8 +110,8 @@ def check_gradients(
             if entries is not None and entries < values.size:
                 rng = np.random.default_rng([seed, 2])
                 chosen = rng.choice(values.size, entries, replace=False)
-            tensor = name, values, gradient, chosen
-            checks.append(_compare(network, title, x, training, dy, *tensor))
+            slopes = _slopes(network, x, training, dy, values, chosen)
+            checks.append(_compare(title, name, gradient, chosen, slopes, x=x, dy=dy))
         title, y_before = f"{title} (inference)", y
     return checks
 
@@ -180,24 +177,16 @@ def _mistake(network: Sequential, text: str) -> ValueError:
     return ValueError(f"{type(network.layers[0]).__name__}: {text}")
 
 
-def _compare(
-    network: Sequential,
-    title: str,
-    x: Array,
-    training: bool,
-    dy: Array,
-    name: str,
-    values: Array,
-    gradient: Array,
-    chosen: NDArray[np.int64],
-) -> TensorCheck:
-    """Compare the gradient of a tensor with the slopes of ``sum(dy * y)``.
+def _slopes(
+    network: Sequential, x: Array, training: bool, dy: Array, values: Array, chosen: Any
+) -> tuple[Array, Array, float, Array | None]:
+    """Return the slopes of ``sum(dy * y)`` on the left and right of some values.
 
-    The values, of x or of a parameter, are moved in place and put back.
+    The values, of x or of a parameter, are moved in place and put back. The slopes are
+    followed by what rounding may move them, and their terms (entries, *shape of y),
+    unless these are too many.
     """
     import numpy as np
-
-    from tinycnn.diagnosis import diagnose
 
     def output() -> Array:  # y may be a view of x
         return copy.deepcopy(network).forward(x, training).copy()
@@ -215,9 +204,20 @@ def _compare(
         left[n], right[n] = below.sum(), above.sum()
         if terms is not None:
             terms[n] = (below + above) / 2
-
-    # Rounding of y moves a slope by less, unless y is huge; also a slope of 0.
+    # Less, unless y is huge; also a slope of 0.
     noise = min(2e-15 * float(np.abs(dy * y).sum()) / STEP, 1e-6)
+    return left, right, noise, terms
+
+
+def _compare(
+    title: str, name: str, gradient: Array, chosen: Any, slopes: Any, **arrays: Any
+) -> TensorCheck:
+    """Compare the chosen entries of a gradient with their slopes."""
+    import numpy as np
+
+    from tinycnn.diagnosis import diagnose
+
+    left, right, noise, terms = slopes
     analytic, numeric = gradient.flat[chosen], (left + right) / 2
     rms = np.full_like(numeric, np.sqrt(np.mean(numeric**2)))
     slope = np.maximum.reduce([abs(left), abs(right), rms])
@@ -244,7 +244,7 @@ def _compare(
         numeric[kinks] = np.nan
         shape = gradient.shape if analytic.size == gradient.size else analytic.shape
         pair = analytic.reshape(shape), numeric.reshape(shape)
-        if why := diagnose(*pair, x=x, dy=dy, terms=terms):
+        if why := diagnose(*pair, terms=terms, **arrays):
             message += f": {why}"
     found = count, float(error[worst]), ok, message, why
     return TensorCheck(title, name, len(chosen), *found)

@@ -211,7 +211,7 @@ class Run:
         """Load the data, and begin a run or restore one; raise ValueError, OSError."""
         from tinycnn import cluster, data
         from tinycnn.threads import use_threads
-        from tinycnn.training import checkpoint, history
+        from tinycnn.training import checkpoint
 
         arguments, comm = self.arguments, self.comm or cluster.ALONE
         self.comm = comm
@@ -241,17 +241,20 @@ class Run:
         else:
             about = self._facts | {"data": digits.source, "threads": threads}
             about["flags"] = _flags(about["settings"])
-            # Two runs may begin in one second.
-            name = self.settings.preset or arguments.network.name
-            now = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
-            self.folder = folder(arguments.out or Path("runs", now), about)
+            self.folder = folder(arguments.out or self._new_place(), about)
             self._closing.callback(self.folder.close)
         snapshots = not self.settings.no_snapshots
-        self.history = history.History(self.trainer, self.folder.path, snapshots)
+        self.history = checkpoint.History(self.trainer, self.folder.path, snapshots)
         self.began -= facts.get("seconds", 0)
         self.save_checkpoint()
         self.deferred, self.remedy = True, f"to continue: {self._command()}"
         self._say_what_begins(threads)
+
+    def _new_place(self) -> Path:
+        """Return a folder for a run; two may begin in one second."""
+        name = self.settings.preset or self.arguments.network.name
+        now = time.strftime("%Y-%m-%d_%H%M%S")
+        return Path("runs", f"{now}_{name}_{os.getpid()}")
 
     def _trainer(self, model: "Sequential") -> Any:
         """Return the trainer of a new network."""
@@ -346,7 +349,7 @@ class Run:
 
     def record(self, epoch: "Epoch") -> None:
         """Save and print the figures of an epoch."""
-        from tinycnn.training.history import blocks, write_curve
+        from tinycnn.training.checkpoint import blocks, write_curve
 
         self.folder.append(epoch, self.seconds())
         curve = ""
@@ -447,9 +450,7 @@ def _flags(settings: dict[str, Any]) -> list[str]:
 def _same_network(
     arguments: argparse.Namespace, facts: dict[str, Any]
 ) -> UserFunction | None:
-    """Return the network of the run to be resumed; RunError if its file is another."""
-    from tinycnn.training.checkpoint import RunError
-
+    """Return the network of the run to be resumed; refuse another file."""
     if "network_file" not in facts:
         return arguments.network  # which `_resumed` refuses
     saved = UserFunction(*facts["network_file"])
@@ -457,7 +458,7 @@ def _same_network(
     with contextlib.suppress(OSError):
         if (str(network), network.sha256()) == (str(saved), facts["network_sha256"]):
             return network
-    raise RunError(
+    raise ValueError(
         f"{network} is not the network of this run, has changed since, or cannot be "
         "read; put it back, name where it is by --network FILE.py:NAME, or start a new "
         f"run with --from {arguments.resume / 'weights.safetensors'}"
@@ -468,7 +469,6 @@ def _resumed(
     arguments: argparse.Namespace, folder: "RunFolder", checksum: str
 ) -> argparse.Namespace:
     """Return the settings of the run to be resumed; refuse to change one."""
-    from tinycnn.training.checkpoint import RunError
     from tinycnn.training.fit import Progress
 
     facts = folder.facts()
@@ -482,7 +482,7 @@ def _resumed(
     except (KeyError, TypeError):
         same = False
     if not same:
-        raise RunError(
+        raise ValueError(
             f"{folder.path} was begun by another version of tinycnn or with another "
             "recipe; continue with that version, or start a new run"
         )

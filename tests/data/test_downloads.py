@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinycnn.data import download, load_mnist, mnist
+from tinycnn.data import load_mnist, mnist
 from tinycnn.data.idx import content_sha256
 
 RNG = np.random.default_rng(2)
@@ -143,7 +143,7 @@ def cache(tmp_path, monkeypatch):
     plain = "\n".join(map(content_sha256, ARRAYS)).encode()
     monkeypatch.setattr(mnist, "PACKED_SHA256", packed)
     monkeypatch.setitem(mnist.SOURCES, hashlib.sha256(plain).hexdigest(), "mnist")
-    monkeypatch.setattr(download, "BYTES", sum(map(len, CONTENTS.values())))
+    monkeypatch.setattr(mnist, "BYTES", sum(map(len, CONTENTS.values())))
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     yield tmp_path / "tinycnn" / "mnist"
@@ -157,9 +157,9 @@ def load(mirror, monkeypatch, lines):
     def load_from(*faults, patience=20.0, silence=20.0):
         port = mirror.server_address[1]
         urls = [f if "/" in f else f"http://127.0.0.1:{port}/{f}/" for f in faults]
-        monkeypatch.setattr(download, "MIRRORS", urls)
-        monkeypatch.setattr(download, "FIRST_BYTE_SECONDS", patience)
-        monkeypatch.setattr(download, "SILENCE_SECONDS", silence)
+        monkeypatch.setattr(mnist, "MIRRORS", urls)
+        monkeypatch.setattr(mnist, "FIRST_BYTE_SECONDS", patience)
+        monkeypatch.setattr(mnist, "SILENCE_SECONDS", silence)
         return load_mnist(report=lines.append)
 
     return load_from
@@ -295,9 +295,9 @@ def test_a_user_without_a_home_loads_from_memory(load, monkeypatch, tmp_path):
 
 
 def test_the_mirrors_are_asked_over_https_and_silent_ones_take_ten_seconds():
-    assert len(download.MIRRORS) == 2
-    assert all(mirror.startswith("https://") for mirror in download.MIRRORS)
-    assert (download.FIRST_BYTE_SECONDS, download.SILENCE_SECONDS) == (5, 30)
+    assert len(mnist.MIRRORS) == 2
+    assert all(mirror.startswith("https://") for mirror in mnist.MIRRORS)
+    assert (mnist.FIRST_BYTE_SECONDS, mnist.SILENCE_SECONDS) == (5, 30)
 
 
 FIRST_START = """

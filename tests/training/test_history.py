@@ -8,8 +8,8 @@ import numpy as np
 from safetensors.numpy import load_file
 from small_run import COUNT, RECIPE, new_trainer
 
-from tinycnn.training import history
-from tinycnn.training.history import History, blocks, read_lines, write_curve
+from tinycnn.training import checkpoint
+from tinycnn.training.checkpoint import History, blocks, read_lines, write_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 AVERAGING = replace(RECIPE, epochs=2, average_decay=0.9)
@@ -42,9 +42,9 @@ def test_snapshots_are_many_early_and_few_and_small_together(tmp_path, monkeypat
     trainer = new_trainer(replace(RECIPE, epochs=1000))
     steps = sorted(History(trainer, tmp_path, snapshots=True)._steps)
     assert (steps[0], steps[-1]) == (0, 3000)
-    assert 16 < len(steps) <= history.SNAPSHOTS <= 40
+    assert 16 < len(steps) <= checkpoint.SNAPSHOTS <= 40
     assert sum(step < 1500 for step in steps) > 2 * len(steps) / 3
-    monkeypatch.setattr(history, "BYTES", 35_000)
+    monkeypatch.setattr(checkpoint, "BYTES", 35_000)
     assert History(trainer, tmp_path, snapshots=True)._steps == {0, 375, 3000}
 
 

@@ -1,14 +1,20 @@
-"""Finding MNIST: on this machine, on a mirror, or the bundled sample in its place."""
+"""Finding MNIST: on this machine, on a mirror, or the bundled sample in its place.
+
+Mirrors may be slow, wrong or absent.
+"""
 
 import hashlib
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 from platformdirs import user_cache_dir
 
@@ -45,6 +51,13 @@ FROM_MNIST_TRAINING = (  # by the checksum of the images
     "2d13abe4d22e08cf55db24442ae16f94a54b92934698f7cda2288fc28efaf855",
 )
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+BYTES = 11_594_722  # the four files together
+FIRST_BYTE_SECONDS = 5.0  # how long a mirror may take to send anything
+SILENCE_SECONDS = 30.0  # how long it may pause afterwards
 VALIDATION_PART = 12  # a twelfth of the training images: 5,000 of MNIST's 60,000
 
 
@@ -108,14 +121,17 @@ def load_mnist(
     folder = folder or os.environ.get("TINYCNN_DATA")
     if folder:
         return _load_folder(folder)
-    cache = Path(user_cache_dir("tinycnn"), "mnist")
-    with suppress(DataError, OSError):
-        digits = _load_folder(cache)
+    kept = Path(user_cache_dir("tinycnn"), "mnist")
+    why = "is not on this machine"
+    try:
+        digits = _load_folder(kept)
         if digits.source == "mnist":
             return digits
-    why = "is not on this machine"
+    except (DataError, OSError) as error:
+        if kept.exists():
+            why = f"is damaged ({error})"
     if online and os.environ.get("TINYCNN_OFFLINE", "") in ("", "0"):
-        found, why = _download(cache, report)
+        found, why = _download(kept, report)
         if found is not None:
             return found
     report(
@@ -158,26 +174,77 @@ def _load_folder(folder: str | Path) -> Digits:
     return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum, parts[0])
 
 
-def _download(cache: Path, report: Callable[[str], None]) -> tuple[Digits | None, str]:
-    """Download MNIST into the cache folder, or into memory if that is read-only.
+def _download(kept: Path, report: Callable[[str], None]) -> tuple[Digits | None, str]:
+    """Download MNIST into the folder ``kept``, or into memory if that is read-only.
 
-    Returns it, or None and why there is none.
+    Each file is taken from the first mirror that has it. Returns MNIST, or None and how
+    every mirror failed.
     """
-    from tinycnn.data.download import download  # pooch takes a moment to import
-
-    files = {f"{name}.gz": s for name, s in zip(NAMES, PACKED_SHA256, strict=True)}
-    begun = partial(report, f"Downloading MNIST (12 MB) to {cache} ...")
-    # Not into the cache folder, where a killed process would leave parts of files.
+    begun = cache(partial(report, f"Downloading MNIST (12 MB) to {kept} ..."))
+    failures: list[str] = []
+    # Not into the kept folder, where a killed process would leave parts of files.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        failures = download(files, Path(folder), begun)
-        if failures is not None:
-            return None, f"cannot be downloaded ({failures})"
+        for mirror in MIRRORS:
+            failure = _fetch(mirror, Path(folder), begun)
+            if failure is None:
+                break
+            failures.append(f"{urlsplit(mirror).hostname} {failure}")
+        else:
+            return None, f"cannot be downloaded ({'; '.join(failures)})"
         digits = _load_folder(folder)
         try:
-            if cache.is_absolute():  # it is not without a home
-                cache.mkdir(parents=True, exist_ok=True)
-                for name in files:
-                    write_atomically(cache / name, [Path(folder, name).read_bytes()])
+            if kept.is_absolute():  # it is not without a home
+                kept.mkdir(parents=True, exist_ok=True)
+                for path in Path(folder).glob("*.gz"):  # not what a thread left
+                    write_atomically(kept / path.name, [path.read_bytes()])
         except OSError as error:
             report(f"MNIST cannot be kept for the next time ({error}).")
     return digits, ""
+
+
+def _fetch(mirror: str, folder: Path, begun: Callable[[], None]) -> str | None:
+    """Fetch the files that the folder lacks; return why that failed, or None.
+
+    Only verified files get into the folder. ``begun`` is called when bytes arrive.
+    """
+    import pooch  # takes a moment
+
+    deadline = time.monotonic() + FIRST_BYTE_SECONDS
+    received = 0
+    failure: str | None = "sent nothing for too long"
+
+    def update(count: int) -> None:
+        nonlocal deadline, received
+        begun()
+        received += count
+        if received > 3 * BYTES or time.monotonic() > deadline:  # pooch counts twice
+            raise ValueError("too many bytes, or too late")
+        deadline = time.monotonic() + SILENCE_SECONDS
+
+    def run() -> None:
+        nonlocal failure
+        progress = SimpleNamespace(update=update, reset=lambda: 0, close=lambda: 0)
+        downloader = pooch.HTTPDownloader(
+            progressbar=progress,
+            timeout=2 * SILENCE_SECONDS,  # also ends an abandoned thread
+            allow_redirects=False,  # a redirect could leave https
+            headers={"Accept-Encoding": "identity"},  # the SHA-256 is of the file
+        )
+        try:
+            for name, sha256 in zip(NAMES, PACKED_SHA256, strict=True):
+                url, file = f"{mirror}{name}.gz", f"{name}.gz"
+                pooch.retrieve(url, sha256, file, folder, downloader=downloader)
+            failure = None
+        except ValueError:
+            failure = "sent other bytes (size or SHA-256 differs)"
+        except Exception as error:  # noqa: BLE001
+            # Without its text, which may quote what the mirror sent.
+            failure = f"failed ({type(error).__name__})"
+
+    pooch.get_logger().setLevel("WARNING")  # below that, every file is logged
+    # A daemon, because no time-out ends the look-up of a host name.
+    thread = threading.Thread(target=run, name="download", daemon=True)
+    thread.start()
+    while thread.is_alive() and time.monotonic() < deadline:
+        thread.join(0.05)
+    return failure

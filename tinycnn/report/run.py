@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from tinycnn.evaluate import Evaluation
 from tinycnn.nn.layers import Array
-from tinycnn.training.history import read_lines
+from tinycnn.training.checkpoint import read_lines
 from tinycnn.userfile import UserFunction
 
 Points = list[tuple[float, float]]
