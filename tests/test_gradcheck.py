@@ -397,7 +397,7 @@ def test_code_that_fails_exits_with_1_and_one_sentence_with_its_line(file, capsy
         "raises": f"Raises.*matmul.*my_layer.py, line {matmul}\\)",
         "broken": f"ZeroDivisionError: .* \\(.*my_layer.py, line {division}\\)",
         "not_a_pair": r"not_a_pair\(\) must return \(layer, x\)",
-        "not_a_layer": r"layer 0 is 'LeakyReLU', which is no Layer",
+        "not_a_layer": r"layer 0 .str.: it is 'LeakyReLU', which is no Layer",
     }.items():
         code, line = refused(capsys, f"{file}:{name}")
         assert code == 1, line

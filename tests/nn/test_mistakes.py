@@ -132,10 +132,10 @@ def test_a_layer_has_all_that_a_layer_needs():
             return x
 
     cases = [
-        (nn.ReLU, "layer 1 is the class ReLU; write ReLU(...)"),
-        (np.tanh, "layer 1 is <ufunc 'tanh'>, which is no Layer"),
-        (NoForward(), "layer 1 (NoForward) has no forward"),
-        (NoBackward(), "layer 1 (NoBackward) has no backward"),
+        (nn.ReLU, "layer 1 (type): it is the class ReLU; write ReLU()"),
+        (np.tanh, "layer 1 (ufunc): it is <ufunc 'tanh'>, which is no Layer"),
+        (NoForward(), "layer 1 (NoForward): it has no forward"),
+        (NoBackward(), "layer 1 (NoBackward): it has no backward"),
         (NoTraining(), "layer 1 (NoTraining): forward needs two arguments"),
         (KeywordOnly(), "layer 1 (KeywordOnly): forward needs two arguments"),
     ]

@@ -43,8 +43,8 @@ class Sequential(Layer):
         self._shapes: dict[int, tuple[int, ...]] = {}  # of each layer's x
         places: dict[int, str] = {}
         for place, layer in enumerate(self.layers):
-            _check_layer(place, layer)
             with _named(place, layer):
+                _check_layer(layer)
                 layer.state()  # refuses names used twice
                 for inner in _inner(layer):
                     _refuse_hidden_parameters(inner)
@@ -122,24 +122,20 @@ def _named(place: int, layer: Layer) -> Iterator[None]:
         raise ValueError(f"layer {place} ({type(layer).__name__}): {error}") from error
 
 
-def _check_layer(place: int, layer: Layer) -> None:
+def _check_layer(layer: Layer) -> None:
     """Refuse what is no layer, or lacks what a layer needs."""
     if isinstance(layer, type):
-        raise ValueError(
-            f"layer {place} is the class {layer.__name__}; write {layer.__name__}(...)"
-        )
+        raise ValueError(f"it is the class {layer.__name__}; write {layer.__name__}()")
     if not isinstance(layer, Layer):
-        raise ValueError(f"layer {place} is {layer!r:.40}, which is no Layer")
+        raise ValueError(f"it is {layer!r:.40}, which is no Layer")
     for method in ("forward", "backward"):
         if getattr(type(layer), method) is getattr(Layer, method):
-            raise ValueError(f"layer {place} ({type(layer).__name__}) has no {method}")
+            raise ValueError(f"it has no {method}")
     try:
         inspect.signature(layer.forward).bind(None, True)
     except TypeError:
-        raise ValueError(
-            f"layer {place} ({type(layer).__name__}): forward needs two arguments, as "
-            "in forward(self, x, training=False)"
-        ) from None
+        words = "forward needs two arguments, as in forward(self, x, training=False)"
+        raise ValueError(words) from None
 
 
 def _check_output(x: Array, y: Array, method: str = "forward") -> None:
