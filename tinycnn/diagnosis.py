@@ -69,27 +69,7 @@ def _patterns(
         moved.flat[np.argsort(found, axis=None)] = np.sort(right, axis=None)
         yield moved, "moved"
     if terms is not None and x is not None and dy is not None:
-        # Sums of some of the terms only, or of other terms
-        by_place = terms.sum(axis=-1).reshape(len(terms), -1)
-        used = by_place != 0  # the places of y that an entry moves
-        last = used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
-        yield by_place[np.arange(len(terms)), last].reshape(shape), "last"
-        if len(dy) == len(x) > 1:
-            by_image = terms.reshape(len(terms), len(x), -1).sum(axis=2)
-            yield by_image[:, 0].reshape(shape), "first image"
-            yield right - by_image[:, -1].reshape(shape), "without image"
-        slopes = (terms / dy).reshape(len(terms), -1)
-        yield slopes.sum(axis=1).reshape(shape), "slope"
-        if dy.shape == x.shape == shape:
-            yield dy, "dy"
-            yield np.maximum(dy, 0), "sign of dy"
-            if x[..., :1].size > 5:  # of fewer, a normalisation has any gradient
-                rest, apart = right - found, x - x.mean(axes)
-                mean = rest.mean(axes)
-                std = (rest * apart).sum(axes) / (apart * apart).sum(axes) * apart
-                yield right - mean, "through mean"
-                yield right - std, "through std"
-                yield right - mean - std, "through both"
+        yield from _sums(found, right, x, dy, terms)
     # Gradients that are wrong at some entries only
     zero, should = abs(found) <= scale, abs(right) <= scale
     if found.ndim == 4 and min(found.shape[1:3]) > 2:
@@ -100,3 +80,30 @@ def _patterns(
     yield np.where(zero == ~should, found, np.nan), "inverted"
     yield np.where(should & ~zero, found, right), "not masked"
     yield np.where(zero != should, found, right), "other mask"
+
+
+def _sums(
+    found: Array, right: Array, x: Any, dy: Any, terms: Any
+) -> Iterator[tuple[Array, str]]:
+    """Yield sums of some of the terms only, or of other terms."""
+    shape, axes = found.shape, tuple(range(found.ndim - 1))
+    by_place = terms.sum(axis=-1).reshape(len(terms), -1)
+    used = by_place != 0  # the places of y that an entry moves
+    last = used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+    yield by_place[np.arange(len(terms)), last].reshape(shape), "last"
+    if len(dy) == len(x) > 1:
+        by_image = terms.reshape(len(terms), len(x), -1).sum(axis=2)
+        yield by_image[:, 0].reshape(shape), "first image"
+        yield right - by_image[:, -1].reshape(shape), "without image"
+    slopes = (terms / dy).reshape(len(terms), -1)
+    yield slopes.sum(axis=1).reshape(shape), "slope"
+    if dy.shape == x.shape == shape:
+        yield dy, "dy"
+        yield np.maximum(dy, 0), "sign of dy"
+        if x[..., :1].size > 5:  # of fewer, a normalisation has any gradient
+            rest, apart = right - found, x - x.mean(axes)
+            mean = rest.mean(axes)
+            std = (rest * apart).sum(axes) / (apart * apart).sum(axes) * apart
+            yield right - mean, "through mean"
+            yield right - std, "through std"
+            yield right - mean - std, "through both"
