@@ -198,6 +198,15 @@ def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
         ({}, unknown),
         *[({"network": name}, unknown) for name in ("lenet", 3, ["tiny"], None)],
         ({"network": "best"}, "in the network"),
+        *[
+            ({"network": "tiny", fact: value}, "impossible")
+            for fact, values in {
+                "temperature": (0.0, 1e39, -1.0, "0.5", None, [1.0]),
+                "views": (0, 3, "1", None),
+                "first_label": (7, "1"),
+            }.items()
+            for value in values
+        ],
     ]:
         save_arrays(path, tiny.state(), facts)
         with pytest.raises(WeightsError, match=f"liar.safetensors.*{reason}"):

@@ -20,20 +20,13 @@ CELLS = 4  # of the grid, from one edge of the image to the other
 class Warps(NamedTuple):
     """The deformations of N images.
 
-    Attributes
-    ----------
-    maps : float32 array (N, 2, 3)
-        ``maps[n] @ (y, x, 1)`` is row and column in the source of the pixel at row
-        ``y`` and column ``x``, all measured from the centre of the image.
-    bends : float32 array (N, 2, KNOTS, KNOTS)
-        Pixels to add to row and column, at the knots of a grid.
-    pens : float32 array (N,)
-        Pixels by which strokes grow (above 0) or shrink on each side, up to 1.
+    ``maps[n] @ (y, x, 1)`` is row and column in the source of the pixel at row ``y``
+    and column ``x``, all measured from the centre of the image.
     """
 
-    maps: NDArray[np.float32]
-    bends: NDArray[np.float32]
-    pens: NDArray[np.float32]
+    maps: NDArray[np.float32]  # (N, 2, 3)
+    bends: NDArray[np.float32]  # (N, 2, KNOTS, KNOTS), pixels to add to row and column
+    pens: NDArray[np.float32]  # (N,), pixels of growth on each side of strokes, -1 to 1
 
     def of(self, chosen: NDArray[np.integer]) -> "Warps":
         """Return the warps of some of the images."""

@@ -13,26 +13,14 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Metrics:
-    """The figures of a network on labelled images.
-
-    Attributes
-    ----------
-    images, errors : int
-    accuracy : float
-    nll : float
-        Negative log-likelihood: the mean of ``-log p[label]``, in nats.
-    ece : float
-        Expected calibration error: the mean gap between confidence and accuracy.
-    confusion : int array (K, K)
-        ``confusion[label, prediction]`` counts images.
-    """
+    """The figures of a network on labelled images."""
 
     images: int
     errors: int
     accuracy: float
-    nll: float
-    ece: float
-    confusion: NDArray[np.int64]
+    nll: float  # negative log-likelihood: the mean of -log p[label], in nats
+    ece: float  # expected calibration error: the mean gap of confidence and accuracy
+    confusion: NDArray[np.int64]  # (K, K): images of each label, by prediction
 
 
 def measure(
