@@ -18,8 +18,7 @@ from PIL import Image
 
 from tinycnn import models, recognize
 from tinycnn.data import load_mnist
-from tinycnn.ink.ink import strokes_ink
-from tinycnn.ink.strokes import load_strokes
+from tinycnn.ink.strokes import load_strokes, strokes_ink
 from tinycnn.nn.weights import WeightsError, read_arrays, save_arrays
 from tinycnn.reading import annotate, reader
 from tinycnn.reading.result import Digit, Reading

@@ -26,7 +26,7 @@ from tinycnn.files import write_atomically
 from tinycnn.userfile import explained
 
 if TYPE_CHECKING:
-    from tinycnn.ink.ink import Ink
+    from tinycnn.ink.strokes import Ink
     from tinycnn.reading.reader import Reader
     from tinycnn.reading.result import Reading
     from tinycnn.userfile import UserFunction
@@ -144,9 +144,8 @@ def _stdin() -> bytes:
 
 def _ink(source: str | bytes) -> "Ink":
     """Return the ink of a picture or of a stroke file, told by name or content."""
-    from tinycnn.ink.ink import strokes_ink
     from tinycnn.ink.picture import load_picture
-    from tinycnn.ink.strokes import load_strokes
+    from tinycnn.ink.strokes import load_strokes, strokes_ink
 
     start = source if isinstance(source, bytes) else b""
     with contextlib.suppress(OSError, ValueError):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn.ink import files, picture
+from tinycnn.ink import files, picture, strokes
 from tinycnn.ink.picture import load_picture, open_picture, picture_ink
 
 H, W = 37, 53  # no two alike, and no multiple of a block
@@ -153,7 +153,7 @@ def test_broken_exif_is_ignored(digit, tmp_path):
 
 
 def test_a_large_picture_is_averaged_in_blocks(monkeypatch, tmp_path):
-    monkeypatch.setattr(files, "WORKING_PIXELS", 150)
+    monkeypatch.setattr(strokes, "WORKING_PIXELS", 150)
     values = np.random.default_rng(1).integers(0, 256, (H, W)).astype(np.uint8)
     rows = [values[y : y + 4] / 255 for y in range(0, H, 4)]
     expected = [[row[:, x : x + 4].mean() for x in range(0, W, 4)] for row in rows]

@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinycnn.ink import strokes as module
-from tinycnn.ink.ink import WORKING_PIXELS, strokes_ink
-from tinycnn.ink.strokes import Strokes, StrokesError, draw, load_strokes, save_strokes
+from tinycnn.ink.strokes import (
+    Strokes,
+    StrokesError,
+    draw,
+    load_strokes,
+    save_strokes,
+    strokes_ink,
+)
 
 SEVEN = {"strokes": [[[10, 10], [40, 10], [20, 60]]], "pen_width": 6, "size": [50, 70]}
 
@@ -94,7 +100,7 @@ def test_ink_of_strokes_is_what_they_draw_and_of_a_huge_canvas_smaller():
     ink = strokes_ink(huge)
     assert ink.size == huge.size
     assert ink.values.shape == ink.strokes.size[::-1]
-    assert ink.values.size <= WORKING_PIXELS * 1.01
+    assert ink.values.size <= module.WORKING_PIXELS * 1.01
     assert ink.scale > 1
     height, width = ink.values.shape
     assert width * ink.scale >= 8191  # the last block may be narrower

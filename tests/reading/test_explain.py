@@ -8,10 +8,9 @@ import pytest
 from tinycnn import models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.ink.ink import Ink, strokes_ink
 from tinycnn.ink.normalize import normalize_strokes
 from tinycnn.ink.picture import picture_ink
-from tinycnn.ink.strokes import Strokes
+from tinycnn.ink.strokes import Ink, Strokes, strokes_ink
 from tinycnn.nn import (
     Conv2D,
     Dropout,

@@ -18,8 +18,7 @@ from scipy import ndimage
 from tinycnn import models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.ink.ink import Ink, strokes_ink
-from tinycnn.ink.strokes import Strokes
+from tinycnn.ink.strokes import Ink, Strokes, strokes_ink
 from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError, save_weights
 from tinycnn.reading import reader as module

@@ -7,7 +7,6 @@ the size of file and picture, the pieces and bytes of metadata, the scans of a J
 
 import contextlib
 import io
-import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from tinycnn.files import UnreadableError, read_regular
-from tinycnn.ink.ink import WORKING_PIXELS
+from tinycnn.ink.strokes import shrinkage
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 MAX_FILE = 32 * 2**20  # bytes
@@ -133,11 +132,6 @@ def check_size(size: tuple[int, int], most: int = MAX_PIXELS) -> None:
             f"has {width:,} × {height:,} pixels, more than the {most:,} in all or"
             f" {MAX_SIDE:,} a side that can be read; make it smaller"
         )
-
-
-def shrinkage(size: tuple[int, int]) -> int:
-    """Return the least n that leaves few enough pixels where n × n become one."""
-    return math.ceil(math.sqrt(size[0] * size[1] / WORKING_PIXELS))
 
 
 def _most_pixels(image: Image.Image, content: bytes, header: int) -> int:

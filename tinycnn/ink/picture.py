@@ -21,9 +21,9 @@ from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
 from tinycnn.ink.binarize import find_ink
-from tinycnn.ink.files import PictureError, check_size, decode, refusing, shrinkage
-from tinycnn.ink.ink import Ink
+from tinycnn.ink.files import PictureError, check_size, decode, refusing
 from tinycnn.ink.sheet import only_sheet
+from tinycnn.ink.strokes import Ink, shrinkage
 
 __all__ = ["PictureError", "load_picture", "open_picture", "picture_ink"]
 

@@ -1,4 +1,4 @@
-"""Strokes: points drawn by a pen, their file, and the ink they leave.
+"""Strokes: points drawn by a pen, their file, and the ink they leave; `Ink` itself.
 
 A stroke file is JSON, in the pixels of the canvas, y downward:
 
@@ -25,6 +25,7 @@ from tinycnn.files import UnreadableError, read_regular, write_atomically
 PEN_WIDTH = 14.0  # pixels, if a file gives none
 FINENESS = 4  # strokes are drawn this many times larger, then averaged: soft edges
 THINNEST = 2  # pixels of that enlarged drawing; Pillow leaves thinner discs out
+WORKING_PIXELS = 4_000_000  # of ink; a larger canvas or picture is scaled down
 LARGEST_FILE = 2 * 2**20  # bytes; loads in at most 3 s and 150 MB
 LARGEST_SIDE = 8192  # pixels of a canvas
 WIDEST_PEN = 256  # pixels; this and the next two bound the time to draw and to read
@@ -95,6 +96,50 @@ class Strokes:
     def draw(self) -> NDArray[np.float32]:
         """Return the ink of the whole canvas, (H, W) in [0, 1]."""
         return draw(self.points, self.pen_widths, self.size)
+
+
+@dataclass(frozen=True)
+class Ink:
+    """The input of reading: the ink of one picture, or of strokes.
+
+    Attributes
+    ----------
+    values : float32 array (H, W)
+        In [0, 1]: 1 is ink, 0 is paper, edges are soft.
+    size : (int, int)
+        Width and height of the upright picture, in pixels.
+    scale : float
+        Pixels of the picture per pixel of `values`; above 1 if a large picture was
+        scaled down.
+    strokes : Strokes or None
+        The strokes that left the ink, if they are known, in pixels of `values`.
+    """
+
+    values: NDArray[np.float32]
+    size: tuple[int, int]
+    scale: float = 1.0
+    strokes: Strokes | None = None
+
+
+def strokes_ink(strokes: Strokes) -> Ink:
+    """Return the ink of strokes drawn on their canvas, or on a smaller one.
+
+    See `shrinkage`. Ink outside the canvas is cut.
+    """
+    drawn, n = strokes, shrinkage(strokes.size)
+    if n > 1:
+        width, height = strokes.size
+        drawn = Strokes(
+            tuple(points / n for points in strokes.points),
+            tuple(pen_width / n for pen_width in strokes.pen_widths),
+            (math.ceil(width / n), math.ceil(height / n)),
+        )
+    return Ink(drawn.draw(), strokes.size, float(n), drawn)
+
+
+def shrinkage(size: tuple[int, int]) -> int:
+    """Return the least n that leaves few enough pixels where n × n become one."""
+    return math.ceil(math.sqrt(size[0] * size[1] / WORKING_PIXELS))
 
 
 def draw(

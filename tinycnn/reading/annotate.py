@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import open_picture
+from tinycnn.ink.strokes import Ink
 from tinycnn.reading.result import Reading
 
 # Blue and vermilion of Okabe and Ito, safe for colour blindness; neighbours differ.

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.fast import fuse
-from tinycnn.ink.ink import Ink
 from tinycnn.ink.normalize import ink_window, normalize
-from tinycnn.ink.strokes import Strokes
+from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.models import predict
 from tinycnn.nn import (
     SGD,

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from tinycnn import models
 from tinycnn.fast import fuse
 from tinycnn.ink.files import MAX_FILE
-from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import load_picture, picture_ink
-from tinycnn.ink.strokes import Strokes
+from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError
 from tinycnn.pretrained import THRESHOLD, digit_shares

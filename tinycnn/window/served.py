@@ -19,9 +19,8 @@ from tinycnn.data import DataError, load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.files import write_atomically
 from tinycnn.finetune import finetune, new_version, versions
-from tinycnn.ink.ink import Ink
 from tinycnn.ink.picture import PictureError, load_picture, open_picture
-from tinycnn.ink.strokes import Strokes, draw, load_strokes, save_strokes
+from tinycnn.ink.strokes import Ink, Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
 from tinycnn.reading.corrections import Corrections
