@@ -17,7 +17,7 @@ from tinycnn import finetune as module
 from tinycnn import models
 from tinycnn.data import load_mnist, mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.finetune import finetune, main, new_version, undo, versions
+from tinycnn.finetune import finetune, learned, main, undo
 from tinycnn.ink.normalize import normalize_strokes
 from tinycnn.nn.weights import read_facts
 from tinycnn.reading.corrections import Corrections
@@ -153,50 +153,29 @@ def test_nothing_is_downloaded_and_nothing_cannot_be_learned(monkeypatch, tmp_pa
         next(finetune(OPEN[:0], np.zeros(0, np.uint8), tmp_path / "never"))
 
 
-# --- the versions ------------------------------------------------------------------
+# --- the weights in use ------------------------------------------------------------
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Keep versions here; return their folder."""
+    """Keep what is learned here; return its folder."""
     monkeypatch.setattr(platformdirs, "user_data_path", lambda name: tmp_path / name)
     return tmp_path / "tinycnn" / "learnt"
 
 
-def in_use():
-    """Return the content of the version in use."""
-    return versions()[-1].read_text() if versions() else None
-
-
-def test_the_last_version_is_in_use_and_is_undone_step_by_step(home):
-    assert in_use() is None
+def test_fine_tuning_is_undone_to_the_weights_before_then_to_those_that_ship(home):
     assert not undo()
     assert not home.exists()
-    for text in "abcdefghijk":  # the tenth comes after the ninth
-        new_version().write_text(text)
-        assert in_use() == text
-        new_version()  # a fine-tuning that fails
-        assert in_use() == text
-    assert module.KEPT <= len(versions()) <= module.KEPT + 1
+    contents = []
+    for label in (0, 10):
+        run(learned(), FEW, 0, OPEN, label)
+        contents.append(learned().read_bytes())
+    assert contents[0] != contents[1]
     assert undo()
-    assert in_use() == "j"
-    new_version().write_text("m")
-    assert in_use() == "m"
-    while versions():
-        assert undo()
+    assert learned().read_bytes() == contents[0]
+    assert undo()
+    assert not learned().exists()
     assert not undo()
-
-
-def test_other_files_in_the_folder_are_left_alone(home):
-    others = ("12ab.tmp", "notes", "-1", "٣")
-    new_version().write_text("a")
-    for name in others:
-        (home / name).mkdir()
-        (home / name / module.WEIGHTS).write_text("no version")
-    assert in_use() == "a"
-    assert undo()
-    assert not versions()
-    assert {path.name for path in home.iterdir()} == set(others)
 
 
 # --- the command -------------------------------------------------------------------
@@ -204,7 +183,7 @@ def test_other_files_in_the_folder_are_left_alone(home):
 
 @pytest.fixture
 def folder(home):
-    """Return a folder of three corrections; keep versions beside it."""
+    """Return a folder of three corrections; keep what is learned beside it."""
     folder = home.parents[1] / "corrections"
     folder.mkdir()
     for image, label in zip(SAMPLE.train_images[:3], SAMPLE.train_labels, strict=False):
@@ -238,7 +217,7 @@ def test_the_command_prints_one_line_of_json(folder, tmp_path, monkeypatch, caps
         "weights": str(out / "weights.safetensors"),
     }
     assert models.load(figures["weights"])[1]["corrections"] == 3
-    assert not versions()
+    assert not learned().exists()
 
 
 FIGURES = {"corrections": 3, "right_before": 1, "right_after": 2}
@@ -254,6 +233,7 @@ def instead(monkeypatch, *events):
             if isinstance(event, BaseException):
                 raise event
             yield event
+        arguments[2].parent.mkdir(parents=True)
         arguments[2].write_text("new")
         yield FIGURES
 
@@ -261,13 +241,13 @@ def instead(monkeypatch, *events):
 
 
 def test_without_a_folder_for_the_result_the_window_reads_with_it(
-    folder, home, monkeypatch, capsys
+    folder, monkeypatch, capsys
 ):
     instead(monkeypatch, 0.5)
     assert exit_code(folder) == 0
     out, _ = capsys.readouterr()
-    assert in_use() == "new"
-    assert str(home / "1" / "weights.safetensors") in out
+    assert learned().read_text() == "new"
+    assert str(learned()) in out
     assert "of 3 corrections, 2 are right now (1 before)" in out
     assert "errors in the 10,000 test images of MNIST: 45 (44 before)" in out
 
@@ -279,14 +259,15 @@ def test_without_a_folder_for_the_result_the_window_reads_with_it(
         (OSError(errno.ENOSPC, "No space left on device"), 1),
     ],
 )
-def test_what_fails_leaves_the_version_of_before(
-    folder, monkeypatch, capsys, event, code
+def test_what_fails_leaves_the_weights_of_before(
+    folder, home, monkeypatch, capsys, event, code
 ):
-    new_version().write_text("old")
+    home.mkdir(parents=True)
+    learned().write_text("old")
     instead(monkeypatch, 0.5, event)
     assert exit_code(folder) == code
     assert str(event) in sentence(capsys)
-    assert in_use() == "old"
+    assert learned().read_text() == "old"
 
 
 def sentence(capsys):

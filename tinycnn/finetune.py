@@ -10,14 +10,13 @@ The result is interpolated between the old and the new weights (Wortsman et al. 
 "Robust fine-tuning of zero-shot models") as near to the old ones as suffices, so that
 the reading of other handwriting hardly changes.
 
-A version of the weights is a file in a numbered folder; that of the highest number is
-in use. Those before it are kept for a while, so that a fine-tuning can be undone.
+The weights that are replaced are kept beside the new ones, so that a fine-tuning can be
+undone.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -40,8 +39,7 @@ CORRECTIONS_SHARE = 8  # one training image in so many is a correction
 COMPOSED = 60  # numbers composed of the sample; each gives some fifty images
 STEPS = (0.25, 0.5, 0.75, 1.0)  # of the way from the old to the new weights
 WEIGHTS = "weights.safetensors"
-NUMBER = re.compile(r"[0-9]{1,9}")
-KEPT = 2  # versions, before one is added
+PREVIOUS = "previous.safetensors"
 
 
 def finetune(
@@ -59,7 +57,7 @@ def finetune(
     labels : uint8 array (N,)
         0 to 9, or 10 for what is no digit.
     path : Path
-        The file to write, in the end.
+        The file to write, in the end; one that exists becomes `PREVIOUS` beside it.
     seed : int
         Of the order, the deformations and the composed examples.
 
@@ -89,6 +87,7 @@ def finetune(
 
     if len(labels) == 0:
         raise ValueError("there are no corrections to learn from")
+    path.parent.mkdir(parents=True, exist_ok=True)
     digits = load_mnist(report=lambda _: None, online=False).for_network()
     tests = digits.test_images, digits.test_labels
     trainer = yield from _trainer(seed, images, labels)
@@ -112,6 +111,8 @@ def finetune(
         "corrections": len(labels),
         "temperature": temperature,
     }
+    if path.exists():  # a copy: an interrupt leaves the weights in use
+        shutil.copyfile(path, path.with_name(PREVIOUS))
     save_weights(path, trainer.model, facts)
     yield figures | {
         "right_after": _right(trainer, images, labels, temperature),
@@ -225,51 +226,31 @@ def _interpolate(
     return round(temperature * ratio, 4)
 
 
-# --- the versions ------------------------------------------------------------------
+# --- the weights in use ------------------------------------------------------------
 
 
-def folder() -> Path:
-    """Return the folder of all versions, which may not exist yet."""
+def learned() -> Path:
+    """Return the file of the weights that the window reads with, if it exists."""
     from platformdirs import user_data_path
 
-    return user_data_path("tinycnn") / "learnt"  # the name is that of older releases
-
-
-def versions() -> list[Path]:
-    """Return the weights of all versions, oldest first; the last are in use."""
-    found = folder().glob(f"*/{WEIGHTS}")
-    numbered = [path for path in found if NUMBER.fullmatch(path.parent.name)]
-    return sorted(numbered, key=lambda path: int(path.parent.name))
-
-
-def new_version() -> Path:
-    """Return the file of a new version, in use once it is written; remove old ones.
-
-    Raises OSError if its folder cannot be made.
-    """
-    known = versions()
-    for path in known[:-KEPT]:
-        _remove(path)
-    number = int(known[-1].parent.name) + 1 if known else 1
-    path = folder() / str(number) / WEIGHTS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return user_data_path("tinycnn") / "learnt" / WEIGHTS
 
 
 def undo() -> bool:
-    """Remove the version in use: the one before is used again, or the shipped weights.
+    """Go back to the weights before `learned`: earlier ones, or those that ship.
 
-    Return False if there was no version. Raises OSError if it cannot be removed.
+    Return False if there are none to go back from. Raises OSError if the files cannot
+    be changed.
     """
-    known = versions()
-    if known:
-        _remove(known[-1])
-    return bool(known)
-
-
-def _remove(version: Path) -> None:
-    version.unlink()
-    shutil.rmtree(version.parent, ignore_errors=True)
+    path = learned()
+    if not path.exists():
+        return False
+    previous = path.with_name(PREVIOUS)
+    if previous.exists():
+        previous.replace(path)
+    else:
+        path.unlink()
+    return True
 
 
 # --- the command -------------------------------------------------------------------
@@ -292,8 +273,7 @@ def main(argv: list[str] | None = None) -> int:
     use_threads()
     try:
         images, labels = Corrections(arguments.folder).read(11)
-        path = arguments.out / WEIGHTS if arguments.out else new_version()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = arguments.out / WEIGHTS if arguments.out else learned()
         look = "{l_bar}{bar}| {elapsed}"
         with tqdm(total=1, bar_format=look, disable=None) as bar:
             for item in finetune(images, labels, path):
@@ -335,7 +315,7 @@ def _summary(figures: dict[str, Any]) -> str:
         f"({f['right_before']:,} before), after {f['seconds']:.0f} s\n"
         f"errors in the {f['test_images']:,} test images of {data}: "
         f"{f['test_errors_after']:,} ({f['test_errors_before']:,} before)\n"
-        f"weights: {f['weights']}\nto undo it, remove this folder"
+        f"weights: {f['weights']}\nto undo it, remove this file"
     )
 
 

@@ -569,7 +569,7 @@ def learning(pilot, monkeypatch, tmp_path):
     """Return the process, which the test plays, of a fine-tuning that has begun."""
     process = Mock()
     monkeypatch.setattr(correcting, "Worker", Mock(return_value=process))
-    monkeypatch.setattr(correcting.finetune, "folder", lambda: tmp_path)
+    monkeypatch.setattr("platformdirs.user_data_path", lambda _: tmp_path)
     pilot.write("7")
     pilot.key("Tab")
     pilot.key("7")

@@ -178,7 +178,7 @@ def test_an_error_is_one_sentence_and_other_calls_are_answered(tmp_path):
 
 
 def test_damaged_weights_are_fatal_unless_they_were_fine_tuned(tmp_path, monkeypatch):
-    bad = tmp_path / "1" / "weights.safetensors"
+    bad = tmp_path / "learnt" / "weights.safetensors"
     bad.parent.mkdir()
     bad.write_bytes(b"no weights")
     said = []
@@ -187,7 +187,7 @@ def test_damaged_weights_are_fatal_unless_they_were_fine_tuned(tmp_path, monkeyp
     worker.start()
     wait(worker, lambda: said)
     assert "leave --weights out" in said[0]
-    monkeypatch.setattr(finetune, "folder", lambda: tmp_path)
+    monkeypatch.setattr("platformdirs.user_data_path", lambda _: tmp_path)
     reads = Reads()
     assert "learn again" in reads.note
     assert reads.reload() == reads.note

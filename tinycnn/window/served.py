@@ -18,7 +18,7 @@ from PIL import Image, ImageGrab
 from tinycnn.data import DataError, load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.files import write_atomically
-from tinycnn.finetune import finetune, new_version, versions
+from tinycnn.finetune import finetune, learned
 from tinycnn.ink.picture import PictureError, load_picture, open_picture
 from tinycnn.ink.strokes import Ink, Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
@@ -62,9 +62,9 @@ class Reads:
     def reload(self) -> str:
         """Read with the learned weights, or the shipped ones: the note says why."""
         self.note = ""
-        for version in versions()[-1:]:
+        if learned().exists():
             try:
-                self._read_with(version)
+                self._read_with(learned())
                 return ""
             except (ValueError, OSError):
                 self.note = "The learned weights cannot be read: learn again."
@@ -226,7 +226,7 @@ class Learns:
         """Fine-tune; yield shares of the work from 0 to 1, at last the outcome."""
         use_threads(max(available_cores() - 1, 1))  # one is left to the window
         images, labels = Corrections(self._folder).read(11)
-        for item in finetune(images, labels, new_version()):
+        for item in finetune(images, labels, learned()):
             yield item if isinstance(item, float) else outcome(item)
 
 
