@@ -4,6 +4,7 @@ A clean picture (flat paper) is only stretched, so that its grey levels survive.
 Any other paper is estimated and divided out first.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half open
 
 MIN_CONTRAST = 0.06  # of the range from black to white; anything fainter is no ink
+MOST_INK = 0.4  # share of a picture; one with more is not surely ink on flat paper
+DEEPEST_SHADOW = 0.6  # of the light; what is darker than that is ink
 WORKING_SIDE = 480  # pixels of the reduced picture on which strokes are found
 LEVELS = np.arange(256)
 EIGHT = np.ones((3, 3), bool)
@@ -27,7 +30,6 @@ BEYOND_RULE = 3  # pixels that a stroke across a rule is longer; of 3 and 4, rea
 SOFT_EDGE = 2  # pixels beside a rule; with 1, its edges remain
 ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
 MIN_INSIDE = 8  # pixels; a component around smaller things is no frame
-MAX_BOXES = 1_000  # components, the longest; a page has fewer
 MAX_RULES = 500  # a page has fewer; erasing more would take seconds
 ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: least size of its contents
 
@@ -54,69 +56,31 @@ def find_ink(grey: Grey) -> Grey:
 
 
 def _ink_on_flat_paper(grey: Grey) -> Grey | None:
-    """Return the ink on paper of one grey level, or None where the paper is not flat.
+    """Return the ink on paper of one grey level, or None where that is in doubt.
 
     A histogram decides, which is cheap, and the result is linear in the grey levels,
     so that they survive.
     """
     levels = (grey * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256)
-    paper = _paper_level(levels, counts)
-    band = slice(max(paper - 4, 0), paper + 5)
-    near = counts[band]
-    if near.sum() < 0.2 * levels.size:
+    paper = int(counts.argmax())
+    darker, lighter = counts[: max(paper - 4, 0)].sum(), counts[paper + 5 :].sum()
+    dark = bool(darker > lighter)
+    if (
+        darker + lighter > MOST_INK * levels.size
+        or min(darker, lighter) > 0.01 * levels.size
+    ):
         return None
-    dark = bool(counts @ (LEVELS - paper) ** 3 <= 0)
     present = np.flatnonzero(counts)
     contrast = abs(paper - int(present[0] if dark else present[-1]))
-    if contrast < 255 * MIN_CONTRAST:
+    if contrast < (DEEPEST_SHADOW * paper if dark else 255 * MIN_CONTRAST):
         return None
-    depth = (paper - LEVELS if dark else LEVELS - paper) / contrast
-    beyond = np.abs(LEVELS - paper) > 4
-    strong = counts[depth > 0.5].sum()
-    faint = counts[beyond & (depth > 0) & (depth < 0.45)].sum()
-    wrong = counts[beyond & (depth < 0)].sum()
-    if faint > 1.5 * strong or wrong > min(0.4 * strong, 0.05 * near.sum()):
-        return None  # shade or noise: more than soft edges of ink explain
-    half = paper + contrast * (0.5 - dark)
-    # A shadow takes little more than half the light; darker ink is a broad pen.
-    lightest = paper if dark else paper + contrast
-    ink_mask = levels < half if dark else levels > half
-    if not _strokelike(ink_mask, maybe_shadow=contrast < 0.6 * lightest):
-        return None
+    depth = abs(paper - LEVELS) / contrast
+    faint = counts[(depth < 0.45) & (abs(paper - LEVELS) > 4)].sum()
+    if faint > 1.5 * counts[depth > 0.5].sum():
+        return None  # shade: more than soft edges of ink explain
     ink: Grey = (grey - np.float32(paper / 255)) * np.float32(255 / contrast)
     return np.clip(-ink if dark else ink, 0, 1)
-
-
-def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
-    """Return the grey level of the paper, from the picture and its border together.
-
-    In a tight crop ink may cover more than half of the picture or of the border, but
-    seldom of both.
-    """
-    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
-    window = np.ones(9)
-    edge = np.convolve(np.bincount(border, minlength=256), window, "same") / border.size
-    everywhere = np.convolve(counts, window, "same") / levels.size
-    share = edge + everywhere + 1 * ((edge > 0.75) & (everywhere > 0.2))
-    around = int(share.argmax())
-    start = max(around - 4, 0)
-    return start + int(counts[start : around + 5].argmax())
-
-
-def _strokelike(ink: Mask, *, maybe_shadow: bool) -> bool:
-    """Return whether the ink consists of strokes, not of grains or a slab of shadow."""
-    beside = (ink[:, 1:] & ink[:, :-1]).sum(), (ink[1:] & ink[:-1]).sum()
-    if max(beside) < 0.5 * ink.sum():
-        return False
-    border = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
-    if maybe_shadow and border.mean() > 0.12:
-        return False
-    factor = -(-max(ink.shape) // 64)
-    small = ink[factor // 2 :: factor, factor // 2 :: factor]
-    broadest = 0.22 if maybe_shadow else 0.42
-    side = max(2, int(broadest * (small.shape[0] * small.shape[1]) ** 0.5))
-    return not ndimage.minimum_filter(small, side, mode="constant", cval=0).any()
 
 
 def _ink_on_uneven_paper(grey: Grey) -> Grey:
@@ -246,7 +210,7 @@ def _otsu(counts: NDArray[np.int64]) -> int:
     return 1 + int(np.argmax(between**2 * (below > 0) * (above > 0)))
 
 
-def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
+def frames(boxes: dict[int, Box], ink: Callable[[int], Mask]) -> list[int]:
     """Return the components that are drawn around others: boxes of a form, rings.
 
     A frame has ink on all four sides of something that may be a digit; a line under a
@@ -255,24 +219,20 @@ def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
 
     Parameters
     ----------
-    owner : int32 array (H, W)
-        The number of the component of each pixel.
     boxes : dict of int to (float, float, float, float)
         ``x0, y0, x1, y1`` of each component, half open.
+    ink : function
+        Given the number of a component, returns its ink (H, W) within its box, of which
+        fractions of pixels are cut.
 
     Returns
     -------
     list of int
         Their numbers.
     """
-    if len(boxes) < 2:
-        return []
-    numbers, corners = list(boxes), np.array(list(boxes.values()), int)
+    numbers, corners = list(boxes), np.array(list(boxes.values()), int).reshape(-1, 4)
     x0, y0, x1, y1 = corners.T
     longest = np.maximum(x1 - x0, y1 - y0)
-    if len(numbers) > MAX_BOXES:
-        kept = np.sort(np.argsort(-longest, kind="stable")[:MAX_BOXES])
-        return frames(owner, {numbers[k]: boxes[numbers[k]] for k in kept})
     found = []
     for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > MIN_INSIDE):
         left, top, right, bottom = corners[at]
@@ -281,8 +241,7 @@ def frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
         within = np.flatnonzero(inside & (longest > least))
         if not len(within):
             continue
-        mine = owner[top:bottom, left:right] == numbers[at]
-        offset = left, top, left, top
+        mine, offset = ink(numbers[at]), (left, top, left, top)
         sure = [k for k in within if _encloses(mine, *(corners[k] - offset))]
         alone = max(MIN_INSIDE, ONE_INSIDE * (bottom - top))
         if len(sure) > 1 or (longest[sure] > alone).any():

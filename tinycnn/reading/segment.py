@@ -26,7 +26,7 @@ from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # threshold of ink for connectivity
 SMALLEST = 8  # pixels; shorter ink is no digit
-MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
+MOST_FRAMED = 200  # strokes of a drawing in which a frame is looked for
 MOST_CUTS = 120  # of a component; one with more cuts is no number
 EDGE = 2  # pixels of soft edge around thresholded ink
 EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
@@ -227,8 +227,12 @@ class PicturePage:
 
     def unframe(self) -> None:
         """Remove what is drawn around digits: boxes of a form, rings."""
-        boxes = {number: piece.box for number, piece in self.pieces.items()}
-        for number in frames(self.owner, boxes):
+
+        def ink(number: int) -> NDArray[np.bool_]:
+            x0, y0, x1, y1 = map(int, self.pieces[number].box)
+            return self.owner[y0:y1, x0:x1] == number
+
+        for number in frames({n: p.box for n, p in self.pieces.items()}, ink):
             del self.pieces[number]
 
     def bond(self, i: int, j: int, height: float) -> float:
@@ -284,7 +288,6 @@ class StrokePage:
             length = float(np.hypot(*np.diff(points, axis=0).T).sum())
             box = x0, y0, x1, y1
             self.pieces[n] = Piece(box, pen * (length + pen), n)
-        self.pen = min(strokes.pen_widths, default=1.0)
         self._denser: dict[tuple[int, float], NDArray[np.float64]] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
@@ -296,41 +299,25 @@ class StrokePage:
         return False
 
     def unframe(self) -> None:
-        """Remove the strokes that are drawn around digits; see `PicturePage`.
+        """Remove a stroke that is drawn around digits; see `PicturePage`.
 
-        Strokes that cross or touch form one frame, so that a rectangle may consist of
-        four, and a 0 with a slash is no ring around something. If one of them is a
-        frame without the others, it alone is removed.
+        A 0 with a slash is no ring around something: they meet.
         """
-        if len(self.pieces) < 2:
+        if len(self.pieces) > MOST_FRAMED:
             return
-        owner = self._drawn()
-        components, _ = ndimage.label(owner, EIGHT)
-        boxes = _boxes(components)
-        for number in frames(components, boxes):
-            mine = components == number
-            strokes = np.unique(owner[mine]).tolist()
-            rings = []
-            for stroke in strokes:
-                alone = np.where(mine & (owner != stroke), 0, components)
-                if number in frames(alone, _boxes(alone)):
-                    rings.append(stroke)
-            for stroke in rings or strokes:
-                self.pieces.pop(stroke - 1, None)
 
-    def _drawn(self) -> NDArray[np.int32]:
-        """Return the stroke at each pixel of a small picture, counted from 1.
+        def ink(n: int) -> NDArray[np.bool_]:
+            x0, y0, x1, y1 = map(int, self.pieces[n].box)
+            drawn = np.zeros((y1 - y0, x1 - x0), bool)
+            x, y = (_dense(self.points[n], 0.5) - (x0, y0)).astype(int).T
+            drawn[y.clip(0, y1 - y0 - 1), x.clip(0, x1 - x0 - 1)] = True
+            return drawn
 
-        A pixel is at least a quarter of a pen width.
-        """
-        x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
-        step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
-        width, height = int((x1 - x0) / step), int((y1 - y0) / step)
-        owner = np.zeros((height + 3, width + 3), np.int32)
-        for n in self.pieces:
-            x, y = (1 + (_dense(self.points[n], step) - (x0, y0)) / step).astype(int).T
-            owner[y, x] = n + 1
-        return square(owner)
+        for n in frames({n: p.box for n, p in self.pieces.items()}, ink):
+            height = self.pieces[n].height
+            others = [k for k in self.pieces if k != n]
+            if not any(self.meet(n, k, MEETING, height) for k in others):
+                del self.pieces[n]
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two strokes are of one digit; see `PicturePage`."""
@@ -650,12 +637,6 @@ def _is_comma(page: Page, line: Line, k: int) -> bool:
     slim = x1 - x0 < 0.5 * (y1 - y0)
     hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top))
     return y0 > (top + foot) / 2 and (slim or hangs)
-
-
-def _boxes(owner: NDArray[np.int32]) -> dict[int, Box]:
-    """Return the box around the pixels of each number."""
-    found = enumerate(ndimage.find_objects(owner), 1)
-    return {n: (s[1].start, s[0].start, s[1].stop, s[0].stop) for n, s in found if s}
 
 
 def around(boxes: Sequence[Box]) -> Box:
