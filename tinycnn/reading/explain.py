@@ -9,18 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tinycnn import nn
 from tinycnn.fast import fuse
 from tinycnn.ink.normalize import ink_window, normalize
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.models import predict
-from tinycnn.nn import (
-    SGD,
-    Conv2D,
-    Dense,
-    MaxPool2D,
-    Sequential,
-    softmax_cross_entropy,
-)
 from tinycnn.reading import segment
 from tinycnn.reading.explanation import (
     Damage,
@@ -108,12 +101,12 @@ def _pieces(found: Sequence[Found]) -> list[int]:
     return [n for one in found for n in one.candidate.pieces]
 
 
-def gradients(model: Sequential, image: Floats, label: int) -> Gradients:
+def gradients(model: nn.Sequential, image: Floats, label: int) -> Gradients:
     """Return what the plain layers make of an image, and the gradients of its loss.
 
     Parameters
     ----------
-    model : Sequential
+    model : nn.Sequential
     image : float32 array (H, W)
     label : int
         The class that would be right.
@@ -122,17 +115,17 @@ def gradients(model: Sequential, image: Floats, label: int) -> Gradients:
     field = np.array([(1, 1), (1, 1), (0, 0)])
     for layer in model.layers:
         y = layer.forward(x)
-        if isinstance(layer, Conv2D | MaxPool2D):
+        if isinstance(layer, nn.Conv2D | nn.MaxPool2D):
             field = _field(layer, x.shape[1:3], field)
-        if isinstance(layer, Conv2D):
+        if isinstance(layer, nn.Conv2D):
             top, below, left, right = layer.margins(*x.shape[1:3])
             padded = np.pad(x[0], ((top, below), (left, right), (0, 0)))
             convolutions.append((layer, padded, y[0].copy(), field))
         x = y
-    loss, dlogits = softmax_cross_entropy(x, np.array([label]))
+    loss, dlogits = nn.softmax_cross_entropy(x, np.array([label]))
     dy, dmaps = dlogits, []
     for layer in reversed(model.layers):
-        if isinstance(layer, Conv2D):
+        if isinstance(layer, nn.Conv2D):
             dmaps.append(dy[0].copy())
         dy = layer.backward(dy)
     feature_maps = tuple(
@@ -154,7 +147,7 @@ def gradients(model: Sequential, image: Floats, label: int) -> Gradients:
 
 
 def _field(
-    layer: Conv2D | MaxPool2D, size: tuple[int, ...], field: NDArray[np.int64]
+    layer: nn.Conv2D | nn.MaxPool2D, size: tuple[int, ...], field: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the receptive fields of a layer's outputs, given those of its inputs.
 
@@ -163,7 +156,7 @@ def _field(
     Networks".
     """
     before, step, start = field
-    if isinstance(layer, Conv2D):
+    if isinstance(layer, nn.Conv2D):
         kernel = np.array(layer.weight.value.shape[:2])
         top, _, left, _ = layer.margins(*size)
     else:
@@ -207,7 +200,7 @@ class Workbench:
             return loss, self._reader.probabilities(image[np.newaxis])[0], self.right()
 
         weights, before = self._copy(), figures()
-        SGD(self._reader.model.parameters(), rate).step()
+        nn.SGD(self._reader.model.parameters(), rate).step()
         after = figures()
         if keep:
             self._base = self._copy()
@@ -224,9 +217,9 @@ class Workbench:
         rng = np.random.default_rng(0)
         convolutions = []
         for layer in self._reader.model.layers:
-            if isinstance(layer, Conv2D):
+            if isinstance(layer, nn.Conv2D):
                 convolutions.append(layer)
-            if isinstance(layer, Conv2D | Dense):
+            if isinstance(layer, nn.Conv2D | nn.Dense):
                 weight = layer.weight.value
                 noise = rng.standard_normal(weight.shape, np.float32)
                 weight += np.float32(damage.noise) * weight.std() * noise
