@@ -144,7 +144,7 @@ def _stdin() -> bytes:
 
 def _ink(source: str | bytes) -> "Ink":
     """Return the ink of a picture or of a stroke file, told by name or content."""
-    from tinycnn.ink.picture import load_picture
+    from tinycnn.ink.picture import picture_ink
     from tinycnn.ink.strokes import load_strokes, strokes_ink
 
     start = source if isinstance(source, bytes) else b""
@@ -154,7 +154,7 @@ def _ink(source: str | bytes) -> "Ink":
                 start = opened.read(100)
     named = isinstance(source, str) and source.lower().endswith(".json")
     is_strokes = named or start[:100].lstrip().startswith(b"{")
-    return strokes_ink(load_strokes(source)) if is_strokes else load_picture(source)
+    return strokes_ink(load_strokes(source)) if is_strokes else picture_ink(source)
 
 
 def _json(file: str, reading: "Reading") -> str:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tinycnn.ink import files, picture, strokes
-from tinycnn.ink.picture import load_picture, open_picture, picture_ink
+from tinycnn.ink.picture import open_picture, picture_ink
 
 H, W = 37, 53  # no two alike, and no multiple of a block
 
@@ -23,11 +23,11 @@ def digit() -> np.ndarray:
 
 
 def load_grey(path: Path) -> np.ndarray:
-    return picture._grey(picture._load(path)[0])
+    return picture._grey(picture._seen(path)[0])
 
 
 def picture_grey(array) -> np.ndarray:
-    return picture._grey(picture._from_memory(array)[0])
+    return picture._grey(picture._seen(array)[0])
 
 
 def grey_of(image: Image.Image, kind: str, tmp_path: Path, **options) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_exif_turns_the_picture_upright(digit, tmp_path):
             image.save(path, kind, progressive=orientation > 4, **options)
             difference = np.abs(load_grey(path) - picture_grey(digit)).max()
             assert difference <= error, (kind, mode, orientation)
-            ink = load_picture(path)
+            ink = picture_ink(path)
             assert (ink.size, ink.values.shape) == ((W, H), (H, W)), orientation
             with Image.open(path) as opened:
                 assert np.array_equal(picture_grey(opened), load_grey(path))
@@ -160,7 +160,7 @@ def test_a_large_picture_is_averaged_in_blocks(monkeypatch, tmp_path):
     for mode in ("L", "P", "RGB", "RGBA", "LA"):
         grey = grey_of(Image.fromarray(values).convert(mode), "PNG", tmp_path)
         assert np.abs(grey - expected).max() < 0.51 / 255, mode
-        ink = load_picture(tmp_path / "picture")
+        ink = picture_ink(tmp_path / "picture")
         assert (ink.size, ink.scale) == ((W, H), 4.0)
 
 
@@ -173,7 +173,7 @@ def test_a_large_jpeg_is_scaled_down_while_it_is_decoded(tmp_path):
     for kind, options in [("JPEG", {}), ("MPO", preview)]:
         Image.fromarray(values).save(path, kind, exif=exif(8), **options)
         assert files.decode(path)[0].size == (1800, 1200)
-        ink = load_picture(path)
+        ink = picture_ink(path)
         assert (ink.size, ink.scale) == ((2400, 3600), 2.0)
         assert ink.values.shape == (1800, 1200)
         assert np.abs(load_grey(path) - expected).max() < 0.1
@@ -196,7 +196,7 @@ def test_coloured_ink_is_legible(tmp_path):
         colours = np.where(stroke[..., None], ink, paper).astype(np.uint8)
         grey = grey_of(Image.fromarray(colours), "PNG", tmp_path)
         assert abs(float(grey[20, 22]) - float(grey[0, 0])) > 0.5, (paper, ink)
-        found = load_picture(tmp_path / "picture").values > 0.5
+        found = picture_ink(tmp_path / "picture").values > 0.5
         assert np.array_equal(found, stroke), (paper, ink)
     colours = np.full((H, W, 3), 255, np.uint8)
     colours[5:32, 10:40] = (255, 255, 0)  # a marker behind black ink: luma tells
@@ -244,7 +244,7 @@ def test_every_dtype_gives_the_same_grey(digit):
 def test_the_ink_of_memory_and_of_a_file_are_the_same(digit, tmp_path):
     Image.fromarray(digit).save(tmp_path / "picture.png")
     inks = [picture_ink(form) for form in (digit, Image.fromarray(digit))]
-    inks += [picture_ink(digit.tolist()), load_picture(tmp_path / "picture.png")]
+    inks += [picture_ink(digit.tolist()), picture_ink(tmp_path / "picture.png")]
     for ink in inks:
         assert np.array_equal(ink.values, inks[0].values)
         assert (ink.size, ink.scale, ink.values.dtype) == ((W, H), 1.0, np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn.ink.picture import PictureError, load_picture, open_picture
+from tinycnn.ink.picture import PictureError, open_picture, picture_ink
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -62,7 +62,7 @@ def rle_bmp(width: int, height: int) -> bytes:
 
 def refusal(path: Path) -> str:
     """Return the sentence with which both readers refuse a file."""
-    for read in (load_picture, open_picture):
+    for read in (picture_ink, open_picture):
         with pytest.raises(PictureError) as caught:
             read(path)
     sentence = str(caught.value)
@@ -135,9 +135,9 @@ def test_the_costliest_files_that_are_read_take_less_than_300_megabytes(tmp_path
         (tmp_path / name).write_bytes(content)
     code = (
         "import sys\n"
-        "from tinycnn.ink.picture import load_picture\n"
+        "from tinycnn.ink.picture import picture_ink\n"
         "for path in sys.argv[1:]:\n"
-        "    load_picture(path)\n"
+        "    picture_ink(path)\n"
         "    status = open('/proc/self/status').read()\n"
         "    print(path, status.split('VmHWM:')[1].split()[0])\n"  # kB at the most
     )
@@ -208,4 +208,4 @@ def test_a_damaged_file_is_read_or_refused(tmp_path):
             damaged[at] ^= 1 << rng.integers(0, 8, len(at), np.uint8)
             path.write_bytes(damaged[: rng.integers(1, 2 * len(damaged))].tobytes())
             with contextlib.suppress(PictureError):
-                load_picture(path)
+                picture_ink(path)

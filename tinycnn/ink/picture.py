@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
 from tinycnn.ink.binarize import find_ink
-from tinycnn.ink.files import PictureError, check_size, decode, refusing
+from tinycnn.ink.files import MAX_FILE, PictureError, check_size, decode, refusing
 from tinycnn.ink.sheet import only_sheet
 from tinycnn.ink.strokes import Ink, shrinkage
 
-__all__ = ["PictureError", "load_picture", "open_picture", "picture_ink"]
+__all__ = ["PictureError", "open_picture", "picture_ink"]
 
 COLOUR_ADVANTAGE = 3  # times the contrast of luma, for colour to be used instead
 ROUNDING = 1.01  # white of a float array, rounding errors included
@@ -37,13 +37,18 @@ INTEGER_WHITES = 1, 255, 65_535
 Size = tuple[int, int]
 
 
-def load_picture(path: str | Path | bytes) -> Ink:
-    """Return the ink of a picture file.
+def picture_ink(picture: Any) -> Ink:
+    """Return the ink of a picture.
 
     Parameters
     ----------
-    path : str, Path or bytes
-        A PNG, JPEG, BMP, GIF or WEBP file, whatever its name ends with, or its content.
+    picture : str, Path, bytes, file, PIL.Image.Image or array
+        A PNG, JPEG, BMP, GIF or WEBP file, whatever its name ends with: its name, its
+        content, or the file opened in binary mode. Or an image, or an array (H, W) or
+        (H, W, C), where C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). White is
+        255 in uint8, 65,535 in uint16, True in bool, and in other integers the least of
+        1, 255 and 65,535 that no value exceeds. Floats are in [0, 1], or in [0, 255] if
+        one is above 1.01; up to there they are clipped as rounding errors.
 
     Returns
     -------
@@ -53,78 +58,49 @@ def load_picture(path: str | Path | bytes) -> Ink:
     Raises
     ------
     PictureError
-        If the file is missing, may not be read, is no such picture, is damaged, or is
-        larger than the limits in `tinycnn.ink.files`. Nothing else is raised.
+        If a file is missing, may not be read, is no such picture, is damaged, or is
+        larger than the limits in `tinycnn.ink.files`. If an array is none of these, has
+        no pixels or too many, or has a value that is negative, too large or not finite.
+        Nothing else is raised.
     """
-    return _ink(*_load(path))
+    image, size = _seen(picture)
+    scale = round(max(size) / max(image.size))
+    return Ink(find_ink(only_sheet(_grey(image))), size, float(scale))
 
 
-def open_picture(path: str | Path | bytes) -> Image.Image:
-    """Return a picture file as an upright image, to draw on.
+def open_picture(picture: Any) -> Image.Image:
+    """Return a picture as an upright image, to draw on.
 
     Parameters
     ----------
-    path : str, Path or bytes
-        See `load_picture`.
+    picture
+        See `picture_ink`, also for what is raised.
 
     Returns
     -------
     PIL.Image.Image
-        Mode RGB or L, with the pixels of `load_picture`'s ink: a large picture is
-        scaled down.
-
-    Raises
-    ------
-    PictureError
-        See `load_picture`.
+        Mode RGB or L, with the pixels of the ink: a large picture is scaled down.
     """
-    return _load(path)[0]
+    return _seen(picture)[0]
 
 
-def picture_ink(picture: ArrayLike | Image.Image) -> Ink:
-    """Return the ink of a picture in memory.
-
-    Parameters
-    ----------
-    picture : array (H, W) or (H, W, C), or PIL.Image.Image
-        C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA). White is 255 in uint8,
-        65,535 in uint16, True in bool, and in other integers the least of 1, 255 and
-        65,535 that no value exceeds. Floats are in [0, 1], or in [0, 255] if one is
-        above 1.01; up to there they are clipped as rounding errors.
-
-    Returns
-    -------
-    Ink
-
-    Raises
-    ------
-    ValueError
-        If it is no such array, has no pixels or too many, or has a value that is
-        negative, too large or not finite.
-    """
-    return _ink(*_from_memory(picture))
-
-
-def _load(path: str | Path | bytes) -> tuple[Image.Image, Size]:
-    with refusing("the picture" if isinstance(path, bytes) else str(path)):
-        return _as_seen(*decode(path))
-
-
-def _from_memory(picture: ArrayLike | Image.Image) -> tuple[Image.Image, Size]:
-    with refusing("the picture"):
-        if not isinstance(picture, Image.Image):
-            image = _image(np.asarray(picture))
-        else:
+def _seen(picture: Any) -> tuple[Image.Image, Size]:
+    """Return the upright image of a picture, and the size that the original has."""
+    with refusing(str(picture) if isinstance(picture, str | Path) else "the picture"):
+        if hasattr(picture, "read"):
+            picture = picture.read(MAX_FILE + 1)
+            if not isinstance(picture, bytes):
+                raise PictureError("is text; open the file in binary mode")
+        if isinstance(picture, bytearray | memoryview):
+            picture = bytes(picture)
+        if isinstance(picture, str | Path | bytes):
+            return _upright(*decode(picture))
+        if isinstance(picture, Image.Image):
             check_size(picture.size)
             picture.load()
-            deep = picture.mode in ("I", "F")
-            image = _image(np.asarray(picture)) if deep else picture
-        return _as_seen(image, image.size)
-
-
-def _ink(image: Image.Image, size: Size) -> Ink:
-    scale = round(max(size) / max(image.size))
-    return Ink(find_ink(only_sheet(_grey(image))), size, float(scale))
+        if not isinstance(picture, Image.Image) or picture.mode in ("I", "F"):
+            picture = _image(np.asarray(picture))
+        return _upright(picture, picture.size)
 
 
 def _image(array: NDArray[Any]) -> Image.Image:
@@ -155,7 +131,7 @@ def _image(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _as_seen(image: Image.Image, size: Size) -> tuple[Image.Image, Size]:
+def _upright(image: Image.Image, size: Size) -> tuple[Image.Image, Size]:
     """Scale an image down, lay it on paper, and turn it upright.
 
     Returns

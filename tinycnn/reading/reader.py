@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from tinycnn import models
 from tinycnn.fast import fuse
-from tinycnn.ink.files import MAX_FILE
-from tinycnn.ink.picture import load_picture, picture_ink
+from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError
@@ -140,8 +139,7 @@ class Reader:
         Parameters
         ----------
         picture : str, Path, bytes, file, PIL.Image.Image or array
-            The name of a file, its content, the file opened in binary mode, an image,
-            or grey values (H, W) or colours (H, W, 1 to 4) of any dtype.
+            See `tinycnn.ink.picture.picture_ink`.
 
         Returns
         -------
@@ -150,20 +148,10 @@ class Reader:
         Raises
         ------
         PictureError
-            If a file cannot be read.
-        ValueError
-            If an array is no picture.
+            If it cannot be read; this is a ValueError.
         WeightsError
             If the weights overflow; so do all methods that read.
         """
-        if hasattr(picture, "read"):
-            picture = picture.read(MAX_FILE + 1)
-            if not isinstance(picture, bytes):
-                raise ValueError("open the file in binary mode to read a picture")
-        if isinstance(picture, bytearray | memoryview):
-            picture = bytes(picture)
-        if isinstance(picture, str | Path | bytes):
-            return self.read_ink(load_picture(picture))
         return self.read_ink(picture_ink(picture))
 
     def read_strokes(self, strokes: Strokes) -> Reading:

@@ -19,7 +19,7 @@ from tinycnn.data import DataError, load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.files import write_atomically
 from tinycnn.finetune import finetune, learned
-from tinycnn.ink.picture import PictureError, load_picture, open_picture
+from tinycnn.ink.picture import PictureError, open_picture, picture_ink
 from tinycnn.ink.strokes import Ink, Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
@@ -197,7 +197,7 @@ class Reads:
     def _picture_ink(self, path: Path) -> Ink:
         known, ink = self._picture
         if ink is None or known != path:
-            ink = load_picture(path)
+            ink = picture_ink(path)
             self._picture = path, ink
         return ink
 
