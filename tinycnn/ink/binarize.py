@@ -5,7 +5,6 @@ Any other paper is estimated and divided out first.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,30 +150,23 @@ def _paper(small: Grey) -> tuple[Grey, int]:
 def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     """Return the mask of strokes, and the depths of paper and of full ink, or None."""
     smooth = ndimage.gaussian_filter(depth, 0.7, mode="nearest", truncate=3)
-    low, high = float(smooth.min()), float(smooth.max())
-    width = max(high - low, 1e-6) / 255
-    bins = ((smooth - np.float32(low)) * np.float32(1 / width)).astype(np.uint8)
-    counts = np.bincount(bins.ravel(), minlength=256)
-    split = _otsu(counts)
-    middle, full = _quantile(counts[:split]), split + _quantile(counts[split:])
-    away = np.abs(LEVELS[:split] - middle).astype(int)
-    noise = 1.48 * _quantile(np.bincount(away, counts[:split]))
-    if counts[split:].sum() > 0.42 * smooth.size or full - middle <= 3 * noise:
+    split = otsu(smooth)
+    inked = smooth >= split
+    clear, covered = smooth[~inked], smooth[inked]
+    paper, full = float(np.median(clear)), float(np.median(covered))
+    noise = 1.48 * float(np.median(np.abs(clear - paper)))
+    if inked.mean() > 0.42 or full - paper <= max(3 * noise, MIN_CONTRAST):
         return None
-    if (full - middle) * width < MIN_CONTRAST:
-        return None
-    labels, count = ndimage.label(bins >= split, EIGHT)
+    labels, count = ndimage.label(inked, EIGHT)
     area = np.bincount(labels.ravel(), minlength=count + 1)
-    peak = np.bincount(labels[bins > (split + full) / 2], minlength=count + 1)
+    peak = np.bincount(labels[smooth > (split + full) / 2], minlength=count + 1)
     keep = (area >= 6) & (peak > 0) & _sharp(depth, labels, count)
     keep[0] = False
     if keep.sum() > 30 and area[keep].mean() < 30:
         return None  # grains: too many and too small for digits
     strokes = ndimage.maximum_filter(keep[labels], 3)
-    paper = middle + 0.45 * (split - middle)
     # Full ink is nearly the darkest; the median would clip every stroke.
-    full = split + _quantile(counts[split:], 0.95)
-    return strokes, low + paper * width, low + full * width
+    return strokes, paper + 0.45 * (split - paper), float(np.quantile(covered, 0.95))
 
 
 def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
@@ -194,20 +186,14 @@ def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
     return sharp
 
 
-def _quantile(counts: NDArray[Any], share: float = 0.5) -> int:
-    """Return the quantile of a histogram: its least level with that share below."""
-    below = np.cumsum(counts)
-    return int(np.searchsorted(below, below[-1] * share))
-
-
-def _otsu(counts: NDArray[np.int64]) -> int:
-    """Return the first level of the upper of two classes (Otsu 1979)."""
+def otsu(values: Grey) -> float:
+    """Return the least value of the upper of two classes (Otsu 1979)."""
+    counts, edges = np.histogram(values, 256)
     below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    total = np.cumsum(counts * np.arange(len(counts)))
-    both = np.maximum(below, 1) * np.maximum(above, 1)
-    between = (total[-1] * below - total[:-1] * counts.sum()) / both**0.5
-    return 1 + int(np.argmax(between**2 * (below > 0) * (above > 0)))
+    above = values.size - below
+    total = np.cumsum(counts * edges[:-1])
+    apart = (total[-1] - total[:-1]) / above - total[:-1] / below
+    return float(edges[1 + int(np.argmax(below * above * apart**2))])
 
 
 def frames(boxes: dict[int, Box], ink: Callable[[int], Mask]) -> list[int]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from tinycnn.ink.binarize import otsu
 from tinycnn.ink.normalize import stroke_width
 
 Grey = NDArray[np.float32]
@@ -89,14 +90,11 @@ def _desk(paper: Grey) -> Grey:
 
 def _sheet(paper: Grey) -> NDArray[np.bool_] | None:
     """Return the mask of what is lighter in a picture without its ink, or None."""
-    values = np.sort(paper.ravel())
-    below = np.cumsum(values)
-    counts = np.arange(1, len(values))
-    low, high = below[:-1] / counts, (below[-1] - below[:-1]) / counts[::-1]
-    split = int((counts * counts[::-1] * (high - low) ** 2).argmax())  # Otsu 1979
-    if high[split] - low[split] < STEP:
+    split = otsu(paper)
+    low, high = paper[paper < split].mean(), paper[paper >= split].mean()
+    if high - low < STEP:
         return None
-    labels, count = ndimage.label(paper > (low[split] + high[split]) / 2)
+    labels, count = ndimage.label(paper > (low + high) / 2)
     if not count:
         return None
     areas = np.bincount(labels.ravel())[1:]
