@@ -189,8 +189,8 @@ def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
 def otsu(values: Grey) -> float:
     """Return the least value of the upper of two classes (Otsu 1979)."""
     counts, edges = np.histogram(values, 256)
-    below = np.cumsum(counts)[:-1]
-    above = values.size - below
+    below = np.maximum(np.cumsum(counts)[:-1], 1)
+    above = np.maximum(values.size - below, 1)
     total = np.cumsum(counts * edges[:-1])
     apart = (total[-1] - total[:-1]) / above - total[:-1] / below
     return float(edges[1 + int(np.argmax(below * above * apart**2))])
@@ -263,18 +263,12 @@ def _without_rules(ink: Grey) -> Grey:
         columns = []
     if len(rows) + len(columns) > MAX_RULES:
         return ink
-    ink, ruled = ink.copy(), np.zeros(ink.shape, bool)
+    ink = ink.copy()
     for rule in rows:
-        _erase(ink, ruled, rule)
+        _erase(ink, rule)
     for rule in columns:
-        _erase(ink.T, ruled.T, rule)
-    # Remove the remains of lines: components with hardly any ink beyond the line.
-    labels, count = ndimage.label(ink > 0.05, EIGHT)
-    area = np.bincount(labels.ravel(), minlength=count + 1)
-    beyond = np.bincount(labels[~ruled], minlength=count + 1)
-    crumb = beyond < np.maximum(0.3 * area, 4)
-    crumb[0] = False
-    return np.where(crumb[labels], np.float32(0), ink)
+        _erase(ink.T, rule)
+    return ink
 
 
 def _rules(mask: NDArray[np.uint8]) -> list[Rule]:
@@ -317,11 +311,11 @@ def _rules(mask: NDArray[np.uint8]) -> list[Rule]:
     return best
 
 
-def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
+def _erase(ink: Grey, rule: Rule) -> None:
     """Erase one nearly horizontal rule in place; strokes across it stay.
 
     Within the rule only what outlasts a grey opening by a vertical line, longer than
-    the rule is thick, is ink. `ruled` is set where the rule was.
+    the rule is thick, is ink.
     """
     row, slope, thickness = rule
     middle = row + slope * np.arange(ink.shape[1])
@@ -332,4 +326,3 @@ def _erase(ink: Grey, ruled: Mask, rule: Rule) -> None:
     band = np.abs(y - middle) <= thickness / 2 + SOFT_EDGE
     opened = ndimage.grey_opening(ink[rows], (length, 1), mode="constant")
     ink[rows][band] = opened[band]
-    ruled[rows] |= band

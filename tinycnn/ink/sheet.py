@@ -90,6 +90,8 @@ def _desk(paper: Grey) -> Grey:
 
 def _sheet(paper: Grey) -> NDArray[np.bool_] | None:
     """Return the mask of what is lighter in a picture without its ink, or None."""
+    if np.ptp(paper) < STEP:
+        return None
     split = otsu(paper)
     low, high = paper[paper < split].mean(), paper[paper >= split].mean()
     if high - low < STEP:
