@@ -7,8 +7,8 @@
   that white ink shows.
 - **Grey** is the luma of Rec. 601: its weights keep blue and red ink dark on white, and
   white and yellow chalk light on a green board. Where the colours differ far more than
-  their luma does (yellow on white, blue on black, red on green), grey is the closeness
-  to the paper's colour instead, so that this ink comes out dark.
+  their luma does (yellow on white, blue on black, red on green), grey is the channel of
+  red, green or blue with the most contrast.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ from tinycnn.ink.strokes import Ink, shrinkage
 
 __all__ = ["PictureError", "open_picture", "picture_ink"]
 
-COLOUR_ADVANTAGE = 3  # times the contrast of luma, for colour to be used instead
+COLOUR_ADVANTAGE = 3  # times the contrast of luma, for a channel to be used instead
 ROUNDING = 1.01  # white of a float array, rounding errors included
-MIN_COLOUR_DISTANCE = 0.2  # from the paper; less is noise
+MIN_COLOUR_CONTRAST = 51  # of 255; less is noise
 # What white may be in an array, by its dtype or kind: the least that fits is taken.
 WHITES = {"uint8": (255,), "uint16": (65_535,), "b": (1,), "f": (1, 255)}
 INTEGER_WHITES = 1, 255, 65_535
@@ -170,18 +170,10 @@ def _paper(drawn: Image.Image, alpha: Image.Image) -> str:
 
 
 def _grey(image: Image.Image) -> NDArray[np.float32]:
-    """Return luma, or the closeness to the paper's colour where luma hides the ink."""
-    grey = np.asarray(image.convert("L"), np.float32)
-    grey /= 255
-    if image.mode == "L" or np.ptp(grey) > 2 / COLOUR_ADVANTAGE:  # enough contrast
-        return grey
-    colours = np.asarray(image)
-    H, W = grey.shape
-    paper = np.median(colours[:: 1 + H // 200, :: 1 + W // 200], axis=(0, 1))
-    level = paper @ (0.299, 0.587, 0.114) / 255
-    contrast = max(grey.max() - level, level - grey.min())
-    away = np.abs(colours - np.rint(paper).astype(np.int16))
-    distance = away.max(axis=2)
-    if distance.max() < 255 * max(MIN_COLOUR_DISTANCE, COLOUR_ADVANTAGE * contrast):
-        return grey
-    return ((255 - distance) / np.float32(255)).astype(np.float32)
+    """Return luma, or the colour channel of most contrast where luma hides the ink."""
+    grey = np.asarray(image.convert("L"))
+    if image.mode != "L" and np.ptp(grey) <= 255 / COLOUR_ADVANTAGE:
+        clearest = max(map(np.asarray, image.split()), key=np.ptp)
+        needed = max(COLOUR_ADVANTAGE * int(np.ptp(grey)), MIN_COLOUR_CONTRAST)
+        grey = clearest if np.ptp(clearest) >= needed else grey
+    return grey.astype(np.float32) / np.float32(255)

@@ -10,7 +10,7 @@ import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,6 @@ from tinycnn.reading.result import Digit, Reading
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 1 / 3  # weight of the bonds beside the network's scores
-BAR = 0.15  # of the line's height: reach of the bar of a careless T
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 JUNK = -5.0  # log probability of ink as large as a digit that is none
@@ -43,23 +42,7 @@ LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
 
 
-class Score(NamedTuple):
-    """The network's opinion of a candidate.
-
-    Attributes
-    ----------
-    probabilities : float array (10,)
-        Of each digit.
-    sure, digit : float
-        Their maximum; their sum, the probability of a digit at all.
-    """
-
-    probabilities: Floats
-    sure: float
-    digit: float
-
-
-Scores = dict[tuple[int, ...], Score]  # of candidates, by their pieces
+Scores = dict[tuple[int, ...], Floats]  # probability of each digit, by the pieces
 
 
 class Found(NamedTuple):
@@ -266,10 +249,7 @@ class Reader:
         new = [pieces for pieces in new if pieces not in scores]
         if new:
             images = np.stack([page.image(pieces) for pieces in new])
-            shares = self.probabilities(images)
-            sums = shares.sum(axis=1, dtype=np.float64).tolist()
-            made = map(Score, shares, shares.max(axis=1).tolist(), sums)
-            scores.update(zip(new, made, strict=True))
+            scores.update(zip(new, self.probabilities(images), strict=True))
         return lines
 
     def _together(
@@ -301,14 +281,14 @@ class Reader:
                 components=len(bundle),
                 box=segment.around([page.pieces[n].box for n in bundle]),
             )
-            together = self._found(joined, Score(np.zeros(10), 0, 0), ink)
+            together = self._found(joined, np.zeros(10), ink)
         at = found.index(inside[0])
         rest = [one for one in found[at:] if one not in inside]
         return [*found[:at], together, *rest]
 
-    def _found(self, candidate: segment.Candidate, score: Score, ink: Ink) -> Found:
+    def _found(self, candidate: segment.Candidate, shares: Floats, ink: Ink) -> Found:
         """Return a candidate with its digit, box and probabilities."""
-        probabilities = score.probabilities.astype(np.float64)
+        probabilities = shares.astype(np.float64)
         order = np.argsort(-probabilities, kind="stable")[:3].tolist()
         top = tuple((n, float(probabilities[n])) for n in order)
         label, confidence = top[0]
@@ -326,8 +306,9 @@ def _doubtful(
     best = dict.fromkeys(page.pieces, 0.0)
     for _, offered in lines:
         for candidate in offered:
+            sure = float(scores[candidate.pieces].max())
             for number in candidate.pieces:
-                best[number] = max(best[number], scores[candidate.pieces].sure)
+                best[number] = max(best[number], sure)
     doubtful = [number for number, sure in best.items() if sure < SURE]
     doubtful.sort(key=lambda number: -page.pieces[number].area)
     return doubtful[:MOST_DOUBTS]
@@ -353,9 +334,9 @@ def _search(
         if start > 0:
             so_far += parted[start - 1]
         low = min(_tallness(candidate, line) / LOW, 1)
-        _, sure, digit = scores[candidate.pieces]
-        as_digit = math.log(max(sure, LEAST)) + math.log(low)
-        as_junk = math.log(max(1 - digit, LEAST)) + JUNK
+        shares = scores[candidate.pieces].astype(np.float64)
+        as_digit = math.log(max(shares.max(), LEAST)) + math.log(low)
+        as_junk = math.log(max(1 - shares.sum(), LEAST)) + JUNK
         dropped = _dropped(candidate, line)
         for score, kept in (as_digit, True), (as_junk, True), (dropped, False):
             if so_far + score > best[stop]:
@@ -431,32 +412,26 @@ def _bundles(
 ) -> list[set[int]]:
     """Return the sets of strokes that meet and of which one was read as a 1.
 
-    Specks and commas are in none. A stroke that was dropped, such as the bar of a T,
-    need only be near if it lies across.
+    Specks and commas are in none.
     """
     ones = [n for one in found if one.digit.digit == 1 for n in one.candidate.pieces]
     if not ones:
         return []
-    kept = {number for one in found for number in one.candidate.pieces}
     alone = {one.pieces[0]: one for one in offered if len(one.pieces) == 1}
     strokes = [n for n in line.pieces if _dropped(alone[n], line) < 0]
-    x0, y0, x1, y1 = np.array([page.pieces[n].box for n in strokes]).T[:, :, None]
-    reach = BAR * line.height
-    near = (np.maximum(x0, x0.T) - np.minimum(x1, x1.T) <= reach) & (
-        np.maximum(y0, y0.T) - np.minimum(y1, y1.T) <= reach
+    boxes, reach = (
+        {n: page.pieces[n].box for n in strokes},
+        segment.MEETING * line.height,
     )
-    pairs = np.argwhere(np.triu(near, 1)).tolist()
-    if len(pairs) > MOST_PAIRS:
+    near = [
+        (i, j)
+        for i, j in combinations(strokes, 2)
+        if segment.distance(boxes[i], boxes[j]) <= reach
+    ]
+    if len(near) > MOST_PAIRS:
         return []
     links = [set(one.candidate.pieces) for one in found]
-    for a, b in pairs:
-        i, j = strokes[a], strokes[b]
-        bar = any(
-            n not in kept and _lies_across(page, n, m, line)
-            for n, m in ((i, j), (j, i))
-        )
-        if page.meet(i, j, BAR if bar else segment.MEETING, line.height):
-            links.append({i, j})
+    links += [{i, j} for i, j in near if page.meet(i, j, segment.MEETING, line.height)]
     bundles: list[set[int]] = []
     for link in links:
         joined = [bundle for bundle in bundles if bundle & link]
@@ -480,18 +455,6 @@ def _cut_apart(page: segment.PicturePage, found: Sequence[Found]) -> list[set[in
         if len(inside) > 1 and any(one.digit.digit == 1 for one in inside)
         if len(inside) > 2 or min(one.digit.confidence for one in inside) < SURE
     ]
-
-
-def _lies_across(
-    page: segment.StrokePage, bar: int, stroke: int, line: segment.Line
-) -> bool:
-    """Return whether a bar reaches beyond a stroke on both sides, like that of a T.
-
-    A dash between two digits ends before them.
-    """
-    left, _, right, _ = page.pieces[bar].box
-    beyond = BAR * line.height
-    return left + beyond < page.pieces[stroke].middle < right - beyond
 
 
 def _tidied(

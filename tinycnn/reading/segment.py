@@ -260,7 +260,7 @@ class PicturePage:
         in_a, in_b = owner == i, owner == j
         both = in_a.any(axis=1) & in_b.any(axis=1)
         if not both.any():
-            return _distance(a, b)
+            return distance(a, b)
         ends = right - left - in_a[both, ::-1].argmax(axis=1)
         return float(max((in_b[both].argmax(axis=1) - ends).min(), 0))
 
@@ -343,7 +343,7 @@ class StrokePage:
         -------
         bool
         """
-        if _distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
+        if distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
             return False
         a, b = (self._samples(n, 0.05 * height) for n in (i, j))
         near_b = _gaps(a, b) < reach * height
@@ -368,7 +368,7 @@ def _bond(gap: Callable[[], float], a: Piece, b: Piece, height: float) -> float:
     one digit in 19 of 20 cases; those that are a fifth of the height apart hardly ever,
     unless one is above the other.
     """
-    if _distance(a.box, b.box) > 0.5 * height:
+    if distance(a.box, b.box) > 0.5 * height:
         return APART
     shared = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
     return max(2 - 33 * gap() / height + 10 * max(shared, 0) / height, APART)
@@ -548,7 +548,7 @@ def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
         p
         for p in low
         if SMALLEST <= p.height > SMALL_PART * (p.box[2] - p.box[0])
-        and all(_distance(p.box, w.box) > p.height for line in tall for w in line)
+        and all(distance(p.box, w.box) > p.height for line in tall for w in line)
     ]
     small = _rows(page, far) if len(far) >= SMALL_LINE else []
     for line in list(small):
@@ -560,7 +560,7 @@ def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
     rows = [list(line) for line in heads]
     for component in low:
         if component.component not in of_small:
-            near = [min(_distance(component.box, w.box) for w in row) for row in heads]
+            near = [min(distance(component.box, w.box) for w in row) for row in heads]
             rows[near.index(min(near))].append(component)
     return rows
 
@@ -678,7 +678,7 @@ def _gaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]
     return nearest
 
 
-def _distance(a: Box, b: Box) -> float:
+def distance(a: Box, b: Box) -> float:
     """Return the distance of two boxes, 0 if they overlap."""
     dx = max(a[0] - b[2], b[0] - a[2], 0)
     dy = max(a[1] - b[3], b[1] - a[3], 0)
