@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tinycnn.glyphs import signs
 from tinycnn.glyphs.writer import write
 from tinycnn.ink.normalize import (
+    BOX,
     normalize,
     normalize_strokes,
     stroke_width,
@@ -37,6 +38,7 @@ MOST_DIGITS = 8  # of a number
 PIXEL_HEIGHTS = 24, 72  # of composed digits
 WORN = 0.25  # of composed pictures: those with ragged edges
 PENS = 0.02, 0.25  # of the height; of composed digits
+THINNING = 0.6  # of an image's own pen that is left at least
 PRINTED = "ABCDEFGHJKLMNPRTUVWXYacdefhijkmnprtuvwxy%&?#"  # none looks like a digit
 SIGNS = 4  # letters and signs by themselves, for each number composed
 Floats = NDArray[np.floating[Any]]
@@ -132,8 +134,9 @@ def from_images(
     """
     height = int(rng.integers(*PIXEL_HEIGHTS))
     if rng.random() < 0.5:  # otherwise with MNIST's pens
-        pen = 20 * _pen(rng)
-        images = [_with_pen(image, pen) for image in images]
+        pen = BOX * _pen(rng)
+        # Strokes vary, and the thin ones of a thick pen would vanish.
+        images = [with_pen(i, max(pen, THINNING * stroke_width(i))) for i in images]
     glyphs = [_scaled(image, height, rng) for image in images]
     lowest, highest = ((-0.25, 0.05), (-0.15, 0), (0, 0.3))[rng.integers(3)]
     layers = _side_by_side(glyphs, rng.uniform(lowest, highest, len(glyphs)), rng)
@@ -318,14 +321,6 @@ def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:
 def _pen(rng: np.random.Generator) -> float:
     """Return the width of a pen in heights of a digit, mostly a thin one."""
     return float(np.exp(rng.uniform(*np.log(PENS))))
-
-
-def _with_pen(image: Floats, pen: float) -> Floats:
-    """Return a digit drawn with about this pen, in pixels of MNIST's box.
-
-    At least 0.6 of its own width is left: strokes vary, and the thin ones would vanish.
-    """
-    return with_pen(image, max(pen, 0.6 * stroke_width(image)))
 
 
 def _side_by_side(
