@@ -11,7 +11,12 @@ from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.glyphs import signs
 from tinycnn.glyphs.writer import write
-from tinycnn.ink.normalize import normalize, normalize_strokes
+from tinycnn.ink.normalize import (
+    normalize,
+    normalize_strokes,
+    stroke_width,
+    with_pen,
+)
 from tinycnn.reading import practice, segment
 from tinycnn.reading.practice import (
     NONE,
@@ -195,7 +200,8 @@ def test_print_gives_digits_and_letters():
 def test_another_pen_changes_no_digit():
     rng = np.random.default_rng(0)
     for image in np.repeat(IMAGES[:20], 3, axis=0):
-        other = practice._with_pen(image, 20 * practice._pen(rng))
+        pen = max(20 * practice._pen(rng), practice.THINNING * stroke_width(image))
+        other = with_pen(image, pen)
         assert alike(normalize(image), normalize(other)) > 0.6
 
 

@@ -318,6 +318,7 @@ NUMBERS = [
     ("13", [moved(LEFT, 20), THREE]),
     ("13", [moved(LEFT, 20), [(50, 40), *THREE[1:-1], (48, 146)]]),
     ("11", [LEFT, moved(LEFT, 30)]),
+    ("11", [LEFT, moved(LEFT, 10)]),
     # ... a dash between two, one that nearly touches, two commas, a letter, ...
     ("11", [LEFT, [(70, 90), (95, 90)], moved(LEFT, 90)]),
     ("11", [LEFT, [(48, 90), (122, 90)], moved(LEFT, 90)]),
@@ -474,8 +475,8 @@ def problem(seed, count, most):
         for stop in range(start + 1, min(start + most, count) + 1):
             w, h = rng.uniform(1, 60, 2)
             box = (20.0 * start, 0.0, 20.0 * start + w, h)
-            pieces = line.pieces[start:stop]
-            offered.append(Candidate(start, stop, pieces, 1, 20.0, box))
+            pieces, lowest = line.pieces[start:stop], rng.uniform(1, h)
+            offered.append(Candidate(start, stop, pieces, 1, 20.0, lowest, box))
             digit = float(rng.beta(0.5, 0.5))
             names = rng.dirichlet(np.full(10, 0.2)) * digit
             scores[pieces] = names
@@ -500,7 +501,13 @@ def of_candidate(candidate, line, scores):
     """Return the log probability of a candidate, and whether it is kept as a digit."""
     x0, y0, x1, y1 = candidate.box
     low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / module.LOW, 1)
-    as_digit = max(scores[candidate.pieces].max(), module.LEAST)
+    apart = 0.0  # the probability that it is several digits, each a piece of its own
+    if len(candidate.pieces) > 1:
+        weakest = min(line.bonds[candidate.start : candidate.stop - 1])
+        apart = min(scores[n,].max() for n in candidate.pieces)
+        apart *= math.exp(log_sigmoid(2 * (module.TOUCHING - weakest)))
+        apart *= candidate.lowest >= module.TALL_PART * (y1 - y0)
+    as_digit = max(scores[candidate.pieces].max() * (1 - apart), module.LEAST)
     as_junk = max(1 - scores[candidate.pieces].sum(), module.LEAST)
     kept = max(math.log(as_digit) + math.log(low), math.log(as_junk) + module.JUNK)
     return max((kept, True), (module._dropped(candidate, line), False))
@@ -529,14 +536,16 @@ def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
     [
         ((0.1, 0.5), (1, 0.99), 0.0, True),  # surely a digit, of two doubtful ones
         ((1, 0.99), (0.1, 0.5), 0.0, False),
+        ((1, 0.97), (1, 0.999), 4.0, True),  # two digits, but they touch
+        ((1, 0.97), (1, 0.999), 0.2, False),
     ],
 )
 def test_two_pieces_are_one_digit_or_two(half, both, bond, is_one):
     """By the probabilities of the likeliest digit and of a digit at all, and a bond."""
     candidates = [
-        Candidate(0, 1, (3,), 1, 20, (0, 0, 8, 20)),
-        Candidate(0, 2, (3, 5), 2, 20, (0, 0, 16, 20)),
-        Candidate(1, 2, (5,), 1, 20, (8, 0, 16, 20)),
+        Candidate(0, 1, (3,), 1, 20, 20, (0, 0, 8, 20)),
+        Candidate(0, 2, (3, 5), 2, 20, 20, (0, 0, 16, 20)),
+        Candidate(1, 2, (5,), 1, 20, 20, (8, 0, 16, 20)),
     ]
     pairs = zip(candidates, (half, both, half), strict=True)
     scores = {c.pieces: np.array([p * q, q - p * q]) for c, (p, q) in pairs}
@@ -554,7 +563,7 @@ def of_a_component(*digits):
     for k, (label, confidence) in enumerate(digits):
         box = (10 * k, 0, 10 * k + 10, 20)
         page.pieces[k] = segment.Piece(box, 100.0, 1, k)
-        candidate = Candidate(k, k + 1, (k,), 1, 20, box)
+        candidate = Candidate(k, k + 1, (k,), 1, 20, 20, box)
         likeliest = 8 if label is None else label
         digit = Digit(label, confidence, box, ((likeliest, confidence),))
         line.append(module.Found(digit, candidate, np.zeros(10)))

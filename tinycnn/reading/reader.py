@@ -30,6 +30,8 @@ from tinycnn.reading.result import Digit, Reading
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 1 / 3  # weight of the bonds beside the network's scores
+TALL_PART = 0.75  # of a candidate's height: such a part may be a digit beside another
+TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 JUNK = -5.0  # log probability of ink as large as a digit that is none
@@ -329,13 +331,22 @@ def _search(
     best = [0.0] + [-math.inf] * len(line.pieces)
     last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
     for candidate in offered:  # in order of their start
-        start, stop = candidate.start, candidate.stop
+        start, stop, box = candidate.start, candidate.stop, candidate.box
         so_far = best[start] + joined[start : stop - 1].sum()
         if start > 0:
             so_far += parted[start - 1]
         low = min(_tallness(candidate, line) / LOW, 1)
         shares = scores[candidate.pieces].astype(np.float64)
-        as_digit = math.log(max(shares.max(), LEAST)) + math.log(low)
+        sure = shares.max()
+        if stop > start + 1:
+            # Parts that are digits themselves are hardly one digit together, unless
+            # they are strokes that touch, or one is above the other.
+            apart = min(float(scores[n,].max()) for n in candidate.pieces)
+            weakest = min(line.bonds[start : stop - 1])
+            apart /= 1 + math.exp(2 * (weakest - TOUCHING))
+            if candidate.lowest >= TALL_PART * (box[3] - box[1]):
+                sure *= 1 - apart
+        as_digit = math.log(max(sure, LEAST)) + math.log(low)
         as_junk = math.log(max(1 - shares.sum(), LEAST)) + JUNK
         dropped = _dropped(candidate, line)
         for score, kept in (as_digit, True), (as_junk, True), (dropped, False):

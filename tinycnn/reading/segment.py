@@ -120,8 +120,8 @@ class Candidate:
         The numbers of the pieces.
     components : int
         The number of components or strokes that they are parts of.
-    largest : float
-        The longest side of the largest piece, in pixels.
+    largest, lowest : float
+        The longest side of the largest piece and the height of the lowest, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     comma : bool
@@ -135,6 +135,7 @@ class Candidate:
     pieces: tuple[int, ...]
     components: int
     largest: float
+    lowest: float
     box: Box
     comma: bool = False
     part: bool = False
@@ -607,9 +608,12 @@ def candidates(page: Page, line: Line, most: int | None = None) -> Iterator[Cand
             if apart or (components > 1 and width > WIDEST * height):
                 break
             largest = max(page.pieces[n].longest for n in numbers)
+            lowest = min(page.pieces[n].height for n in numbers)
             comma = stop == start + 1 and _is_comma(page, line, start)
             part = parts[page.pieces[numbers[0]].component] > len(numbers)
-            yield Candidate(start, stop, numbers, components, largest, box, comma, part)
+            yield Candidate(
+                start, stop, numbers, components, largest, lowest, box, comma, part
+            )
 
 
 def _is_comma(page: Page, line: Line, k: int) -> bool:
