@@ -228,10 +228,13 @@ def frames(boxes: dict[int, Box], ink: Callable[[int], Mask]) -> list[int]:
         if not len(within):
             continue
         mine, offset = ink(numbers[at]), (left, top, left, top)
-        sure = [k for k in within if _encloses(mine, *(corners[k] - offset))]
-        alone = max(MIN_INSIDE, ONE_INSIDE * (bottom - top))
-        if len(sure) > 1 or (longest[sure] > alone).any():
-            found.append(numbers[at])
+        alone, several = max(MIN_INSIDE, ONE_INSIDE * (bottom - top)), False
+        for k in within:
+            if _encloses(mine, *(corners[k] - offset)):
+                if several or longest[k] > alone:
+                    found.append(numbers[at])
+                    break
+                several = True
     return found
 
 

@@ -26,7 +26,8 @@ from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # threshold of ink for connectivity
 SMALLEST = 8  # pixels; shorter ink is no digit
-MOST_FRAMED = 200  # strokes of a drawing in which a frame is looked for
+MOST_FRAMED = 50  # strokes of a drawing in which a frame is looked for
+FRAMES_SIDE = 600  # pixels, the longer side of the picture in which it is
 MOST_CUTS = 120  # of a component; one with more cuts is no number
 EDGE = 2  # pixels of soft edge around thresholded ink
 EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
@@ -303,21 +304,27 @@ class StrokePage:
 
         A 0 with a slash is no ring around something: they meet.
         """
-        if len(self.pieces) > MOST_FRAMED:
+        if not 1 < len(self.pieces) <= MOST_FRAMED:
             return
+        pieces = self.pieces
+        left, top, right, bottom = around([piece.box for piece in pieces.values()])
+        corner, step = (left, top), max(right - left, bottom - top) / FRAMES_SIDE
+        boxes = {
+            n: tuple((np.array(pieces[n].box) - 2 * corner) / step) for n in pieces
+        }
 
         def ink(n: int) -> NDArray[np.bool_]:
-            x0, y0, x1, y1 = map(int, self.pieces[n].box)
+            x0, y0, x1, y1 = map(int, boxes[n])
             drawn = np.zeros((y1 - y0, x1 - x0), bool)
-            x, y = (_dense(self.points[n], 0.5) - (x0, y0)).astype(int).T
+            points = (_dense(self.points[n], step) - corner) / step - (x0, y0)
+            x, y = points.astype(int).T
             drawn[y.clip(0, y1 - y0 - 1), x.clip(0, x1 - x0 - 1)] = True
             return drawn
 
-        for n in frames({n: p.box for n, p in self.pieces.items()}, ink):
-            height = self.pieces[n].height
-            others = [k for k in self.pieces if k != n]
+        for n in frames(boxes, ink):
+            others, height = [k for k in pieces if k != n], pieces[n].height
             if not any(self.meet(n, k, MEETING, height) for k in others):
-                del self.pieces[n]
+                del pieces[n]
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two strokes are of one digit; see `PicturePage`."""
