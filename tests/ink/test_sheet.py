@@ -24,8 +24,9 @@ def photograph(desk, paper=0.95, turned=0.1):
 @pytest.mark.parametrize("turned", [0.0, 0.2])
 def test_around_a_sheet_there_is_only_paper_and_on_it_nothing_changes(desk, turned):
     grey, page = photograph(desk, turned=turned)
-    light = only_sheet(grey)
+    light, tilt = only_sheet(grey)
     assert light[~page].min() > 0.9
+    assert tilt == pytest.approx(np.degrees(turned), abs=1)
     ink = draw(SEVEN, [8.0], (600, 400)) > 0
     np.testing.assert_array_equal(light[ink], grey[ink])
     values = picture_ink(light).values
@@ -52,4 +53,6 @@ def test_what_is_no_sheet_on_a_desk_stays_as_it_is():
         1 - ink,
         small[::4, ::4],
     ):
-        assert only_sheet(grey) is grey
+        light, tilt = only_sheet(grey)
+        assert light is grey
+        assert tilt == 0

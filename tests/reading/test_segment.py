@@ -114,6 +114,20 @@ def test_the_image_of_a_piece_has_no_ink_of_others():
     np.testing.assert_array_equal(page.image(list(page.pieces)), normalize(page.values))
 
 
+@pytest.mark.parametrize("tilt", [-15.0, 10.0, 40.0])
+def test_an_image_of_tilted_writing_is_that_of_level_writing(tilt):
+    corner = np.array([(40.0, 20), (40, 100), (90, 100)])
+    angle = np.radians(tilt)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    level, tilted = (
+        draw([(corner - 75) @ by + 75], [8.0], (150, 150)) for by in (np.eye(2), turn)
+    )
+    page = PicturePage(tilted, tilt)
+    image = page.image(list(page.pieces))
+    assert abs(image - normalize(level)).mean() < 0.03
+    assert abs(normalize(tilted) - normalize(level)).mean() > 0.03
+
+
 # --- cuts --------------------------------------------------------------------------
 
 

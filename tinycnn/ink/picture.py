@@ -65,7 +65,8 @@ def picture_ink(picture: Any) -> Ink:
     """
     image, size = _seen(picture)
     scale = round(max(size) / max(image.size))
-    return Ink(find_ink(only_sheet(_grey(image))), size, float(scale))
+    grey, tilt = only_sheet(_grey(image))
+    return Ink(find_ink(grey), size, float(scale), tilt=tilt)
 
 
 def open_picture(picture: Any) -> Image.Image:

@@ -1,4 +1,4 @@
-"""A sheet of paper on a darker desk: what lies around the sheet becomes paper."""
+"""A sheet of paper on a darker desk: what lies around it becomes paper; its tilt."""
 
 from typing import Any
 
@@ -20,10 +20,11 @@ BORDER = 0.5  # share of the picture's border that is desk
 SOLID = 0.93  # share of its convex hull that a sheet fills
 EDGE = 0.02  # of the small side; a rim of the sheet, where its edge and shadow show
 THICKEST = 0.05  # of the sheet's longer side: broader dark shapes are no writing
+LEVEL = 2  # degrees; the angle of a sheet is known to about one
 
 
-def only_sheet(grey: Grey) -> Grey:
-    """Return a picture with paper in place of the desk around a sheet.
+def only_sheet(grey: Grey) -> tuple[Grey, float]:
+    """Return a picture with paper in place of the desk around a sheet, and its tilt.
 
     A sheet is convex, solid, lighter than what is around it, and has thin dark strokes
     on it. A white digit on black is none of these, or has no strokes on it.
@@ -37,28 +38,32 @@ def only_sheet(grey: Grey) -> Grey:
     -------
     float32 array (H, W)
         The same array where no sheet was found.
+    float
+        Degrees by which the sheet is turned clockwise, -45 to 45; 0 if hardly, and
+        where none was found.
     """
     H, W = grey.shape
     factor = -(-max(H, W) // SMALL_SIDE)
     if max(H, W) < SMALL_SIDE or min(H, W) < factor:
-        return grey
+        return grey, 0.0
     small = np.asarray(Image.fromarray(grey).reduce(factor))
     border = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
     if np.quantile(small, 1 - LEAST) - np.median(border) < STEP / 2:
-        return grey  # as light at the border: cheaper than all that follows
+        return grey, 0.0  # as light at the border: cheaper than all that follows
     pen = 2 * round(PEN * SMALL_SIDE / 2) + 1
     paper = ndimage.grey_closing(small, (pen, pen), mode="nearest")
-    sheet = _sheet(paper / _desk(paper))
-    if sheet is None:
-        return grey
+    found = _sheet(paper / _desk(paper))
+    if found is None:
+        return grey, 0.0
+    sheet, outline = found
     inner = ndimage.binary_erosion(sheet, iterations=max(round(EDGE * SMALL_SIDE), 1))
     if not inner.any():
-        return grey
+        return grey, 0.0
     ink = np.clip((paper - small) / STEP, 0, 1) * inner
     rows, columns = (np.ptp(np.flatnonzero(sheet.any(axis=axis))) for axis in (1, 0))
     width = stroke_width(ink)
     if not 0 < width < THICKEST * max(rows, columns):
-        return grey
+        return grey, 0.0
     nearest: Any = ndimage.distance_transform_edt(
         ~inner, return_distances=False, return_indices=True
     )
@@ -67,7 +72,7 @@ def only_sheet(grey: Grey) -> Grey:
         np.asarray(Image.fromarray(a).resize((W, H), Image.Resampling.BILINEAR))
         for a in (around, inner.astype(np.float32))
     )
-    return np.where(inside > 0.5, grey, light)
+    return np.where(inside > 0.5, grey, light), _tilt(outline)
 
 
 def _desk(paper: Grey) -> Grey:
@@ -88,8 +93,11 @@ def _desk(paper: Grey) -> Grey:
     return np.maximum(light, STEP).astype(np.float32)
 
 
-def _sheet(paper: Grey) -> NDArray[np.bool_] | None:
-    """Return the mask of what is lighter in a picture without its ink, or None."""
+def _sheet(paper: Grey) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
+    """Return what is lighter in a picture without its ink, or None.
+
+    As a mask (H, W), and as the corners (K, 2) of its convex hull, x and y.
+    """
     if np.ptp(paper) < STEP:
         return None
     split = otsu(paper)
@@ -108,5 +116,21 @@ def _sheet(paper: Grey) -> NDArray[np.bool_] | None:
     from scipy.spatial import ConvexHull
 
     y, x = np.nonzero(sheet)
-    corners = np.concatenate([np.c_[y + a, x + b] for a in (0, 1) for b in (0, 1)])
-    return sheet if own.sum() > SOLID * ConvexHull(corners).volume else None
+    corners = np.concatenate([np.c_[x + a, y + b] for a in (0, 1) for b in (0, 1)])
+    hull = ConvexHull(corners)
+    solid = own.sum() > SOLID * hull.volume
+    return (sheet, corners[hull.vertices].astype(np.float64)) if solid else None
+
+
+def _tilt(outline: NDArray[np.float64]) -> float:
+    """Return the angle in degrees of the least rectangle around corners (K, 2).
+
+    One of its sides lies on a side of the convex hull.
+    """
+    x, y = np.diff(outline, axis=0, append=outline[:1]).T
+    angles = np.arctan2(y, x)
+    along, down = np.cos(angles), np.sin(angles)
+    turned = outline @ [along, down], outline @ [-down, along]
+    areas = np.ptp(turned[0], axis=0) * np.ptp(turned[1], axis=0)
+    degrees = (np.degrees(angles[areas.argmin()]) + 45) % 90 - 45
+    return float(degrees) if abs(degrees) > LEVEL else 0.0

@@ -113,12 +113,15 @@ class Ink:
         scaled down.
     strokes : Strokes or None
         The strokes that left the ink, if they are known, in pixels of `values`.
+    tilt : float
+        Degrees by which the writing is turned clockwise, as far as is known.
     """
 
     values: NDArray[np.float32]
     size: tuple[int, int]
     scale: float = 1.0
     strokes: Strokes | None = None
+    tilt: float = 0.0
 
 
 def strokes_ink(strokes: Strokes) -> Ink:

@@ -189,7 +189,7 @@ class Reader:
         """
         page: segment.Page
         if ink.strokes is None:
-            page = segment.PicturePage(ink.values)
+            page = segment.PicturePage(ink.values, ink.tilt)
         else:
             page = segment.StrokePage(seen(ink.strokes))
         page.unframe()

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -149,6 +150,8 @@ class PicturePage:
     ----------
     values : float32 array (H, W)
         1 = ink.
+    tilt : float
+        Degrees by which the writing is turned clockwise; images are turned back.
 
     Attributes
     ----------
@@ -157,11 +160,11 @@ class PicturePage:
         The number of the piece at each pixel, 0 for paper.
     """
 
-    def __init__(self, values: Floats) -> None:
+    def __init__(self, values: Floats, tilt: float = 0.0) -> None:
         if values.size == 0:
             values = np.zeros((1, 1), np.float32)
         pieces, owner, window = _components(values)
-        self.values = values
+        self.values, self.tilt = values, tilt
         count = len(pieces)
         if count > MOST_COMPONENTS:
             pieces.sort(key=lambda piece: -piece.longest)
@@ -181,7 +184,13 @@ class PicturePage:
         window = np.s_[y0:y1, x0:x1]
         keep = np.zeros(self._next, np.float32)
         keep[list(pieces)] = 1
-        return normalize(self.values[window] * keep[self.owner[window]])
+        ink = self.values[window] * keep[self.owner[window]]
+        if self.tilt:
+            turned = Image.fromarray(ink).rotate(
+                self.tilt, Image.Resampling.BICUBIC, expand=True
+            )
+            ink = np.asarray(turned).clip(0, 1)
+        return normalize(ink)
 
     def cut(self, pieces: Iterable[int]) -> bool:
         """Cut pieces where one digit may end and the next begin.
