@@ -257,7 +257,7 @@ def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
     assert session.reading.text == "72"
     for way in ("digit", "eraser"):
         if way == "digit":
-            assert session.erase_digit(0)
+            assert session.erase_digits([0])
         else:
             session.erase(strokes[:1])
             session.settle()
@@ -268,12 +268,12 @@ def test_an_erased_digit_takes_its_correction_along_and_leaves_the_others():
         assert session.drawn.strokes == strokes
         read(session, near, far)
         assert session.reading.text == "72"
-    session.erase_digit(0)
+    session.erase_digits([0])
     draw(session, *line())
     read(session, near, far)
     assert session.reading.text == "12"
     read(session, digit(1, (400, 3, 467, 67)))  # of a picture
-    assert not session.erase_digit(0)
+    assert not session.erase_digits([0])
 
 
 def test_of_a_stroke_that_is_of_two_digits_only_the_erased_ones_ink_goes():
@@ -281,13 +281,13 @@ def test_of_a_stroke_that_is_of_two_digits_only_the_erased_ones_ink_goes():
     both, pokes = draw(session, *line(0, 50, 300, 50)), draw(session, *line(80, 10))
     near, far = digit(1, (0, 40, 100, 60)), digit(4, (150, 40, 300, 60))
     read(session, near, digit(7, (55, 5, 85, 65)), far)
-    assert session.erase_digit(0)
+    assert session.erase_digits([0])
     left, other = session.drawn.strokes
     assert other is pokes
     assert 100 < left.points[:, 0].min() < 105
     assert left.points[-1].tolist() == [300, 50]
     read(session, far)
-    assert session.erase_digit(0)
+    assert session.erase_digits([0])
     session.step(-1)
     session.step(-1)
     assert session.drawn.strokes == (both, pokes)

@@ -86,9 +86,12 @@ class Menus:
 
     def help(self) -> None:
         """List all actions with keys, and what the pointer does."""
-        keys = [f"{a.label}: {a.shown}" for a in self.actions.values() if a.shown]
-        pointer = TABLE.with_name("help.txt").read_text("utf-8")
-        messagebox.showinfo("tinycnn", "Help", detail="\n".join([pointer, *keys]))
+        lines = [TABLE.with_name("help.txt").read_text("utf-8")]
+        for menu in self.menus:
+            of_menu = [a for a in self.actions.values() if a.menu == menu and a.shown]
+            keys = ", ".join(f"{a.label} ({a.shown})" for a in of_menu)
+            lines.append(f"{menu}: {keys}")
+        messagebox.showinfo("tinycnn", "Help", detail="\n".join(lines))
 
     def about(self) -> None:
         """Show name and version."""

@@ -11,7 +11,7 @@ from tinycnn.window.settings import THICKEST, THINNEST
 SHORT = {"What the network sees": "Network", "Open…": "Open"}  # labels of buttons
 DELAY = 600  # milliseconds until a tooltip is shown
 LARGE, SMALL = 24, 70  # digits of one line, and of three, without scrolling
-HEIGHT = 60.0  # units of the number's part, however many lines it has
+HEIGHT = 75.0  # units, without the status line; the number's lines do not change it
 
 
 class Toolbar(ttk.Frame):
@@ -81,15 +81,15 @@ class StatusBar(ttk.Frame):
     """The status bar."""
 
     def __init__(self, window: Any) -> None:
-        super().__init__(window.root)
+        px, line_height = window.look.px, window.look.fonts.plain.metrics("linespace")
+        super().__init__(window.root, height=px(HEIGHT) + line_height)
+        self.pack_propagate(False)  # no message moves the canvas below a stroke
         self._window, self._look = window, window.look
-        px = self._look.px
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
         line = ttk.Frame(self, padding=(px(16), 0, px(16), px(6)))
         line.pack(side="bottom", fill="x")
-        row = ttk.Frame(self, height=px(HEIGHT) + 2 * px(4), padding=(px(16), px(4)))
-        row.pack(fill="x")
-        row.pack_propagate(False)
+        row = ttk.Frame(self, padding=(px(16), px(4)))
+        row.pack(fill="both", expand=True)
         self.copy_button = ttk.Button(row, text="Copy", command=self.copy)
         self.copy_button.pack(side="right", padx=(px(8), 0))
         # Selectable, not editable; it scrolls where it has more lines than fit.
@@ -103,6 +103,8 @@ class StatusBar(ttk.Frame):
         self.progress = ttk.Progressbar(line, length=px(160))  # packed while learning
         self.status = ttk.Label(line, anchor="w", width=1)
         self.status.pack(side="left", fill="x", expand=True)
+        wrap = self.status.configure  # a long message takes room from the number
+        self.status.bind("<Configure>", lambda event: wrap(wraplength=event.width))
 
     def show(self) -> None:
         """Show the number."""

@@ -3,6 +3,7 @@
 Each function writes on a page that is empty.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -15,7 +16,7 @@ from tinycnn.reading.explanation import (
     Gradients,
     Trial,
 )
-from tinycnn.window.page import Floats, Page, Pixels
+from tinycnn.window.page import INNER, Floats, Page, Pixels
 
 Click = Callable[[int, int, float, float], object]
 Spot = tuple[int, int, float, float]  # layer, map, and the place in it, 0 to 1
@@ -50,7 +51,9 @@ def sees(
 def _shares(page: Page, states: Sequence[Floats], bold: str) -> None:
     """Show the share of each digit, and of no digit, in one state or in several."""
     page.heading("How sure it is of each digit (–: of none)")
-    columns = [[*shares.tolist(), 1 - float(shares.sum())] for shares in states]
+    columns = [
+        [*shares.tolist(), max(1 - float(shares.sum()), 0.0)] for shares in states
+    ]
     rows = [
         (k, row, " → ".join(f"{100 * share:.1f}" for share in row) + " %")
         for k, row in zip(CLASSES, zip(*columns, strict=True), strict=True)
@@ -116,7 +119,9 @@ def learns(
         steepest = float(np.abs(slope).max())
         page.text(f"The steepest gradient is {steepest:.2g}. Its kernels, and theirs:")
         sheets = [_sheet(layer.kernels), _sheet(layer.dkernels)]
-        page.pictures([page.signed(sheet) for sheet in sheets], 2)
+        columns = 2 if 2 * len(sheets[0]) <= page.look.px(INNER) else 1
+        shades = [page.signed(each, 3 * float(each.std())) for each in sheets]
+        page.pictures(shades, columns)
 
 
 def _trial(page: Page, label: str, trial: Trial) -> None:
@@ -154,14 +159,13 @@ def breaks(
 
 
 def _sheet(kernels: Floats) -> Floats:
-    """Return kernels (KH, KW, C, F) side by side, C rows of F, 0 between them.
+    """Return kernels (KH, KW, C, F) as a square sheet, 0 between them.
 
-    Those of one channel are in rows of 8.
+    The C kernels of a filter follow each other.
     """
     KH, KW, C, F = kernels.shape
-    across = F if C > 1 else 8
-    rows = -(-C * F // across)
-    page = np.zeros((rows * across, KH + 1, KW + 1), np.float32)
-    page[: C * F, :KH, :KW] = kernels.transpose(2, 3, 0, 1).reshape(-1, KH, KW)
-    page = page.reshape(rows, across, KH + 1, KW + 1).transpose(0, 2, 1, 3)
-    return page.reshape(rows * (KH + 1), across * (KW + 1))
+    side = math.ceil(math.sqrt(C * F))
+    page = np.zeros((side * side, KH + 1, KW + 1), np.float32)
+    page[: C * F, :KH, :KW] = kernels.transpose(3, 2, 0, 1).reshape(-1, KH, KW)
+    page = page.reshape(side, side, KH + 1, KW + 1).transpose(0, 2, 1, 3)
+    return page.reshape(side * (KH + 1), side * (KW + 1))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinycnn import finetune
-from tinycnn.reading.corrections import NO_DIGIT, Corrections, DataError
+from tinycnn.reading.corrections import NO_DIGIT, Corrections
 from tinycnn.window.session import Correction, DigitBox
 from tinycnn.window.worker import Worker
 
@@ -33,7 +33,7 @@ class Correcting:
         if self._labels is not None:
             return f"Press the {'second' if self._labels else 'first'} of two digits."
         if len(self.chosen) > 1:
-            return "These are one: press its digit. Escape cancels."
+            return "These are one: press its digit. Delete erases them."
         what = "0 to 9 corrects it, N: no digit, T: two digits, Delete erases it."
         return what if self.chosen else ""
 
@@ -77,10 +77,10 @@ class Correcting:
         self._correct([])
 
     def erase(self) -> None:
-        """Erase the chosen digit; without one, clear the canvas."""
+        """Erase the chosen digits; without one, clear the canvas."""
         if not self.chosen:
             self._window.clear()
-        elif len(self.chosen) == 1 and self._session.erase_digit(self.chosen[0]):
+        elif self._session.erase_digits(self.chosen):
             self._window.on_ink()
         elif self._session.drawn.picture is not None:
             self.no_digit()  # the ink of a picture stays
@@ -152,8 +152,9 @@ class Correcting:
                 if image.any()  # a half may be empty
             ]
             count = len(self.store)
-        except (DataError, OSError) as error:
-            self._window.say(f"The correction is not kept: {error}")
+        except OSError as error:
+            reason = f"({error.strerror}); check the folder."
+            self._window.say(f"The correction is not kept {reason}")
             return
         many = "1 correction is" if count == 1 else f"{count} corrections are"
         self._window.say(f"{many} kept. The menu Learn teaches the network.")

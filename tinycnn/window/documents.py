@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import time
 import tkinter as tk
 from pathlib import Path
 from tkinter import filedialog
@@ -15,6 +16,7 @@ LOG = logging.getLogger("tinycnn.window")
 SUFFIXES = "png", "jpg", "jpeg", "bmp", "gif", "webp", "json"
 PATTERNS = " ".join(f"*.{s} *.{s.upper()}" for s in SUFFIXES)
 TO_OPEN = (("Pictures and drawings", PATTERNS), ("All files", "*"))
+OLD = 24 * 3600.0  # seconds, of a pasted picture
 STROKES, PNG = ("Drawing with its strokes", "*.json"), ("Picture", "*.png")
 
 
@@ -74,7 +76,7 @@ class Documents:
         self._window.live.ask("save", self._session.drawing, path, then=saved)
 
     def keep(self) -> None:
-        """Keep what was drawn for the next start, and only the pasted picture in it."""
+        """Keep what was drawn for the next start; remove old pasted pictures."""
         self._session.settle()
         if self._session.revision == 0:
             return
@@ -84,17 +86,18 @@ class Documents:
             more: Any = {"corrections": self._window.correcting.document()}
             more["picture"] = str(picture.path) if picture else ""
             save_strokes(self._last, self._session.drawing.strokes, **more)
-            for path in self._pasted.glob("*"):
-                if picture is None or path != picture.path:
+            for path in self._pasted.glob("*"):  # another window may show a new one
+                is_old = time.time() - path.stat().st_mtime > OLD
+                if is_old and (picture is None or path != picture.path):
                     path.unlink()
         except (OSError, ValueError) as error:
             LOG.warning("drawing not kept: %s", error)
 
     def bring_back(self) -> None:
         """Show the drawing that the last window held, with its corrections."""
-        if not self._last.exists():
-            return
         try:
+            if not self._last.exists():
+                return
             strokes = load_strokes(self._last)
             document = json.loads(self._last.read_text("utf-8"))
             file = Path(document.get("picture", ""))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps, ImageTk
 
-INNER, BAR = 294, 150  # units, the widths of a page's content and of its bars
+INNER, BAR = 294, 134  # units, the widths of a page's content and of its bars
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
 Click = Callable[[int, float, float], object]
@@ -24,8 +24,8 @@ class Page(ttk.Frame):
         self.controls = ttk.Frame(self, padding=(px(12), px(6), 0, 0))
         self.controls.pack(fill="x")
         self.sheet = sheet = tk.Text(self, width=1, wrap="word", state="disabled")
-        sheet.configure(borderwidth=0, highlightthickness=0, takefocus=False)
-        sheet.configure(cursor="arrow", padx=px(12), spacing3=px(4))
+        sheet.configure(borderwidth=0, highlightthickness=px(1), takefocus=True)
+        sheet.configure(cursor="arrow", padx=px(11), spacing3=px(4))
         bar = ttk.Scrollbar(self, command=sheet.yview)
         sheet.configure(yscrollcommand=bar.set)
         bar.pack(side="right", fill="y")
@@ -37,6 +37,7 @@ class Page(ttk.Frame):
         sheet, theme, fonts = self.sheet, self.look.theme, self.look.fonts
         tabs: Any = self.look.px(22), self.look.px(INNER), "right"
         sheet.configure(font=fonts.plain, foreground=theme.text)
+        sheet.configure(highlightbackground=theme.line, highlightcolor=theme.sure)
         sheet.tag_configure("row", tabs=tabs, spacing3=1)
         sheet.tag_configure("heading", font=fonts.title, spacing1=self.look.px(8))
         sheet.tag_configure("bold", font=fonts.title)
@@ -127,10 +128,8 @@ class Page(ttk.Frame):
 
     def _add_image(self, image: Image.Image) -> tuple[str, str]:
         """Add an image; return a tag of its own, and its index."""
-        photo, where = (
-            ImageTk.PhotoImage(image, master=self),
-            self.sheet.index("end-1c"),
-        )
+        photo = ImageTk.PhotoImage(image, master=self)
+        where = self.sheet.index("end-1c")
         self._photos.append(photo)
         self.sheet.image_create("end", image=str(photo))
         self.sheet.tag_add(str(photo), where)

@@ -217,7 +217,7 @@ class Reads:
 class Learns:
     """Fine-tunes the reader on the corrections in a folder."""
 
-    expected = (DataError, ArithmeticError, WeightsError)
+    expected = (DataError, ArithmeticError, WeightsError, OSError)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

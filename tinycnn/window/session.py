@@ -42,18 +42,20 @@ class Stroke:
     points: Points
     pen_width: float
 
-    def inside(self, box: Box) -> NDArray[np.bool_]:
-        """Return which of its points are inside a box."""
-        x, y = self.points.T
-        return (box[0] <= x) & (x <= box[2]) & (box[1] <= y) & (y <= box[3])
+    def inside(self, *boxes: Box) -> NDArray[np.bool_]:
+        """Return which of its points are inside one of several boxes."""
+        (x, y), found = self.points.T, np.zeros(len(self.points), bool)
+        for x0, y0, x1, y1 in boxes:
+            found |= (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
+        return found
 
-    def share_in(self, box: Box) -> float:
-        """Return the share of its points inside a box."""
-        return float(self.inside(box).mean())
+    def share_in(self, *boxes: Box) -> float:
+        """Return the share of its points inside one of several boxes."""
+        return float(self.inside(*boxes).mean())
 
-    def without(self, box: Box) -> list["Stroke"]:
-        """Return the parts of it that are outside a box."""
-        inside = self.inside(box)
+    def without(self, *boxes: Box) -> list["Stroke"]:
+        """Return the parts of it that are outside all of several boxes."""
+        inside = self.inside(*boxes)
         runs = np.split(self.points, np.flatnonzero(np.diff(inside)) + 1)
         outside = runs[int(inside[0]) :: 2]
         return [Stroke(run, self.pen_width) for run in outside if len(run) > 1]
@@ -189,22 +191,23 @@ class Session:
             self._is_erasing = True
         return bool(strokes)
 
-    def erase_digit(self, index: int) -> bool:
-        """Remove the ink of a digit, as a step; return False if it has no strokes.
+    def erase_digits(self, indices: Collection[int]) -> bool:
+        """Remove the ink of digits, as a step; return False if they have no strokes.
 
-        Of a stroke that it shares with another digit, the part in its box goes.
+        Of a stroke that they share with another digit, the part in their boxes goes.
         """
         self.settle()
-        box, left = self.reading.digits[index].box, list[Stroke]()
-        others = [digit.box for digit in self.reading.digits if digit.box != box]
+        every, left = [digit.box for digit in self.reading.digits], list[Stroke]()
+        boxes = [every[index] for index in indices]
+        others = [box for box in every if box not in boxes]
         for stroke in self.drawn.strokes:
-            share = stroke.share_in(box)
+            share = stroke.share_in(*boxes)
             if share <= OWN and any(stroke.share_in(other) > OWN for other in others):
                 share = 0.0
             if share == 0:
                 left.append(stroke)
             elif share <= OWN:
-                left += stroke.without(box)
+                left += stroke.without(*boxes)
         found = left != [*self.drawn.strokes] and len(left) <= MOST_STROKES
         if found:
             self._redraw(tuple(left))

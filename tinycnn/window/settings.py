@@ -39,13 +39,13 @@ class Settings:
 
 def load_settings(path: Path) -> Settings:
     """Read the settings; a file with anything invalid is ignored."""
-    if path.exists():
-        try:
+    try:
+        if path.exists():
             found = json.loads(read_regular(path, LARGEST_FILE))
             known = {field.name for field in fields(Settings)} & found.keys()
             return Settings(**{name: found[name] for name in known})
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            LOG.warning("settings ignored: %s: %s", path, error)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        LOG.warning("settings ignored: %s: %s", path, error)
     return Settings()
 
 

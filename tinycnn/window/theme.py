@@ -37,15 +37,22 @@ LIGHT = """#f3f4f6 #e6e9ed #d5d9df #ffffff #15181d #1b1f24 #5d6673 #949da9
     #0072b2 #c44f00 #6b7280 #b0568a"""
 DARK = """#16191d #262b32 #333a43 #1e2227 #f4f6f8 #eef1f4 #9aa5b3 #6d7783
     #56b4e9 #e69f00 #9aa0a6 #cc79a7"""
+ROOM = 600, 450  # units
 THEMES = {"light": Theme(*LIGHT.split()), "dark": Theme(*DARK.split())}
 
 
 class Look:
-    """Theme, fonts and density. A unit is a 96th of an inch, `pixel` screen pixels."""
+    """Theme, fonts and density. A unit is a 96th of an inch, `pixel` screen pixels.
+
+    It is less on a screen that has no room for `ROOM` units.
+    """
 
     def __init__(self, root: tk.Tk) -> None:
         self.root = root
-        self.pixel = root.winfo_fpixels("1p") * 0.75
+        screen = root.winfo_screenwidth(), root.winfo_screenheight()
+        fits = min(side / units for side, units in zip(screen, ROOM, strict=True))
+        self.pixel = min(root.winfo_fpixels("1p") * 0.75, fits)
+        root.tk.call("tk", "scaling", self.pixel / 0.75)  # of fonts, too
         self.theme = THEMES["light"]
         family = tkfont.nametofont("TkDefaultFont", root).actual("family")
         font = partial(tkfont.Font, root, family=family)  # sizes in points, too
@@ -71,6 +78,7 @@ class Look:
         disabled = theme.disabled
         self.root.tk_setPalette(disabledForeground=disabled, **plain, **colours)
         self.root.option_add("*Canvas.foreground", "black")  # file dialogs are white
+        self.root.option_add("*Dialog.dtl.wrapLength", "5i")
         px, style = self.px, ttk.Style(self.root)
         style.theme_use("clam")
         plain |= {"lightcolor": theme.raised, "darkcolor": theme.raised}
@@ -84,11 +92,13 @@ class Look:
         for name, padding in (("TButton", px(11)), ("TNotebook.Tab", px(8))):
             style.configure(name, background=theme.raised, padding=(padding, px(5)))
         style.configure("TButton", width=0)
+        style.configure("TCheckbutton", indicatorbackground=theme.paper)
+        style.configure("TCheckbutton", indicatorforeground=theme.text)
         style.configure("Horizontal.TScale", background=theme.faint)
         style.configure("Horizontal.TProgressbar", background=theme.sure)
         states = [("disabled", theme.raised), ("selected", theme.ground)]
         states += [("active", theme.line), ("alternate", theme.line)]
-        for name in ("TButton", "TScrollbar", "TNotebook.Tab"):
+        for name in ("TButton", "TScrollbar", "TNotebook.Tab", "TCombobox"):
             style.map(name, background=states, lightcolor=states, darkcolor=states)
         for name in ("TButton", "TNotebook.Tab", "TCombobox", "TEntry"):
             style.map(name, bordercolor=[("focus", theme.sure)])

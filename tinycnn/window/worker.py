@@ -182,6 +182,8 @@ def call(held: Any, name: str, arguments: tuple[Any, ...]) -> Iterator[Any]:
         yield "failed", ("Not enough memory; make the picture smaller.", "")
     except Exception as error:  # noqa: BLE001 - shown; the process goes on
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.filename:
+            reason = f"{error.strerror}: {error.filename}; check this place"
         if isinstance(error, getattr(held, "expected", ())):
             yield "failed", (reason, "")
         else:
