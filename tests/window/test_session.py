@@ -291,6 +291,10 @@ def test_of_a_stroke_that_is_of_two_digits_only_the_erased_ones_ink_goes():
     session.step(-1)
     session.step(-1)
     assert session.drawn.strokes == (both, pokes)
+    read(session, near, digit(7, (55, 5, 85, 65)), far)
+    assert session.erase_digits([0, 1])
+    (left,) = session.drawn.strokes
+    assert 100 < left.points[:, 0].min() < 105
 
 
 def test_a_picture_stays_below_what_is_drawn_on_it():

@@ -25,7 +25,7 @@ from tinycnn.ink.strokes import load_strokes
 from tinycnn.reading.corrections import Corrections
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Digit, Reading
-from tinycnn.window import actions, correcting, documents, view
+from tinycnn.window import actions, contents, correcting, documents, view
 from tinycnn.window.served import Learns
 from tinycnn.window.theme import THEMES
 
@@ -318,17 +318,10 @@ def learns_little(folder):
     return Learns(folder)
 
 
-def in_dialog(root, name, *keys):
-    """Press keys once a dialog has the focus; its loop runs within `key`."""
-
-    def act():
-        if name in str(root.tk.call("focus")):
-            for key in keys:
-                key()
-        else:
-            root.after(20, act)
-
-    root.after(20, act)
+def in_dialog(root, act):
+    """Act once a dialog has the focus: the call that opens it waits for its end."""
+    opened = ".__tk" in str(root.tk.call("focus"))
+    root.after(20, *([act] if opened else [in_dialog, root, act]))
 
 
 def test_a_walk_with_the_keyboard_alone(display, tmp_path, monkeypatch):
@@ -368,7 +361,7 @@ def test_a_walk_with_the_keyboard_alone(display, tmp_path, monkeypatch):
     pilot.key("Caps_Lock")
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "71"
-    in_dialog(pilot.root, "filedialog", lambda: pilot.hand.key("Return"))
+    in_dialog(pilot.root, lambda: pilot.hand.key("Return"))
     pilot.key("s", "Control_L")
     pilot.until(lambda: pilot.status() == "Saved: drawing.json.")
     assert len(load_strokes("drawing.json").points) == 2
@@ -377,11 +370,11 @@ def test_a_walk_with_the_keyboard_alone(display, tmp_path, monkeypatch):
         pilot.key("Tab")
         stations.append(pilot.root.focus_get())
         assert stations[-1].winfo_viewable()
+        on_eraser = stations[-1] is pilot.window.tools.buttons["Eraser"]
+        if on_eraser and not pilot.canvas.erases:
+            pilot.key("space")
     assert {"TButton", "TScale"} <= {each.winfo_class() for each in stations}
     assert pilot.canvas in stations
-    button = pilot.window.tools.buttons["Eraser"]
-    button.focus_force()
-    pilot.key("space")
     assert pilot.canvas.erases
     pilot.key("F6")
     assert not pilot.canvas.erases
@@ -548,6 +541,10 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
         pilot.hand.release(5)
         settle(pilot.root)
         assert sheet.yview()[0] > 0, (x, y)
+    sheet.yview_moveto(0)
+    sheet.focus_force()
+    pilot.key("Next")
+    assert sheet.yview()[0] > 0
 
 
 def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
@@ -563,11 +560,18 @@ def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     page.ask()
     pilot.until(lambda: "If it should be 1: loss" in texts_of(page))
     assert f"{page.gradients.dlogits[1]:+.4f}" in texts_of(page)
+    kernels = pilot.panel.explanation.feature_maps[1].kernels
+    assert len(contents._sheet(kernels)) <= pilot.window.look.px(contents.INNER)
     before = pilot.session.reading
     page.train()
     pilot.until(lambda: "One training step" in texts_of(page))
     assert f"Loss {page.trial.loss[0]:.4f} → {page.trial.loss[1]:.4f}" in texts_of(page)
     assert page.trial.loss[1] < page.trial.loss[0]
+    sure = np.array([0.0] * 9 + [1.0000001])  # a little more than it can be
+    page.show(lambda: contents._shares(page, [sure, sure], "9"))
+    assert "-0.0" not in texts_of(page)
+    lines = page.sheet.count("1.0", "end", "displaylines")
+    assert lines == (texts_of(page).count("\n"),)  # none is wrapped
     pilot.key("F4")
     pilot.until(lambda: "One training step" not in texts_of(page))
     assert pilot.read() == before.text
@@ -787,6 +791,16 @@ def test_a_small_screen_shows_everything(display, tmp_path, wide, high):
         assert widget.winfo_rootx() + widget.winfo_width() <= wide
         assert widget.winfo_width() >= min(widget.winfo_reqwidth(), 300)
     assert stage.window.canvas.winfo_height() > 200
+    heights = []
+
+    def look():
+        heights.append(root.tk.call("winfo", "reqheight", ".__tk__messagebox"))
+        stage.hand.key("Escape")
+
+    stage.sheet.focus_force()
+    in_dialog(root, look)
+    stage.window.menus.help()
+    assert heights[0] < high - 80
     root.geometry("100x100")
     settle(root)
     open_button = stage.window.tools.buttons["Open…"]
@@ -809,6 +823,15 @@ def test_many_lines_scroll_and_take_no_room_from_the_canvas(pilot):
     assert last == 1
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "\n".join("7" * 7)
+    pilot.show(*((7, 0.99, (x, 60, x + 40, 150)) for x in (60, 110, 500)))
+    pilot.key("c", "Control_L")
+    assert pilot.root.clipboard_get() == "77 7"
+    status = pilot.statusbar.status
+    one_line = status.winfo_height()
+    pilot.window.say("A long sentence. " * 12)
+    settle(pilot.root)
+    assert status.winfo_height() == status.winfo_reqheight() > one_line
+    assert pilot.canvas.winfo_height() == before
 
 
 def test_the_dark_theme_is_readable_and_the_reading_stays(pilot):
@@ -823,6 +846,9 @@ def test_the_dark_theme_is_readable_and_the_reading_stays(pilot):
         dark, light = (sum(pilot.root.winfo_rgb(c)) / 3 / 65535 for c in colours)
         assert light - dark > 0.5
     assert pilot.canvas.option_get("foreground", "Foreground") == "black"  # files
+    assert style.lookup("TCombobox", "background", ["active"]) == THEMES["dark"].line
+    paper = style.lookup("TCheckbutton", "indicatorbackground")
+    assert paper == THEMES["dark"].paper
     ground = style.lookup("TFrame", "background")
     for state in ("disabled", "!disabled"):
         assert style.lookup("TButton", "background", [state]) != ground
@@ -872,3 +898,6 @@ def test_a_denser_screen_changes_nothing_that_is_read(display, tmp_path):
     stage.close()
     for x, y in SEVEN:
         assert np.hypot(*(points - (60 + x, 60 + y)).T).min() < 5
+    stage = Stage(display, tmp_path, scaling=6.0)  # too dense for this screen
+    assert stage.root.minsize()[0] <= stage.root.winfo_screenwidth()
+    stage.close()

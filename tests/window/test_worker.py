@@ -2,6 +2,7 @@
 
 import time
 from multiprocessing import Pipe
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -142,6 +143,9 @@ def test_a_call_yields_its_items_or_a_sentence_with_a_traceback_if_unexpected():
     assert "Traceback" in details
     held.expected = (ValueError,)
     assert [*call(held, "broken", ())] == [("failed", ("a reason", ""))]
+    held = SimpleNamespace(list=lambda: Path("none").stat(), expected=OSError)
+    ((_, (message, _)),) = call(held, "list", ())
+    assert message == "No such file or directory: none; check this place"
 
 
 # --- with a real process -----------------------------------------------------------
