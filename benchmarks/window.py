@@ -22,6 +22,9 @@ inside
 start
     ``apps/draw.py`` is started with an empty kernel cache: until the window shows ink,
     and until there is a box.
+kills
+    The reading process is killed while it reads: how often the number is then read as
+    it was before, and how long that takes.
 closing
     ``apps/draw.py`` is closed while it draws, computes or compiles: its exit code, how
     long it takes, what is on stderr, which processes are left.
@@ -382,12 +385,33 @@ def closing(at: Place) -> Figures:
     }
 
 
+def kills(at: Place) -> Figures:
+    """Kill the reading process at work, again and again; the number is read anyway."""
+    chance, rng = random.Random(at.seed), np.random.default_rng(at.seed)
+    same, took = 0, []
+    with at.stage() as stage:
+        for _ in range(at.limit or 20):
+            strokes = [stroke * 8 + 60 for stroke in write(int(rng.integers(10)), rng)]
+            text, process = drawn(stage, strokes), stage.worker._process
+            assert process is not None
+            stage.window.undo()
+            stage.window.redo()  # it is read again
+            time.sleep(chance.uniform(0, 0.01))
+            process.kill()
+            begin = time.perf_counter()
+            until(stage.root, lambda old=process: stage.worker._process is not old)
+            same += stage.read() == text
+            took.append(time.perf_counter() - begin)
+    return {"read_as_before": same, **quantiles(took, "s")}
+
+
 PARTS: dict[str, Callable[[Place], Figures]] = {
     "replay": replay,
     "latency": latency,
     "heartbeat": heartbeat,
     "inside": inside,
     "start": start,
+    "kills": kills,
     "closing": closing,
 }
 
