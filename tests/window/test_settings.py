@@ -18,7 +18,7 @@ def test_settings_are_saved_and_loaded_or_the_defaults_and_failures_stop_nothing
     tmp_path, caplog
 ):
     path = tmp_path / "a" / "window.json"
-    assert load_settings(path) == load_settings(path / ("x" * 400)) == Settings()
+    assert load_settings(path) == load_settings(tmp_path / ("x" * 400)) == Settings()
     caplog.clear()
     settings = Settings("1200x800", "dark", 20.5, True)
     save_settings(path, settings)

@@ -318,14 +318,20 @@ def learns_little(folder):
     return Learns(folder)
 
 
-def in_dialog(root, act):
-    """Act once a dialog has the focus: the call that opens it waits for its end."""
-    opened = ".__tk" in str(root.tk.call("focus"))
-    root.after(20, *([act] if opened else [in_dialog, root, act]))
+def in_dialog(root, name, act, was_open=False):
+    """Act in a dialog until it closes: the call that opens it waits for that."""
+    known = root.tk.splitlist(root.tk.call("winfo", "children", "."))
+    is_open = name in known and bool(root.tk.call("winfo", "viewable", name))
+    if is_open:
+        act()
+    if is_open or not was_open:
+        root.after(50, in_dialog, root, name, act, is_open)
 
 
-def test_a_walk_with_the_keyboard_alone(display, tmp_path, monkeypatch):
-    """Choose, correct, learn, undo, copy, save, quit; strokes alone are drawn."""
+def test_a_walk_with_the_keyboard_alone(
+    one_pilot, display, tmp_path, monkeypatch, capfd
+):
+    """Choose, correct, learn, undo, copy, save, look inside, quit; a hand draws."""
     monkeypatch.setattr(correcting, "LEARNS", f"{__name__}:learns_little")
     (tmp_path / "saved").mkdir()
     monkeypatch.chdir(tmp_path / "saved")
@@ -361,7 +367,7 @@ def test_a_walk_with_the_keyboard_alone(display, tmp_path, monkeypatch):
     pilot.key("Caps_Lock")
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "71"
-    in_dialog(pilot.root, lambda: pilot.hand.key("Return"))
+    in_dialog(pilot.root, ".__tk_filedialog", lambda: pilot.hand.key("Return"))
     pilot.key("s", "Control_L")
     pilot.until(lambda: pilot.status() == "Saved: drawing.json.")
     assert len(load_strokes("drawing.json").points) == 2
@@ -373,17 +379,22 @@ def test_a_walk_with_the_keyboard_alone(display, tmp_path, monkeypatch):
         on_eraser = stations[-1] is pilot.window.tools.buttons["Eraser"]
         if on_eraser and not pilot.canvas.erases:
             pilot.key("space")
-    assert {"TButton", "TScale"} <= {each.winfo_class() for each in stations}
-    assert pilot.canvas in stations
+    kinds = {each.winfo_class() for each in stations}
+    assert {"TButton", "TScale", "Canvas"} <= kinds
     assert pilot.canvas.erases
     pilot.key("F6")
     assert not pilot.canvas.erases
     style = ttk.Style(pilot.root)
     ring = [style.lookup("TButton", "bordercolor", [s]) for s in ("focus", "!focus")]
     assert ring[0] != ring[1]
+    pilot.key("F2")
+    pilot.until(lambda: pilot.panel.explanation)
     process = pilot.worker._process
     pilot.key("q", "Control_L")
-    assert pilot.window._closed
+    time.sleep(0.02)
+    settle(one_pilot.root)  # runs the timers of this thread
+    assert "invalid command" not in capfd.readouterr().err
+    process.join(60)
     assert process.exitcode is not None
     assert len(load_strokes(tmp_path / "drawing.json").points) == 2
     pilot.hand.close()
@@ -542,6 +553,7 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
         settle(pilot.root)
         assert sheet.yview()[0] > 0, (x, y)
     sheet.yview_moveto(0)
+    assert sheet.cget("takefocus") == "1"
     sheet.focus_force()
     pilot.key("Next")
     assert sheet.yview()[0] > 0
@@ -643,37 +655,20 @@ def test_a_key_with_control_or_of_a_list_corrects_nothing(pilot):
     box.destroy()
 
 
-def test_what_was_kept_stays_if_nothing_was_drawn(pilot, monkeypatch):
-    last = pilot.window.documents._last
-    last.parent.mkdir(parents=True, exist_ok=True)
-    last.write_text("mine")
-    monkeypatch.setattr(pilot.session, "revision", 0)
-    pilot.window.documents.keep()
-    assert last.read_text() == "mine"
-    last.unlink()
-
-
-def test_learning_shows_its_progress_and_its_outcome(pilot, learning):
-    say = learning.ask.call_args.kwargs["then"]
-    say(0.25)
-    assert pilot.statusbar.progress.cget("value") == 25
-    say("Learned: 1 of 1 corrections are right.")
-    assert pilot.read() == "7"
-    assert "1 of 1 corrections" in pilot.status()
-    pilot.window.finetuning.undo()
-    assert "Nothing has been learned" in pilot.status()
-
-
-def test_learning_stops_fails_and_is_not_for_other_weights(
+def test_learning_shows_progress_stops_fails_and_is_not_for_other_weights(
     pilot, learning, monkeypatch
 ):
     """It trains the shipped networks, which a window of other weights does not show."""
+    learning.ask.call_args.kwargs["then"](0.25)
+    assert pilot.statusbar.progress.cget("value") == 25
     for fails in (learning.on_failure, learning.on_fatal):
         fails("There is no room on the disk.")
         assert "no room" in pilot.status()
     pilot.window.finetuning.learn()
     pilot.window.finetuning.stop()
     assert "nothing has changed" in pilot.status()
+    pilot.window.finetuning.undo()
+    assert "Nothing has been learned" in pilot.status()
     monkeypatch.setattr(pilot.window.finetuning, "allowed", False)
     for action in ("Learn from my corrections", "Undo the last learning"):
         assert not pilot.window.menus.can(action)
@@ -772,6 +767,7 @@ def test_settings_drawing_and_corrections_outlive_the_window(display, tmp_path):
         last.window.documents.bring_back()
         assert last.session.is_empty
         last.close()
+    assert document.read_text() == "{"  # it stays, as nothing was drawn
 
 
 @pytest.mark.parametrize(("wide", "high"), [(800, 600), (1280, 720)])
@@ -791,14 +787,13 @@ def test_a_small_screen_shows_everything(display, tmp_path, wide, high):
         assert widget.winfo_rootx() + widget.winfo_width() <= wide
         assert widget.winfo_width() >= min(widget.winfo_reqwidth(), 300)
     assert stage.window.canvas.winfo_height() > 200
-    heights = []
+    heights, box = [], ".__tk__messagebox"
 
     def look():
-        heights.append(root.tk.call("winfo", "reqheight", ".__tk__messagebox"))
-        stage.hand.key("Escape")
+        heights.append(root.tk.call("winfo", "reqheight", box))
+        root.tk.call(f"{box}.ok", "invoke")
 
-    stage.sheet.focus_force()
-    in_dialog(root, look)
+    in_dialog(root, box, look)
     stage.window.menus.help()
     assert heights[0] < high - 80
     root.geometry("100x100")
@@ -847,8 +842,7 @@ def test_the_dark_theme_is_readable_and_the_reading_stays(pilot):
         assert light - dark > 0.5
     assert pilot.canvas.option_get("foreground", "Foreground") == "black"  # files
     assert style.lookup("TCombobox", "background", ["active"]) == THEMES["dark"].line
-    paper = style.lookup("TCheckbutton", "indicatorbackground")
-    assert paper == THEMES["dark"].paper
+    assert style.lookup("TCheckbutton", "indicatorbackground") == THEMES["dark"].paper
     ground = style.lookup("TFrame", "background")
     for state in ("disabled", "!disabled"):
         assert style.lookup("TButton", "background", [state]) != ground
@@ -870,24 +864,6 @@ def test_there_is_an_icon_about_and_help(pilot, monkeypatch):
     pilot.key("F1")
     for action in pilot.window.menus.actions.values():
         assert action.shown in tell.call_args.kwargs["detail"]
-
-
-def test_a_window_that_closes_while_its_panel_is_open_ends_cleanly(
-    one_pilot, display, tmp_path, capfd
-):
-    stage = Stage(display, tmp_path)
-    stage.start()
-    stage.window.toggle_panel()
-    stage.draw(SEVEN)
-    panel = stage.window.panel
-    until(stage.root, lambda: panel.explanation)
-    process = stage.worker._process
-    stage.close()
-    time.sleep(0.02)
-    settle(one_pilot.root)  # runs the timers of this thread
-    assert "invalid command" not in capfd.readouterr().err
-    process.join(60)
-    assert process.exitcode is not None
 
 
 def test_a_denser_screen_changes_nothing_that_is_read(display, tmp_path):

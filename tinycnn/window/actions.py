@@ -91,13 +91,15 @@ class Menus:
             of_menu = [a for a in self.actions.values() if a.menu == menu and a.shown]
             keys = ", ".join(f"{a.label} ({a.shown})" for a in of_menu)
             lines.append(f"{menu}: {keys}")
-        messagebox.showinfo("tinycnn", "Help", detail="\n".join(lines))
+        self._tell("Help", "\n".join(lines))
 
     def about(self) -> None:
         """Show name and version."""
         what = "A convolutional network that reads digits; MIT licence."
-        version = f"tinycnn {tinycnn.__version__}"
-        messagebox.showinfo("tinycnn", version, detail=what)
+        self._tell(f"tinycnn {tinycnn.__version__}", what)
+
+    def _tell(self, title: str, text: str) -> None:
+        messagebox.showinfo("tinycnn", title, detail=text, parent=self._window.root)
 
     def refresh(self) -> None:
         """Make what cannot be used now grey."""

@@ -112,9 +112,8 @@ def learns(
     for number, layer in enumerate(found.feature_maps):
         slope = layer.dmaps
         page.heading(f"Convolution {number + 1}: each map, beside it its gradient")
-        pairs = zip(
-            _coloured(page, layer), page.signed(slope.transpose(2, 0, 1)), strict=True
-        )
+        gradients = page.signed(slope.transpose(2, 0, 1))
+        pairs = zip(_coloured(page, layer), gradients, strict=True)
         page.pictures([cell for pair in pairs for cell in pair], COLUMNS)
         steepest = float(np.abs(slope).max())
         page.text(f"The steepest gradient is {steepest:.2g}. Its kernels, and theirs:")

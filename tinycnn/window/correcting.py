@@ -153,8 +153,7 @@ class Correcting:
             ]
             count = len(self.store)
         except OSError as error:
-            reason = f"({error.strerror}); check the folder."
-            self._window.say(f"The correction is not kept {reason}")
+            self._window.say(f"Not kept ({error.strerror}); check the folder.")
             return
         many = "1 correction is" if count == 1 else f"{count} corrections are"
         self._window.say(f"{many} kept. The menu Learn teaches the network.")
