@@ -23,7 +23,7 @@ from tinycnn.glyphs.writer import write
 
 APPS = Path(__file__).parent.parent / "apps"
 SEEDS = 43, 107  # of legible handwriting
-STILL, MOVING = "1100x740", "740x470"
+STILL, MOVING = "1100x801", "740x470"
 NUMBERS = "3140\n592"  # on the still picture
 NUMBER = "2026"  # on the moving one
 TALL, PITCH = 9.5, 135  # pixels a unit of a digit, and from one to the next
