@@ -28,7 +28,6 @@ import re
 from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +115,6 @@ def call(_, address, *numbers):
     return types.void(types.int64, integers), generate
 
 
-@intrinsic
-def floats(_, address):
-    """Return what lies at an address as numbers of float32, which have no end."""
-    kind = types.CPointer(types.float32)
-
-    def generate(context, builder, signature, values):
-        return builder.inttoptr(values[0], context.get_value_type(kind))
-
-    return kind(types.int64), generate
-
-
 def _for_each_block(kernel, blocks, job):
     for block in prange(blocks):
         call(kernel, block, blocks, job)
@@ -152,33 +140,25 @@ class Kernel:
 
     What it writes belongs to that block alone, and how many blocks there are does not
     depend on the threads: then neither do the bits. ``job[0]`` is the tuple of the
-    arguments. ``shapes`` have `int` for an integer, and for an array names of sizes and
-    expressions of those named before: ``"N, H, W, C"``, or ``"uint8: N, 2 * H"`` if it
-    is not of float32. ValueError is raised if an argument is not so.
+    arguments, arrays and then integers. ``shapes`` have for an array names of sizes and
+    expressions of names that came before or are of integers: ``"N, H, W, C"``, or
+    ``"uint8: N, 2 * H"`` if it is not of float32; and `int` for an integer.
     """
 
     def __init__(self, function: Callable[..., None], shapes: dict[str, Any]) -> None:
         self.function, self.shapes = function, shapes
-        self._numbers = [wanted is int for wanted in shapes.values()]
-        self._arrays = [wanted is not int for wanted in shapes.values()]
+        self._arrays = sum(wanted is not int for wanted in shapes.values())
         self._jobs: dict[Any, Any] = {}  # by kinds of the arguments
 
     def __call__(self, blocks: int, *arguments: Any) -> None:
-        """Do all blocks, in parallel if there are several."""
-        address, kernel, job = self.gate(blocks, arguments)
-        if blocks == 1:
-            kernel(0, 1, job.buffer_info()[0])
-        else:
-            _loop()(address, blocks, job.buffer_info()[0])
+        """Do all blocks, in parallel if there are several.
 
-    def gate(self, blocks: int, arguments: tuple[Any, ...]) -> Any:
-        """Return address, function and job of the kernel, for arguments as declared.
-
-        Only the first arguments of their kinds are compared with what is declared.
+        ValueError is raised if an argument is not as declared. Only the first arguments
+        of their kinds are compared; later ones need but their addresses.
         """
-        arrays = list(compress(arguments, self._arrays))
+        arrays, integers = arguments[: self._arrays], arguments[self._arrays :]
         try:
-            key = (blocks, *compress(arguments, self._numbers), *map(KIND, arrays))
+            key = (blocks, integers, *map(KIND, arrays))
             prepared = self._jobs.get(key)
         except AttributeError:  # not an array
             prepared = None
@@ -191,7 +171,10 @@ class Kernel:
         job = words[:]
         for place, one in zip(places, arrays, strict=True):
             job[place] = data(one)
-        return address, kernel, job
+        if blocks == 1:
+            kernel(0, 1, job.buffer_info()[0])
+        else:
+            _loop()(address, blocks, job.buffer_info()[0])
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Compile; return address and function, the job, where in it addresses go."""
@@ -211,12 +194,11 @@ class Kernel:
 
     def _check(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Refuse what is not as declared: kernels go by addresses."""
-        sizes: dict[str, Any] = {"blocks": blocks}
-        for (name, wanted), one in zip(self.shapes.items(), arguments, strict=True):
-            if wanted is int:
-                sizes[name] = int(one)
-                continue
-            dtype, _, text = wanted.rpartition(": ")
+        named = dict(zip(self.shapes, arguments, strict=True))
+        integers = list(self.shapes)[self._arrays :]
+        sizes = {name: int(named[name]) for name in integers} | {"blocks": blocks}
+        for name, one in list(named.items())[: self._arrays]:
+            dtype, _, text = self.shapes[name].rpartition(": ")
             dtype = dtype or "float32"
             for side, size in zip(text.split(", "), np.shape(one), strict=False):
                 if side.isidentifier():  # its first array says how large it is

@@ -53,9 +53,9 @@ PATCHES = 24
 
 
 @shared(
-    y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", top=int, left=int,
-    KH=int, KW=int, transform=int, bias="F", side=int, drops=int,
+    y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
     weight="F // 16, (KH + 3)**2 if transform else KH, C if transform else KW * C, 16",
+    top=int, left=int, KH=int, KW=int, transform=int, side=int, drops=int,
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
@@ -65,7 +65,7 @@ def forward(block, blocks, job):
     sums. The weights, `winograd.transform_kernels` or (KH, KW * C, F), are cut into
     panels of 16 filters. ``side``, ``drops``, and ``winner`` before: see `pool`.
     """
-    y, winner, x, top, left, KH, KW, transform, bias, side, drops, weight = job[0]
+    y, winner, x, bias, weight, top, left, KH, KW, transform, side, drops = job[0]
     (N, H, W, C), (_, OH, OW, F) = x.shape, y.shape
     m = winograd.OUTPUTS if transform else 1  # whole patches, though they hang over
     points = (KH + m - 1) ** 2 if transform else 0
@@ -103,9 +103,9 @@ def forward(block, blocks, job):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", top=int, left=int,
-    weight="F, KH, KW, C", side=int,
-    dweight="blocks, F, KH, KW, C", dbias="blocks, F", dx="N, H, W, C",
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C",
+    weight="F, KH, KW, C", dweight="blocks, F, KH, KW, C", dbias="blocks, F",
+    dx="N, H, W, C", top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
     """Give every output that is alive its share of the gradients.
@@ -113,7 +113,7 @@ def backward(block, blocks, job):
     To ``dweight`` and ``dbias``, zeros before, a block adds in its own slice; ``dx`` is
     filled. C is a multiple of 16.
     """
-    dy, winner, x, top, left, weight, side, dweight, dbias, dx = job[0]
+    dy, winner, x, weight, dweight, dbias, dx, top, left, side = job[0]
     (N, OH, OW, F), (_, KH, KW, C), (_, H, W, _) = dy.shape, weight.shape, x.shape
     # An image with the zeros around it, and its gradient.
     size = 1, max(side * OH + KH - 1, top + H), max(side * OW + KW - 1, left + W), C
@@ -185,12 +185,12 @@ def _to_image(dy, winner, side, weight, dimage, alive, dbias):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", W=int, C=int, x="N * C, HW",
-    side=int, dweight="blocks, KH, KW, C, F", dbias="blocks, F",
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N * C, HW",
+    dweight="blocks, KH, KW, C, F", dbias="blocks, F", W=int, C=int, side=int,
 )  # fmt: skip
 def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
-    dy, winner, W, C, x, side, dweight, dbias = job[0]
+    dy, winner, x, dweight, dbias, W, C, side = job[0]
     (N, OH, OW, F), HW, (_, KH, KW, _, _) = dy.shape, x.shape[1], dweight.shape
     side, offsets = uintp(side), np.array([0, 1, W, W + 1])
     pixels, ink = np.empty((1, HW + 1), np.int32), np.empty((1, HW + 1), np.float32)
@@ -257,9 +257,9 @@ class FusedConvolution(Layer):
         if dropout is not None:
             winner[...], factor = dropout.next_mask(y.shape)
         forward(
-            min(BLOCKS, N), y, winner, x, top, left, KH, KW,
-            winograd.transform_for(patch), self.conv.bias.value * factor, self._side,
-            int(dropout is not None), self._panels_for(patch, factor, training),
+            min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
+            self._panels_for(patch, factor, training), top, left, KH, KW,
+            winograd.transform_for(patch), self._side, int(dropout is not None),
         )  # fmt: skip
         self._remember(y, x, winner, factor, (top, bottom, left, right))
         return y
@@ -276,13 +276,13 @@ class FusedConvolution(Layer):
             planes, width = x.transpose(0, 3, 1, 2).reshape(N * C, -1), x.shape[2]
             planes = np.ascontiguousarray(planes)
             grad = np.zeros((blocks, KH, KW, C, F), np.float32)
-            backward_of_ink(blocks, dy, winner, width, C, planes, side, grad, dbias)
+            backward_of_ink(blocks, dy, winner, planes, grad, dbias, width, C, side)
             dx = np.broadcast_to(np.float32(np.nan), shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
             filters = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
             dx, grad = np.empty_like(x), np.zeros((blocks, F, KH, KW, C), np.float32)
-            backward(blocks, dy, winner, x, top, left, filters, side, grad, dbias, dx)
+            backward(blocks, dy, winner, x, filters, grad, dbias, dx, top, left, side)
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
         self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
         self.conv.bias.grad = dbias.sum(axis=0) * factor

@@ -19,8 +19,8 @@ from tinycnn.nn.layers import Array, BatchNorm2D, Layer
 
 
 @shared(
-    x="M, C", training=int, eps="1", mean="C", var="C", weight="C", bias="C", std="C",
-    x_hat="M, C", y="M, C",
+    x="M, C", eps="1", mean="C", var="C", weight="C", bias="C", std="C", x_hat="M, C",
+    y="M, C", training=int,
 )  # fmt: skip
 def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
     """Fill ``x_hat = (x - mean) / std`` and ``y = weight * x_hat + bias``.
@@ -28,7 +28,7 @@ def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
     And ``std = sqrt(var + eps)``; in training ``mean`` and ``var``, too, with those of
     x, the biased variance.
     """
-    x, training, eps, mean, var, weight, bias, std, x_hat, y = job[0]
+    x, eps, mean, var, weight, bias, std, x_hat, y, training = job[0]
     (M, C), one_over_std = x.shape, np.empty(len(std), np.float32)
     if training:
         sums, squares = np.zeros(C, np.float64), np.zeros(C, np.float64)
@@ -53,7 +53,7 @@ def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
 
 
 @shared(
-    dy="M, C", x_hat="M, C", scale="C", training=int, dweight="C", dbias="C", dx="M, C"
+    dy="M, C", x_hat="M, C", scale="C", dweight="C", dbias="C", dx="M, C", training=int
 )
 def backward(block, blocks, job):  # noqa: ARG001 - the one block does all
     """Fill ``dweight = sum(dy * x_hat)``, ``dbias = sum(dy)`` and that of x.
@@ -62,7 +62,7 @@ def backward(block, blocks, job):  # noqa: ARG001 - the one block does all
     std. Outside training, mean and variance do not depend on x: then dx has no second
     terms.
     """
-    dy, x_hat, scale, training, dweight, dbias, dx = job[0]
+    dy, x_hat, scale, dweight, dbias, dx, training = job[0]
     M, C = dy.shape
     products, sums = np.zeros(C, np.float64), np.zeros(C, np.float64)
     for m in range(uintp(M)):
@@ -96,8 +96,9 @@ class FusedBatchNorm(Layer):
         mean, var = norm.running_mean.copy(), norm.running_var.copy()
         x_hat, y, std = np.empty_like(rows), np.empty_like(rows), np.empty_like(mean)
         forward(
-            1, rows, int(training), np.full(1, norm.eps, np.float32), mean, var,
+            1, rows, np.full(1, norm.eps, np.float32), mean, var,
             np.ascontiguousarray(weight), np.ascontiguousarray(bias), std, x_hat, y,
+            int(training),
         )  # fmt: skip
         if training:
             unbiased = var * (len(rows) / max(len(rows) - 1, 1))
@@ -112,6 +113,6 @@ class FusedBatchNorm(Layer):
         rows = np.ascontiguousarray(dy).reshape(x_hat.shape)
         dweight, dbias, dx = np.empty_like(std), np.empty_like(std), np.empty_like(rows)
         scale = np.ascontiguousarray(self.norm.weight.value / std)
-        backward(1, rows, x_hat, scale, int(training), dweight, dbias, dx)
+        backward(1, rows, x_hat, scale, dweight, dbias, dx, int(training))
         self.norm.weight.grad, self.norm.bias.grad = dweight, dbias
         return dx.reshape(dy.shape)
