@@ -39,9 +39,9 @@ from numba import uint8, uintp
 
 from tinycnn.fast import winograd
 from tinycnn.fast.compiled import inlined, shared
-from tinycnn.fast.dense import find
+from tinycnn.fast.dense import add, find, lists
 from tinycnn.fast.pooling import DEAD, pool
-from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
+from tinycnn.fast.vectors import COLUMNS, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
 # Of images, whatever the number of threads. A block adds its share of the gradients in
@@ -118,11 +118,7 @@ def backward(block, blocks, job):
     # An image with the zeros around it, and its gradient.
     size = 1, max(side * OH + KH - 1, top + H), max(side * OW + KW - 1, left + W), C
     image, dimage = np.zeros(size, np.float32), np.empty(size, np.float32)
-    # For each filter, how many outputs are alive, where their patches begin, and g.
-    counts = np.empty(F, np.int64)
-    patches = np.empty((F, OH * OW), np.int32)
-    shares = np.empty((F, OH * OW), np.float32)
-    alive = counts, patches, shares
+    alive = lists(F, OH * OW)  # outputs, by filter: where their patches begin, and g
     for n in range(N * block // blocks, N * (block + 1) // blocks):
         _copy(x, n, (0, 0), image, 0, (top, left), (H, W))
         dimage[...] = 0
@@ -130,10 +126,8 @@ def backward(block, blocks, job):
         _copy(dimage, 0, (top, left), dx, n, (0, 0), (H, W))
         for f in range(F):
             for kh in range(KH):
-                add_weighted_rows(
-                    address(patches, f), address(shares, f), counts[f], 4 * C,
-                    address(image, 0, kh), address(dweight, block, f, kh), KW * C,
-                )  # fmt: skip
+                y = address(dweight, block, f, kh)
+                add(alive, f, 4 * C, address(image, 0, kh), y, KW * C)
 
 
 @inlined
@@ -151,12 +145,11 @@ def _copy(x, n, corner, y, i, to, size):
 def _to_image(dy, winner, side, weight, dimage, alive, dbias):
     """Add the gradient of an image, and that of the bias; fill ``alive``."""
     (OH, OW, F), (_, KH, KW, C), width = dy.shape, weight.shape, dimage.shape[1]
-    (counts, patches, shares), cells = alive, side * side
-    counts[:] = 0
-    # For each cell of a window, how many filters won there, which, and their g.
-    in_cell, offsets = np.empty(cells, np.int64), np.array([0, 1, width, width + 1])
-    filters, gradients = np.empty((cells, F), np.int32), np.empty((cells, F), dy.dtype)
+    cells, offsets = side * side, np.array([0, 1, width, width + 1])
+    winners = lists(cells, F)  # filters, by cell of a window: which won there, and g
+    (in_cell, filters, gradients), (counts, patches, shares) = winners, alive
     found = np.empty(F + 1, np.int64)
+    counts[:] = 0
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
             pixel = side * (np.int64(oh) * width + np.int64(ow))
@@ -175,13 +168,10 @@ def _to_image(dy, winner, side, weight, dimage, alive, dbias):
                 patches[f, at], shares[f, at] = pixel + offsets[cell], g
                 counts[f] += 1
             for cell in range(cells):
+                patch = address(dimage) + 4 * (pixel + offsets[cell]) * C
                 for kh in range(KH if in_cell[cell] > 0 else 0):
-                    add_weighted_rows(
-                        address(filters, cell), address(gradients, cell),
-                        in_cell[cell], 4 * KH * KW * C, address(weight, 0, kh),
-                        address(dimage) + 4 * (pixel + offsets[cell] + kh * width) * C,
-                        KW * C,
-                    )  # fmt: skip
+                    rows, y = address(weight, 0, kh), patch + 4 * kh * width * C
+                    add(winners, cell, 4 * KH * KW * C, rows, y, KW * C)
 
 
 @shared(
@@ -193,7 +183,7 @@ def backward_of_ink(block, blocks, job):
     dy, winner, x, dweight, dbias, W, C, side = job[0]
     (N, OH, OW, F), HW, (_, KH, KW, _, _) = dy.shape, x.shape[1], dweight.shape
     side, offsets = uintp(side), np.array([0, 1, W, W + 1])
-    pixels, ink = np.empty((1, HW + 1), np.int32), np.empty((1, HW + 1), np.float32)
+    ink = lists(1, HW)
     # The gradient of a map before pooling, but as wide as an image: in its last columns
     # and before it there are zeros for windows that would begin to the left or above.
     before = (KH - 1) * W + KW - 1
@@ -210,14 +200,11 @@ def backward_of_ink(block, blocks, job):
                         dmap[pixel, f] = g
                         dbias[block, f] += g
         for c in range(C):
-            count = find(x, n * C + c, HW, pixels, ink, 0)
+            find(x, n * C + c, HW, ink, 0)
             for kh in range(KH):
                 for kw in range(KW):
-                    add_weighted_rows(
-                        address(pixels), address(ink), count, 4 * F,
-                        address(dmap, before - kh * W - kw),
-                        address(dweight, block, kh, kw, c), F,
-                    )  # fmt: skip
+                    rows = address(dmap, before - kh * W - kw)
+                    add(ink, 0, 4 * F, rows, address(dweight, block, kh, kw, c), F)
 
 
 class FusedConvolution(Layer):

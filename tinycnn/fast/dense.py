@@ -41,9 +41,7 @@ def forward(block, blocks, job):
     """
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
-    counts, indices = np.empty(N, np.int64), np.empty((N, ROWS_FORWARD + 1), np.int32)
-    shares = np.empty((N, ROWS_FORWARD + 1), np.float32)
-    inputs = np.empty((N, ROWS_FORWARD), np.float32)
+    found, inputs = lists(N, ROWS_FORWARD), np.empty((N, ROWS_FORWARD), np.float32)
     end = D * (block + 1) // blocks
     for first in range(D * block // blocks, end, ROWS_FORWARD):
         rows = min(ROWS_FORWARD, end - first)
@@ -53,26 +51,38 @@ def forward(block, blocks, job):
             for i in range(uintp(rows)):
                 inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
-            counts[n] = find(inputs, n, rows, indices, shares, n)
+            find(inputs, n, rows, found, n)
         for n in range(N):
-            add_weighted_rows(
-                address(indices, n), address(shares, n), counts[n], 4 * U,
-                address(weight, first), address(y, block, n), U,
-            )  # fmt: skip
+            add(found, n, 4 * U, address(weight, first), address(y, block, n), U)
 
 
 @inlined
-def find(x, n, count, indices, shares, row):
-    """Find what is not zero in ``x[n, :count]``, and return how much there is.
+def lists(count, most):
+    """Return lists of rows and their shares: how many, which, and how much of each.
 
-    A row of ``indices`` is filled with where it is, and that of ``shares`` with what it
-    is. One more number may be written than there are.
+    One more may be written than there are.
     """
-    end, n, row = uintp(0), uintp(n), uintp(row)
+    size = count, most + 1
+    return np.zeros(count, np.int64), np.empty(size, np.int32), np.empty(size, np.float32)
+
+
+@inlined
+def find(x, n, count, found, row):
+    """Make list ``row`` what is not zero in ``x[n, :count]``: where it is, and what."""
+    (counts, indices, shares), end, n, row = found, uintp(0), uintp(n), uintp(row)
     for i in range(uintp(count)):
         indices[row, end], shares[row, end] = i, x[n, i]
         end += uintp(x[n, i] != 0)  # a branch would often be guessed wrongly
-    return np.int64(end)
+    counts[row] = end
+
+
+@inlined
+def add(found, n, stride, rows, y, length):
+    """Add to y the weighted sum of the rows in list n: see `add_weighted_rows`."""
+    counts, indices, shares = found
+    add_weighted_rows(
+        address(indices, n), address(shares, n), counts[n], stride, rows, y, length
+    )
 
 
 @shared(dy="N, U", x="N, D", weight="D, U", dweight="D, U", dx="N, D")
@@ -80,15 +90,13 @@ def backward(block, blocks, job):
     """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows."""
     dy, x, weight, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
-    counts, indices = np.empty(N, np.int64), np.empty((N, U + 1), np.int32)
-    shares = np.empty((N, U + 1), np.float32)
+    alive = lists(N, U)
     for n in range(N):
-        counts[n] = find(dy, n, U, indices, shares, n)
+        find(dy, n, U, alive, n)
     # Both are turned, in parts: down a column, each number is on another page.
     weights = np.empty((U, ROWS_BACKWARD), np.float32)
     inputs = np.empty((ROWS_BACKWARD, N), np.float32)
-    images, values = np.empty((1, N + 1), np.int32), np.empty((1, N + 1), np.float32)
-    parts = -(-D // ROWS_BACKWARD)
+    images, parts = lists(1, N), -(-D // ROWS_BACKWARD)
     for part in range(parts * block // blocks, parts * (block + 1) // blocks):
         first = part * ROWS_BACKWARD
         last = min(first + ROWS_BACKWARD, D)
@@ -101,18 +109,13 @@ def backward(block, blocks, job):
         for n in range(N):
             for i in range(first, last):
                 dx[uintp(n), uintp(i)] = 0
-            add_weighted_rows(
-                address(indices, n), address(shares, n), counts[n], 4 * ROWS_BACKWARD,
-                address(weights), address(dx, n, first), last - first,
-            )  # fmt: skip
+            part_of_dx = address(dx, n, first)
+            add(alive, n, 4 * ROWS_BACKWARD, address(weights), part_of_dx, last - first)
         for i in range(first, last):
-            count = find(inputs, i - first, N, images, values, 0)
+            find(inputs, i - first, N, images, 0)
             for j in range(U):
                 dweight[uintp(i), uintp(j)] = 0
-            add_weighted_rows(
-                address(images), address(values), count, 4 * U, address(dy),
-                address(dweight, i), U,
-            )  # fmt: skip
+            add(images, 0, 4 * U, address(dy), address(dweight, i), U)
 
 
 class FusedDense(Layer):
