@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _KEPT: list[CFunc] = []  # what is not kept is freed, its machine code too
-_EXTERNAL: list[Callable[..., None]] = []
+_EXTERNAL: dict[str, Callable[..., None]] = {}  # by the names that kernels call
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
 # All of the memory as integers of eight bytes: number i lies at address 8 * i.
 _MEMORY = (ctypes.c_int64 * 2**57).from_address(0)
@@ -71,9 +71,9 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def external(function: Callable[..., None]) -> Any:
     """Compile a function of integers once; kernels call it like a C library's."""
-    _EXTERNAL.append(function)
-    kinds = [types.int64] * function.__code__.co_argcount
     name = f"tinycnn_{function.__name__}"
+    _EXTERNAL[name] = function
+    kinds = [types.int64] * function.__code__.co_argcount
     called: Any = types.ExternalFunction(name, types.void(*kinds))
     called.py_func = function
     return called
@@ -123,8 +123,7 @@ def _for_each_block(kernel, blocks, job):
 @functools.cache
 def _loop() -> Any:
     """Return the loop over blocks as a C function; compile what kernels call, too."""
-    for function in _EXTERNAL:
-        name = f"tinycnn_{function.__name__}"
+    for name, function in _EXTERNAL.items():
         llvmlite.binding.add_symbol(name, machine_code(function))
     return _C_FUNCTION(machine_code(_for_each_block, parallel=True))
 

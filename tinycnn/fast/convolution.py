@@ -71,11 +71,9 @@ def forward(block, blocks, job):
     points = (KH + m - 1) ** 2 if transform else 0
     high, wide = -(-side * OH // m), -(-side * OW // m)
     group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if transform else 1
-    rows, columns = m * high + KH - 1, m * wide + KW - 1
-    copied = top + left > 0 or rows > H or columns > W
+    rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
+    copied = rows > H or columns > W
     images = np.zeros((group if copied else 0, rows, columns, C), np.float32)
-    h, w = min(H, rows - top), min(W, columns - left)
-    size = (rows, columns) if copied else (H, W)
     patches, panels = group * high * wide, len(weight)
     maps = np.empty((group, m * high, m * wide, F), np.float32)
     values = np.empty((points, patches * C + winograd.LINE), np.float32)
@@ -85,16 +83,17 @@ def forward(block, blocks, job):
         count, image = min(group, end - first), address(x, first)
         if copied:
             for i in range(count):
-                _copy(x, first + i, (0, 0), images, i, (top, left), (h, w))
+                _copy(x, first + i, (0, 0), images, i, (top, left), (H, W))
             image = address(images)
         if transform:
+            size = rows, columns
             winograd.convolve(
                 image, size, count, weight, maps, values, products, transform
             )
         for oh in range(0 if transform else high):  # a product for each row of the map
             for p in range(panels):
                 multiply(
-                    image + 4 * oh * size[1] * C, 4 * C, 4 * size[1] * C, wide, KH,
+                    image + 4 * oh * columns * C, 4 * C, 4 * columns * C, wide, KH,
                     KW * C, address(weight, p), address(maps, 0, oh, 0, p * COLUMNS),
                     4 * F,
                 )  # fmt: skip
@@ -175,13 +174,14 @@ def _to_image(dy, winner, side, weight, dimage, alive, dbias):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N * C, HW",
-    dweight="blocks, KH, KW, C, F", dbias="blocks, F", W=int, C=int, side=int,
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, C, H, W",
+    dweight="blocks, KH, KW, C, F", dbias="blocks, F", side=int,
 )  # fmt: skip
 def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
-    dy, winner, x, dweight, dbias, W, C, side = job[0]
-    (N, OH, OW, F), HW, (_, KH, KW, _, _) = dy.shape, x.shape[1], dweight.shape
+    dy, winner, x, dweight, dbias, side = job[0]
+    (N, OH, OW, F), (_, C, H, W), (_, KH, KW, _, _) = dy.shape, x.shape, dweight.shape
+    HW, planes = H * W, x.reshape(N * C, H * W)
     side, offsets = uintp(side), np.array([0, 1, W, W + 1])
     ink = lists(1, HW)
     # The gradient of a map before pooling, but as wide as an image: in its last columns
@@ -200,7 +200,7 @@ def backward_of_ink(block, blocks, job):
                         dmap[pixel, f] = g
                         dbias[block, f] += g
         for c in range(C):
-            find(x, n * C + c, HW, ink, 0)
+            find(planes, n * C + c, HW, ink, 0)
             for kh in range(KH):
                 for kw in range(KW):
                     rows = address(dmap, before - kh * W - kw)
@@ -208,11 +208,7 @@ def backward_of_ink(block, blocks, job):
 
 
 class FusedConvolution(Layer):
-    """Conv2D, ReLU and perhaps MaxPool2D and Dropout as one step: see `fits`.
-
-    For the first layer, of fewer than 16 channels, backward does not compute the
-    gradient of the images.
-    """
+    """Conv2D, ReLU and perhaps MaxPool2D and Dropout as one step: see `fits`."""
 
     def __init__(
         self, conv: Conv2D, pool: MaxPool2D | None, dropout: Dropout | None
@@ -220,12 +216,6 @@ class FusedConvolution(Layer):
         self.conv, self.pool, self.dropout = conv, pool, dropout
         self._side = 1 if pool is None else 2
         self._panels: tuple[Array, int, Array] | None = None
-
-    def __repr__(self) -> str:
-        """Return what must be the same in forward and backward."""
-        conv, pool = self.conv, self.pool
-        pooling = pool and (pool.kernel_size, pool.stride)
-        return f"{conv.weight.value.shape}, {conv.stride, conv.padding}, {pooling}"
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
@@ -260,10 +250,9 @@ class FusedConvolution(Layer):
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
         if C < COLUMNS:
             x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-            planes, width = x.transpose(0, 3, 1, 2).reshape(N * C, -1), x.shape[2]
-            planes = np.ascontiguousarray(planes)
+            planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
             grad = np.zeros((blocks, KH, KW, C, F), np.float32)
-            backward_of_ink(blocks, dy, winner, planes, grad, dbias, width, C, side)
+            backward_of_ink(blocks, dy, winner, planes, grad, dbias, side)
             dx = np.broadcast_to(np.float32(np.nan), shape)  # not computed
             dweight = grad.sum(axis=0)
         else:

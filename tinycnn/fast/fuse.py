@@ -71,13 +71,11 @@ class Runner:
                 raise ValueError("the network has other layers than before; fuse again")
             values = [x, *(parameter.value for parameter in self._parameters)]
             kinds = {getattr(one, "dtype", None) for one in values}
-            self._fused = self._may and kinds == {np.dtype(np.float32)}
+            self._fused = self._may and kinds == {np.dtype(np.float32)} and x.size > 0
             y = x
             try:
                 for place, step in self.steps.items() if self._fused else ():
                     with _named(place, self.model.layers[place]):
-                        if len(y) == 0:
-                            raise ValueError("needs at least one image")
                         y, before = step.forward(y, training), y
                         _check_output(before, y)
                         self._shapes[place] = before.shape

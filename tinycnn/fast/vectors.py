@@ -204,12 +204,8 @@ def make_transform(matrix: NDArray[np.floating]) -> Any:
     """
 
     def product(row, values):
-        pairs = zip(row, values, strict=True)
-        (factor, value), *rest = [pair for pair in pairs if pair[0]]
-        total = value * factor
-        for factor, value in rest:
-            total = total + value * factor
-        return total
+        first, *rest = [value * f for f, value in zip(row, values, strict=True) if f]
+        return sum(rest, first)
 
     def transform(x, x_row, x_column, y, y_row, y_column):
         half = []  # matrix @ x, by columns
