@@ -45,7 +45,6 @@ from numba.core import cgutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 # As `tinycnn.nn.kernels.compiled`, and 1 / 0 is infinite, which needs no branch.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
@@ -128,12 +127,6 @@ def _loop() -> Any:
     return _C_FUNCTION(machine_code(_for_each_block, parallel=True))
 
 
-def data(one: NDArray[Any]) -> int:
-    """Return the address of an array's numbers, the first field of its C struct."""
-    # (one.ctypes.data is the same, but takes ten times as long.)
-    return _MEMORY[(id(one) + object.__basicsize__) // 8]
-
-
 class Kernel:
     """A function of ``(block, blocks, job)`` that does block ``block`` of ``blocks``.
 
@@ -156,11 +149,8 @@ class Kernel:
         of their kinds are compared; later ones need but their addresses.
         """
         arrays, integers = arguments[: self._arrays], arguments[self._arrays :]
-        try:
-            key = (blocks, integers, *map(KIND, arrays))
-            prepared = self._jobs.get(key)
-        except AttributeError:  # not an array
-            prepared = None
+        key = (blocks, integers, *map(KIND, arrays))
+        prepared = self._jobs.get(key)
         if prepared is None:
             self._check(blocks, arguments)
             if len(self._jobs) == 1000:  # of many shapes there is no end
@@ -169,7 +159,8 @@ class Kernel:
         address, kernel, words, places = prepared
         job = words[:]
         for place, one in zip(places, arrays, strict=True):
-            job[place] = data(one)
+            # As one.ctypes.data, which takes long: the first field of its C struct.
+            job[place] = _MEMORY[(id(one) + object.__basicsize__) // 8]
         if blocks == 1:
             kernel(0, 1, job.buffer_info()[0])
         else:
@@ -199,14 +190,13 @@ class Kernel:
         for name, one in list(named.items())[: self._arrays]:
             dtype, _, text = self.shapes[name].rpartition(": ")
             dtype = dtype or "float32"
-            for side, size in zip(text.split(", "), np.shape(one), strict=False):
+            for side, size in zip(text.split(", "), one.shape, strict=False):
                 if side.isidentifier():  # its first array says how large it is
                     sizes.setdefault(side, size)
             shape = eval(f"({text},)", {}, collections.defaultdict(int, sizes))
-            found = getattr(one, "dtype", type(one)), np.shape(one)
+            found = one.dtype, one.shape
             if found != (dtype, shape) or not one.flags.c_contiguous:
-                words = re.findall(r"\w+", text)
-                known = {word: sizes[word] for word in words if word in sizes}
+                known = {w: sizes[w] for w in re.findall(r"\w+", text) if w in sizes}
                 raise ValueError(
                     f"{self.function.__name__} needs {name} {dtype} ({text}), "
                     f"where {known}, not {found[0]} {found[1]}"

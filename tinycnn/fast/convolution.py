@@ -86,9 +86,8 @@ def forward(block, blocks, job):
                 _copy(x, first + i, (0, 0), images, i, (top, left), (H, W))
             image = address(images)
         if transform:
-            size = rows, columns
             winograd.convolve(
-                image, size, count, weight, maps, values, products, transform
+                image, (rows, columns), count, weight, maps, values, products, transform
             )
         for oh in range(0 if transform else high):  # a product for each row of the map
             for p in range(panels):
@@ -223,10 +222,7 @@ class FusedConvolution(Layer):
         top, bottom, left, right = self.conv.margins(H, W)
         OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
         if min(OH, OW) < self._side or not fits(self.conv, self.pool):
-            raise ValueError(
-                f"{self.conv} and {self.pool} do not take {H}×{W} pixels, or are not "
-                "what was fused; fuse again"
-            )
+            raise ValueError(f"{self} does not take {H}×{W} pixels; fuse again")
         patch = winograd.patch_side(self.conv.weight.value.shape, OH, OW)
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)

@@ -62,8 +62,8 @@ def lists(count, most):
 
     One more may be written than there are.
     """
-    size = count, most + 1
-    return np.zeros(count, np.int64), np.empty(size, np.int32), np.empty(size, np.float32)
+    size, counts = (count, most + 1), np.zeros(count, np.int64)
+    return counts, np.empty(size, np.int32), np.empty(size, np.float32)
 
 
 @inlined
@@ -128,12 +128,12 @@ class FusedDense(Layer):
         """Map (N, in_features), or images of as many numbers, to (N, out_features)."""
         weight, bias, shape = self.dense.weight.value, self.dense.bias.value, x.shape
         if not fits(self.dense):
-            raise ValueError(f"{self.dense} is not what was fused; fuse again")
+            raise ValueError(f"{self} is not what was fused; fuse again")
         x, (D, U) = np.ascontiguousarray(x), weight.shape
         if self.flatten is not None:
             x = x.reshape(len(x), -1)
-        blocks = min(BLOCKS, -(-D // ROWS_FORWARD))
-        blocks = min(blocks, max(1, len(x) * D * U // WORTH_A_THREAD))
+        worth = max(1, len(x) * D * U // WORTH_A_THREAD)
+        blocks = min(BLOCKS, worth, -(-D // ROWS_FORWARD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         forward(blocks, x, np.ascontiguousarray(weight), parts)
         y = parts.sum(axis=0) + bias

@@ -39,22 +39,14 @@ class Runner:
     for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``,
     because interpreted Python has no addresses.
 
-    Parameters
-    ----------
-    model : Sequential
-    input_gradient : bool
-        Whether backward returns the gradient of the images, a third of a training step
-        that training does not need.
-
     Attributes
     ----------
     steps : dict of int to Layer
         What stands in for layers, by the place of the one with parameters.
     """
 
-    def __init__(self, model: Sequential, *, input_gradient: bool = False) -> None:
-        self.model, self.steps = model, make_steps(model, input_gradient)
-        self._input_gradient = input_gradient
+    def __init__(self, model: Sequential) -> None:
+        self.model, self.steps = model, make_steps(model)
         self._shapes: dict[int, tuple[int, ...]] = {}  # of each step's x
         self._layers, self._parameters = model.layers, model.parameters()
         self._token = object()  # in the network's memory if this forward was the last
@@ -87,18 +79,18 @@ class Runner:
             self.model._memory = (self._token,)
         return y
 
-    def backward(self, dy: Array) -> Array | None:
+    def backward(self, dy: Array) -> None:
         """Assign the gradients of the parameters, as ``model.backward`` does.
 
         It raises ValueError as that does, or if there was no forward. The gradient of
-        the images is None unless the runner was made with ``input_gradient``.
+        the images, which training does not need, is not returned.
         """
         if self.model._memory != (self._token,):
             raise ValueError("backward needs a forward first, of the same runner")
         with _LOCK:
             if not self._fused:
                 self.model._memory = None  # which refuses what a runner has begun
-                dy = self.model.backward(dy)
+                self.model.backward(dy)
                 self.model._memory = (self._token,)
             for place, step in reversed(self.steps.items()) if self._fused else ():
                 layer, shape = self.model.layers[place], self._shapes[place]
@@ -106,26 +98,24 @@ class Runner:
                     dx = step.backward(dy)
                     _check_gradients(layer, dy, dx, shape)
                 dy = dx
-        return dy if self._input_gradient else None
 
 
 fuse = Runner
 
 
-def make_steps(model: Sequential, input_gradient: bool = False) -> dict[int, Any]:
+def make_steps(model: Sequential) -> dict[int, Any]:
     """Return the steps that do the work of a network, in float32, by place."""
     rest: list[Any] = list(model.layers)
     steps: dict[int, Any] = {}
     while rest:
         place, first = len(model.layers) - len(rest), rest.pop(0)
+        # Of fewer channels, backward goes from pixels with ink to the weights alone.
+        least = COLUMNS if place else 1
         if (
             _is(Conv2D, [first])
             and _is(ReLU, rest)
             and convolution.fits(first, None)
-            # Of few channels, backward goes from pixels with ink to the weights alone.
-            and not (
-                (place or input_gradient) and first.weight.value.shape[2] < COLUMNS
-            )
+            and first.weight.value.shape[2] >= least
         ):
             del rest[0]
             pooled = _is(MaxPool2D, rest) and convolution.fits(first, rest[0])

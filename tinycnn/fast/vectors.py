@@ -76,10 +76,9 @@ class Value:
 
     def load_repeated(self) -> "Value":
         """Return a vector that repeats the number at this address."""
-        nothing, lane = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(_INT32, 0)
-        first = self.builder.insert_element(nothing, self.load(_FLOAT).value, lane)
-        lanes = ir.Constant(ir.VectorType(_INT32, LANES), [0] * LANES)
-        return Value(self.builder, self.builder.shuffle_vector(first, nothing, lanes))
+        one = self.load(ir.VectorType(_FLOAT, 1)).value
+        first = ir.Constant(ir.VectorType(_INT32, LANES), None)  # 0, in every lane
+        return Value(self.builder, self.builder.shuffle_vector(one, one, first))
 
     def store(self, vector: "Value") -> None:
         """Put a vector at this address."""
