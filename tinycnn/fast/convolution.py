@@ -44,8 +44,7 @@ from tinycnn.fast.pooling import DEAD, pool
 from tinycnn.fast.vectors import COLUMNS, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
-# Of images, whatever the number of threads. A block adds its share of the gradients in
-# a slice of its own, and the slices are added in order.
+# Of images, whatever the number of threads; their parts of a sum are added in order.
 BLOCKS = 8
 # Images are convolved one by one, or together until there are so many patches of
 # Winograd: then the weights come to the processor once for all.
@@ -216,13 +215,19 @@ class FusedConvolution(Layer):
         self._side = 1 if pool is None else 2
         self._panels: tuple[Array, int, Array] | None = None
 
+    def __repr__(self) -> str:  # sooner than `Layer.__repr__`: for every forward
+        conv, pool = self.conv, self.pool and (self.pool.kernel_size, self.pool.stride)
+        return f"{conv.weight.value.shape}, {conv.stride, conv.padding}, {pool}"
+
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
         (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
         top, bottom, left, right = self.conv.margins(H, W)
         OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
         if min(OH, OW) < self._side or not fits(self.conv, self.pool):
-            raise ValueError(f"{self} does not take {H}×{W} pixels; fuse again")
+            raise ValueError(
+                f"{self.conv} and {self.pool} do not take {H}×{W} pixels; fuse again"
+            )
         patch = winograd.patch_side(self.conv.weight.value.shape, OH, OW)
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)

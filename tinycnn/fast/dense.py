@@ -24,7 +24,7 @@ from numba import uintp
 
 from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address
-from tinycnn.nn.layers import Array, Dense, Flatten, Layer
+from tinycnn.nn.layers import Array, Dense, Layer
 
 BLOCKS = 8
 ROWS_FORWARD = 64
@@ -119,35 +119,33 @@ def backward(block, blocks, job):
 
 
 class FusedDense(Layer):
-    """Dense, without its products with zero, and the Flatten before it: see `fits`."""
+    """Dense, without its products with zero: see `fits`."""
 
-    def __init__(self, dense: Dense, flatten: Flatten | None) -> None:
-        self.flatten, self.dense = flatten, dense
+    def __init__(self, dense: Dense) -> None:
+        self.dense = dense
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """Map (N, in_features), or images of as many numbers, to (N, out_features)."""
-        weight, bias, shape = self.dense.weight.value, self.dense.bias.value, x.shape
+        """Map (N, in_features) to (N, out_features)."""
+        weight, bias = self.dense.weight.value, self.dense.bias.value
         if not fits(self.dense):
             raise ValueError(f"{self} is not what was fused; fuse again")
         x, (D, U) = np.ascontiguousarray(x), weight.shape
-        if self.flatten is not None:
-            x = x.reshape(len(x), -1)
         worth = max(1, len(x) * D * U // WORTH_A_THREAD)
         blocks = min(BLOCKS, worth, -(-D // ROWS_FORWARD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         forward(blocks, x, np.ascontiguousarray(weight), parts)
         y = parts.sum(axis=0) + bias
-        self._remember(y, x, shape)
+        self._remember(y, x)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, out_features) to that of x."""
-        x, shape = self._recall(dy)
+        (x,) = self._recall(dy)
         weight = np.ascontiguousarray(self.dense.weight.value)
         dy, grad, dx = np.ascontiguousarray(dy), np.empty_like(weight), np.empty_like(x)
         backward(min(BLOCKS, -(-len(weight) // ROWS_BACKWARD)), dy, x, weight, grad, dx)
         self.dense.weight.grad, self.dense.bias.grad = grad, dy.sum(axis=0)
-        return dx.reshape(shape)
+        return dx
 
 
 def fits(dense: Dense) -> bool:

@@ -11,7 +11,7 @@ from tinycnn.fast.dense import FusedDense
 from tinycnn.fast.normalization import FusedBatchNorm
 from tinycnn.fast.vectors import COLUMNS
 from tinycnn.fast.written import is_as_written
-from tinycnn.nn import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
+from tinycnn.nn import BatchNorm2D, Conv2D, Dense, Dropout, MaxPool2D, ReLU
 from tinycnn.nn.layers import Array, Layer
 from tinycnn.nn.sequential import Sequential, _check_gradients, _check_output, _named
 
@@ -26,7 +26,7 @@ class Runner:
     ====================================================== =====================
     Conv2D, ReLU and, if they follow, MaxPool2D, Dropout   `FusedConvolution`
     BatchNorm2D                                            `FusedBatchNorm`
-    Dense with at least 64 outputs, and Flatten before it  `FusedDense`
+    Dense with at least 64 outputs                         `FusedDense`
     anything else                                          the layer itself
     ====================================================== =====================
 
@@ -54,10 +54,7 @@ class Runner:
         self._fused = False  # whether the last forward was
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """Return what ``model.forward`` returns, within rounding.
-
-        It raises ValueError as ``model.forward`` does.
-        """
+        """Return what ``model.forward`` does, within rounding; ValueError as that."""
         with _LOCK:
             if self.model.layers is not self._layers:
                 raise ValueError("the network has other layers than before; fuse again")
@@ -67,10 +64,9 @@ class Runner:
             y = x
             try:
                 for place, step in self.steps.items() if self._fused else ():
-                    with _named(place, self.model.layers[place]):
-                        y, before = step.forward(y, training), y
-                        _check_output(before, y)
-                        self._shapes[place] = before.shape
+                    y, before = step.forward(y, training), y
+                    _check_output(before, y)
+                    self._shapes[place] = before.shape
             except ValueError:
                 self.model.forward(x, training)  # names the layer with the mistake
                 raise
@@ -125,9 +121,7 @@ def make_steps(model: Sequential) -> dict[int, Any]:
         elif _is(BatchNorm2D, [first]):
             steps[place] = FusedBatchNorm(first)
         elif _is(Dense, [first]) and dense.fits(first):
-            steps[place] = FusedDense(first, None)
-        elif _is(Flatten, [first]) and _is(Dense, rest) and dense.fits(rest[0]):
-            steps[place + 1] = FusedDense(rest.pop(0), first)
+            steps[place] = FusedDense(first)
         else:
             steps[place] = first
     return steps

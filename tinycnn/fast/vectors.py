@@ -122,12 +122,10 @@ def address(_, array, *index):
 
     def generate(context, builder, signature, values):
         data = context.make_array(array)(context, builder, values[0])
-        at = builder.ptrtoint(data.data, _INT64)
-        strides = cgutils.unpack_tuple(builder, data.strides, array.ndim)
         numbers = cgutils.unpack_tuple(builder, values[1], len(index))
-        for number, stride in zip(numbers, strides, strict=False):
-            at = builder.add(at, builder.mul(number, stride))
-        return at
+        numbers += [ir.Constant(_INT64, 0)] * (array.ndim - len(index))
+        pointer = cgutils.get_item_pointer(context, builder, array, data, numbers)
+        return builder.ptrtoint(pointer, _INT64)
 
     return types.int64(array, types.UniTuple(types.int64, len(index))), generate
 
