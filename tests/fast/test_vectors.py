@@ -21,7 +21,7 @@ RIM = 16  # numbers on both sides of a buffer
 def micro(function):
     """Return a function of addresses and counts as machine code."""
     kinds = [ctypes.c_int64] * function.__code__.co_argcount
-    return ctypes.CFUNCTYPE(None, *kinds)(machine_code(function))
+    return ctypes.CFUNCTYPE(None, *kinds)(machine_code(function).address)
 
 
 multiply = micro(vectors.multiply.py_func)

@@ -50,8 +50,8 @@ class Adam(nn.Adam):
         alike = len(set(map(KIND, arrays))) == 1 and value.dtype == np.float32
         if self._quick and alike and value.flags.c_contiguous:
             rows = [one.reshape(-1) for one in arrays]  # the same memory
-            blocks = -(-value.size // BLOCK)
-            adam(blocks, *rows, self._numbers, int(value.ndim >= 2))
+            decays, blocks = int(value.ndim >= 2), -(-value.size // BLOCK)
+            adam(blocks, *rows, self._numbers, decays)
         else:
             super()._update(number, value, grad)
 

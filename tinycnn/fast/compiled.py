@@ -49,7 +49,6 @@ from numba.extending import intrinsic
 # As `tinycnn.nn.kernels.compiled`, and 1 / 0 is infinite, which needs no branch.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
-_KEPT: list[CFunc] = []  # what is not kept is freed, its machine code too
 _EXTERNAL: dict[str, Callable[..., None]] = {}  # by the names that kernels call
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
 # All of the memory as integers of eight bytes: number i lies at address 8 * i.
@@ -78,9 +77,9 @@ def external(function: Callable[..., None]) -> Any:
     return called
 
 
-@functools.cache
-def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> int:
-    """Return the address of a C function that does what a Python function does.
+@functools.cache  # and kept: with what is returned, its machine code would be freed
+def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> Any:
+    """Return a C function, by its `address`, that does what a Python function does.
 
     Its arguments are integers, but the last ones, whose Numba types are given.
     """
@@ -95,9 +94,7 @@ def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> i
     # In a thread of its own, because Ctrl-C in its middle would leave Numba unusable.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(code.compile).result()
-    _KEPT.append(code)
-    address: int = code.address
-    return address
+    return code
 
 
 @intrinsic
@@ -123,8 +120,8 @@ def _for_each_block(kernel, blocks, job):
 def _loop() -> Any:
     """Return the loop over blocks as a C function; compile what kernels call, too."""
     for name, function in _EXTERNAL.items():
-        llvmlite.binding.add_symbol(name, machine_code(function))
-    return _C_FUNCTION(machine_code(_for_each_block, parallel=True))
+        llvmlite.binding.add_symbol(name, machine_code(function).address)
+    return _C_FUNCTION(machine_code(_for_each_block, parallel=True).address)
 
 
 class Kernel:
@@ -156,7 +153,7 @@ class Kernel:
             if len(self._jobs) == 1000:  # of many shapes there is no end
                 self._jobs.clear()
             prepared = self._jobs[key] = self._prepare(arguments)
-        address, kernel, words, places = prepared
+        code, kernel, words, places = prepared
         job = words[:]
         for place, one in zip(places, arrays, strict=True):
             # As one.ctypes.data, which takes long: the first field of its C struct.
@@ -164,10 +161,10 @@ class Kernel:
         if blocks == 1:
             kernel(0, 1, job.buffer_info()[0])
         else:
-            _loop()(address, blocks, job.buffer_info()[0])
+            _loop()(code.address, blocks, job.buffer_info()[0])
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Compile; return address and function, the job, where in it addresses go."""
+        """Compile; return code and function, the job, where in it addresses go."""
         kinds, words, places = list[Any](), list[int](), list[int]()
         for one in arguments:
             if isinstance(one, np.ndarray):  # in memory, as Numba's ArrayModel says
@@ -179,8 +176,8 @@ class Kernel:
                 words.append(one)
         job = types.CPointer(types.BaseTuple.from_types(kinds))
         _loop()
-        address = machine_code(self.function, job)
-        return address, _C_FUNCTION(address), array("q", words), places
+        code = machine_code(self.function, job)
+        return code, _C_FUNCTION(code.address), array("q", words), places
 
     def _check(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Refuse what is not as declared: kernels go by addresses."""

@@ -58,11 +58,8 @@ def forward(block, blocks, job):
 
 @inlined
 def lists(count, most):
-    """Return lists of rows and their shares: how many, which, and how much of each.
-
-    One more may be written than there are.
-    """
-    size, counts = (count, most + 1), np.zeros(count, np.int64)
+    """Return empty lists of rows and shares: how many, which, and how much of each."""
+    size, counts = (count, most + 1), np.zeros(count, np.int64)  # `find` writes 1 more
     return counts, np.empty(size, np.int32), np.empty(size, np.float32)
 
 

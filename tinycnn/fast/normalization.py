@@ -88,15 +88,13 @@ class FusedBatchNorm(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to the same shape."""
-        norm, weight, bias = self.norm, self.norm.weight.value, self.norm.bias.value
+        norm, parameters = self.norm, (self.norm.weight.value, self.norm.bias.value)
+        weight, bias = map(np.ascontiguousarray, parameters)
         rows = np.ascontiguousarray(x).reshape(-1, len(weight))
         mean, var = norm.running_mean.copy(), norm.running_var.copy()
         x_hat, y, std = np.empty_like(rows), np.empty_like(rows), np.empty_like(mean)
-        forward(
-            1, rows, np.full(1, norm.eps, np.float32), mean, var,
-            np.ascontiguousarray(weight), np.ascontiguousarray(bias), std, x_hat, y,
-            int(training),
-        )  # fmt: skip
+        eps = np.full(1, norm.eps, np.float32)
+        forward(1, rows, eps, mean, var, weight, bias, std, x_hat, y, int(training))
         if training:
             unbiased = var * (len(rows) / max(len(rows) - 1, 1))
             norm.running_mean += norm.momentum * (mean - norm.running_mean)

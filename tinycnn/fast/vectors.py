@@ -176,18 +176,15 @@ def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
 
     A matrix b of more columns is cut into panels of 16 beforehand.
     """
-    i = 0
+    i, rows = 0, ROWS if M >= ROWS else SMALLER if M >= SMALLER else 1
     while i < M:
         ai, yi = a + i * a_row, y + i * y_row
-        if M >= ROWS:
+        if rows == ROWS:
             _tile(ai, a_row, a_run, S, K, b, yi, y_row)
-            rows = ROWS
-        elif M >= SMALLER:
+        elif rows == SMALLER:
             _smaller_tile(ai, a_row, a_run, S, K, b, yi, y_row)
-            rows = SMALLER
         else:
             _tile_of_1(ai, a_row, a_run, S, K, b, yi, y_row)
-            rows = 1
         # The last tile steps back rather than over the edge.
         i = M if i + rows == M else min(i + rows, M - rows)
 

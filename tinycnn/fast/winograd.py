@@ -85,8 +85,7 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     K, _, C, F = weight.shape
     G = matrices(K)[1].astype(np.float32)
     rows = (G @ weight.reshape(K, K * C * F)).reshape(-1, K, C * F)
-    values: NDArray[np.float32] = (G @ rows).reshape(-1, C, F)
-    return values
+    return np.asarray((G @ rows).reshape(-1, C, F))
 
 
 def _transform_of_6(back, x, x_row, x_column, y, y_row, y_column):
@@ -105,7 +104,8 @@ def _transform_of_8(back, x, x_row, x_column, y, y_row, y_column):
 
 def transform_for(P: int) -> int:
     """Return the address of the transforms of patches of P × P, or 0 if P is 0."""
-    return machine_code({6: _transform_of_6, 8: _transform_of_8}[P]) if P else 0
+    transforms = {6: _transform_of_6, 8: _transform_of_8}
+    return machine_code(transforms[P]).address if P else 0
 
 
 @inlined
