@@ -176,6 +176,12 @@ def test_fine_tuning_is_undone_to_the_weights_before_then_to_those_that_ship(hom
     assert undo()
     assert not learned().exists()
     assert not undo()
+    for label in (0, 10):
+        run(learned(), FEW, 0, OPEN, label)
+    learned().unlink()  # by hand; what was before it is forgotten
+    run(learned(), FEW, 0, OPEN, 0)
+    assert undo()
+    assert not learned().exists()
 
 
 # --- the command -------------------------------------------------------------------

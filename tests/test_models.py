@@ -201,8 +201,9 @@ def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
         *[
             ({"network": "tiny", fact: value}, "impossible")
             for fact, values in {
-                "temperature": (0.0, 1e39, -1.0, "0.5", None, [1.0]),
-                "views": (0, 3, "1", None),
+                "temperature": (0.0, 1e39, -1.0, "0.5", None, True, [1.0]),
+                "views": (0, 3, 5.0, "1", None),
+                "image_size": (28, "28", None),
                 "first_label": (7, "1"),
             }.items()
             for value in values

@@ -27,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         mistakes = found.mistakes()
         if arguments.mistakes:
             _draw_mistakes(arguments.mistakes, found.images, mistakes)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except ArithmeticError as error:
+        _cli.fail(f"{arguments.weights or 'the shipped weights'}: {error}")
+    except (ValueError, OSError) as error:
         _cli.fail(error)
     metrics, facts = found.metrics, found.facts
     if arguments.json:

@@ -17,7 +17,6 @@ undone.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -82,6 +81,7 @@ def finetune(
         If the shipped weights cannot be read, or the file cannot be written.
     """
     from tinycnn.data import load_mnist
+    from tinycnn.files import write_atomically
     from tinycnn.models import SHIPPED
     from tinycnn.nn.weights import read_facts, save_weights
 
@@ -111,9 +111,13 @@ def finetune(
         "corrections": len(labels),
         "temperature": temperature,
     }
-    if path.exists():  # a copy: an interrupt leaves the weights in use
-        shutil.copyfile(path, path.with_name(PREVIOUS))
+    replaced = path.read_bytes() if path.exists() else None
     save_weights(path, trainer.model, facts)
+    previous = path.with_name(PREVIOUS)
+    if replaced is None:
+        previous.unlink(missing_ok=True)  # of weights that someone has removed
+    else:
+        write_atomically(previous, [replaced])
     yield figures | {
         "right_after": _right(trainer, images, labels, temperature),
         "test_errors_after": trainer.evaluate(*tests).errors,

@@ -184,9 +184,10 @@ def load(
     model = build(network or name)
     usual = {"temperature": 1.0, "views": 1, "image_size": [28, 28], "first_label": 0}
     facts: dict[str, Any] = usual | load_weights(path, model)
-    temperature, first_label = facts["temperature"], facts["first_label"]
-    usable = isinstance(temperature, int | float) and 0.01 <= temperature <= 100
-    if not (usable and facts["views"] in (1, 5) and first_label in (0, 1)):
+    temperature, *others = (facts[name] for name in usual)
+    usable = type(temperature) in (int, float) and 0.01 <= temperature <= 100
+    usable &= [type(fact) for fact in others] == [int, list, int]
+    if not (usable and others[0] in (1, 5) and others[2] in (0, 1)):
         raise WeightsError(f"cannot use {path}: its facts are impossible; train again")
     sha256 = facts.get("network_sha256")
     if isinstance(network, UserFunction) and sha256 not in (None, network.sha256()):

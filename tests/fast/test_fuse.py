@@ -342,3 +342,19 @@ def test_a_layer_may_run_a_runner_of_its_own():
 
     model = nn.Sequential([dense(16), Taught()])
     assert fuse(model).forward(np.ones((3, 16), np.float32)).shape == (3, 64)
+
+
+def test_the_gradient_of_the_images_is_returned_where_it_is_asked_for():
+    model, plain = small(), small()
+    runner = fuse(model, input_gradient=True)
+    y = plain.forward(IMAGES, True)
+    dy = whole_numbers(y.shape, 1)
+    runner.forward(IMAGES, True)
+    assert_same([runner.backward(dy)], [plain.backward(dy)])
+    assert_same(*([p.grad for p in one.parameters()] for one in (model, plain)))
+
+
+def test_a_batch_norm_of_other_channels_is_refused():
+    model = nn.Sequential([conv(), ReLU(), BatchNorm2D(8)])
+    with pytest.raises(ValueError, match="layer 2"):
+        fuse(model).forward(IMAGES)

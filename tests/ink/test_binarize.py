@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from tinycnn.ink import binarize
 from tinycnn.ink.binarize import find_ink, frames
+from tinycnn.ink.strokes import draw
 
 H, W = 90, 130
 
@@ -46,7 +47,7 @@ def shade() -> np.ndarray:
 
 def test_grey_levels_survive_on_clean_paper():
     true = draw_seven()
-    for paper, contrast in itertools.product((0, 0.2, 0.85, 1), (-1, -0.7, 0.7, 1)):
+    for paper, contrast in itertools.product((0, 0.2, 0.7, 1), (-1, -0.4, 0.4, 1)):
         pen = paper + contrast
         if not 0 <= pen <= 1:
             pen = 1 - paper if abs(1 - 2 * paper) >= 0.4 else paper - 0.4
@@ -249,3 +250,12 @@ def test_more_rules_than_a_page_has_are_left(monkeypatch):
     assert not binarize._without_rules(ink).any()
     monkeypatch.setattr(binarize, "MAX_RULES", 2)
     np.testing.assert_array_equal(binarize._without_rules(ink), ink)
+
+
+def test_a_thick_pen_in_a_tight_crop_is_ink():
+    ring = np.array([(60, 20.0), (95, 70), (60, 120), (25, 70), (60, 20)])
+    for pen in (14.0, 24.0, 30.0):
+        half = int(pen / 2) + 3
+        crop = draw([ring], [pen], (120, 140))[20 - half :, 25 - half :]
+        crop = crop[: 100 + 2 * half, : 70 + 2 * half]
+        assert abs(find_ink(1 - crop) - crop).mean() < 0.01, pen

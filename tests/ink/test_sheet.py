@@ -56,3 +56,13 @@ def test_what_is_no_sheet_on_a_desk_stays_as_it_is():
         light, tilt = only_sheet(grey)
         assert light is grey
         assert tilt == 0
+
+
+def test_a_round_sheet_has_no_tilt():
+    y, x = np.mgrid[:400, :600]
+    for radius in (150, 170, 190):
+        disc = np.where(np.hypot(x - 300, y - 200) < radius, 0.95, 0.2)
+        grey = disc * (1 - 0.8 * draw(SEVEN, [8.0], (600, 400)))
+        light, tilt = only_sheet(grey.astype(np.float32))
+        assert light[0, 0] > 0.9
+        assert tilt == 0

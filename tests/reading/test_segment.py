@@ -442,13 +442,20 @@ def ring(turns=1.0, width=160, height=80):
 
 ONES = [[(150, 70), (150, 130)], [(250, 70), (250, 130)]]
 CORNERS = [(60, 30), (340, 30), (340, 170), (60, 170), (60, 30)]
+SIDES = [[(x0 - 4, y0), (x1 + 4, y1)] for (x0, y0), (x1, y1) in pairwise(CORNERS)]
 
 
 def test_a_frame_of_strokes_around_digits_is_left_out():
-    for drawn in ([ring()], [ring(0.95)], [ring(1.1)], [CORNERS]):
+    for drawn in ([ring()], [ring(0.95)], [ring(1.1)], [CORNERS], SIDES):
         page = stroke_page(*ONES, *drawn)
         page.unframe()
         assert sorted(page.pieces) == [0, 1]
+
+
+def test_a_stroke_that_touches_a_frame_stays_beside_those_in_it():
+    page = stroke_page(*ONES, ring(), [(200, 70), (200, 190)])
+    page.unframe()
+    assert sorted(page.pieces) == [0, 1, 3]
 
 
 def test_strokes_that_frame_nothing_stay():

@@ -128,10 +128,13 @@ def load_mnist(
         if digits.source == "mnist":
             return digits
     except (DataError, OSError) as error:
-        if kept.exists():
+        if any(_exists(kept / f"{NAMES[0]}{end}") for end in ("", ".gz")):
             why = f"is damaged ({error})"
     if online and os.environ.get("TINYCNN_OFFLINE", "") in ("", "0"):
-        found, why = _download(kept, report)
+        try:
+            found, why = _download(kept, report)
+        except OSError as error:
+            found, why = None, f"cannot be kept in a temporary folder ({error})"
         if found is not None:
             return found
     report(
@@ -161,7 +164,7 @@ def _load_folder(folder: str | Path) -> Digits:
     paths = []
     for name in NAMES:
         both = Path(folder, f"{name}.gz"), Path(folder, name)
-        found = [path for path in both if path.exists()]
+        found = [path for path in both if _exists(path)]
         if not found:
             raise DataError(
                 f"{folder}: has no file {name} or {name}.gz; name a folder with the "
@@ -172,6 +175,10 @@ def _load_folder(folder: str | Path) -> Digits:
     parts = [content_sha256(array) for array in arrays]
     checksum = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum, parts[0])
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 (False where it may not be looked for)
 
 
 def _download(kept: Path, report: Callable[[str], None]) -> tuple[Digits | None, str]:

@@ -33,11 +33,11 @@ class Runner:
     Fused are what the networks of `models` are made of: convolutions of stride 1,
     poolings of 2×2 with stride 2, channels and features in multiples of 16 (of a first
     layer any channels up to 15); every other stays the plain layer, as do subclasses.
-    Settings changed so that a step no longer does what its layers do are refused.
 
     All layers run as they are written if one was edited (see `tinycnn.fast.written`),
-    for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``,
-    because interpreted Python has no addresses.
+    for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``.
+    Settings changed so that a step no longer does what its layers do are refused. With
+    ``input_gradient``, `backward` also returns the gradient of the images.
 
     Attributes
     ----------
@@ -45,8 +45,10 @@ class Runner:
         What stands in for layers, by the place of the one with parameters.
     """
 
-    def __init__(self, model: Sequential) -> None:
-        self.model, self.steps = model, make_steps(model)
+    def __init__(self, model: Sequential, *, input_gradient: bool = False) -> None:
+        least = COLUMNS if input_gradient else 1  # channels of a first convolution
+        self.model, self.steps = model, make_steps(model, least)
+        self._input_gradient = input_gradient
         self._shapes: dict[int, tuple[int, ...]] = {}  # of each step's x
         self._layers, self._parameters = model.layers, model.parameters()
         self._token = object()  # in the network's memory if this forward was the last
@@ -75,18 +77,17 @@ class Runner:
             self.model._memory = (self._token,)
         return y
 
-    def backward(self, dy: Array) -> None:
+    def backward(self, dy: Array) -> Array | None:
         """Assign the gradients of the parameters, as ``model.backward`` does.
 
-        It raises ValueError as that does, or if there was no forward. The gradient of
-        the images, which training does not need, is not returned.
+        It raises ValueError as that does, or if there was no forward.
         """
         if self.model._memory != (self._token,):
             raise ValueError("backward needs a forward first, of the same runner")
         with _LOCK:
             if not self._fused:
                 self.model._memory = None  # which refuses what a runner has begun
-                self.model.backward(dy)
+                dy = self.model.backward(dy)
                 self.model._memory = (self._token,)
             for place, step in reversed(self.steps.items()) if self._fused else ():
                 layer, shape = self.model.layers[place], self._shapes[place]
@@ -94,24 +95,24 @@ class Runner:
                     dx = step.backward(dy)
                     _check_gradients(layer, dy, dx, shape)
                 dy = dx
+        return dy if self._input_gradient else None
 
 
 fuse = Runner
 
 
-def make_steps(model: Sequential) -> dict[int, Any]:
+def make_steps(model: Sequential, least: int = 1) -> dict[int, Any]:
     """Return the steps that do the work of a network, in float32, by place."""
     rest: list[Any] = list(model.layers)
     steps: dict[int, Any] = {}
     while rest:
         place, first = len(model.layers) - len(rest), rest.pop(0)
         # Of fewer channels, backward goes from pixels with ink to the weights alone.
-        least = COLUMNS if place else 1
         if (
             _is(Conv2D, [first])
             and _is(ReLU, rest)
             and convolution.fits(first, None)
-            and first.weight.value.shape[2] >= least
+            and first.weight.value.shape[2] >= (COLUMNS if place else least)
         ):
             del rest[0]
             pooled = _is(MaxPool2D, rest) and convolution.fits(first, rest[0])

@@ -15,7 +15,7 @@ import numpy as np
 from numba import uintp
 
 from tinycnn.fast.compiled import shared
-from tinycnn.nn.layers import Array, BatchNorm2D, Layer
+from tinycnn.nn.layers import Array, BatchNorm2D, Layer, _check
 
 
 @shared(
@@ -90,6 +90,7 @@ class FusedBatchNorm(Layer):
         """Map (N, H, W, C) to the same shape."""
         norm, parameters = self.norm, (self.norm.weight.value, self.norm.bias.value)
         weight, bias = map(np.ascontiguousarray, parameters)
+        _check(norm, x, ("N", "H", "W", len(weight)))
         rows = np.ascontiguousarray(x).reshape(-1, len(weight))
         mean, var = norm.running_mean.copy(), norm.running_var.copy()
         x_hat, y, std = np.empty_like(rows), np.empty_like(rows), np.empty_like(mean)

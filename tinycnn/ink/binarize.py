@@ -17,8 +17,6 @@ Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half open
 
 MIN_CONTRAST = 0.06  # of the range from black to white; anything fainter is no ink
-MOST_INK = 0.4  # share of a picture; one with more is not surely ink on flat paper
-DEEPEST_SHADOW = 0.6  # of the light; what is darker than that is ink
 WORKING_SIDE = 480  # pixels of the reduced picture on which strokes are found
 LEVELS = np.arange(256)
 EIGHT = np.ones((3, 3), bool)
@@ -55,31 +53,69 @@ def find_ink(grey: Grey) -> Grey:
 
 
 def _ink_on_flat_paper(grey: Grey) -> Grey | None:
-    """Return the ink on paper of one grey level, or None where that is in doubt.
+    """Return the ink on paper of one grey level, or None where the paper is not flat.
 
     A histogram decides, which is cheap, and the result is linear in the grey levels,
     so that they survive.
     """
     levels = (grey * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256)
-    paper = int(counts.argmax())
-    darker, lighter = counts[: max(paper - 4, 0)].sum(), counts[paper + 5 :].sum()
-    dark = bool(darker > lighter)
-    if (
-        darker + lighter > MOST_INK * levels.size
-        or min(darker, lighter) > 0.01 * levels.size
-    ):
+    paper = _paper_level(levels, counts)
+    band = slice(max(paper - 4, 0), paper + 5)
+    near = counts[band]
+    if near.sum() < 0.2 * levels.size:
         return None
+    dark = bool(counts @ (LEVELS - paper) ** 3 <= 0)
     present = np.flatnonzero(counts)
     contrast = abs(paper - int(present[0] if dark else present[-1]))
-    if contrast < (DEEPEST_SHADOW * paper if dark else 255 * MIN_CONTRAST):
+    if contrast < 255 * MIN_CONTRAST:
         return None
-    depth = abs(paper - LEVELS) / contrast
-    faint = counts[(depth < 0.45) & (abs(paper - LEVELS) > 4)].sum()
-    if faint > 1.5 * counts[depth > 0.5].sum():
-        return None  # shade: more than soft edges of ink explain
+    depth = (paper - LEVELS if dark else LEVELS - paper) / contrast
+    beyond = np.abs(LEVELS - paper) > 4
+    strong = counts[depth > 0.5].sum()
+    faint = counts[beyond & (depth > 0) & (depth < 0.45)].sum()
+    wrong = counts[beyond & (depth < 0)].sum()
+    if faint > 1.5 * strong or wrong > min(0.4 * strong, 0.05 * near.sum()):
+        return None  # shade or noise: more than soft edges of ink explain
+    half = paper + contrast * (0.5 - dark)
+    # A shadow takes little more than half the light; darker ink is a broad pen.
+    lightest = paper if dark else paper + contrast
+    ink_mask = levels < half if dark else levels > half
+    if not _strokelike(ink_mask, maybe_shadow=contrast < 0.6 * lightest):
+        return None
     ink: Grey = (grey - np.float32(paper / 255)) * np.float32(255 / contrast)
     return np.clip(-ink if dark else ink, 0, 1)
+
+
+def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
+    """Return the grey level of the paper, from the picture and its border together.
+
+    In a tight crop ink may cover more than half of the picture or of the border, but
+    seldom of both.
+    """
+    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    window = np.ones(9)
+    edge = np.convolve(np.bincount(border, minlength=256), window, "same") / border.size
+    everywhere = np.convolve(counts, window, "same") / levels.size
+    share = edge + everywhere + 1 * ((edge > 0.75) & (everywhere > 0.2))
+    around = int(share.argmax())
+    start = max(around - 4, 0)
+    return start + int(counts[start : around + 5].argmax())
+
+
+def _strokelike(ink: Mask, *, maybe_shadow: bool) -> bool:
+    """Return whether the ink consists of strokes, not of grains or a slab of shadow."""
+    beside = (ink[:, 1:] & ink[:, :-1]).sum(), (ink[1:] & ink[:-1]).sum()
+    if max(beside) < 0.5 * ink.sum():
+        return False
+    border = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
+    if maybe_shadow and border.mean() > 0.12:
+        return False
+    factor = -(-max(ink.shape) // 64)
+    small = ink[factor // 2 :: factor, factor // 2 :: factor]
+    broadest = 0.22 if maybe_shadow else 0.42
+    side = max(2, int(broadest * (small.shape[0] * small.shape[1]) ** 0.5))
+    return not ndimage.minimum_filter(small, side, mode="constant", cval=0).any()
 
 
 def _ink_on_uneven_paper(grey: Grey) -> Grey:
@@ -150,6 +186,8 @@ def _paper(small: Grey) -> tuple[Grey, int]:
 def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     """Return the mask of strokes, and the depths of paper and of full ink, or None."""
     smooth = ndimage.gaussian_filter(depth, 0.7, mode="nearest", truncate=3)
+    if np.ptp(smooth) < MIN_CONTRAST:
+        return None
     split = otsu(smooth)
     inked = smooth >= split
     clear, covered = smooth[~inked], smooth[inked]

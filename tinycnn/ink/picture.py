@@ -87,11 +87,11 @@ def open_picture(picture: Any) -> Image.Image:
 
 def _seen(picture: Any) -> tuple[Image.Image, Size]:
     """Return the upright image of a picture, and the size that the original has."""
+    if hasattr(picture, "read"):  # may wait, and `refusing` lets one thread in
+        picture = picture.read(MAX_FILE + 1)
+        if not isinstance(picture, bytes):
+            raise PictureError("the picture is text; open the file in binary mode")
     with refusing(str(picture) if isinstance(picture, str | Path) else "the picture"):
-        if hasattr(picture, "read"):
-            picture = picture.read(MAX_FILE + 1)
-            if not isinstance(picture, bytes):
-                raise PictureError("is text; open the file in binary mode")
         if isinstance(picture, bytearray | memoryview):
             picture = bytes(picture)
         if isinstance(picture, str | Path | bytes):

@@ -71,7 +71,10 @@ def corrected(
             inks.append((page.image(_pieces(mine)), strokes))
         else:
             x0, y0, x1, y1 = (round(side / ink.scale) for side in box)
-            inks.append((normalize(values[y0:y1, x0:x1]), None))
+            part = values[y0:y1, x0:x1]
+            if isinstance(page, segment.PicturePage) and part.size:
+                part = page.level(part)
+            inks.append((normalize(part), None))
     return inks
 
 

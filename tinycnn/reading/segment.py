@@ -27,8 +27,7 @@ from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # threshold of ink for connectivity
 SMALLEST = 8  # pixels; shorter ink is no digit
-MOST_FRAMED = 50  # strokes of a drawing in which a frame is looked for
-FRAMES_SIDE = 600  # pixels, the longer side of the picture in which it is
+MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 MOST_CUTS = 120  # of a component; one with more cuts is no number
 EDGE = 2  # pixels of soft edge around thresholded ink
 EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
@@ -184,13 +183,15 @@ class PicturePage:
         window = np.s_[y0:y1, x0:x1]
         keep = np.zeros(self._next, np.float32)
         keep[list(pieces)] = 1
-        ink = self.values[window] * keep[self.owner[window]]
-        if self.tilt:
-            turned = Image.fromarray(ink).rotate(
-                self.tilt, Image.Resampling.BICUBIC, expand=True
-            )
-            ink = np.asarray(turned).clip(0, 1)
-        return normalize(ink)
+        return normalize(self.level(self.values[window] * keep[self.owner[window]]))
+
+    def level(self, ink: Floats) -> Floats:
+        """Return ink (H, W) of the page, turned so that its writing is level."""
+        if not self.tilt:
+            return ink
+        bicubic = Image.Resampling.BICUBIC
+        turned = Image.fromarray(ink).rotate(self.tilt, bicubic, expand=True)
+        return np.asarray(turned).clip(0, 1)
 
     def cut(self, pieces: Iterable[int]) -> bool:
         """Cut pieces where one digit may end and the next begin.
@@ -298,6 +299,7 @@ class StrokePage:
             length = float(np.hypot(*np.diff(points, axis=0).T).sum())
             box = x0, y0, x1, y1
             self.pieces[n] = Piece(box, pen * (length + pen), n)
+        self.pen = min(strokes.pen_widths, default=1.0)
         self._denser: dict[tuple[int, float], NDArray[np.float64]] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
@@ -309,31 +311,40 @@ class StrokePage:
         return False
 
     def unframe(self) -> None:
-        """Remove a stroke that is drawn around digits; see `PicturePage`.
+        """Remove the strokes that are drawn around digits; see `PicturePage`.
 
-        A 0 with a slash is no ring around something: they meet.
+        Strokes that cross or touch form one frame, so that a rectangle may consist of
+        four, and a 0 with a slash is no ring around something. If one of them is a
+        frame without the others, it alone is removed.
         """
-        if not 1 < len(self.pieces) <= MOST_FRAMED:
+        if len(self.pieces) < 2:
             return
-        pieces = self.pieces
-        left, top, right, bottom = around([piece.box for piece in pieces.values()])
-        corner, step = (left, top), max(right - left, bottom - top) / FRAMES_SIDE
-        boxes = {
-            n: tuple((np.array(pieces[n].box) - 2 * corner) / step) for n in pieces
-        }
+        owner = self._drawn()
+        components, _ = ndimage.label(owner, EIGHT)
+        for number in _framing(components):
+            mine = components == number
+            strokes = np.unique(owner[mine]).tolist()
+            rings = []
+            for stroke in strokes:
+                alone = np.where(mine & (owner != stroke), 0, components)
+                if number in _framing(alone):
+                    rings.append(stroke)
+            for stroke in rings or strokes:
+                self.pieces.pop(stroke - 1, None)
 
-        def ink(n: int) -> NDArray[np.bool_]:
-            x0, y0, x1, y1 = map(int, boxes[n])
-            drawn = np.zeros((y1 - y0, x1 - x0), bool)
-            points = (_dense(self.points[n], step) - corner) / step - (x0, y0)
-            x, y = points.astype(int).T
-            drawn[y.clip(0, y1 - y0 - 1), x.clip(0, x1 - x0 - 1)] = True
-            return drawn
+    def _drawn(self) -> NDArray[np.int32]:
+        """Return the stroke at each pixel of a small picture, counted from 1.
 
-        for n in frames(boxes, ink):
-            others, height = [k for k in pieces if k != n], pieces[n].height
-            if not any(self.meet(n, k, MEETING, height) for k in others):
-                del pieces[n]
+        A pixel is at least a quarter of a pen width.
+        """
+        x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
+        step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
+        width, height = int((x1 - x0) / step), int((y1 - y0) / step)
+        owner = np.zeros((height + 3, width + 3), np.int32)
+        for n in self.pieces:
+            x, y = (1 + (_dense(self.points[n], step) - (x0, y0)) / step).astype(int).T
+            owner[y, x] = n + 1
+        return square(owner)
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that two strokes are of one digit; see `PicturePage`."""
@@ -653,6 +664,16 @@ def _is_comma(page: Page, line: Line, k: int) -> bool:
     slim = x1 - x0 < 0.5 * (y1 - y0)
     hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top))
     return y0 > (top + foot) / 2 and (slim or hangs)
+
+
+def _framing(owner: NDArray[np.int32]) -> list[int]:
+    """Return the numbers of the frames in an array (H, W) of components' numbers."""
+    slices = dict(enumerate(ndimage.find_objects(owner), 1))
+    boxes = {
+        n: (x.start, y.start, x.stop, y.stop)
+        for n, (y, x) in ((n, s) for n, s in slices.items() if s)
+    }
+    return frames(boxes, lambda n: owner[slices[n]] == n)
 
 
 def around(boxes: Sequence[Box]) -> Box:

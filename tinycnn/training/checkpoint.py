@@ -57,13 +57,15 @@ class RunFolder:
     RunError
         If another process trains in this folder.
     OSError
-        If it cannot be written.
+        If it cannot be written, or the folder of a new run is not empty.
     """
 
     def __init__(self, path: Path, config: dict[str, Any] | None = None) -> None:
         self._name_files(path)
         if config is not None:
             path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise FileExistsError(f"{path} is not empty; a run is not overwritten")
         self._lock = FileLock(path / "run.lock", timeout=0)
         try:
             self._lock.acquire()
@@ -124,6 +126,9 @@ class RunFolder:
 
     def close(self) -> None:
         """Release the lock of the folder."""
+        # In this order: a released file may already be the lock of another process.
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            Path(self._lock.lock_file).unlink()
         self._lock.release()
 
 

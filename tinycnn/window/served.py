@@ -62,12 +62,12 @@ class Reads:
     def reload(self) -> str:
         """Read with the learned weights, or the shipped ones: the note says why."""
         self.note = ""
-        if learned().exists():
-            try:
+        try:
+            if learned().exists():
                 self._read_with(learned())
                 return ""
-            except (ValueError, OSError):
-                self.note = "The learned weights cannot be read: learn again."
+        except (ValueError, OSError):
+            self.note = "The learned weights cannot be read: learn again."
         self._read_with()
         return self.note
 
