@@ -1,9 +1,8 @@
 """The same results sooner: ``fuse(model)`` and `Adam`, over the same parameters.
 
-`fuse` decides which layers become one of the `steps`; every step has its plain twin in
-`tinycnn.nn.layers`, and tests compare the two. Below the steps are the kernels
-(`convolution`, `dense`, `normalization`), and below these two ideas that they share:
-`winograd`, fewer multiplications, and `vectors`, eight at once.
+`fuse` decides which layers become one step; every step has its plain twin in
+`tinycnn.nn.layers`, and tests compare the two. Below the steps are the kernels, and
+below these two ideas: `winograd`, fewer multiplications, and `vectors`, many at once.
 """
 
 from tinycnn.fast.adam import Adam
