@@ -191,6 +191,11 @@ def test_a_file_of_a_run_under_way_has_the_temperature_1(tmp_path):
     assert models.load(path)[1]["temperature"] == 1
 
 
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'clasic'; there are .*classic"):
+        models.build("clasic")
+
+
 def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
     path, tiny = tmp_path / "liar.safetensors", models.build("tiny")
     unknown = r"is not one of tinycnn's; .* --network FILE.py:NAME"
@@ -199,9 +204,9 @@ def test_a_file_that_lies_is_refused_with_its_name(tmp_path):
         *[({"network": name}, unknown) for name in ("lenet", 3, ["tiny"], None)],
         ({"network": "best"}, "in the network"),
         *[
-            ({"network": "tiny", fact: value}, "impossible")
+            ({"network": "tiny", fact: value}, f"facts are impossible.*{fact}")
             for fact, values in {
-                "temperature": (0.0, 1e39, -1.0, "0.5", None, True, [1.0]),
+                "temperature": (0.0, 1e-320, 1e39, -1.0, "0.5", None, True, [1.0]),
                 "views": (0, 3, 5.0, "1", None),
                 "image_size": (28, "28", None),
                 "first_label": (7, "1"),

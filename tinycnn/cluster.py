@@ -237,7 +237,7 @@ def sweep(comm: Any, train: Callable[[Any], int], arguments: Any) -> int:
                 code = train(one)
             except SystemExit as error:
                 why = getattr(error, "__notes__", [])  # of `fail`
-                print(f"failed: seed {seed}:", *why, file=sys.__stderr__)
+                print(f"failed: seed {seed}", *why, sep=": ", file=sys.__stderr__)
                 code = int(error.code or 0)
         worst = max(worst, code)
         if code >= 128:  # stopped by a signal

@@ -81,7 +81,6 @@ def finetune(
         If the shipped weights cannot be read, or the file cannot be written.
     """
     from tinycnn.data import load_mnist
-    from tinycnn.files import write_atomically
     from tinycnn.models import SHIPPED
     from tinycnn.nn.weights import read_facts, save_weights
 
@@ -111,13 +110,14 @@ def finetune(
         "corrections": len(labels),
         "temperature": temperature,
     }
-    replaced = path.read_bytes() if path.exists() else None
-    save_weights(path, trainer.model, facts)
-    previous = path.with_name(PREVIOUS)
-    if replaced is None:
-        previous.unlink(missing_ok=True)  # of weights that someone has removed
+    # First on the disk, then in use: a full disk or an end in between loses nothing.
+    new, previous = path.with_name(f"new-{path.name}"), path.with_name(PREVIOUS)
+    save_weights(new, trainer.model, facts)
+    if path.exists():
+        path.replace(previous)
     else:
-        write_atomically(previous, [replaced])
+        previous.unlink(missing_ok=True)  # of weights that someone has removed
+    new.replace(path)
     yield figures | {
         "right_after": _right(trainer, images, labels, temperature),
         "test_errors_after": trainer.evaluate(*tests).errors,

@@ -132,8 +132,11 @@ def build(network: str | Network, seed: int = 0) -> Sequential:
     Raises
     ------
     ValueError
-        If it is no list of layers; KeyError if there is no network of that name.
+        If there is no network of that name, or it is no list of layers.
     """
+    if isinstance(network, str) and network not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise ValueError(f"no network named {network!r:.40}; there are {known}")
     function = NETWORKS[network] if isinstance(network, str) else network
     layers = function(np.random.default_rng(seed))
     if not isinstance(layers, list | tuple):
@@ -188,7 +191,10 @@ def load(
     usable = type(temperature) in (int, float) and 0.01 <= temperature <= 100
     usable &= [type(fact) for fact in others] == [int, list, int]
     if not (usable and others[0] in (1, 5) and others[2] in (0, 1)):
-        raise WeightsError(f"cannot use {path}: its facts are impossible; train again")
+        told = str({name: facts[name] for name in usual})
+        raise WeightsError(
+            f"cannot use {path}: its facts are impossible, {told:.200}; train again"
+        )
     sha256 = facts.get("network_sha256")
     if isinstance(network, UserFunction) and sha256 not in (None, network.sha256()):
         warnings.warn(f"{network.file} has changed since {path} was made", stacklevel=2)

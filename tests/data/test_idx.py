@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -88,9 +89,8 @@ def test_every_truncation_is_seen(read):
 
 def test_bytes_after_the_end_are_seen(read):
     for content in (PLAIN, PACKED):
-        for extra in (b"x", PACKED, PACKED[-4:]):
+        for extra in (b"\0", b"x", bytes(8), PACKED, PACKED[-4:]):
             assert refused(read, content + extra), extra[:8]
-    assert refused(read, PLAIN + b"\0")
 
 
 def test_a_wrong_or_missing_gzip_checksum_is_seen_and_named(read):
@@ -135,6 +135,20 @@ def test_any_bytes_give_an_array_or_the_one_error(read, content, packed):
     except DataError:
         return
     assert idx_bytes(array) == content
+
+
+def test_a_gzip_bomb_is_refused_before_it_is_unpacked(read):
+    header = idx_bytes(digits(0), (400_000, 28, 28))
+    bomb = gzip.compress(header + bytes(400_000 * 784))
+    assert len(bomb) < 2**20
+    tracemalloc.start()
+    try:
+        assert "gunzip" in refused(read, bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+    blank = idx_bytes(digits(0), (10_000, 28, 28)) + bytes(7_840_000)
+    assert len(read(gzip.compress(blank))) == 10_000  # small, so no bomb
 
 
 def test_what_cannot_be_opened_is_the_same_error(tmp_path):

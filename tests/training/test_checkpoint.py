@@ -199,3 +199,10 @@ def test_an_empty_folder_is_used_and_a_missing_one_made(tmp_path):
     for path in (tmp_path, tmp_path / "a" / "b"):
         RunFolder(path, CONFIG)
         assert (path / "config.json").is_file()
+
+
+def test_a_folder_that_is_not_empty_is_never_written_to(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not empty"):
+        RunFolder(tmp_path, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

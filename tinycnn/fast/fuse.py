@@ -56,7 +56,7 @@ class Runner:
         self._fused = False  # whether the last forward was
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """Return what ``model.forward`` does, within rounding; ValueError as that."""
+        """Return what ``model.forward`` returns, within rounding; raise as it does."""
         with _LOCK:
             if self.model.layers is not self._layers:
                 raise ValueError("the network has other layers than before; fuse again")

@@ -430,10 +430,8 @@ def _bundles(
         return []
     alone = {one.pieces[0]: one for one in offered if len(one.pieces) == 1}
     strokes = [n for n in line.pieces if _dropped(alone[n], line) < 0]
-    boxes, reach = (
-        {n: page.pieces[n].box for n in strokes},
-        segment.MEETING * line.height,
-    )
+    boxes = {n: page.pieces[n].box for n in strokes}
+    reach = segment.MEETING * line.height
     near = [
         (i, j)
         for i, j in combinations(strokes, 2)
