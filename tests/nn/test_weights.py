@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -320,3 +321,14 @@ def test_a_missing_file_is_the_usual_error_and_a_pipe_is_not_waited_for(tmp_path
                 read(path)
             # As it comes from another process.
             assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_file_of_another_model_takes_no_memory(tmp_path):
+    save_arrays(tmp_path / "t", {"weight": np.zeros(4_000_000, np.float32)}, {})
+    tracemalloc.start()
+    assert_refused(tmp_path / "t", small_model(), "in the network")
+    refused = tracemalloc.get_traced_memory()[1]
+    read_arrays(tmp_path / "t")
+    accepted = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert refused < 300_000 < 16_000_000 < accepted

@@ -193,6 +193,7 @@ def test_one_process_trains_in_a_folder(saved):
         RunFolder(saved.path)
     saved.close()
     RunFolder(saved.path).close()
+    assert not (saved.path / "run.lock").exists()
 
 
 def test_an_empty_folder_is_used_and_a_missing_one_made(tmp_path):

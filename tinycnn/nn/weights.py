@@ -79,7 +79,8 @@ def load_weights(path: str | Path, model: Stateful) -> Facts:
     """Copy a file's arrays into a model: all of them, or none if anything is wrong.
 
     Layers (if the file and the model have them), names, shapes and dtypes must be the
-    model's own. The file's facts are returned.
+    model's own. Names and shapes are compared before memory is taken for the arrays.
+    The file's facts are returned.
 
     Raises
     ------
@@ -94,12 +95,11 @@ def load_weights(path: str | Path, model: Stateful) -> Facts:
             if key in facts:
                 saved = dict(enumerate(facts[key]))
                 _compare("layer", saved, dict(enumerate(layers)))
+        shapes = {n: tuple(file.get_slice(n).get_shape()) for n in sorted(file.keys())}
+        _compare("the shape of", shapes, {n: a.shape for n, a in state.items()})
         arrays = _checked_arrays(file, facts)
-        for what in ("shape", "dtype"):
-            both = (
-                {n: getattr(a, what) for n, a in d.items()} for d in (arrays, state)
-            )
-            _compare(f"the {what} of", *both)
+        dtypes = {n: a.dtype for n, a in arrays.items()}
+        _compare("the dtype of", dtypes, {n: a.dtype for n, a in state.items()})
     for name, array in state.items():
         array[...] = arrays[name]
     return facts
