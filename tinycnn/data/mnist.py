@@ -18,14 +18,8 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_cache_dir
 
-from tinycnn.data.idx import (
-    DataError,
-    UInt8,
-    check_size,
-    content_sha256,
-    from_zero,
-    read_pair,
-)
+from tinycnn.data import idx
+from tinycnn.data.idx import DataError, UInt8
 from tinycnn.files import write_atomically
 
 NAMES = (
@@ -89,10 +83,10 @@ class Digits:
         Class 0 has the label 1 if that is the least (EMNIST's letters), otherwise 0.
         """
         for images in (self.train_images, self.test_images):
-            check_size(images, size)
+            idx.check_size(images, size)
         first = int(self.train_labels.min() == 1)
-        train = from_zero(self.train_labels, first, classes)
-        test = from_zero(self.test_labels, first, classes)
+        train = idx.from_zero(self.train_labels, first, classes)
+        test = idx.from_zero(self.test_labels, first, classes)
         return replace(self, train_labels=train, test_labels=test, first_label=first)
 
 
@@ -171,8 +165,8 @@ def _load_folder(folder: str | Path) -> Digits:
                 "four MNIST files by --data DIR or TINYCNN_DATA"
             )
         paths.append(found[0])
-    arrays = (*read_pair(paths[0], paths[1]), *read_pair(paths[2], paths[3]))
-    parts = [content_sha256(array) for array in arrays]
+    arrays = (*idx.read_pair(*paths[:2]), *idx.read_pair(*paths[2:]))
+    parts = [idx.content_sha256(array) for array in arrays]
     checksum = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return Digits(*arrays, SOURCES.get(checksum, str(folder)), checksum, parts[0])
 

@@ -67,6 +67,12 @@ class Layer:
     ----------
     buffer_names : tuple of str
         Attributes that are saved with the weights but not trained.
+
+    Raises
+    ------
+    ValueError
+        From a built-in layer, with the numbers: if a setting, or the shape or dtype of
+        an array, is not what its class documents.
     """
 
     buffer_names: tuple[str, ...] = ()
@@ -192,11 +198,11 @@ class Conv2D(Layer):
     Parameters
     ----------
     in_channels, out_channels : int
-        C and F.
+        C and F, at least 1.
     kernel_size : int or (int, int)
-        KH and KW.
+        KH and KW, at least 1 and no larger than a padded image.
     stride : int or (int, int)
-        SH and SW.
+        SH and SW, at least 1.
     padding : int, (int, int) or "same"
         Zeros on each side, vertically and horizontally; "same" keeps
         ``OH = ceil(H / SH)``, with the extra row and column at the bottom and right.
@@ -208,12 +214,6 @@ class Conv2D(Layer):
     ----------
     weight : Parameter (KH, KW, C, F)
     bias : Parameter (F,)
-
-    Raises
-    ------
-    ValueError
-        If a size is not a positive integer, or ``x`` is not (N, H, W, C) or smaller
-        than the kernel.
     """
 
     def __init__(
@@ -297,16 +297,10 @@ class MaxPool2D(Layer):
     Parameters
     ----------
     kernel_size : int or (int, int)
-        KH and KW.
+        KH and KW, at least 1 and no larger than an image.
     stride : int, (int, int) or None
-        SH and SW; None is the size of the window. Windows may overlap; rows and columns
-        that no whole window reaches are dropped.
-
-    Raises
-    ------
-    ValueError
-        If a size is not a positive integer, or ``x`` is not (N, H, W, C) or smaller
-        than the window.
+        SH and SW, at least 1; None is the size of the window. Windows may overlap; rows
+        and columns that no whole window reaches are dropped.
     """
 
     def __init__(self, kernel_size: Pair, *, stride: Pair | None = None) -> None:
@@ -338,11 +332,6 @@ class GlobalAveragePool2D(Layer):
     """The mean of every feature map: ``y[n, c] = mean over h, w of x[n, h, w, c]``.
 
     (Lin, Chen and Yan 2013, section 3.2.)
-
-    Raises
-    ------
-    ValueError
-        If ``x`` is not (N, H, W, C).
     """
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -380,7 +369,7 @@ class Dense(Layer):
     Parameters
     ----------
     in_features, out_features : int
-        Lengths of a row of x and of a row of y.
+        Lengths of a row of x and of a row of y, at least 1.
     rng : numpy.random.Generator
         Draws the initial weights: normal, with variance ``2 / in_features`` (He et al.
         2015, equation 10).
@@ -389,11 +378,6 @@ class Dense(Layer):
     ----------
     weight : Parameter (in_features, out_features)
     bias : Parameter (out_features,)
-
-    Raises
-    ------
-    ValueError
-        If a size is not a positive integer, or ``x`` is not (N, in_features).
     """
 
     def __init__(
@@ -447,11 +431,6 @@ class Dropout(Layer):
     ----------
     rate : float
         The share that is dropped, in [0, 1), rounded to a multiple of 1/256.
-
-    Raises
-    ------
-    ValueError
-        If the rate is not in [0, 1).
     """
 
     def __init__(self, rate: float) -> None:
@@ -503,10 +482,10 @@ class BatchNorm2D(Layer):
     Parameters
     ----------
     channels : int
-        C.
+        C, at least 1.
     momentum : float
-        ``running = (1 - momentum) * running + momentum * batch``, with the variance of
-        the batch made unbiased by ``M / (M - 1)``, as in the paper.
+        In [0, 1]: ``running = (1 - momentum) * running + momentum * batch``, with the
+        variance of the batch made unbiased by ``M / (M - 1)``, as in the paper.
 
     Attributes
     ----------
@@ -514,12 +493,6 @@ class BatchNorm2D(Layer):
         The paper's gamma and beta.
     running_mean, running_var : float array (C,)
         Buffers: saved, not trained.
-
-    Raises
-    ------
-    ValueError
-        If ``channels`` is not positive, ``momentum`` not in [0, 1], or ``x`` is not
-        (N, H, W, channels).
     """
 
     buffer_names = ("running_mean", "running_var")

@@ -107,13 +107,11 @@ class Trainer:
         self.train_images, self.train_labels = train_images, train_labels
         self.val_images, self.val_labels = val_images, val_labels
         self.averaged = copy.deepcopy(model) if recipe.average_decay > 0 else model
-        self._runner: Model = model
-        self._averaged_runner: Model = self.averaged
-        if prepare:
-            self._runner, self._averaged_runner = map(prepare, (model, self.averaged))
+        ready = prepare or (lambda network: network)
+        self._runner, self._averaged_runner = ready(model), ready(self.averaged)
         self.batches = math.ceil(len(train_images) / recipe.batch_size)
         self.progress = Progress()
-        self.best = self._copy_of_state()
+        self.best = copy.deepcopy(self.averaged.state())
         schedule = {"cosine": cosine, "one_cycle": one_cycle}[recipe.schedule]
         self.schedule = schedule(recipe.learning_rate, self.batches * recipe.epochs)
 
@@ -267,14 +265,11 @@ class Trainer:
         # Of equally good epochs the last one has learned longest.
         if val.accuracy >= progress.best_accuracy:
             progress.best_epoch, progress.best_accuracy = epoch, val.accuracy
-            self.best = self._copy_of_state()
+            self.best = copy.deepcopy(self.averaged.state())
         progress.epoch = epoch
         progress.batch = progress.correct = 0
         progress.loss_sum = 0.0
         return result
-
-    def _copy_of_state(self) -> dict[str, Array]:
-        return {name: array.copy() for name, array in self.averaged.state().items()}
 
     def _account_of(self, trouble: str) -> str:
         batch = min(self.progress.batch + 1, self.batches)
