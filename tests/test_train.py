@@ -568,7 +568,7 @@ def test_resuming_a_finished_run_gives_its_result_again(settings, whole, capsys)
 
 
 def test_a_signal_before_training_has_begun_makes_no_folder(
-    settings, capsys, monkeypatch
+    settings, whole, capsys, monkeypatch
 ):
     original = models.build
 
@@ -577,10 +577,14 @@ def test_a_signal_before_training_has_begun_makes_no_folder(
         return original(*arguments)
 
     monkeypatch.setattr(models, "build", build)
-    assert exit_code([*settings, "--out", "run"]) == 143
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "start it again" in err
+    for argv, remedy in {
+        (*settings, "--out", "run"): "or name another folder with --out DIR",
+        ("--resume", str(whole)): f"stopped; start it again with --resume {whole}\n",
+    }.items():
+        assert exit_code(argv) == 143
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert remedy in err
     assert not Path("run").exists()
 
 
@@ -757,6 +761,9 @@ def test_divergence_is_one_sentence_and_leaves_the_last_good_checkpoint(
         kept.append(contents(Path("run")))
         trainers[-1].model.state()["0.weight"][...] = np.nan
 
+    rate = refusal(capsys, [*settings, "--out", "high", "--lr", "1e30"], code=3)
+    assert "diverged: the loss is nan in epoch 1, batch 2" in rate
+    assert read_facts("high/checkpoint.safetensors")["progress"]["batch"] == 0
     at_step(monkeypatch, 5, ruin)
     message = refusal(capsys, [*settings, "--out", "run", "--json"], code=3)
     for said in ("diverged", "epoch 2, batch 2", "learning rate", "try --lr"):

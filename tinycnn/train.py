@@ -24,8 +24,6 @@ from tinycnn.userfile import UserFunction, explained
 if TYPE_CHECKING:
     from tinycnn.data import Digits
     from tinycnn.nn import Sequential
-    from tinycnn.training.checkpoint import RunFolder
-    from tinycnn.training.fit import Epoch
     from tinycnn.training.metrics import Metrics
 
 PRESETS = ("quick", "default", "best", "tiny", "classic", "reader")
@@ -36,7 +34,6 @@ SETTINGS += ["no_snapshots"]
 # What MPICH and its kin, Open MPI, or Slurm tell a process: its rank, and of how many.
 LAUNCHERS = {"PMI_RANK": "PMI_SIZE", "OMPI_COMM_WORLD_RANK": "OMPI_COMM_WORLD_SIZE"}
 LAUNCHERS |= {"PMIX_RANK": "SLURM_STEP_NUM_TASKS"}
-MOST = 1_000_000_000
 _POWERS = [2**n for n in range(11)]
 
 
@@ -79,8 +76,7 @@ def _main(argv: list[str] | None, comm: Any = None) -> int:
 
 def _train(arguments: argparse.Namespace, comm: Any = None) -> int:
     """Train with one seed; return the exit code."""
-    with contextlib.ExitStack() as closing:
-        run = Run(arguments, closing, comm)
+    with Run(arguments, comm) as run:
         try:
             run.prepare()
             data = run.digits
@@ -149,7 +145,7 @@ def _parser() -> _cli.Parser:
     once.add_argument("--seed", type=integer(0, 2**32 - 1), metavar="N", help=seed)
     seeds = "a run for each of these seeds, in folders below --out or --resume"
     once.add_argument("--seeds", type=_seeds, metavar="A-B", help=seeds)
-    add("--limit", type=integer(1, MOST), metavar="N", help="training images to use")
+    add("--limit", type=integer(1, 10**9), metavar="N", help="training images to use")
     threads = "threads; no result depends on it (default: one per core, or MPI process)"
     add("--threads", type=integer(1, 256), metavar="N", help=threads)
     plain = "run the layers as they are written, without fusing; slower"
@@ -177,28 +173,28 @@ _rate = _cli.converter("a number above 0", float, lambda rate: 0 < rate < math.i
 _shards = _cli.converter("a power of two up to 1024", int, lambda S: S in _POWERS)
 
 
-class Run:
+class Run(contextlib.ExitStack):
     """A run of the command: its signals, settings, digits, trainer and folder.
 
     Ctrl-C or SIGTERM raises `SystemExit`: at once, or after the batch if ``deferred``.
     (After a KeyboardInterrupt within ``exec``, Python ends by SIGINT, caught or not.) A
     second signal ends the process on the spot; as files are replaced in one step, it
-    damages none. ``closing`` restores handlers and unlocks the folder. ``comm`` are the
-    processes of MPI, or None.
+    damages none. The end of ``with`` restores handlers and unlocks the folder. ``comm``
+    are the processes of MPI, or None.
     """
 
-    def __init__(
-        self, arguments: argparse.Namespace, closing: contextlib.ExitStack, comm: Any
-    ) -> None:
-        self.began, self.comm = time.perf_counter(), comm
-        self.arguments, self._closing = arguments, closing
+    def __init__(self, arguments: argparse.Namespace, comm: Any) -> None:
+        super().__init__()
+        self.began, self.arguments, self.comm = time.perf_counter(), arguments, comm
         self.signum: int | None = None
         self.deferred = False
         self.remedy = "start it again, or name another folder with --out DIR"
+        if arguments.resume:
+            self.remedy = f"start it again with --resume {arguments.resume}"
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(number, self._note)
-                closing.callback(signal.signal, number, before)
+                self.callback(signal.signal, number, before)
 
     def _note(self, signum: int, _: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -220,14 +216,14 @@ class Run:
         facts: dict[str, Any] = {}
         if arguments.resume:
             self.folder = folder(arguments.resume)
-            self._closing.callback(self.folder.close)
+            self.callback(self.folder.close)
             facts = self.folder.facts()
             arguments.network = _same_network(arguments, facts)
         place = arguments.data or facts.get("data_folder")
         load = partial(data.load_mnist, place and str(place), report=_say)
         digits = comm.allgather(None if comm.rank else load())[0]
         if arguments.resume:
-            self.settings = _resumed(arguments, self.folder, digits.checksum)
+            self.settings = _resumed(arguments, facts, digits.checksum)
         else:
             whole = digits.train_images, digits.train_labels
             count = len(data.split_validation(*whole)[0])
@@ -241,20 +237,16 @@ class Run:
         else:
             about = self._facts | {"data": digits.source, "threads": threads}
             about["flags"] = _flags(about["settings"])
-            self.folder = folder(arguments.out or self._new_place(), about)
-            self._closing.callback(self.folder.close)
+            name = self.settings.preset or arguments.network.name
+            new = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"  # unique
+            self.folder = folder(arguments.out or Path("runs", new), about)
+            self.callback(self.folder.close)
         snapshots = not self.settings.no_snapshots
         self.history = checkpoint.History(self.trainer, self.folder.path, snapshots)
         self.began -= facts.get("seconds", 0)
         self.save_checkpoint()
         self.deferred, self.remedy = True, f"to continue: {self._command()}"
         self._say_what_begins(threads)
-
-    def _new_place(self) -> Path:
-        """Return a folder for a run; two may begin in one second."""
-        name = self.settings.preset or self.arguments.network.name
-        now = time.strftime("%Y-%m-%d_%H%M%S")
-        return Path("runs", f"{now}_{name}_{os.getpid()}")
 
     def _trainer(self, model: "Sequential") -> Any:
         """Return the trainer of a new network."""
@@ -347,7 +339,7 @@ class Run:
         self.folder.save(self.trainer, self._facts | {"seconds": self.seconds()})
         self.saved = time.perf_counter()
 
-    def record(self, epoch: "Epoch") -> None:
+    def record(self, epoch: dict[str, Any]) -> None:
         """Save and print the figures of an epoch."""
         from tinycnn.training.checkpoint import blocks, write_curve
 
@@ -466,26 +458,22 @@ def _same_network(
 
 
 def _resumed(
-    arguments: argparse.Namespace, folder: "RunFolder", checksum: str
+    arguments: argparse.Namespace, facts: dict[str, Any], checksum: str
 ) -> argparse.Namespace:
     """Return the settings of the run to be resumed; refuse to change one."""
-    from tinycnn.training.fit import Progress
+    from tinycnn.training.checkpoint import OTHER_VERSION
 
-    facts = folder.facts()
     try:
         saved = facts["settings"]
         own = arguments.network if "network_file" in facts else None
         known = vars(arguments) | saved | {"network": own}
         old = _completed(argparse.Namespace(**known), 0)
-        here = sorted(SETTINGS), asdict(old.recipe), sorted(asdict(Progress()))
-        same = here == (list(saved), facts["recipe"], list(facts["progress"]))
+        here = sorted(SETTINGS), asdict(old.recipe)
+        same = here == (list(saved), facts["recipe"])
     except (KeyError, TypeError):
         same = False
     if not same:
-        raise ValueError(
-            f"{folder.path} was begun by another version of tinycnn or with another "
-            "recipe; continue with that version, or start a new run"
-        )
+        raise ValueError(f"{arguments.resume} {OTHER_VERSION}")
     given = {name: getattr(arguments, name) for name in SETTINGS}
     changed = {k: v for k, v in given.items() if v not in (None, saved[k])}
     if arguments.network != own:
@@ -496,7 +484,7 @@ def _resumed(
             f"a run is resumed with its own settings, {' '.join(_flags(saved))}, not "
             f"with {' '.join(flags)}; --resume DIR alone is enough, with --data DIR "
             "if the images have moved; to train on, start a new run with --from "
-            f"{folder.weights}",
+            f"{arguments.resume / 'weights.safetensors'}",
             code=2,
         )
     return old

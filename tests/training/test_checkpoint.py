@@ -14,7 +14,7 @@ from small_run import RECIPE, new_trainer, random_digits, same
 
 from tinycnn import models
 from tinycnn.fast import fuse
-from tinycnn.nn.weights import WeightsError
+from tinycnn.nn.weights import WeightsError, read_arrays, save_arrays
 from tinycnn.training.checkpoint import RunError, RunFolder
 from tinycnn.training.fit import DivergedError
 from tinycnn.training.recipes import PRESETS
@@ -57,15 +57,6 @@ def taken_up(folder, make=averaging_trainer):
     trainer = make()
     folder.restore(trainer)
     return trainer
-
-
-def refusal(folder):
-    """Return why a run cannot be taken up, or nothing."""
-    try:
-        taken_up(folder)
-    except RunError as error:
-        return str(error)
-    return ""
 
 
 def assert_same_files(folder, other):
@@ -173,6 +164,15 @@ def test_the_checkpoint_of_another_network_is_refused(saved):
     for other in (new_trainer(), preset_trainer("default")):  # without an average
         with pytest.raises(WeightsError, match="of the same network, or train again"):
             saved.restore(other)
+
+
+def test_the_progress_of_another_version_is_refused(saved):
+    arrays, facts = read_arrays(saved.path / "checkpoint.safetensors")
+    for other in ({}, [], facts["progress"] | {"more": 1}):
+        changed = facts | {"progress": other}
+        save_arrays(saved.path / "checkpoint.safetensors", arrays, changed)
+        with pytest.raises(RunError, match=r"saved was begun by another version"):
+            taken_up(saved)
 
 
 def test_weights_that_are_not_finite_are_not_saved(saved):

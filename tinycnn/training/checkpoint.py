@@ -29,13 +29,17 @@ from safetensors.numpy import save
 
 from tinycnn.files import write_atomically
 from tinycnn.nn.weights import load_weights, read_facts, save_arrays
-from tinycnn.training.fit import Epoch, Trainer
+from tinycnn.training.fit import Epoch, Progress, Trainer
 
 PACKAGES = ("tinycnn", "numpy", "numba", "llvmlite", "safetensors")
 SNAPSHOTS, BYTES = 24, 20_000_000  # of a run, at most; 8192 of a file are its header
 POINTS = 100  # of the first epoch, at most
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-=*^"
 COLUMNS = ("train_accuracy", "val_accuracy")
+OTHER_VERSION = (
+    "was begun by another version of tinycnn or with another recipe; continue with "
+    "that version, or start a new run"
+)
 SVG = Path(__file__).with_name("curve.svg").read_text("utf-8")
 
 
@@ -90,14 +94,18 @@ class RunFolder:
         self._metrics = path / "metrics.jsonl"
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts of the checkpoint; raise RunError if there is none."""
+        """Return the facts of the checkpoint, or raise RunError if it is of no use."""
         try:
-            return read_facts(self._checkpoint)
+            facts = read_facts(self._checkpoint)
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} has no checkpoint; name the folder that training printed "
                 "when it began, or start a new run"
             ) from None
+        progress = facts.get("progress")
+        if not isinstance(progress, dict) or progress.keys() != vars(Progress()).keys():
+            raise RunError(f"{self.path} {OTHER_VERSION}")
+        return facts
 
     def save(self, trainer: Trainer, facts: dict[str, Any]) -> None:
         """Save the state of a trainer, and JSON values for `facts` to return.
@@ -112,7 +120,9 @@ class RunFolder:
 
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one."""
-        trainer.resume(load_weights(self._checkpoint, trainer)["progress"])
+        progress = self.facts()["progress"]
+        load_weights(self._checkpoint, trainer)
+        trainer.resume(progress)
 
     def append(self, result: Epoch, seconds: float) -> None:
         """Add the line of an epoch to ``metrics.jsonl``.
