@@ -57,7 +57,8 @@ def save_weights(path: str | Path, model: Stateful, facts: Facts) -> None:
     OSError
         If the file cannot be written. With any error the old file stays as it was.
     """
-    save_arrays(path, model.state(), facts | _layers(model))
+    layers = {"layers": list(model.texts)} if hasattr(model, "texts") else {}
+    save_arrays(path, model.state(), facts | layers)
 
 
 def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Facts) -> None:
@@ -91,10 +92,9 @@ def load_weights(path: str | Path, model: Stateful) -> Facts:
     """
     state = model.state()
     with _opened(path) as (file, facts):
-        for key, layers in _layers(model).items():
-            if key in facts:
-                saved = dict(enumerate(facts[key]))
-                _compare("layer", saved, dict(enumerate(layers)))
+        if hasattr(model, "texts") and "layers" in facts:
+            saved, own = dict(enumerate(facts["layers"])), dict(enumerate(model.texts))
+            _compare("layer", saved, own)
         shapes = {n: tuple(file.get_slice(n).get_shape()) for n in sorted(file.keys())}
         _compare("the shape of", shapes, {n: a.shape for n, a in state.items()})
         arrays = _checked_arrays(file, facts)
@@ -156,12 +156,6 @@ def _checked_arrays(file: Any, facts: Facts) -> dict[str, Array]:
     if _checksum(arrays, facts) != facts.get("checksum"):
         raise ValueError("its checksum is wrong, it was changed or damaged")
     return arrays
-
-
-def _layers(model: Stateful) -> Facts:
-    """Return the fact `layers`, if the model has any."""
-    texts = getattr(model, "texts", None)
-    return {} if texts is None else {"layers": list(texts)}
 
 
 def _compare(what: str, saved: Mapping[Any, Any], own: Mapping[Any, Any]) -> None:
