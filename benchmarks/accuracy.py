@@ -42,11 +42,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file
 
 from benchmarks.tables import markdown
 from tinycnn._cli import Parser, existing_folder, fail, integer, report, run_command
 from tinycnn.cluster import ALONE, on_all
-from tinycnn.nn.weights import read_arrays
+from tinycnn.nn.weights import read_facts
 from tinycnn.train import PRESETS, launched
 
 SEEDS = {"best": 3}  # of the others, 5
@@ -148,10 +149,10 @@ def one_run(job: tuple[Path, str, int, Path | None]) -> dict[str, Any]:
         )
     # A path would tie the record to this machine.
     del result["weights"]
-    arrays, facts = read_arrays(run / "weights.safetensors")
+    arrays = load_file(run / "weights.safetensors")
     learned = [a.size for name, a in arrays.items() if "running" not in name]
     return result | {
-        "best_epoch": facts["best_epoch"],
+        "best_epoch": read_facts(run / "weights.safetensors")["best_epoch"],
         "parameters": sum(learned),
         "gflops": round((before + gflops()) / 2, 1),
     }

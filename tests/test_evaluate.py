@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from weights_file import read_arrays, save_arrays
 
 from tinycnn import evaluate, fast, models, nn
 from tinycnn.data import load_mnist, write_idx
-from tinycnn.nn.weights import read_arrays, save_arrays, save_weights
+from tinycnn.nn.weights import save_weights
 from tinycnn.training.metrics import measure
 
 IMAGES = 60

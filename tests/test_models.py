@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from weights_file import save_arrays
 
 from tinycnn import models
 from tinycnn.fast import fuse
@@ -15,7 +16,7 @@ from tinycnn.nn import (
     ReLU,
     Sequential,
 )
-from tinycnn.nn.weights import WeightsError, save_arrays, save_weights
+from tinycnn.nn.weights import WeightsError, save_weights
 
 every_network = pytest.mark.parametrize("name", models.NETWORKS)
 

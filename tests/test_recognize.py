@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from weights_file import read_arrays, save_arrays
 
 from tinycnn import models, recognize
 from tinycnn.data import load_mnist
 from tinycnn.ink.strokes import load_strokes, strokes_ink
-from tinycnn.nn.weights import WeightsError, read_arrays, save_arrays
+from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import annotate, reader
 from tinycnn.reading.result import Digit, Reading
 

@@ -24,6 +24,7 @@ import numba
 import numpy as np
 import pytest
 import tqdm
+from weights_file import read_arrays, save_arrays
 
 from tinycnn import evaluate, fast, models, nn, train
 from tinycnn.data import load_mnist, mnist, split_validation, write_idx
@@ -31,7 +32,7 @@ from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.glyphs.writer import written
 from tinycnn.models import predict
 from tinycnn.nn import BatchNorm2D, Conv2D, Dropout, MaxPool2D, ReLU, kernels
-from tinycnn.nn.weights import read_arrays, read_facts, save_arrays
+from tinycnn.nn.weights import read_facts
 from tinycnn.training import fit, recipes
 from tinycnn.training.checkpoint import RunFolder
 from tinycnn.training.fit import Trainer

@@ -11,21 +11,16 @@ import pickle
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from weights_file import read_arrays, save_arrays
 
-from tinycnn.nn.weights import (
-    WeightsError,
-    load_weights,
-    read_arrays,
-    read_facts,
-    save_arrays,
-    save_weights,
-)
+from tinycnn.nn.weights import WeightsError, load_weights, read_facts, save_weights
 
 FACTS = {"größe": 'a "b"\n', "seed": 0, "val_accuracy": 0.9966, "views": [1, None]}
 
@@ -73,6 +68,7 @@ def assert_refused(path, model, reason):
         load_weights(path, model)
     assert str(path) in str(caught.value)
     assert len(str(caught.value)) < len(str(path)) + 450
+    assert str(caught.value).isprintable()
     assert_same(model.state(), before)
 
 
@@ -101,7 +97,9 @@ def test_arrays_of_every_dtype_and_shape_and_facts_come_back(tmp_path):
     save_arrays(tmp_path / "t", every_dtype(), FACTS)
     found, facts = read_arrays(tmp_path / "t")
     assert_same(found, every_dtype())
-    assert all(array.flags.writeable for array in found.values())
+    model = Model(**{name: np.ones_like(a) for name, a in every_dtype().items()})
+    assert load_weights(tmp_path / "t", model) == facts
+    assert_same(model.state(), every_dtype())
     save_arrays(tmp_path / "again", found, facts)
     assert (tmp_path / "again").read_bytes() == (tmp_path / "t").read_bytes()
     assert facts == FACTS | {"checksum": facts["checksum"]}
@@ -135,7 +133,7 @@ def test_loading_writes_into_the_live_arrays(tmp_path):
 
 def test_the_same_input_gives_the_same_bytes_in_every_process(tmp_path):
     code = (
-        "import sys, numpy as np; from tinycnn.nn.weights import save_arrays\n"
+        "import sys, numpy as np; from weights_file import save_arrays\n"
         "names = sorted('dbac', key=hash)\n"  # another order in each process
         "facts = {name: {'seed': 1, name: name} for name in names}\n"
         "save_arrays(sys.argv[1], {n: np.full(3, ord(n)) for n in names}, facts)\n"
@@ -144,6 +142,7 @@ def test_the_same_input_gives_the_same_bytes_in_every_process(tmp_path):
         subprocess.run(
             [sys.executable, "-c", code, tmp_path / seed],
             env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[1],
             check=True,
         )
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
@@ -224,9 +223,6 @@ def test_what_the_header_promises_must_be_there(tmp_path):
         header = json.dumps({"__metadata__": {"tinycnn": "{}"}, "a": entry}).encode()
         path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
         assert_refused(path, model, "train again")
-        with pytest.raises(WeightsError, match="train again") as caught:
-            read_arrays(path)
-        assert str(caught.value).isprintable(), f"{dtype} {shape}"
 
 
 def test_facts_must_be_one_object_in_the_one_spelling(tmp_path):
@@ -313,7 +309,7 @@ def test_a_missing_file_is_the_usual_error_and_a_pipe_is_not_waited_for(tmp_path
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for read in (read_facts, read_arrays, lambda p: load_weights(p, zero_model())):
+    for read in (read_facts, lambda p: load_weights(p, zero_model())):
         with pytest.raises(FileNotFoundError, match="nothing"):
             read(tmp_path / "nothing")
         for path in sorted(tmp_path.iterdir()):
@@ -324,11 +320,12 @@ def test_a_missing_file_is_the_usual_error_and_a_pipe_is_not_waited_for(tmp_path
 
 
 def test_a_file_of_another_model_takes_no_memory(tmp_path):
-    save_arrays(tmp_path / "t", {"weight": np.zeros(4_000_000, np.float32)}, {})
+    model = Model(weight=np.zeros(4_000_000, np.float32))
+    save_weights(tmp_path / "t", model, {})
     tracemalloc.start()
     assert_refused(tmp_path / "t", small_model(), "in the network")
     refused = tracemalloc.get_traced_memory()[1]
-    read_arrays(tmp_path / "t")
+    load_weights(tmp_path / "t", model)
     accepted = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert refused < 300_000 < 16_000_000 < accepted

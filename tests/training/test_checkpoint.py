@@ -11,10 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from small_run import RECIPE, new_trainer, random_digits, same
+from weights_file import read_arrays, save_arrays
 
 from tinycnn import models
 from tinycnn.fast import fuse
-from tinycnn.nn.weights import WeightsError, read_arrays, save_arrays
+from tinycnn.nn.weights import WeightsError
 from tinycnn.training.checkpoint import RunError, RunFolder
 from tinycnn.training.fit import DivergedError
 from tinycnn.training.recipes import PRESETS

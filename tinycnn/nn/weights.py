@@ -57,16 +57,12 @@ def save_weights(path: str | Path, model: Stateful, facts: Facts) -> None:
     OSError
         If the file cannot be written. With any error the old file stays as it was.
     """
-    layers = {"layers": list(model.texts)} if hasattr(model, "texts") else {}
-    save_arrays(path, model.state(), facts | layers)
-
-
-def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Facts) -> None:
-    """Save arrays and facts as `save_weights` does, without a model."""
+    if hasattr(model, "texts"):
+        facts = facts | {"layers": list(model.texts)}
     # The library writes memory as it lies: any order but C would be lost.
     ordered = {
         name: np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-        for name, array in arrays.items()
+        for name, array in model.state().items()
     }
     try:
         facts = facts | {"checksum": _checksum(ordered, facts)}
@@ -97,18 +93,14 @@ def load_weights(path: str | Path, model: Stateful) -> Facts:
             _compare("layer", saved, own)
         shapes = {n: tuple(file.get_slice(n).get_shape()) for n in sorted(file.keys())}
         _compare("the shape of", shapes, {n: a.shape for n, a in state.items()})
-        arrays = _checked_arrays(file, facts)
+        arrays = {name: file.get_tensor(name) for name in shapes}
+        if _checksum(arrays, facts) != facts.get("checksum"):
+            raise ValueError("its checksum is wrong, it was changed or damaged")
         dtypes = {n: a.dtype for n, a in arrays.items()}
         _compare("the dtype of", dtypes, {n: a.dtype for n, a in state.items()})
     for name, array in state.items():
         array[...] = arrays[name]
     return facts
-
-
-def read_arrays(path: str | Path) -> tuple[dict[str, Array], Facts]:
-    """Return arrays and facts of a file; errors as of `load_weights`."""
-    with _opened(path) as (file, facts):
-        return _checked_arrays(file, facts), facts
 
 
 def read_facts(path: str | Path) -> Facts:
@@ -148,14 +140,6 @@ def _checksum(arrays: Mapping[str, Array], facts: Facts) -> str:
         digest.update(_to_json([name, array.dtype.name, array.shape]).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _checked_arrays(file: Any, facts: Facts) -> dict[str, Array]:
-    """Return all arrays if the checksum is theirs."""
-    arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-    if _checksum(arrays, facts) != facts.get("checksum"):
-        raise ValueError("its checksum is wrong, it was changed or damaged")
-    return arrays
 
 
 def _compare(what: str, saved: Mapping[Any, Any], own: Mapping[Any, Any]) -> None:

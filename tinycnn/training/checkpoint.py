@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
 from tinycnn.files import write_atomically
-from tinycnn.nn.weights import load_weights, read_facts, save_arrays
+from tinycnn.nn.weights import load_weights, read_facts, save_weights
 from tinycnn.training.fit import Epoch, Progress, Trainer
 
 PACKAGES = ("tinycnn", "numpy", "numba", "llvmlite", "safetensors")
@@ -116,7 +116,7 @@ class RunFolder:
         for leftover in self.path.glob("*.safetensors.*.tmp"):  # of a killed process
             leftover.unlink(missing_ok=True)
         progress = {"progress": asdict(trainer.progress)}
-        save_arrays(self._checkpoint, trainer.state(), facts | progress)
+        save_weights(self._checkpoint, trainer, facts | progress)
 
     def restore(self, trainer: Trainer) -> None:
         """Bring a new trainer of the same settings to the state of the saved one."""

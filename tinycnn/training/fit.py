@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.models import Model, predict
-from tinycnn.nn import cosine, one_cycle, softmax_cross_entropy
+from tinycnn.nn import Sequential, cosine, one_cycle, softmax_cross_entropy
 from tinycnn.nn.layers import Array
 from tinycnn.nn.optim import Optimizer
-from tinycnn.nn.sequential import Sequential
 from tinycnn.training.augment import Warps, deform
 from tinycnn.training.metrics import Metrics, fit_temperature, measure
 from tinycnn.training.recipes import Recipe
