@@ -1,6 +1,5 @@
 """Train a network to read digits: ``python -m tinycnn.train``."""
 
-import argparse
 import contextlib
 import hashlib
 import itertools
@@ -12,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from argparse import Namespace
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,7 @@ def _main(argv: list[str] | None, comm: Any = None) -> int:
     return _train(arguments, comm)
 
 
-def _train(arguments: argparse.Namespace, comm: Any = None) -> int:
+def _train(arguments: Namespace, comm: Any = None) -> int:
     """Train with one seed; return the exit code."""
     with Run(arguments, comm) as run:
         try:
@@ -183,7 +183,7 @@ class Run(contextlib.ExitStack):
     are the processes of MPI, or None.
     """
 
-    def __init__(self, arguments: argparse.Namespace, comm: Any) -> None:
+    def __init__(self, arguments: Namespace, comm: Any) -> None:
         super().__init__()
         self.began, self.arguments, self.comm = time.perf_counter(), arguments, comm
         self.signum: int | None = None
@@ -390,9 +390,7 @@ class Run(contextlib.ExitStack):
         return facts
 
 
-def _network(
-    settings: argparse.Namespace, digits: "Digits"
-) -> "tuple[Sequential, int, Digits]":
+def _network(settings: Namespace, digits: "Digits") -> "tuple[Sequential, int, Digits]":
     """Return the network, how many classes it has, and the digits for it.
 
     A network of the user's own is checked first: the shapes of a batch, and the
@@ -411,7 +409,7 @@ def _network(
     return model, classes, digits.for_network(classes, size)
 
 
-def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace:
+def _completed(arguments: Namespace, images: int) -> Namespace:
     """Return all settings, the preset's where no flag was given, and the recipe."""
     from tinycnn.training.recipes import PRESETS
 
@@ -426,7 +424,7 @@ def _completed(arguments: argparse.Namespace, images: int) -> argparse.Namespace
         "seed": 0,
     }
     missing = {k: v for k, v in defaults.items() if getattr(arguments, k) is None}
-    full = argparse.Namespace(**vars(arguments) | missing)
+    full = Namespace(**vars(arguments) | missing)
     full.recipe = replace(
         recipe, epochs=full.epochs, batch_size=full.batch_size, learning_rate=full.lr
     )
@@ -439,9 +437,7 @@ def _flags(settings: dict[str, Any]) -> list[str]:
     return [f"--{k}" if v is True else f"--{k}={v}" for k, v in given.items()]
 
 
-def _same_network(
-    arguments: argparse.Namespace, facts: dict[str, Any]
-) -> UserFunction | None:
+def _same_network(arguments: Namespace, facts: dict[str, Any]) -> UserFunction | None:
     """Return the network of the run to be resumed; refuse another file."""
     if "network_file" not in facts:
         return arguments.network  # which `_resumed` refuses
@@ -457,9 +453,7 @@ def _same_network(
     )
 
 
-def _resumed(
-    arguments: argparse.Namespace, facts: dict[str, Any], checksum: str
-) -> argparse.Namespace:
+def _resumed(arguments: Namespace, facts: dict[str, Any], checksum: str) -> Namespace:
     """Return the settings of the run to be resumed; refuse to change one."""
     from tinycnn.training.checkpoint import OTHER_VERSION
 
@@ -467,7 +461,7 @@ def _resumed(
         saved = facts["settings"]
         own = arguments.network if "network_file" in facts else None
         known = vars(arguments) | saved | {"network": own}
-        old = _completed(argparse.Namespace(**known), 0)
+        old = _completed(Namespace(**known), 0)
         here = sorted(SETTINGS), asdict(old.recipe)
         same = here == (list(saved), facts["recipe"])
     except (KeyError, TypeError):

@@ -41,12 +41,8 @@ class UserFunction:
     def __call__(self, *arguments: Any) -> Any:
         """Run the file, call the function and return what it returns.
 
-        As with ``python FILE.py``, the file may import others beside it.
-
-        Raises
-        ------
-        UserFileError
-            If there is no such function, or the code raises anything.
+        As with ``python FILE.py``, the file may import others beside it. Raises
+        UserFileError if there is no such function, or the code raises anything.
         """
         path = sys.path.copy()
         sys.path.insert(0, str(Path(self.file).resolve().parent))

@@ -31,12 +31,8 @@ class DataError(ValueError):
 def read_idx(path: str | Path) -> UInt8:
     """Read an IDX file of unsigned bytes, plain or compressed with gzip.
 
-    Returns a new, writable array of the shape in the header; no dimension is 0.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read, is no IDX file of unsigned bytes, or is damaged.
+    Returns a new, writable array of the shape in the header; no dimension is 0. Raises
+    DataError if the file cannot be read, is none of unsigned bytes, or is damaged.
     """
     try:
         content = read_regular(path, MAX_BYTES)

@@ -103,13 +103,8 @@ def load_mnist(
     of one size, in four files with MNIST's names, with or without ``.gz``; then nothing
     else is tried. If not `online`, or with ``TINYCNN_OFFLINE=1``, no socket is opened.
     `report` is called with each line for the user; by default they are printed on
-    stderr.
-
-    Raises
-    ------
-    DataError
-        A named folder does not hold the four files, or they cannot be read. Faults of
-        the cache and of the mirrors are only reported.
+    stderr. Raises DataError if a named folder does not hold the four files, or they
+    cannot be read; faults of the cache and of the mirrors are only reported.
     """
     report = report or partial(print, file=sys.stderr)
     folder = folder or os.environ.get("TINYCNN_DATA")

@@ -1,9 +1,10 @@
 """The loops of convolution and pooling, compiled by Numba.
 
 All arrays are NHWC: image, row, column, channel. In this layout a row of a patch,
-``KW`` pixels of ``C`` channels, is one contiguous run of ``KW * C`` numbers. The caller
-pads, checks the shapes and makes every array, all C-contiguous; the one that is filled
-comes last.
+``KW`` pixels of ``C`` channels, is one contiguous run of ``KW * C`` numbers. ``KH, KW``
+are height and width of a kernel or window, ``SH, SW`` its vertical and horizontal
+stride, all integers. The caller pads, checks the shapes and makes every array, all
+C-contiguous; the one that is filled comes last.
 
 Why the parallel loops are safe: each runs over the images of the batch, and image ``n``
 is read from and written to slices with index ``n`` alone. No sum crosses two images, so
@@ -44,8 +45,6 @@ def im2col(x, KH, KW, SH, SW, cols):
     Parameters
     ----------
     x : float array (N, H, W, C)
-    KH, KW, SH, SW : int
-        Height and width of the kernel, vertical and horizontal stride.
     cols : float array (N, OH, OW, KH, KW * C)
         Filled. ``OH = (H - KH) // SH + 1`` and ``OW = (W - KW) // SW + 1``.
     """
@@ -70,8 +69,6 @@ def col2im(cols, KH, KW, SH, SW, x):
     Parameters
     ----------
     cols : float array (N, OH, OW, KH, KW * C)
-    KH, KW, SH, SW : int
-        As for `im2col`.
     x : float array (N, H, W, C)
         Filled.
     """
@@ -96,8 +93,6 @@ def max_pool(x, KH, KW, SH, SW, y, winner):
     Parameters
     ----------
     x : float array (N, H, W, C)
-    KH, KW, SH, SW : int
-        Height and width of the window, vertical and horizontal stride.
     y : float array (N, OH, OW, C)
         Filled.
     winner : int32 array (N, OH, OW, C)
@@ -130,8 +125,6 @@ def max_pool_backward(dy, winner, KW, SH, SW, dx):
     dy : float array (N, OH, OW, C)
     winner : int32 array (N, OH, OW, C)
         As filled by `max_pool`.
-    KW, SH, SW : int
-        Width of the window, vertical and horizontal stride.
     dx : float array (N, H, W, C)
         Filled.
     """

@@ -117,10 +117,7 @@ class Layer:
     def state(self) -> dict[str, Array]:
         """Return name and live array of every parameter and buffer: what is saved.
 
-        Raises
-        ------
-        ValueError
-            If two arrays have one name.
+        Raises ValueError if two arrays have one name.
         """
         pairs: list[tuple[str, Array]] = []
         for attribute, part in self._parts():

@@ -45,10 +45,7 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter by its gradient.
 
-        Raises
-        ------
-        ValueError
-            If a parameter has no gradient yet, or one of another shape or dtype.
+        Raises ValueError if one has no gradient yet, or one of another shape or dtype.
         """
         for number, parameter in enumerate(self.parameters):
             like, value, grad = self._like[number], parameter.value, parameter.grad

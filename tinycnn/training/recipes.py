@@ -79,5 +79,4 @@ _reader = replace(
 )
 _classic = Recipe("classic", 10, 10, 1e-3, batch_size=200, schedule="cosine")
 
-_all = _quick, _default, _best, _tiny, _classic, _reader
-PRESETS = {recipe.network: recipe for recipe in _all}
+PRESETS = {r.network: r for r in (_quick, _default, _best, _tiny, _classic, _reader)}
