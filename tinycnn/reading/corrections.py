@@ -18,8 +18,6 @@ from tinycnn.data.idx import DataError
 from tinycnn.files import UnreadableError, read_regular
 from tinycnn.ink.strokes import LARGEST_FILE, Strokes, save_strokes
 
-__all__ = ["NO_DIGIT", "Corrections", "DataError"]
-
 NO_DIGIT = 10  # the label of ink that is none
 SHAPE = 28, 28
 Images = NDArray[np.uint8]
