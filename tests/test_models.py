@@ -4,18 +4,9 @@ import numpy as np
 import pytest
 from weights_file import save_arrays
 
-from tinycnn import models
+from tinycnn import models, nn
 from tinycnn.fast import fuse
 from tinycnn.models import as_input, predict
-from tinycnn.nn import (
-    BatchNorm2D,
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    ReLU,
-    Sequential,
-)
 from tinycnn.nn.weights import WeightsError, save_weights
 
 every_network = pytest.mark.parametrize("name", models.NETWORKS)
@@ -27,7 +18,7 @@ every_network = pytest.mark.parametrize("name", models.NETWORKS)
 @every_network
 def test_a_network_turns_images_into_a_logit_a_class(name):
     model = models.build(name)
-    assert isinstance(model, Sequential)
+    assert isinstance(model, nn.Sequential)
     x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
     for training in (True, False):
         logits = model.forward(x, training)
@@ -48,7 +39,7 @@ def test_a_seed_is_a_network_and_another_seed_another(name):
         np.testing.assert_array_equal(again.state()[key], array)
         assert array.ndim < 2 or not np.array_equal(array, other.state()[key]), key
     dropouts = [
-        [layer for layer in model.layers if isinstance(layer, Dropout)]
+        [layer for layer in model.layers if isinstance(layer, nn.Dropout)]
         for model in (first, again, other)
     ]
     for one, same, another in zip(*dropouts, strict=True):
@@ -66,7 +57,7 @@ def test_the_classic_network_is_the_one_of_the_tutorials():
     ]
     shapes = [p.value.shape for p in model.parameters() if p.value.ndim > 1]
     assert shapes == [(3, 3, 1, 32), (3, 3, 32, 64), (9216, 256), (256, 10)]
-    rates = [layer.rate for layer in model.layers if isinstance(layer, Dropout)]
+    rates = [layer.rate for layer in model.layers if isinstance(layer, nn.Dropout)]
     assert rates == [0.25, 0.5]
     # 320 + 18,496 + 2,359,552 + 2,570
     assert sum(p.value.size for p in model.parameters()) == 2_380_938
@@ -95,8 +86,8 @@ def test_the_tiny_network_has_fewer_than_10_000_weights():
 def small_network():
     """Return a network of images 6×7."""
     rng = np.random.default_rng(0)
-    layers = [Conv2D(1, 2, 3, rng=rng), ReLU(), BatchNorm2D(2), Flatten()]
-    return Sequential([*layers, Dense(4 * 5 * 2, 10, rng=rng)])
+    layers = [nn.Conv2D(1, 2, 3, rng=rng), nn.ReLU(), nn.BatchNorm2D(2), nn.Flatten()]
+    return nn.Sequential([*layers, nn.Dense(4 * 5 * 2, 10, rng=rng)])
 
 
 def few_images(count=3):

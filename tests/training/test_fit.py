@@ -4,11 +4,9 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numba
 import numpy as np
 import pytest
 from small_run import (
-    BATCH,
     COUNT,
     RECIPE,
     copy_of,
@@ -18,7 +16,6 @@ from small_run import (
     small_network,
 )
 
-from tinycnn import models
 from tinycnn.fast import fuse
 from tinycnn.models import as_input, predict
 from tinycnn.nn import SGD, Adam, cosine, one_cycle, softmax_cross_entropy
@@ -26,7 +23,6 @@ from tinycnn.training import fit
 from tinycnn.training.augment import Deformation, deform
 from tinycnn.training.fit import DivergedError, Progress, Trainer, train_step
 from tinycnn.training.metrics import fit_temperature, measure
-from tinycnn.training.recipes import PRESETS
 
 UNDEFORMED = replace(RECIPE, deformation=Deformation())
 AVERAGING = replace(RECIPE, average_decay=0.8)
@@ -275,22 +271,6 @@ def test_fused_and_plain_learn_the_same_within_rounding():
     for name, array in plain.averaged.state().items():
         assert fused.averaged.state()[name] == pytest.approx(array, abs=1e-5), name
     assert not same(fused.averaged.state(), plain.averaged.state())  # it was fused
-
-
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread")
-@pytest.mark.parametrize("preset", ["default", "classic"])
-def test_two_threads_give_the_same_bits_as_one(preset):
-    recipe = replace(PRESETS[preset], epochs=1, batch_size=BATCH)
-    before, states = numba.get_num_threads(), []
-    try:
-        for threads in (1, 2):
-            trainer = new_trainer(recipe, model=models.build(preset), prepare=fuse)
-            numba.set_num_threads(threads)
-            list(trainer.run())
-            states.append(trainer.model.state() | trainer.optimizer.state())
-    finally:
-        numba.set_num_threads(before)
-    assert same(*states)
 
 
 # --- what cannot go on -----------------------------------------------------------
