@@ -238,7 +238,8 @@ class Run(contextlib.ExitStack):
             about = self._facts | {"data": digits.source, "threads": threads}
             about["flags"] = _flags(about["settings"])
             name = self.settings.preset or arguments.network.name
-            new = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"  # unique
+            # Two may begin in one second.
+            new = f"{time.strftime('%Y-%m-%d_%H%M%S')}_{name}_{os.getpid()}"
             self.folder = folder(arguments.out or Path("runs", new), about)
             self.callback(self.folder.close)
         snapshots = not self.settings.no_snapshots
