@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.handwriting FILE.png [--seed N]``
 
-Ten columns of digits, one for each, as `tinycnn.glyphs.writer` writes them, and
-below them letters and signs of `tinycnn.glyphs.signs`.
+Ten columns of digits, one for each, as `tinycnn.glyphs.writer` writes them, and below
+them its letters and signs.
 """
 
 from pathlib import Path
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tinycnn._cli import Parser, fail, integer, run_command
-from tinycnn.glyphs.signs import signs
-from tinycnn.glyphs.writer import written
+from tinycnn.glyphs import writer
 
 COLUMNS = 20
 DIGITS, SIGNS = 6, 2  # rows of each
@@ -29,13 +28,13 @@ def main(argv: list[str] | None = None) -> int:
     add("file", type=Path, metavar="FILE", help="the picture, a PNG or another")
     add("--seed", type=integer(0, 2**32), default=0, metavar="N")
     arguments = parser.parse_args(argv)
-    images, labels = written(arguments.seed, 0, DIGITS * COLUMNS)
+    rngs = [np.random.default_rng([arguments.seed, 0, which]) for which in (2, 4)]
+    images, labels = writer.written(writer.DIGITS, DIGITS * COLUMNS, rngs[0])
     in_order = images[np.argsort(labels, kind="stable")]
     # Two columns of each digit.
     digits = in_order.reshape(COLUMNS, DIGITS, *images.shape[1:]).swapaxes(0, 1)
-    others = signs(arguments.seed, 0, SIGNS * COLUMNS).reshape(
-        SIGNS, COLUMNS, *images.shape[1:]
-    )
+    others, _ = writer.written(writer.SIGNS, SIGNS * COLUMNS, rngs[1])
+    others = others.reshape(SIGNS, COLUMNS, *images.shape[1:])
     sheet = np.vstack([_rows(digits), _rows(others)])
     picture = Image.fromarray(255 - sheet)
     size = picture.width * SCALE, picture.height * SCALE

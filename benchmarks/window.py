@@ -155,10 +155,10 @@ def latency(at: Place) -> Figures:
     with at.stage("1400x860") as stage:
         shown = watch_boxes(stage)
         for number in range(9):
-            for stroke in write(int(rng.integers(10)), rng):
+            for stroke in write(str(rng.integers(10)), rng):
                 timed_stroke(stage, stroke * 8, 40 + number * 120)
         while len(took) < (at.limit or 200):
-            strokes = write(int(rng.integers(10)), rng)
+            strokes = write(str(rng.integers(10)), rng)
             for stroke in strokes:
                 begin = timed_stroke(stage, stroke * 8, 40 + 9 * 120)
                 until(stage.root, lambda: stage.session.is_settled)
@@ -271,7 +271,7 @@ def inside(at: Place) -> Figures:
     took: dict[str, list[float]] = {"gradients": [], "step": [], "damage": []}
     with at.stage() as stage:
         panel = stage.window.panel
-        for stroke in write(7, np.random.default_rng(at.seed)):
+        for stroke in write("7", np.random.default_rng(at.seed)):
             stage.draw((stroke * 8 + 60).tolist(), 0, 0)
         stage.read()
         stage.window.toggle_panel()
@@ -391,7 +391,7 @@ def kills(at: Place) -> Figures:
     same, took = 0, []
     with at.stage() as stage:
         for _ in range(at.limit or 20):
-            strokes = [stroke * 8 + 60 for stroke in write(int(rng.integers(10)), rng)]
+            strokes = [stroke * 8 + 60 for stroke in write(str(rng.integers(10)), rng)]
             text, process = drawn(stage, strokes), stage.worker._process
             assert process is not None
             stage.window.undo()

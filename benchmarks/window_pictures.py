@@ -37,7 +37,7 @@ def hand_written(text: str, rng: np.random.Generator) -> list[NDArray[np.float64
     for row, line in enumerate(text.splitlines()):
         for column, digit in enumerate(line):
             corner = (70 + PITCH * column, 75 + 210 * row)
-            strokes += [s * TALL + corner for s in write(int(digit), rng)]
+            strokes += [s * TALL + corner for s in write(digit, rng)]
     return strokes
 
 

@@ -29,7 +29,7 @@ from weights_file import read_arrays, save_arrays
 from tinycnn import evaluate, fast, models, nn, train
 from tinycnn.data import load_mnist, mnist, split_validation, write_idx
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.glyphs.writer import written
+from tinycnn.glyphs.writer import DIGITS, written
 from tinycnn.models import predict
 from tinycnn.nn import BatchNorm2D, Conv2D, Dropout, MaxPool2D, ReLU, kernels
 from tinycnn.nn.weights import read_facts
@@ -333,7 +333,7 @@ def test_written_digits_join_the_first_images_and_are_counted_apart(
     (trainer,) = trainers
     assert type(trainer.optimizer) is fast.Adam
     assert trainer.optimizer.weight_decay == recipe.weight_decay
-    hands, hand_labels = written(7, 0, 6)
+    hands, hand_labels = written(DIGITS, 6, np.random.default_rng([7, 0, 2]))
     data = load_mnist(digits)
     expected = np.concatenate([data.train_images[:30], hands])
     assert np.array_equal(trainer.train_images[:], expected)

@@ -274,7 +274,9 @@ class Run(contextlib.ExitStack):
         if known and (written := round(recipe.written * original)):
             from tinycnn.glyphs import writer
 
-            more_images, more_labels = writer.written(settings.seed, 0, written)
+            # The third number separates this from the draws of order and deformation.
+            rng = np.random.default_rng([settings.seed, 0, 2])
+            more_images, more_labels = writer.written(writer.DIGITS, written, rng)
             images = np.concatenate([images, more_images])
             labels = np.concatenate([labels, more_labels])
         self.written = len(images) - original

@@ -9,7 +9,6 @@ import pytest
 
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.glyphs import signs
 from tinycnn.glyphs.writer import write
 from tinycnn.ink.normalize import normalize, normalize_strokes, with_pen
 from tinycnn.reading import practice, segment
@@ -36,7 +35,7 @@ def of_images(seed, count=4):
 def of_strokes(seed, count=4):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, count)
-    strokes = [write(digit, rng) for digit in labels.tolist()]
+    strokes = [write(str(digit), rng) for digit in labels]
     return list(from_strokes(strokes, labels, rng))
 
 
@@ -179,7 +178,7 @@ def test_letters_are_none_but_their_uprights_are_left_out():
     """By itself, the upright of an H is a 1."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        letters = [signs.write(letter, rng) for letter in "HkT"]
+        letters = [write(letter, rng) for letter in "HkT"]
         found = list(from_strokes(letters, np.full(3, NONE), rng))
         assert {label for _, label in found} == {NONE}
         for upright in ([[0, 0], [0, 9]], [[0, 9], [1, 0]]):
@@ -215,5 +214,5 @@ def test_what_is_composed_comes_after_the_digits_and_follows_from_the_seed():
     assert images.dtype == labels.dtype == np.uint8
     np.testing.assert_array_equal(images[:20], digits[0])
     np.testing.assert_array_equal(labels[:20], digits[1])
-    assert (labels[-2 * practice.SIGNS :] == NONE).all()
+    assert (labels[-2 * practice.SIGNS_EACH :] == NONE).all()
     assert 0.2 < (labels[20:] == NONE).mean() < 0.9

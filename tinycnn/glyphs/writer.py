@@ -1,14 +1,17 @@
-"""Digits drawn by code, stroke by stroke, in variants that MNIST lacks.
+"""Digits, letters and signs drawn by code, stroke by stroke, as people write them.
 
 MNIST is American handwriting. Elsewhere a 1 has a flag or a foot, a 7 a bar, a 4 an
-open top, a 9 a tail. Each variant is a row of digits.txt, behind its digit; a random
-shape, slant, breadth, tremor and rounding of corners make it handwriting.
+open top, a 9 a tail. Each variant is a row of a table, behind its name; a random shape,
+slant, breadth, tremor and rounding of corners make it handwriting. digits.txt has the
+digits, signs.txt letters and mathematical signs that could not be read as digits,
+words.txt letters that could be, but not within a word.
 
 Two numerals are a point on a grid of 10×10, first x (right), then y (down). The pen
 moves through the points in a smooth line; a point given twice is a corner; ``|`` lifts
 the pen. So ``00 60 60 29`` is a 7: along the top, a sharp corner, down to the left.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +22,13 @@ from numpy.typing import NDArray
 from tinycnn.ink.normalize import PEN, SIDE, normalize_strokes
 
 
-def ways(table: str) -> dict[str, list[str]]:
+def _table(name: str) -> dict[str, list[str]]:
     """Return the variants in a file beside this one, by what begins their rows.
 
     Rows that begin with ``--`` are comments.
     """
     found: dict[str, list[str]] = {}
-    text = Path(__file__).with_name(table).read_text(encoding="utf-8")
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
     for row in text.splitlines():
         name, way = row.split(maxsplit=1)
         if name != "--":
@@ -33,28 +36,46 @@ def ways(table: str) -> dict[str, list[str]]:
     return found
 
 
-WAYS = {int(digit): rows for digit, rows in ways("digits.txt").items()}
+WORDS = ["cos", "exp", "lim", "ln", "log", "max", "min", "sin", "tan"]
+TALL, DEEP = "ilt", "gp"  # letters with ascenders, and with descenders
+DIGITS = list("0123456789")
+SIGNS = [*_table("signs.txt"), *WORDS]  # letters, signs and words
+WAYS = _table("digits.txt") | _table("signs.txt") | _table("words.txt")
 STEPS = 3  # points of the line from one point of the grid to the next
 # Interpolates shifts of 4×4 points to all 10×10 points of the grid.
 SPREAD = np.maximum(1 - abs(np.arange(10)[:, None] / 3 - np.arange(4)), 0)  # (10, 4)
 
 
-def write(digit: int, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Return the strokes of a digit in random handwriting.
+def write(name: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """Return the strokes of a digit, a letter, a sign or a word in random handwriting.
 
     Parameters
     ----------
-    digit : int
-        0 to 9.
+    name : str
+        One of `WAYS`, or a word of them.
     rng : numpy Generator
-        Draws the variant and the handwriting.
+        Draws the variants and the handwriting.
 
     Returns
     -------
     list of float64 arrays (P, 2)
-        The strokes in the order written: x right and y down, about 9 units tall.
+        The strokes in the order written: x right and y down. A digit is about 9 units
+        tall; in a word a letter without ascender or descender is about 1 tall and
+        stands on y = 0.
     """
-    return follow(WAYS[digit][rng.integers(len(WAYS[digit]))], rng)
+    if name in WAYS:
+        return follow(WAYS[name][rng.integers(len(WAYS[name]))], rng)
+    strokes, x = [], 0.0
+    for letter in name:
+        points = write(letter, rng)
+        everything = np.concatenate(points)
+        low, high = everything.min(axis=0), everything.max(axis=0)
+        height = rng.uniform(0.8, 1.2) * (1.7 if letter in TALL + DEEP else 1)
+        foot = 0.7 if letter in DEEP else 0
+        scale = height / (high - low)[1]
+        strokes += [(p - (low[0], high[1])) * scale + (x, foot) for p in points]
+        x += (high - low)[0] * scale + rng.uniform(-0.1, 0.4)
+    return strokes
 
 
 def follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
@@ -93,50 +114,31 @@ def follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
 
 
 def written(
-    seed: int, stream: int, count: int
+    names: Sequence[str], count: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return images of digits in random handwriting, normalized like MNIST's.
+    """Return images of random handwriting with random pens, normalized like MNIST's.
 
     Parameters
     ----------
-    seed, stream, count : int
-        The images are a function of these alone.
+    names : sequence of str
+        What to write: see `write`.
+    count : int
+    rng : numpy Generator
+        Draws the order, the handwriting and the width of the pen.
 
     Returns
     -------
     images : uint8 array (count, 28, 28)
         255 = ink.
     labels : uint8 array (count,)
-        Each digit equally often, as far as `count` allows, in random order.
+        Indices of names; each equally often, as far as `count` allows, in random order.
     """
-    # The third number separates this stream from those of order and deformation.
-    rng = np.random.default_rng([seed, stream, 2])
-    labels = rng.permutation(np.arange(count) % 10).astype(np.uint8)
+    labels = rng.permutation(np.arange(count) % len(names)).astype(np.uint8)
     images = np.empty((count, SIDE, SIDE), np.uint8)
-    for i, digit in enumerate(labels.tolist()):
-        images[i] = drawn(write(digit, rng), rng)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        strokes, pen = write(names[label], rng), PEN * rng.uniform(0.7, 1.3)
+        image[:] = np.rint(255 * normalize_strokes(strokes, pen))
     return images, labels
-
-
-def drawn(
-    strokes: list[NDArray[np.float64]], rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Return the image of strokes, normalized like MNIST's, with a random pen.
-
-    Parameters
-    ----------
-    strokes : list of float arrays (P, 2)
-        In any unit.
-    rng : numpy Generator
-        Draws the width of the pen.
-
-    Returns
-    -------
-    uint8 array (28, 28)
-        255 = ink.
-    """
-    pen = PEN * rng.uniform(0.7, 1.3)
-    return np.rint(255 * normalize_strokes(strokes, pen)).astype(np.uint8)
 
 
 class _Stroke(NamedTuple):

@@ -14,8 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from tqdm import tqdm
 
-from tinycnn.glyphs import signs
-from tinycnn.glyphs.writer import write
+from tinycnn.glyphs.writer import DIGITS, SIGNS, write, written
 from tinycnn.ink.normalize import (
     BOX,
     normalize,
@@ -40,7 +39,7 @@ WORN = 0.25  # of composed pictures: those with ragged edges
 PENS = 0.02, 0.25  # of the height; of composed digits
 THINNING = 0.6  # of an image's own pen that is left at least
 PRINTED = "ABCDEFGHJKLMNPRTUVWXYacdefhijkmnprtuvwxy%&?#"  # none looks like a digit
-SIGNS = 4  # letters and signs by themselves, for each number composed
+SIGNS_EACH = 4  # letters and signs by themselves, for each number composed
 Floats = NDArray[np.floating[Any]]
 Images = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
@@ -56,7 +55,7 @@ def with_composed(
     Parameters
     ----------
     share : float
-        Numbers to compose for each image; `SIGNS` times as many letters and signs.
+        Numbers to compose for each image; `SIGNS_EACH` times as many letters and signs.
     seed, stream : int
         What is composed is a function of these and of the digits.
     images : uint8 array (N, 28, 28)
@@ -72,7 +71,8 @@ def with_composed(
         stacked(compose(images, labels, np.random.default_rng([seed, stream, i])))
         for i in tqdm(range(count), "numbers", unit="", disable=None)
     ]
-    others = signs.signs(seed, stream, SIGNS * count)
+    rng = np.random.default_rng([seed, stream, 4])
+    others, _ = written(SIGNS, SIGNS_EACH * count, rng)
     none = np.full(len(others), NONE, np.uint8)
     return (
         np.concatenate([images, *(part for part, _ in made), others]),
@@ -103,12 +103,11 @@ def compose(
         yield from from_print(rng)
     if rng.random() < 0.5:
         chosen = rng.integers(0, 10, rng.integers(1, 6))
-        strokes = [write(digit, rng) for digit in chosen.tolist()]
+        strokes = [write(DIGITS[digit], rng) for digit in chosen]
         yield from from_strokes(strokes, chosen, rng)
     if rng.random() < 0.8:
-        letters = [signs.SIGNS[k] for k in rng.integers(0, len(signs.SIGNS), 3)]
-        strokes = [signs.write(letter, rng) for letter in letters]
-        yield from from_strokes(strokes, np.full(len(letters), NONE), rng)
+        strokes = [write(SIGNS[k], rng) for k in rng.integers(0, len(SIGNS), 3)]
+        yield from from_strokes(strokes, np.full(len(strokes), NONE), rng)
 
 
 def stacked(
