@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from tinycnn.ink import binarize
-from tinycnn.ink.binarize import find_ink, frames
+from tinycnn.ink.binarize import find_ink
 from tinycnn.ink.strokes import draw
 
 H, W = 90, 130
@@ -197,51 +197,6 @@ def test_a_1_that_fills_a_frame_is_no_wall():
     true[20:50, 60:64] = 1  # in the frame, so that there are other digits
     ink = find_ink(rounded(1 - framed(true, 2)))[10:-10, 10:-10]
     assert agreement(ink[4:-4, 4:-4], true[4:-4, 4:-4]) > 0.9
-
-
-def framing(owner: np.ndarray) -> list[int]:
-    """Return the numbers of an array of them that are frames."""
-    boxes = {
-        n: (x.start, y.start, x.stop, y.stop)
-        for n, (y, x) in enumerate(ndimage.find_objects(owner), 1)
-    }
-
-    def ink(n: int) -> np.ndarray:
-        x0, y0, x1, y1 = boxes[n]
-        return owner[y0:y1, x0:x1] == n
-
-    return frames(boxes, ink)
-
-
-def around(height: int, *inside: tuple[int, int, int, int]) -> np.ndarray:
-    """Return a ring of a height that is number 1, and boxes in it that are 2, 3..."""
-    owner = np.zeros((height, 100), np.int32)
-    owner[:3] = owner[-3:] = owner[:, :3] = owner[:, -3:] = 1
-    for n, (x0, y0, x1, y1) in enumerate(inside, 2):
-        owner[y0:y1, x0:x1] = n
-    return owner
-
-
-def test_a_frame_is_around_something_large_enough():
-    for inside, is_frame in [
-        ([(20, 20, 24, 70)], True),
-        ([(20, 20, 24, 55)], False),  # a speck in a 0
-        ([(20, 20, 24, 55), (60, 20, 64, 55)], True),
-        ([(20, 20, 24, 40), (60, 20, 64, 40)], False),
-    ]:
-        owner = around(100, *inside)
-        assert framing(owner) == [1] * is_frame, inside
-    small = around(16, (20, 5, 22, 12), (60, 5, 62, 12))
-    assert framing(small) == []
-
-
-def test_a_frame_may_have_a_gap_and_no_side_may_be_open():
-    for gap, is_frame in [(0, True), (24, True), (70, False)]:
-        owner = around(100, (20, 20, 24, 80), (70, 20, 74, 80))
-        owner[15 : 15 + gap, -3:] = 0
-        for turns in range(4):
-            turned = np.rot90(owner, turns).copy()
-            assert framing(turned) == [1] * is_frame, (gap, turns)
 
 
 def test_more_rules_than_a_page_has_are_left(monkeypatch):

@@ -359,9 +359,9 @@ def test_strokes_that_cross_are_likely_of_one_digit_and_apart_they_are_not():
 
 def test_the_gap_of_two_pieces_is_measured_along_a_row_from_ink_to_ink():
     page = PicturePage(bars((10, 10, 20, 30), (10, 30, 14, 50), (24, 10, 34, 50)))
-    assert page._gap(1, 2) == 4
+    assert page._gap(1, 2, 40) == 4
     above = PicturePage(bars((10, 10, 20, 20), (10, 27, 20, 50)))
-    assert above._gap(1, 2) == 7
+    assert above._gap(1, 2, 40) == 7
 
 
 # --- strokes -----------------------------------------------------------------------
@@ -432,6 +432,41 @@ def test_a_frame_around_digits_is_left_out_and_a_0_around_a_speck_is_not():
         page = PicturePage(np.maximum(drawn, bars(*inside)))
         page.unframe()
         assert len(page.pieces) == left
+
+
+def framing(owner):
+    return segment._frames(owner, segment._boxes(owner))
+
+
+def around_them(height: int, *inside: tuple[int, int, int, int]) -> np.ndarray:
+    """Return a ring of a height that is number 1, and boxes in it that are 2, 3..."""
+    owner = np.zeros((height, 100), np.int32)
+    owner[:3] = owner[-3:] = owner[:, :3] = owner[:, -3:] = 1
+    for n, (x0, y0, x1, y1) in enumerate(inside, 2):
+        owner[y0:y1, x0:x1] = n
+    return owner
+
+
+def test_a_frame_is_around_something_large_enough():
+    for inside, is_frame in [
+        ([(20, 20, 24, 70)], True),
+        ([(20, 20, 24, 55)], False),  # a speck in a 0
+        ([(20, 20, 24, 55), (60, 20, 64, 55)], True),
+        ([(20, 20, 24, 40), (60, 20, 64, 40)], False),
+    ]:
+        owner = around_them(100, *inside)
+        assert framing(owner) == [1] * is_frame, inside
+    small = around_them(16, (20, 5, 22, 12), (60, 5, 62, 12))
+    assert framing(small) == []
+
+
+def test_a_frame_may_have_a_gap_and_no_side_may_be_open():
+    for gap, is_frame in [(0, True), (24, True), (70, False)]:
+        owner = around_them(100, (20, 20, 24, 80), (70, 20, 74, 80))
+        owner[15 : 15 + gap, -3:] = 0
+        for turns in range(4):
+            turned = np.rot90(owner, turns).copy()
+            assert framing(turned) == [1] * is_frame, (gap, turns)
 
 
 def ring(turns=1.0, width=160, height=80):

@@ -1,10 +1,8 @@
-"""Separate ink from paper: polarity, shade, pattern, noise, ruled lines, frames.
+"""Separate ink from paper: polarity, shade, pattern, noise, ruled lines.
 
 A clean picture (flat paper) is only stretched, so that its grey levels survive.
 Any other paper is estimated and divided out first.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,6 @@ from scipy import ndimage
 Grey = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1, half open
 
 MIN_CONTRAST = 0.06  # of the range from black to white; anything fainter is no ink
 WORKING_SIDE = 480  # pixels of the reduced picture on which strokes are found
@@ -25,10 +22,7 @@ COVERED = 0.75  # share of the strips that a ruled line fills
 STEEPEST = 0.045  # slope of a ruled line: 2.6 degrees
 BEYOND_RULE = 3  # pixels that a stroke across a rule is longer; of 3 and 4, reads more
 SOFT_EDGE = 2  # pixels beside a rule; with 1, its edges remain
-ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
-MIN_INSIDE = 8  # pixels; a component around smaller things is no frame
 MAX_RULES = 500  # a page has fewer; erasing more would take seconds
-ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: least size of its contents
 
 
 def find_ink(grey: Grey) -> Grey:
@@ -232,59 +226,6 @@ def otsu(values: Grey) -> float:
     total = np.cumsum(counts * edges[:-1])
     apart = (total[-1] - total[:-1]) / above - total[:-1] / below
     return float(edges[1 + int(np.argmax(below * above * apart**2))])
-
-
-def frames(boxes: dict[int, Box], ink: Callable[[int], Mask]) -> list[int]:
-    """Return the components that are drawn around others: boxes of a form, rings.
-
-    A frame has ink on all four sides of something that may be a digit; a line under a
-    number has not. A 0 may have specks in it, so the contents must have a least size,
-    which is larger for a single component than for several.
-
-    Parameters
-    ----------
-    boxes : dict of int to (float, float, float, float)
-        ``x0, y0, x1, y1`` of each component, half open.
-    ink : function
-        Given the number of a component, returns its ink (H, W) within its box, of which
-        fractions of pixels are cut.
-
-    Returns
-    -------
-    list of int
-        Their numbers.
-    """
-    numbers, corners = list(boxes), np.array(list(boxes.values()), int).reshape(-1, 4)
-    x0, y0, x1, y1 = corners.T
-    longest = np.maximum(x1 - x0, y1 - y0)
-    found = []
-    for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > MIN_INSIDE):
-        left, top, right, bottom = corners[at]
-        least = max(MIN_INSIDE, MORE_INSIDE * (bottom - top))
-        inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
-        within = np.flatnonzero(inside & (longest > least))
-        if not len(within):
-            continue
-        mine, offset = ink(numbers[at]), (left, top, left, top)
-        alone, several = max(MIN_INSIDE, ONE_INSIDE * (bottom - top)), False
-        for k in within:
-            if _encloses(mine, *(corners[k] - offset)):
-                if several or longest[k] > alone:
-                    found.append(numbers[at])
-                    break
-                several = True
-    return found
-
-
-def _encloses(mine: Mask, x0: int, y0: int, x1: int, y1: int) -> bool:
-    """Return whether a box has ink on all four sides; a small gap is allowed."""
-    sides = [
-        mine[y0:y1, :x0].any(axis=1),
-        mine[y0:y1, x1:].any(axis=1),
-        mine[:y0, x0:x1].any(axis=0),
-        mine[y1:, x0:x1].any(axis=0),
-    ]
-    return sum(float(side.mean()) for side in sides) > 4 * ENCLOSED
 
 
 def _without_rules(ink: Grey) -> Grey:

@@ -11,7 +11,7 @@ The *bond* of two neighbours is the log odds that they are parts of one digit.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,12 +21,13 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from tinycnn.ink.binarize import frames
 from tinycnn.ink.normalize import normalize, normalize_strokes, square
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # threshold of ink for connectivity
 SMALLEST = 8  # pixels; shorter ink is no digit
+ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
+ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: least size of its contents
 MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 MOST_CUTS = 120  # of a component; one with more cuts is no number
 EDGE = 2  # pixels of soft edge around thresholded ink
@@ -142,7 +143,36 @@ class Candidate:
     part: bool = False
 
 
-class PicturePage:
+class _Page:
+    """What the pages of pictures and of strokes have in common."""
+
+    pieces: dict[int, Piece]
+
+    def bond(self, i: int, j: int, height: float) -> float:
+        """Return the log odds that two pieces are parts of one digit.
+
+        Fitted by eye to neighbouring strokes of written numbers: those that touch are
+        of one digit in 19 of 20 cases; those that are a fifth of the height apart
+        hardly ever, unless one is above the other.
+
+        Parameters
+        ----------
+        i, j : int
+            Numbers of the pieces, i to the left.
+        height : float
+            Of the line, in pixels.
+        """
+        a, b = self.pieces[i].box, self.pieces[j].box
+        if distance(a, b) > 0.5 * height:
+            return APART
+        gap, shared = self._gap(i, j, height), min(a[2], b[2]) - max(a[0], b[0])
+        return max(2 - 33 * gap / height + 10 * max(shared, 0) / height, APART)
+
+    def _gap(self, i: int, j: int, height: float) -> float:
+        raise NotImplementedError
+
+
+class PicturePage(_Page):
     """The pieces of a picture's ink: first its connected components.
 
     Parameters
@@ -238,31 +268,18 @@ class PicturePage:
 
     def unframe(self) -> None:
         """Remove what is drawn around digits: boxes of a form, rings."""
-
-        def ink(number: int) -> NDArray[np.bool_]:
-            x0, y0, x1, y1 = map(int, self.pieces[number].box)
-            return self.owner[y0:y1, x0:x1] == number
-
-        for number in frames({n: p.box for n, p in self.pieces.items()}, ink):
+        for number in _frames(self.owner, {n: p.box for n, p in self.pieces.items()}):
             del self.pieces[number]
 
     def bond(self, i: int, j: int, height: float) -> float:
-        """Return the log odds that two pieces are parts of one digit.
-
-        Parameters
-        ----------
-        i, j : int
-            Numbers of the pieces, i to the left.
-        height : float
-            Of the line, in pixels.
-        """
+        """Return the log odds; those of parts of one component tell the ink between."""
         a, b = self.pieces[i], self.pieces[j]
         if a.component == b.component:
             neighbours = abs(a.part - b.part) == 1
             return CROSSED * self._crossed[max(i, j)] if neighbours else APART
-        return _bond(lambda: self._gap(i, j), a, b, height)
+        return super().bond(i, j, height)
 
-    def _gap(self, i: int, j: int) -> float:
+    def _gap(self, i: int, j: int, height: float) -> float:  # noqa: ARG002
         """Return the least distance along a row, or of the boxes if no row has both."""
         a, b = self.pieces[i].box, self.pieces[j].box
         top, bottom = int(max(a[1], b[1])), int(min(a[3], b[3]))
@@ -277,7 +294,7 @@ class PicturePage:
         return float(max((in_b[both].argmax(axis=1) - ends).min(), 0))
 
 
-class StrokePage:
+class StrokePage(_Page):
     """The pieces of a drawing: its strokes.
 
     Parameters
@@ -321,13 +338,13 @@ class StrokePage:
             return
         owner = self._drawn()
         components, _ = ndimage.label(owner, EIGHT)
-        for number in _framing(components):
+        for number in _frames(components, _boxes(components)):
             mine = components == number
             strokes = np.unique(owner[mine]).tolist()
             rings = []
             for stroke in strokes:
                 alone = np.where(mine & (owner != stroke), 0, components)
-                if number in _framing(alone):
+                if number in _frames(alone, _boxes(alone)):
                     rings.append(stroke)
             for stroke in rings or strokes:
                 self.pieces.pop(stroke - 1, None)
@@ -346,14 +363,9 @@ class StrokePage:
             owner[y, x] = n + 1
         return square(owner)
 
-    def bond(self, i: int, j: int, height: float) -> float:
-        """Return the log odds that two strokes are of one digit; see `PicturePage`."""
-
-        def gap() -> float:
-            a, b = (self._samples(n, 0.05 * height) for n in (i, j))
-            return float(_gaps(a, b).min())
-
-        return _bond(gap, self.pieces[i], self.pieces[j], height)
+    def _gap(self, i: int, j: int, height: float) -> float:
+        """Return the least distance of two strokes."""
+        return float(self._gaps(i, j, height).min())
 
     def meet(self, i: int, j: int, reach: float, height: float) -> bool:
         """Return whether two strokes cross or touch, but do not run side by side.
@@ -373,33 +385,23 @@ class StrokePage:
         """
         if distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
             return False
-        a, b = (self._samples(n, 0.05 * height) for n in (i, j))
-        near_b = _gaps(a, b) < reach * height
-        return bool(near_b.any()) and (
-            min(near_b.mean(), (_gaps(b, a) < reach * height).mean()) < SIDE_BY_SIDE
+        near_i, near_j = (
+            self._gaps(*pair, height) < reach * height for pair in ((j, i), (i, j))
         )
+        return bool(near_j.any()) and min(near_i.mean(), near_j.mean()) < SIDE_BY_SIDE
 
-    def _samples(self, n: int, step: float) -> NDArray[np.float64]:
-        """Return `_dense` of a stroke, cached for all of its neighbours."""
-        if (n, step) not in self._denser:
-            self._denser[n, step] = _dense(self.points[n], step)
-        return self._denser[n, step]
+    def _gaps(self, i: int, j: int, height: float) -> NDArray[np.float64]:
+        """Return the distances of dense points of stroke j from the nearest of i."""
+        step = 0.05 * height
+        for n in (i, j):
+            if (n, step) not in self._denser:
+                self._denser[n, step] = _dense(self.points[n], step)
+        gaps: NDArray[np.float64]
+        gaps, _ = cKDTree(self._denser[i, step]).query(self._denser[j, step])
+        return gaps
 
 
 Page = PicturePage | StrokePage
-
-
-def _bond(gap: Callable[[], float], a: Piece, b: Piece, height: float) -> float:
-    """Return the log odds that two separate pieces are of one digit.
-
-    Fitted by eye to neighbouring strokes of written numbers: those that touch are of
-    one digit in 19 of 20 cases; those that are a fifth of the height apart hardly ever,
-    unless one is above the other.
-    """
-    if distance(a.box, b.box) > 0.5 * height:
-        return APART
-    shared = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
-    return max(2 - 33 * gap() / height + 10 * max(shared, 0) / height, APART)
 
 
 def _dense(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
@@ -427,8 +429,8 @@ def _components(
     owner[window], _ = ndimage.label(ink[window], EIGHT)
     areas = np.bincount(owner[window].ravel()).tolist()
     pieces = [
-        Piece((left + x.start, top + y.start, left + x.stop, top + y.stop), areas[n], n)
-        for n, (y, x) in enumerate(ndimage.find_objects(owner[window]), 1)
+        Piece((left + x0, top + y0, left + x1, top + y1), areas[n], n)
+        for n, (x0, y0, x1, y1) in _boxes(owner[window]).items()
     ]
     return pieces, owner, window
 
@@ -666,14 +668,51 @@ def _is_comma(page: Page, line: Line, k: int) -> bool:
     return y0 > (top + foot) / 2 and (slim or hangs)
 
 
-def _framing(owner: NDArray[np.int32]) -> list[int]:
-    """Return the numbers of the frames in an array (H, W) of components' numbers."""
-    slices = dict(enumerate(ndimage.find_objects(owner), 1))
-    boxes = {
-        n: (x.start, y.start, x.stop, y.stop)
-        for n, (y, x) in ((n, s) for n, s in slices.items() if s)
-    }
-    return frames(boxes, lambda n: owner[slices[n]] == n)
+def _frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
+    """Return which numbers in an array (H, W) are drawn around others: boxes, rings.
+
+    `boxes` are those of the numbers that count. A frame has ink on all four sides of
+    something that may be a digit; a line under a number has not. A 0 may have specks in
+    it, so the contents must have a least size, which is larger for a single component
+    than for several.
+    """
+    numbers, corners = list(boxes), np.array(list(boxes.values()), int).reshape(-1, 4)
+    x0, y0, x1, y1 = corners.T
+    longest = np.maximum(x1 - x0, y1 - y0)
+    found = []
+    for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > SMALLEST):
+        left, top, right, bottom = corners[at]
+        least = max(SMALLEST, MORE_INSIDE * (bottom - top))
+        inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
+        within = np.flatnonzero(inside & (longest > least))
+        if not len(within):
+            continue
+        mine, offset = owner[top:bottom, left:right] == numbers[at], (left, top) * 2
+        alone, several = max(SMALLEST, ONE_INSIDE * (bottom - top)), False
+        for k in within:
+            if _encloses(mine, *(corners[k] - offset)):
+                if several or longest[k] > alone:
+                    found.append(numbers[at])
+                    break
+                several = True
+    return found
+
+
+def _encloses(mine: NDArray[np.bool_], x0: int, y0: int, x1: int, y1: int) -> bool:
+    """Return whether a box has ink on all four sides; a small gap is allowed."""
+    sides = [
+        mine[y0:y1, :x0].any(axis=1),
+        mine[y0:y1, x1:].any(axis=1),
+        mine[:y0, x0:x1].any(axis=0),
+        mine[y1:, x0:x1].any(axis=0),
+    ]
+    return sum(float(side.mean()) for side in sides) > 4 * ENCLOSED
+
+
+def _boxes(owner: NDArray[np.int32]) -> dict[int, Box]:
+    """Return the boxes of the numbers in an array of them, without 0."""
+    found = enumerate(ndimage.find_objects(owner), 1)
+    return {n: (s[1].start, s[0].start, s[1].stop, s[0].stop) for n, s in found if s}
 
 
 def around(boxes: Sequence[Box]) -> Box:
@@ -711,12 +750,6 @@ def _beside(page: Page, a: Piece, b: Piece, components: Sequence[Piece]) -> floa
         if not others or both <= ONE_DIGIT * _typical_height(others):
             return 0.5 if page.meet(a.component, b.component, MEETING, both) else 0.0
     return shared / least
-
-
-def _gaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance (K,) of each point (K, 2) of b from the nearest of a."""
-    nearest: NDArray[np.float64] = cKDTree(a).query(b)[0]
-    return nearest
 
 
 def distance(a: Box, b: Box) -> float:
