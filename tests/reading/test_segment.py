@@ -70,12 +70,12 @@ def pieces_of(page):
     return sorted(piece.box for piece in page.pieces.values())
 
 
-def runs(page):
+def runs(page, most=segment.MOST_PIECES):
     """Return the runs of pieces that are offered, of all lines."""
     return {
         frozenset(candidate.pieces)
         for line in segment.lines(page)
-        for candidate in segment.candidates(page, line)
+        for candidate in segment.candidates(page, line, most)
     }
 
 
@@ -300,7 +300,7 @@ def test_candidates_are_runs_of_a_line_in_order_and_every_piece_is_one(ink):
             assert c.components == len({page.pieces[n].component for n in c.pieces})
 
 
-def test_no_candidate_is_wider_than_a_digit_or_has_more_pieces(monkeypatch):
+def test_no_candidate_is_wider_than_a_digit_or_has_more_pieces():
     blobs = [(10 + 22 * k, 10, 30 + 22 * k, 50) for k in range(4)]
     page = PicturePage(bars(*blobs))
     for line in segment.lines(page):
@@ -309,8 +309,7 @@ def test_no_candidate_is_wider_than_a_digit_or_has_more_pieces(monkeypatch):
     assert max(map(len, runs(page))) == 2
     page = PicturePage(bars(*[(10 + 4 * k, 10, 12 + 4 * k, 50) for k in range(8)]))
     assert max(map(len, runs(page))) == 8
-    monkeypatch.setattr(segment, "MOST_PIECES", 5)
-    assert max(map(len, runs(page))) == 5
+    assert max(map(len, runs(page, 5))) == 5
 
 
 def test_what_is_far_apart_is_in_no_candidate_together():

@@ -127,12 +127,11 @@ def stroke_width(values: NDArray[np.float32]) -> float:
 
 def tighten(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the tight box of the ink, empty if there is none."""
-    return values[ink_window(values)]
+    return values[ink_window(values > FAINT)]
 
 
-def ink_window(values: NDArray[np.float32]) -> tuple[slice, slice]:
-    """Return the rows and the columns of the tight box of the ink."""
-    ink = values > FAINT
+def ink_window(ink: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and the columns of the tight box of ink (H, W)."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if len(rows) == 0:
         return slice(0, 0), slice(0, 0)

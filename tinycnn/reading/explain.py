@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tinycnn import nn
 from tinycnn.fast import fuse
-from tinycnn.ink.normalize import ink_window, normalize
+from tinycnn.ink.normalize import FAINT, ink_window, normalize
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.models import predict
 from tinycnn.reading import segment
@@ -36,7 +36,7 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
     one = found[0]
     image, likeliest = page.image(one.candidate.pieces), one.digit.top[0][0]
     # The box of the ink in the image lies on that in the drawing.
-    rows, columns = ink_window(image)
+    rows, columns = ink_window(image > FAINT)
     x0, y0, x1, y1 = (edge * ink.scale for edge in one.candidate.box)
     inside = rows.stop - rows.start, columns.stop - columns.start
     pixel = max(x1 - x0, y1 - y0) / max(inside)

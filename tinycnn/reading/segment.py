@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from tinycnn.ink.normalize import normalize, normalize_strokes, square
+from tinycnn.ink.normalize import ink_window, normalize, normalize_strokes, square
 from tinycnn.ink.strokes import Strokes
 
 INK = 0.4  # threshold of ink for connectivity
@@ -84,11 +84,6 @@ class Piece:
     def longest(self) -> float:
         """The longer side of the box in pixels."""
         return max(self.box[2] - self.box[0], self.height)
-
-    @property
-    def middle(self) -> float:
-        """The x of the middle of the box."""
-        return (self.box[0] + self.box[2]) / 2
 
 
 @dataclass(frozen=True)
@@ -192,18 +187,26 @@ class PicturePage(_Page):
     def __init__(self, values: Floats, tilt: float = 0.0) -> None:
         if values.size == 0:
             values = np.zeros((1, 1), np.float32)
-        pieces, owner, window = _components(values)
         self.values, self.tilt = values, tilt
-        count = len(pieces)
-        if count > MOST_COMPONENTS:
+        self.owner = np.zeros(values.shape, np.int32)
+        ink = values >= INK
+        # All ink with its soft edge; the rest of the picture is skipped.
+        rows, columns = ink_window(ink)
+        top, left = max(rows.start - EDGE, 0), max(columns.start - EDGE, 0)
+        window = np.s_[top : rows.stop + EDGE, left : columns.stop + EDGE]
+        owner = self.owner[window]
+        self._next: int = 1 + ndimage.label(ink[window], EIGHT, owner)
+        areas = np.bincount(owner.ravel()).tolist()
+        pieces = [
+            Piece((left + x0, top + y0, left + x1, top + y1), areas[n], n)
+            for n, (x0, y0, x1, y1) in _boxes(owner).items()
+        ]
+        if len(pieces) > MOST_COMPONENTS:
             pieces.sort(key=lambda piece: -piece.longest)
         self.pieces = {piece.component: piece for piece in pieces[:MOST_COMPONENTS]}
         # Assign the soft edge to the ink beside it.
         for _ in range(EDGE):
-            inside = owner[window]
-            owner[window] = np.where(inside, inside, square(inside))
-        self.owner = owner
-        self._next: int = count + 1
+            owner[:] = np.where(owner, owner, square(owner))
         self._crossed: dict[int, float] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
@@ -412,29 +415,6 @@ def _dense(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     return np.stack([np.interp(samples, along, axis) for axis in points.T], axis=1)
 
 
-def _components(
-    values: Floats,
-) -> tuple[list[Piece], NDArray[np.int32], tuple[slice, slice]]:
-    """Return the components of the ink, their number at each pixel, and a window.
-
-    The window holds all ink with its soft edge; the rest of the picture is skipped.
-    """
-    ink = values >= INK
-    owner = np.zeros(values.shape, np.int32)
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    if not len(rows):
-        return [], owner, np.s_[0:0, 0:0]
-    top, left = max(int(rows[0]) - EDGE, 0), max(int(columns[0]) - EDGE, 0)
-    window = np.s_[top : rows[-1] + 1 + EDGE, left : columns[-1] + 1 + EDGE]
-    owner[window], _ = ndimage.label(ink[window], EIGHT)
-    areas = np.bincount(owner[window].ravel()).tolist()
-    pieces = [
-        Piece((left + x0, top + y0, left + x1, top + y1), areas[n], n)
-        for n, (x0, y0, x1, y1) in _boxes(owner[window]).items()
-    ]
-    return pieces, owner, window
-
-
 def _typical_height(pieces: Sequence[Piece]) -> float:
     """Return the median height of the pieces, weighted by their ink; 0 if none.
 
@@ -544,12 +524,12 @@ def lines(page: Page) -> list[Line]:
         parts.setdefault(piece.component, []).append(number)
     if not parts:
         return []
-    components = {}
+    components = []
     for n, numbers in parts.items():
         pieces = [page.pieces[number] for number in numbers]
         box = around([piece.box for piece in pieces])
-        components[n] = Piece(box, sum(piece.area for piece in pieces), n)
-    return [_line(page, row, parts) for row in _rows(page, list(components.values()))]
+        components.append(Piece(box, sum(piece.area for piece in pieces), n))
+    return [_line(page, row, parts) for row in _rows(page, components)]
 
 
 def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
@@ -599,7 +579,7 @@ def _line(page: Page, components: list[Piece], parts: dict[int, list[int]]) -> L
     """Return the line of some components: their pieces in order, and the bonds."""
     height = _typical_height(components)
     numbers = [number for piece in components for number in parts[piece.component]]
-    numbers.sort(key=lambda number: page.pieces[number].middle)
+    numbers.sort(key=lambda number: sum(page.pieces[number].box[::2]))  # middles
     bonds = []
     for k in range(1, len(numbers)):
         # A bar may come between two pieces of one digit: look at three neighbours.
@@ -608,7 +588,7 @@ def _line(page: Page, components: list[Piece], parts: dict[int, list[int]]) -> L
     return Line(tuple(numbers), height, tuple(bonds))
 
 
-def candidates(page: Page, line: Line, most: int | None = None) -> Iterator[Candidate]:
+def candidates(page: Page, line: Line, most: int = MOST_PIECES) -> Iterator[Candidate]:
     """Yield the runs of neighbouring pieces that may be one digit.
 
     A single piece always is a candidate; several are if no bond between them is too
@@ -618,14 +598,14 @@ def candidates(page: Page, line: Line, most: int | None = None) -> Iterator[Cand
     ----------
     page : PicturePage or StrokePage
     line : Line
-    most : int or None
-        Pieces of one candidate; None is MOST_PIECES.
+    most : int
+        Pieces of one candidate.
 
     Yields
     ------
     Candidate
     """
-    count, most = len(line.pieces), most or MOST_PIECES
+    count = len(line.pieces)
     parts = Counter(page.pieces[n].component for n in line.pieces)
     for start in range(count):
         for stop in range(start + 1, min(start + most, count) + 1):
