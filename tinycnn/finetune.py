@@ -130,15 +130,20 @@ def _trainer(
     """Return a trainer of the shipped network; yield the share of the work done.
 
     Few corrections are repeated until they are an eighth of all images; each repetition
-    is deformed differently. Digits of the sample that are not replayed validate.
+    is deformed differently. Digits of the sample that are not replayed validate. One
+    epoch of small steps is enough.
     """
     import numpy as np
 
+    from tinycnn import fast, models
     from tinycnn.data import load_mnist, split_validation
     from tinycnn.data.mnist import SAMPLE_FOLDER
     from tinycnn.reading import practice
+    from tinycnn.training.fit import Trainer
+    from tinycnn.training.recipes import PRESETS
 
     sample = load_mnist(SAMPLE_FOLDER)
+    tests = sample.test_images, sample.test_labels
     digits, names, *held_out = split_validation(
         sample.train_images, sample.train_labels
     )
@@ -151,25 +156,8 @@ def _trainer(
     repeats = max(replayed // (CORRECTIONS_SHARE - 1), len(labels))
     repeated = np.arange(repeats) % len(labels)
     parts.append((images[repeated], labels[repeated]))
-    train_images, train_labels = map(np.concatenate, zip(*parts, strict=True))
-    return _gently(
-        seed,
-        train_images,
-        train_labels,
-        np.concatenate([held_out[0], sample.test_images]),
-        np.concatenate([held_out[1], sample.test_labels]),
-    )
-
-
-def _gently(seed: int, *data: NDArray[np.uint8]) -> Trainer:
-    """Return a trainer of the shipped network, for one epoch of small steps.
-
-    ``data``: images and labels to train, then those to validate.
-    """
-    from tinycnn import fast, models
-    from tinycnn.training.fit import Trainer
-    from tinycnn.training.recipes import PRESETS
-
+    data = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    data += [np.concatenate(arrays) for arrays in zip(held_out, tests, strict=True)]
     recipe = replace(
         PRESETS["reader"],
         epochs=1,

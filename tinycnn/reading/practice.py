@@ -110,9 +110,7 @@ def compose(
         yield from from_strokes(strokes, np.full(len(strokes), NONE), rng)
 
 
-def stacked(
-    examples: Iterable[Example],
-) -> tuple[Images, Labels]:
+def stacked(examples: Iterable[Example]) -> tuple[Images, Labels]:
     """Return images (N, 28, 28), 255 = ink, and labels (N,) of examples."""
     images, labels = zip(*examples, strict=True)
     grey = np.rint(np.stack(images) * 255).astype(np.uint8)
@@ -174,9 +172,9 @@ def from_strokes(
         return
     points = tuple(stroke for strokes in placed for stroke in strokes)
     page = segment.StrokePage(Strokes(points, (pen,) * len(points), size))
-    owner = np.repeat(np.arange(len(placed)), [len(strokes) for strokes in placed])
     areas = np.array([piece.area for piece in page.pieces.values()])
-    shares = areas * (owner == np.arange(len(placed))[:, np.newaxis])
+    of_each = [len(strokes) for strokes in placed]
+    shares = areas * np.repeat(np.eye(len(placed)), of_each, axis=1)
     yield from _examples(page, shares, areas, labels, rng)
 
 
@@ -328,16 +326,14 @@ def _side_by_side(
     """Return one layer a digit, (K, H, W); gaps are shares of the digits' width."""
     margin = 4
     H = int(1.1 * max(len(glyph) for glyph in glyphs)) + 2 * margin
-    lefts = [0]
-    for k in range(1, len(glyphs)):
-        before, after = glyphs[k - 1].shape[1], glyphs[k].shape[1]
-        lefts.append(lefts[-1] + before + round(gaps[k] * (before + after) / 2))
-    first = min(lefts)
-    last = max(left + g.shape[1] for left, g in zip(lefts, glyphs, strict=True))
-    layers = np.zeros((len(glyphs), H, last - first + 2 * margin), np.float32)
-    for layer, left, glyph in zip(layers, lefts, glyphs, strict=True):
+    widths = np.array([glyph.shape[1] for glyph in glyphs])
+    gaps = np.rint(gaps[1:] * (widths[:-1] + widths[1:]) / 2).astype(int)
+    lefts = np.cumsum([0, *(widths[:-1] + gaps)])
+    lefts += margin - lefts.min()
+    W = (lefts + widths).max() + margin
+    layers = np.zeros((len(glyphs), H, W), np.float32)
+    for layer, x, glyph in zip(layers, lefts, glyphs, strict=True):
         y = margin + int(rng.uniform(0, 0.1) * len(glyph))
-        x = left - first + margin
         layer[y : y + len(glyph), x : x + glyph.shape[1]] = glyph
     return _leaning(layers, rng)
 
@@ -349,6 +345,5 @@ def _leaning(layers: Floats, rng: np.random.Generator) -> Floats:
     H = layers.shape[1]
     shifts = np.rint(rng.uniform(0.1, 0.6) * np.arange(H)[::-1]).astype(np.int64)
     wide = np.pad(layers, ((0, 0), (0, 0), (0, int(shifts[0]))))
-    for y, shift in enumerate(shifts.tolist()):
-        wide[:, y] = np.roll(wide[:, y], shift, axis=1)
-    return wide
+    columns = (np.arange(wide.shape[2]) - shifts[:, np.newaxis]) % wide.shape[2]
+    return np.take_along_axis(wide, columns[np.newaxis], axis=2)
