@@ -476,7 +476,7 @@ def problem(seed, count, most):
             w, h = rng.uniform(1, 60, 2)
             box = (20.0 * start, 0.0, 20.0 * start + w, h)
             pieces, lowest = line.pieces[start:stop], rng.uniform(1, h)
-            offered.append(Candidate(start, stop, pieces, 1, 20.0, lowest, box))
+            offered.append(Candidate(start, stop, pieces, 20.0, lowest, box))
             digit = float(rng.beta(0.5, 0.5))
             names = rng.dirichlet(np.full(10, 0.2)) * digit
             scores[pieces] = names
@@ -543,9 +543,9 @@ def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
 def test_two_pieces_are_one_digit_or_two(half, both, bond, is_one):
     """By the probabilities of the likeliest digit and of a digit at all, and a bond."""
     candidates = [
-        Candidate(0, 1, (3,), 1, 20, 20, (0, 0, 8, 20)),
-        Candidate(0, 2, (3, 5), 2, 20, 20, (0, 0, 16, 20)),
-        Candidate(1, 2, (5,), 1, 20, 20, (8, 0, 16, 20)),
+        Candidate(0, 1, (3,), 20, 20, (0, 0, 8, 20)),
+        Candidate(0, 2, (3, 5), 20, 20, (0, 0, 16, 20)),
+        Candidate(1, 2, (5,), 20, 20, (8, 0, 16, 20)),
     ]
     pairs = zip(candidates, (half, both, half), strict=True)
     scores = {c.pieces: np.array([p * q, q - p * q]) for c, (p, q) in pairs}
@@ -563,7 +563,7 @@ def of_a_component(*digits):
     for k, (label, confidence) in enumerate(digits):
         box = (10 * k, 0, 10 * k + 10, 20)
         page.pieces[k] = segment.Piece(box, 100.0, 1, k)
-        candidate = Candidate(k, k + 1, (k,), 1, 20, 20, box)
+        candidate = Candidate(k, k + 1, (k,), 20, 20, box)
         likeliest = 8 if label is None else label
         digit = Digit(label, confidence, box, ((likeliest, confidence),))
         line.append(module.Found(digit, candidate, np.zeros(10)))
@@ -596,9 +596,10 @@ def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
 
 
 def test_neither_a_group_of_components_nor_a_rule_settles_a_digit():
-    page, line = of_a_component(NO, NO, (7, 0.9))
-    several = replace(line[2].candidate, components=2)
-    assert tidied(page, [*line[:2], line[2]._replace(candidate=several)])[-1] == 7
+    page, line = of_a_component(NO, NO, NO, (7, 0.9))
+    page.pieces[2] = replace(page.pieces[2], component=2)
+    several = line[3]._replace(candidate=replace(line[3].candidate, pieces=(2, 3)))
+    assert tidied(page, [*line[:2], several])[-1] == 7
     page, (rule, digit) = of_a_component(NO, (5, 0.9))
     long = replace(rule.candidate, box=(0, 0, 90, 5))
     page.pieces[0] = replace(page.pieces[0], area=900.0)

@@ -297,7 +297,6 @@ def test_candidates_are_runs_of_a_line_in_order_and_every_piece_is_one(ink):
             assert 0 < c.stop - c.start <= segment.MOST_PIECES
             assert c.box[:2] == tuple(np.min(boxes, axis=0)[:2])
             assert c.box[2:] == tuple(np.max(boxes, axis=0)[2:])
-            assert c.components == len({page.pieces[n].component for n in c.pieces})
 
 
 def test_no_candidate_is_wider_than_a_digit_or_has_more_pieces():

@@ -280,7 +280,6 @@ class Reader:
             joined = replace(
                 first,
                 pieces=tuple(sorted(bundle)),
-                components=len(bundle),
                 box=segment.around([page.pieces[n].box for n in bundle]),
             )
             together = self._found(joined, np.zeros(10), ink)
@@ -486,9 +485,10 @@ def _tidied(
 
     def settled(found: Found) -> Found:
         digit = found.digit
-        if found.candidate.components > 1:
+        components = {page.pieces[n].component for n in found.candidate.pieces}
+        if len(components) > 1:
             return found  # grouped, not cut
-        around = balance[page.pieces[found.candidate.pieces[0]].component]
+        around = balance[components.pop()]
         if around < 0:
             return found._replace(digit=replace(digit, digit=None))
         if around > 0 and digit.confidence > LENIENT * threshold:
@@ -528,7 +528,7 @@ def _is_nothing(found: Found, ink: Ink) -> bool:
     Such ink, unless it is a digit, is not worth a question mark.
     """
     x0, y0, x1, y1 = found.candidate.box
-    if ink.strokes is not None and found.candidate.components > 1:
+    if ink.strokes is not None and len(found.candidate.pieces) > 1:
         return False  # strokes scored together
     H, W = ink.values.shape
     cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)

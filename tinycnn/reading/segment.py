@@ -115,8 +115,6 @@ class Candidate:
         Indices of the run in its line, half open.
     pieces : tuple of int
         The numbers of the pieces.
-    components : int
-        The number of components or strokes that they are parts of.
     largest, lowest : float
         The longest side of the largest piece and the height of the lowest, in pixels.
     box : (float, float, float, float)
@@ -130,7 +128,6 @@ class Candidate:
     start: int
     stop: int
     pieces: tuple[int, ...]
-    components: int
     largest: float
     lowest: float
     box: Box
@@ -620,9 +617,7 @@ def candidates(page: Page, line: Line, most: int = MOST_PIECES) -> Iterator[Cand
             lowest = min(page.pieces[n].height for n in numbers)
             comma = stop == start + 1 and _is_comma(page, line, start)
             part = parts[page.pieces[numbers[0]].component] > len(numbers)
-            yield Candidate(
-                start, stop, numbers, components, largest, lowest, box, comma, part
-            )
+            yield Candidate(start, stop, numbers, largest, lowest, box, comma, part)
 
 
 def _is_comma(page: Page, line: Line, k: int) -> bool:
