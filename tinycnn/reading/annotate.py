@@ -62,26 +62,21 @@ def _annotated(copy: Image.Image, reading: Reading, scale: float) -> Image.Image
 
     `scale` is the pixels of the original, in which boxes are, per pixel of `copy`.
     """
-    pen = ImageDraw.Draw(copy)
-    for box in reading.ignored:
-        pen.rectangle(_corners(box, 1 / scale), outline=IGNORED)
-    if not reading.digits:
-        return copy
-    room = _room(reading) / scale
+    room = _room(reading) / scale if reading.digits else MIN_LABEL
     most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
     enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))
     copy = ImageOps.scale(copy, enlarged, Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(copy)
+    for ignored in reading.ignored:
+        pen.rectangle(_corners(ignored, enlarged / scale), outline=IGNORED)
     text = max(MIN_LABEL, enlarged * room)
     thick, font = max(1, round(text / 10)), ImageFont.load_default(text)
-    labelled = []
+    gap, labelled = round(text / 10 + 3), []
+    beyond, last = (-gap, -gap, gap, gap), (copy.width - 1, copy.height - 1)
     for number, digit in enumerate(reading.digits):
         colour = COLOURS[number % 2] if digit.digit is not None else REFUSED
-        box = _corners(digit.box, enlarged / scale)
-        gap = round(text / 10 + 3)
-        x0, y0 = max(box[0] - gap, 0), max(box[1] - gap, 0)
-        x1 = min(box[2] + gap, copy.width - 1)
-        y1 = min(box[3] + gap, copy.height - 1)
+        box = np.add(_corners(digit.box, enlarged / scale), beyond)
+        x0, y0, x1, y1 = np.clip(box, 0, last * 2).tolist()
         pen.rectangle((x0, y0, x1, y1), outline=HALO, width=thick + 2)
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=thick)
         middle, share = (x0 + x1) / 2, f"{digit.confidence:.0%}"
