@@ -119,7 +119,7 @@ def _ink_on_uneven_paper(grey: Grey) -> Grey:
     a threshold, and a component is ink if it is strong somewhere.
     """
     factor = -(-max(grey.shape) // WORKING_SIDE)
-    small = _reduced(grey, factor)
+    small = np.asarray(Image.fromarray(grey).reduce(factor))
     if _is_light_on_dark(small):
         grey, small = 1 - grey, 1 - small
     paper, cell = _paper(small)
@@ -127,9 +127,8 @@ def _ink_on_uneven_paper(grey: Grey) -> Grey:
     if found is None:
         return np.zeros(grey.shape, np.float32)
     strokes, low, full = found
-    if factor > 1:
-        strokes = np.repeat(np.repeat(strokes, factor, 0), factor, 1)
-        strokes = strokes[: grey.shape[0], : grey.shape[1]]
+    strokes = strokes.repeat(factor, 0).repeat(factor, 1)
+    strokes = strokes[: grey.shape[0], : grey.shape[1]]
     ink = _depth(grey, paper, cell * factor)
     ink = np.clip((ink - np.float32(low)) * np.float32(1 / (full - low)), 0, 1)
     return np.asarray(ink * strokes, np.float32)
@@ -144,18 +143,14 @@ def _depth(grey: Grey, paper: Grey, cell: int) -> Grey:
     return np.asarray((light - grey) / np.maximum(light, DARKEST), np.float32)
 
 
-def _reduced(grey: Grey, factor: int) -> Grey:
-    """Return the means of blocks of factor × factor pixels; the last may be smaller."""
-    return np.asarray(Image.fromarray(grey).reduce(factor))
-
-
 def _is_light_on_dark(small: Grey) -> bool:
     """Return whether the ink is lighter than its paper.
 
     Ink is a local minority, so a median filter removes it. The filter keeps the edge
     of a shadow, which therefore does not count.
     """
-    coarse = _reduced(small, -(-min(small.shape) // 20))
+    factor = -(-min(small.shape) // 20)
+    coarse = np.asarray(Image.fromarray(small).reduce(factor))
     size = max(3, min(coarse.shape) // 3)
     residual = coarse - ndimage.median_filter(coarse, size, mode="nearest")
     return float((residual**3).sum()) > 0
@@ -168,7 +163,7 @@ def _paper(small: Grey) -> tuple[Grey, int]:
     the edges of shadows.
     """
     cell = max(1, min(small.shape) // 48)
-    coarse = _reduced(small, cell)
+    coarse = np.asarray(Image.fromarray(small).reduce(cell))
     coarse = ndimage.gaussian_filter(coarse, 0.7, mode="nearest")
     size = max(3, int(0.35 * min(coarse.shape)))
     # Beyond the picture its shade continues; a digit at the border is still no paper.
