@@ -93,6 +93,11 @@ class Strokes:
                 f"not {list(self.size)!r:.40}; scale the drawing"
             )
 
+    def only(self, numbers: Sequence[int]) -> "Strokes":
+        """Return the strokes with these numbers, on the same canvas."""
+        points = tuple(self.points[n] for n in numbers)
+        return Strokes(points, tuple(self.pen_widths[n] for n in numbers), self.size)
+
     def draw(self) -> NDArray[np.float32]:
         """Return the ink of the whole canvas, (H, W) in [0, 1]."""
         return draw(self.points, self.pen_widths, self.size)

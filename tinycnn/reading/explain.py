@@ -23,7 +23,7 @@ from tinycnn.reading.explanation import (
     Gradients,
     Trial,
 )
-from tinycnn.reading.reader import Found, Reader, seen
+from tinycnn.reading.reader import Found, Reader
 
 Box = tuple[int, int, int, int]
 
@@ -66,15 +66,19 @@ def corrected(
     inks = []
     for box in boxes:
         mine = [one for one in found if one.digit.box == box] or found
-        values, strokes = _alone(page, ink, mine)
+        pieces = [n for one in mine for n in one.candidate.pieces]
+        strokes = None
+        if isinstance(page, segment.PicturePage):
+            values = page.values * np.isin(page.owner, pieces)
+        else:
+            strokes = page.strokes.only(pieces)
+            values = strokes.draw()
         if mine and box == segment.around([one.digit.box for one in mine]):
-            inks.append((page.image(_pieces(mine)), strokes))
+            inks.append((page.image(pieces), strokes))
         else:
             x0, y0, x1, y1 = (round(side / ink.scale) for side in box)
             part = values[y0:y1, x0:x1]
-            if isinstance(page, segment.PicturePage) and part.size:
-                part = page.level(part)
-            inks.append((normalize(part), None))
+            inks.append((normalize(page.level(part) if part.size else part), None))
     return inks
 
 
@@ -84,24 +88,6 @@ def _found(
     """Read ink, and return its page and the digits with these boxes."""
     page, lines = reader.find(ink)
     return page, [one for line in lines for one in line if one.digit.box in boxes]
-
-
-def _alone(
-    page: segment.Page, ink: Ink, found: Sequence[Found]
-) -> tuple[NDArray[np.float32], Strokes | None]:
-    """Return the ink (H, W) of some digits without the rest, and their strokes."""
-    pieces = _pieces(found)
-    if isinstance(page, segment.PicturePage):
-        return page.values * np.isin(page.owner, pieces), None
-    assert ink.strokes is not None
-    drawn = seen(ink.strokes)
-    points = tuple(drawn.points[n] for n in pieces)
-    strokes = Strokes(points, tuple(drawn.pen_widths[n] for n in pieces), drawn.size)
-    return strokes.draw(), strokes
-
-
-def _pieces(found: Sequence[Found]) -> list[int]:
-    return [n for one in found for n in one.candidate.pieces]
 
 
 def gradients(model: nn.Sequential, image: Floats, label: int) -> Gradients:

@@ -371,15 +371,15 @@ def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
 
 def seen(strokes: Strokes) -> Strokes:
     """Return the strokes without taps and without those off the canvas."""
+    pens = strokes.pen_widths
     kept = [
-        (points, pen)
-        for points, pen in zip(strokes.points, strokes.pen_widths, strict=True)
-        if np.ptp(points, axis=0).max() > pen / 4
-        and (points.max(axis=0) + pen / 2 > 0).all()
-        and (points.min(axis=0) - pen / 2 < strokes.size).all()
+        n
+        for n, points in enumerate(strokes.points)
+        if np.ptp(points, axis=0).max() > pens[n] / 4
+        and (points.max(axis=0) + pens[n] / 2 > 0).all()
+        and (points.min(axis=0) - pens[n] / 2 < strokes.size).all()
     ]
-    points = tuple(points for points, _ in kept)
-    return Strokes(points, tuple(pen for _, pen in kept), strokes.size)
+    return strokes.only(kept)
 
 
 def _logits(

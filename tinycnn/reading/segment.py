@@ -138,6 +138,8 @@ class Candidate:
 class _Page:
     """What the pages of pictures and of strokes have in common."""
 
+    tilt = 0.0
+
     pieces: dict[int, Piece]
 
     def bond(self, i: int, j: int, height: float) -> float:
@@ -162,6 +164,14 @@ class _Page:
 
     def _gap(self, i: int, j: int, height: float) -> float:
         raise NotImplementedError
+
+    def level(self, ink: Floats) -> Floats:
+        """Return ink (H, W) of the page, turned so that its writing is level."""
+        if not self.tilt:
+            return ink
+        bicubic = Image.Resampling.BICUBIC
+        turned = Image.fromarray(ink).rotate(self.tilt, bicubic, expand=True)
+        return np.asarray(turned).clip(0, 1)
 
 
 class PicturePage(_Page):
@@ -214,14 +224,6 @@ class PicturePage(_Page):
         keep = np.zeros(self._next, np.float32)
         keep[list(pieces)] = 1
         return normalize(self.level(self.values[window] * keep[self.owner[window]]))
-
-    def level(self, ink: Floats) -> Floats:
-        """Return ink (H, W) of the page, turned so that its writing is level."""
-        if not self.tilt:
-            return ink
-        bicubic = Image.Resampling.BICUBIC
-        turned = Image.fromarray(ink).rotate(self.tilt, bicubic, expand=True)
-        return np.asarray(turned).clip(0, 1)
 
     def cut(self, pieces: Iterable[int]) -> bool:
         """Cut pieces where one digit may end and the next begin.
@@ -307,8 +309,7 @@ class StrokePage(_Page):
     """
 
     def __init__(self, strokes: Strokes) -> None:
-        self.points = strokes.points
-        self.pieces = {}
+        self.strokes, self.points, self.pieces = strokes, strokes.points, {}
         for n, points in enumerate(self.points):
             pen = strokes.pen_widths[n]
             x0, y0 = (points.min(axis=0) - pen / 2).tolist()
