@@ -330,11 +330,11 @@ def _search(
     best = [0.0] + [-math.inf] * len(line.pieces)
     last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
     for candidate in offered:  # in order of their start
-        start, stop, box = candidate.start, candidate.stop, candidate.box
+        start, stop, (x0, y0, x1, y1) = candidate.start, candidate.stop, candidate.box
         so_far = best[start] + joined[start : stop - 1].sum()
         if start > 0:
             so_far += parted[start - 1]
-        low = min(_tallness(candidate, line) / LOW, 1)
+        low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / LOW, 1)
         shares = scores[candidate.pieces].astype(np.float64)
         sure = shares.max()
         if stop > start + 1:
@@ -343,7 +343,7 @@ def _search(
             apart = min(float(scores[n,].max()) for n in candidate.pieces)
             weakest = min(line.bonds[start : stop - 1])
             apart /= 1 + math.exp(2 * (weakest - TOUCHING))
-            if candidate.lowest >= TALL_PART * (box[3] - box[1]):
+            if candidate.lowest >= TALL_PART * (y1 - y0):
                 sure *= 1 - apart
         as_digit = math.log(max(sure, LEAST)) + math.log(low)
         as_junk = math.log(max(1 - shares.sum(), LEAST)) + JUNK
@@ -394,12 +394,6 @@ def _logits(
         f"cannot use {path}: its weights are so large that the logits overflow; train "
         "again"
     )
-
-
-def _tallness(candidate: segment.Candidate, line: segment.Line) -> float:
-    """Return the height, or half the width if larger, in heights of the line."""
-    x0, y0, x1, y1 = candidate.box
-    return max(y1 - y0, (x1 - x0) / 2) / line.height
 
 
 def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
