@@ -100,39 +100,33 @@ def gradients(model: nn.Sequential, image: Floats, label: int) -> Gradients:
     label : int
         The class that would be right.
     """
-    x, convolutions = image[np.newaxis, :, :, np.newaxis], []
+    x, steps = image[np.newaxis, :, :, np.newaxis], []
     field = np.array([(1, 1), (1, 1), (0, 0)])
     for layer in model.layers:
         y = layer.forward(x)
         if isinstance(layer, nn.Conv2D | nn.MaxPool2D):
             field = _field(layer, x.shape[1:3], field)
-        if isinstance(layer, nn.Conv2D):
-            top, below, left, right = layer.margins(*x.shape[1:3])
-            padded = np.pad(x[0], ((top, below), (left, right), (0, 0)))
-            convolutions.append((layer, padded, y[0].copy(), field))
+        steps.append((layer, x[0], y[0], field))
         x = y
     loss, dlogits = nn.softmax_cross_entropy(x, np.array([label]))
-    dy, dmaps = dlogits, []
-    for layer in reversed(model.layers):
+    dy, feature_maps = dlogits, []
+    for layer, inputs, maps, field in reversed(steps):
+        dx = layer.backward(dy)
         if isinstance(layer, nn.Conv2D):
-            dmaps.append(dy[0].copy())
-        dy = layer.backward(dy)
-    feature_maps = tuple(
-        FeatureMaps(
-            inputs=padded,
-            kernels=layer.weight.value.copy(),
-            dkernels=np.array(layer.weight.grad),
-            bias=layer.bias.value.copy(),
-            maps=maps,
-            dmaps=dmap,
-            stride=np.broadcast_to(layer.stride, 2),
-            field=field,
-        )
-        for (layer, padded, maps, field), dmap in zip(
-            convolutions, reversed(dmaps), strict=True
-        )
-    )
-    return Gradients(label, loss, dlogits[0], dy[0, :, :, 0], feature_maps)
+            top, below, left, right = layer.margins(*inputs.shape[:2])
+            one = FeatureMaps(
+                inputs=np.pad(inputs, ((top, below), (left, right), (0, 0))),
+                kernels=layer.weight.value.copy(),
+                dkernels=np.array(layer.weight.grad),
+                bias=layer.bias.value.copy(),
+                maps=maps.copy(),
+                dmaps=dy[0].copy(),
+                stride=np.broadcast_to(layer.stride, 2),
+                field=field,
+            )
+            feature_maps.append(one)
+        dy = dx
+    return Gradients(label, loss, dlogits[0], dy[0, :, :, 0], tuple(feature_maps[::-1]))
 
 
 def _field(
