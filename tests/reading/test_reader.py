@@ -476,7 +476,8 @@ def problem(seed, count, most):
             w, h = rng.uniform(1, 60, 2)
             box = (20.0 * start, 0.0, 20.0 * start + w, h)
             pieces, lowest = line.pieces[start:stop], rng.uniform(1, h)
-            offered.append(Candidate(start, stop, pieces, 20.0, lowest, box))
+            dropped = rng.choice([-math.inf, -1.0, 0.0])
+            offered.append(Candidate(start, stop, pieces, lowest, box, dropped))
             digit = float(rng.beta(0.5, 0.5))
             names = rng.dirichlet(np.full(10, 0.2)) * digit
             scores[pieces] = names
@@ -510,7 +511,7 @@ def of_candidate(candidate, line, scores):
     as_digit = max(scores[candidate.pieces].max() * (1 - apart), module.LEAST)
     as_junk = max(1 - scores[candidate.pieces].sum(), module.LEAST)
     kept = max(math.log(as_digit) + math.log(low), math.log(as_junk) + module.JUNK)
-    return max((kept, True), (module._dropped(candidate, line), False))
+    return max((kept, True), (candidate.dropped, False))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 4))
@@ -543,9 +544,9 @@ def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
 def test_two_pieces_are_one_digit_or_two(half, both, bond, is_one):
     """By the probabilities of the likeliest digit and of a digit at all, and a bond."""
     candidates = [
-        Candidate(0, 1, (3,), 20, 20, (0, 0, 8, 20)),
-        Candidate(0, 2, (3, 5), 20, 20, (0, 0, 16, 20)),
-        Candidate(1, 2, (5,), 20, 20, (8, 0, 16, 20)),
+        Candidate(0, 1, (3,), 20, (0, 0, 8, 20)),
+        Candidate(0, 2, (3, 5), 20, (0, 0, 16, 20)),
+        Candidate(1, 2, (5,), 20, (8, 0, 16, 20)),
     ]
     pairs = zip(candidates, (half, both, half), strict=True)
     scores = {c.pieces: np.array([p * q, q - p * q]) for c, (p, q) in pairs}
@@ -563,7 +564,7 @@ def of_a_component(*digits):
     for k, (label, confidence) in enumerate(digits):
         box = (10 * k, 0, 10 * k + 10, 20)
         page.pieces[k] = segment.Piece(box, 100.0, 1, k)
-        candidate = Candidate(k, k + 1, (k,), 20, 20, box)
+        candidate = Candidate(k, k + 1, (k,), 20, box)
         likeliest = 8 if label is None else label
         digit = Digit(label, confidence, box, ((likeliest, confidence),))
         line.append(module.Found(digit, candidate, np.zeros(10)))

@@ -33,7 +33,6 @@ BONDS = 1 / 3  # weight of the bonds beside the network's scores
 TALL_PART = 0.75  # of a candidate's height: such a part may be a digit beside another
 TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
-CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 JUNK = -5.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
@@ -347,8 +346,8 @@ def _search(
                 sure *= 1 - apart
         as_digit = math.log(max(sure, LEAST)) + math.log(low)
         as_junk = math.log(max(1 - shares.sum(), LEAST)) + JUNK
-        dropped = _dropped(candidate, line)
-        for score, kept in (as_digit, True), (as_junk, True), (dropped, False):
+        scored = (as_digit, True), (as_junk, True), (candidate.dropped, False)
+        for score, kept in scored:
             if so_far + score > best[stop]:
                 best[stop], last[stop] = so_far + score, (candidate, kept)
     found = []
@@ -396,18 +395,6 @@ def _logits(
     )
 
 
-def _dropped(candidate: segment.Candidate, line: segment.Line) -> float:
-    """Return the log probability that ink is specks, a point, a comma or a dash."""
-    if candidate.largest < segment.SMALLEST or candidate.comma:
-        return 0.0
-    if candidate.stop - candidate.start > 1:
-        return -math.inf
-    height = (candidate.box[3] - candidate.box[1]) / line.height
-    if candidate.part:
-        return CUT_OFF if height < 0.5 else -math.inf
-    return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
-
-
 def _bundles(
     page: segment.StrokePage,
     line: segment.Line,
@@ -421,8 +408,8 @@ def _bundles(
     ones = [n for one in found if one.digit.digit == 1 for n in one.candidate.pieces]
     if not ones:
         return []
-    alone = {one.pieces[0]: one for one in offered if len(one.pieces) == 1}
-    strokes = [n for n in line.pieces if _dropped(alone[n], line) < 0]
+    alone = [one for one in offered if len(one.pieces) == 1]
+    strokes = [one.pieces[0] for one in alone if one.dropped < 0]
     boxes = {n: page.pieces[n].box for n in strokes}
     reach = segment.MEETING * line.height
     near = [

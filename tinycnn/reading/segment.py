@@ -10,7 +10,6 @@ The *bond* of two neighbours is the log odds that they are parts of one digit.
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,6 +41,7 @@ SAME_LINE = 0.3  # overlap with a neighbour, as a share of the lower one's heigh
 MEETING = 0.05  # heights; the distance of strokes that meet
 SIDE_BY_SIDE = 0.5  # share of both strokes near the other, for parallel ones
 ONE_DIGIT = 1.3  # typical heights of two strokes, one above the other
+CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 APART = -20.0  # the bond of unrelated pieces
 UNLIKELY = -6.0  # the least bond within a candidate
 CROSSED = 0.3  # the bond across a cut, per stroke width of ink that it crosses
@@ -115,24 +115,20 @@ class Candidate:
         Indices of the run in its line, half open.
     pieces : tuple of int
         The numbers of the pieces.
-    largest, lowest : float
-        The longest side of the largest piece and the height of the lowest, in pixels.
+    lowest : float
+        The height of the lowest piece, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
-    comma : bool
-        Whether it lies at the foot of the line like a comma or a point.
-    part : bool
-        Whether it was cut off other pieces.
+    dropped : float
+        Log probability that it is specks, a point, a comma or a dash.
     """
 
     start: int
     stop: int
     pieces: tuple[int, ...]
-    largest: float
     lowest: float
     box: Box
-    comma: bool = False
-    part: bool = False
+    dropped: float = -math.inf
 
 
 class _Page:
@@ -604,7 +600,6 @@ def candidates(page: Page, line: Line, most: int = MOST_PIECES) -> Iterator[Cand
     Candidate
     """
     count = len(line.pieces)
-    parts = Counter(page.pieces[n].component for n in line.pieces)
     for start in range(count):
         for stop in range(start + 1, min(start + most, count) + 1):
             numbers = line.pieces[start:stop]
@@ -614,34 +609,36 @@ def candidates(page: Page, line: Line, most: int = MOST_PIECES) -> Iterator[Cand
             apart = stop > start + 1 and line.bonds[stop - 2] < UNLIKELY
             if apart or (components > 1 and width > WIDEST * height):
                 break
-            largest = max(page.pieces[n].longest for n in numbers)
-            lowest = min(page.pieces[n].height for n in numbers)
-            comma = stop == start + 1 and _is_comma(page, line, start)
-            part = parts[page.pieces[numbers[0]].component] > len(numbers)
-            yield Candidate(start, stop, numbers, largest, lowest, box, comma, part)
+            lowest, dropped = min(page.pieces[n].height for n in numbers), -math.inf
+            if max(page.pieces[n].longest for n in numbers) < SMALLEST:
+                dropped = 0.0
+            elif stop == start + 1:
+                dropped = _dropped(page, line, start)
+            yield Candidate(start, stop, numbers, lowest, box, dropped)
 
 
-def _is_comma(page: Page, line: Line, k: int) -> bool:
-    """Return whether the k-th piece of a line is part of a comma or a point.
+def _dropped(page: Page, line: Line, k: int) -> float:
+    """Return the log probability that the k-th piece of a line is no part of a digit.
 
-    Its component is low and hangs from the middle of its neighbours or lower; a small
-    digit in that position is broader and stands on the line.
+    A comma or a point is a low component that hangs from the middle of its neighbours
+    or lower; a small digit in that position is broader and stands on the line.
     """
-    own = page.pieces[line.pieces[k]].component
     pieces = [page.pieces[number] for number in line.pieces]
-    x0, y0, x1, y1 = around([piece.box for piece in pieces if piece.component == own])
-    if y1 - y0 >= 0.5 * line.height:
-        return False
+    own = [p.box for p in pieces if p.component == pieces[k].component]
+    x0, y0, x1, y1 = around(own)
     beside = []
     for others in (pieces[:k][::-1], pieces[k + 1 :]):
-        beside += [p for p in others if p.height >= 0.5 * line.height][:1]
-    if not beside:
-        return False
-    top = sum(p.box[1] for p in beside) / len(beside)
-    foot = sum(p.box[3] for p in beside) / len(beside)
-    slim = x1 - x0 < 0.5 * (y1 - y0)
-    hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top))
-    return y0 > (top + foot) / 2 and (slim or hangs)
+        beside += [p.box for p in others if p.height >= 0.5 * line.height][:1]
+    if beside and y1 - y0 < 0.5 * line.height:
+        _, top, _, foot = np.mean(beside, axis=0)
+        slim = x1 - x0 < 0.5 * (y1 - y0)
+        hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top))
+        if y0 > (top + foot) / 2 and (slim or hangs):
+            return 0.0
+    height = pieces[k].height / line.height
+    if len(own) > 1:
+        return CUT_OFF if height < 0.5 else -math.inf
+    return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
 
 
 def _frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
