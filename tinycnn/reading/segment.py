@@ -621,19 +621,18 @@ def _dropped(page: Page, line: Line, k: int) -> float:
     """Return the log probability that the k-th piece of a line is no part of a digit.
 
     A comma or a point is a low component that hangs from the middle of its neighbours
-    or lower; a small digit in that position is broader and stands on the line.
+    or lower; a small digit in that position stands on the line.
     """
     pieces = [page.pieces[number] for number in line.pieces]
     own = [p.box for p in pieces if p.component == pieces[k].component]
-    x0, y0, x1, y1 = around(own)
+    _, y0, _, y1 = around(own)
     beside = []
     for others in (pieces[:k][::-1], pieces[k + 1 :]):
         beside += [p.box for p in others if p.height >= 0.5 * line.height][:1]
     if beside and y1 - y0 < 0.5 * line.height:
         _, top, _, foot = np.mean(beside, axis=0)
-        slim = x1 - x0 < 0.5 * (y1 - y0)
         hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top))
-        if y0 > (top + foot) / 2 and (slim or hangs):
+        if hangs and y0 > (top + foot) / 2:
             return 0.0
     height = pieces[k].height / line.height
     if len(own) > 1:
