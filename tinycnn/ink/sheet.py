@@ -56,7 +56,7 @@ def only_sheet(grey: Grey) -> tuple[Grey, float]:
     found = _sheet(paper / _desk(paper))
     if found is None:
         return grey, 0.0
-    sheet, outline = found
+    sheet, hull = found
     inner = ndimage.binary_erosion(sheet, iterations=max(round(EDGE * SMALL_SIDE), 1))
     if not inner.any():
         return grey, 0.0
@@ -73,7 +73,7 @@ def only_sheet(grey: Grey) -> tuple[Grey, float]:
         np.asarray(Image.fromarray(a).resize((W, H), Image.Resampling.BILINEAR))
         for a in (around, inner.astype(np.float32))
     )
-    return np.where(inside > 0.5, grey, light), _tilt(outline)
+    return np.where(inside > 0.5, grey, light), _tilt(hull)
 
 
 def _desk(paper: Grey) -> Grey:
@@ -94,10 +94,10 @@ def _desk(paper: Grey) -> Grey:
     return np.maximum(light, STEP).astype(np.float32)
 
 
-def _sheet(paper: Grey) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
-    """Return what is lighter in a picture without its ink, or None.
+def _sheet(paper: Grey) -> tuple[NDArray[np.bool_], Any] | None:
+    """Return what is lighter in a picture without its ink, and its hull, or None.
 
-    As a mask (H, W), and as the corners (K, 2) of its convex hull, x and y.
+    It is a mask (H, W), the hull a `scipy.spatial.ConvexHull` of points x, y.
     """
     if np.ptp(paper) < STEP:
         return None
@@ -119,21 +119,20 @@ def _sheet(paper: Grey) -> tuple[NDArray[np.bool_], NDArray[np.float64]] | None:
     y, x = np.nonzero(sheet)
     corners = np.concatenate([np.c_[x + a, y + b] for a in (0, 1) for b in (0, 1)])
     hull = ConvexHull(corners)
-    solid = own.sum() > SOLID * hull.volume
-    return (sheet, corners[hull.vertices].astype(np.float64)) if solid else None
+    return (sheet, hull) if own.sum() > SOLID * hull.volume else None
 
 
-def _tilt(outline: NDArray[np.float64]) -> float:
-    """Return the angle in degrees of the least rectangle around corners (K, 2).
+def _tilt(hull: Any) -> float:
+    """Return the angle in degrees of the least rectangle around a convex hull.
 
-    One of its sides lies on a side of the convex hull. It is 0 for a round sheet.
+    One of its sides lies on a side of the hull. It is 0 for a round sheet.
     """
+    outline = hull.points[hull.vertices]
     x, y = np.diff(outline, axis=0, append=outline[:1]).T
     angles = np.arctan2(y, x)
     along, down = np.cos(angles), np.sin(angles)
     turned = outline @ [along, down], outline @ [-down, along]
     areas = np.ptp(turned[0], axis=0) * np.ptp(turned[1], axis=0)
     degrees = (np.degrees(angles[areas.argmin()]) + 45) % 90 - 45
-    own = abs(outline[:, 0] @ (np.roll(outline[:, 1], 1) - np.roll(outline[:, 1], -1)))
-    is_turned = abs(degrees) > LEVEL and own / 2 > ANGULAR * areas.min()
+    is_turned = abs(degrees) > LEVEL and hull.volume > ANGULAR * areas.min()
     return float(degrees) if is_turned else 0.0
