@@ -183,8 +183,6 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     peak = np.bincount(labels[smooth > (split + full) / 2], minlength=count + 1)
     keep = (area >= 6) & (peak > 0) & _sharp(depth, labels, count)
     keep[0] = False
-    if keep.sum() > 30 and area[keep].mean() < 30:
-        return None  # grains: too many and too small for digits
     strokes = ndimage.maximum_filter(keep[labels], 3)
     # Full ink is nearly the darkest; the median would clip every stroke.
     return strokes, paper + 0.45 * (split - paper), float(np.quantile(covered, 0.95))
