@@ -179,6 +179,14 @@ def test_no_ink_stays_none():
     assert not image.any()
 
 
+def test_specks_far_apart_are_ink():
+    """Another pen would leave nothing of them."""
+    for height in (100, 200, 437, 900):
+        specks = np.zeros((height, height // 4), np.float32)
+        specks[0, 0] = specks[-1, -1] = 0.6
+        assert normalize(specks).max() == 1, height
+
+
 # --- strokes ----------------------------------------------------------------------
 
 

@@ -67,7 +67,8 @@ def normalize(values: NDArray[np.float32]) -> NDArray[np.float32]:
     box = _average(tight)
     width = stroke_width(box)
     if not THINNEST <= width <= THICKEST:
-        box = _average(with_pen(tight, THIN if width < THIN else THICK))
+        other = with_pen(tight, THIN if width < THIN else THICK)
+        box = _average(other) if other.size else box
     return _centred(box)
 
 
@@ -87,7 +88,7 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     Returns
     -------
     float32 array (h, w)
-        About `GRID` pixels a pixel of the box.
+        About `GRID` pixels a pixel of the box; empty if all ink is far smaller.
     """
     tight = tighten(values)
     scale = GRID * BOX / max(tight.shape)
