@@ -194,8 +194,7 @@ class Reader:
         page.unframe()
         scores: Scores = {}
         lines = self._scored(page, scores)
-        doubtful = _doubtful(page, lines, scores)
-        if page.cut(doubtful):
+        if page.cut(_doubtful(page, lines, scores)):
             lines = self._scored(page, scores)
         found = []
         for line, offered in lines:
@@ -271,17 +270,11 @@ class Reader:
         others = {one.digit.digit for one in inside} - {1, None}
         if not inside or others or bundle == set(inside[0].candidate.pieces):
             return found
-        first = inside[0].candidate
-        joined = next((one for one in offered if bundle == set(one.pieces)), None)
-        if joined is not None:
-            together = self._found(joined, scores[joined.pieces], ink)
-        else:  # wider than any digit
-            joined = replace(
-                first,
-                pieces=tuple(sorted(bundle)),
-                box=segment.around([page.pieces[n].box for n in bundle]),
-            )
-            together = self._found(joined, np.zeros(10), ink)
+        box = segment.around([page.pieces[n].box for n in bundle])
+        joined = replace(inside[0].candidate, pieces=tuple(sorted(bundle)), box=box)
+        shares = [scores[one.pieces] for one in offered if bundle == set(one.pieces)]
+        # Those that are wider than any digit have none.
+        together = self._found(joined, shares[0] if shares else np.zeros(10), ink)
         at = found.index(inside[0])
         rest = [one for one in found[at:] if one not in inside]
         return [*found[:at], together, *rest]
@@ -481,9 +474,21 @@ def _tidied(
 
 
 def _without_nothing(lines: list[list[Found]], ink: Ink) -> list[list[Found]]:
-    """Drop ink that is neither a digit nor worth a question mark."""
+    """Drop ink that is neither a digit nor worth a question mark.
+
+    It is a rule, a dash, the side of a frame, or cut by the border.
+    """
+    H, W = ink.values.shape
+
+    def is_nothing(found: Found) -> bool:
+        x0, y0, x1, y1 = found.candidate.box
+        if ink.strokes is not None and len(found.candidate.pieces) > 1:
+            return False  # strokes scored together
+        cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)
+        return cut or x1 - x0 > 3 * (y1 - y0) or y1 - y0 > 5 * (x1 - x0)
+
     return [
-        [f for f in line if f.digit.digit is not None or not _is_nothing(f, ink)]
+        [f for f in line if f.digit.digit is not None or not is_nothing(f)]
         for line in lines
     ]
 
@@ -501,16 +506,3 @@ def _without_walls(line: list[Found]) -> list[Found]:
     ends = [(boxes[k][1], boxes[k][3]) for k in walls]
     alike = len(walls) > 1 and np.ptp(ends, axis=0).max() < slack
     return [f for k, f in enumerate(line) if not (alike and k in walls)]
-
-
-def _is_nothing(found: Found, ink: Ink) -> bool:
-    """Return whether ink is a rule, a dash, the side of a frame, or cut by the border.
-
-    Such ink, unless it is a digit, is not worth a question mark.
-    """
-    x0, y0, x1, y1 = found.candidate.box
-    if ink.strokes is not None and len(found.candidate.pieces) > 1:
-        return False  # strokes scored together
-    H, W = ink.values.shape
-    cut = ink.strokes is None and (x0 <= 0 or y0 <= 0 or x1 >= W or y1 >= H)
-    return cut or x1 - x0 > 3 * (y1 - y0) or y1 - y0 > 5 * (x1 - x0)

@@ -523,7 +523,18 @@ def lines(page: Page) -> list[Line]:
         pieces = [page.pieces[number] for number in numbers]
         box = around([piece.box for piece in pieces])
         components.append(Piece(box, sum(piece.area for piece in pieces), n))
-    return [_line(page, row, parts) for row in _rows(page, components)]
+    found = []
+    for row in _rows(page, components):
+        height = _typical_height(row)
+        numbers = [number for piece in row for number in parts[piece.component]]
+        numbers.sort(key=lambda number: sum(page.pieces[number].box[::2]))  # middles
+        bonds = []
+        for k in range(1, len(numbers)):
+            # A bar may come between two pieces of one digit: look at three neighbours.
+            left, right = numbers[max(k - 3, 0) : k], numbers[k : k + 3]
+            bonds.append(max(page.bond(i, j, height) for i in left for j in right))
+        found.append(Line(tuple(numbers), height, tuple(bonds)))
+    return found
 
 
 def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
@@ -567,19 +578,6 @@ def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
             near = [min(distance(component.box, w.box) for w in row) for row in heads]
             rows[near.index(min(near))].append(component)
     return rows
-
-
-def _line(page: Page, components: list[Piece], parts: dict[int, list[int]]) -> Line:
-    """Return the line of some components: their pieces in order, and the bonds."""
-    height = _typical_height(components)
-    numbers = [number for piece in components for number in parts[piece.component]]
-    numbers.sort(key=lambda number: sum(page.pieces[number].box[::2]))  # middles
-    bonds = []
-    for k in range(1, len(numbers)):
-        # A bar may come between two pieces of one digit: look at three neighbours.
-        left, right = numbers[max(k - 3, 0) : k], numbers[k : k + 3]
-        bonds.append(max(page.bond(i, j, height) for i in left for j in right))
-    return Line(tuple(numbers), height, tuple(bonds))
 
 
 def candidates(page: Page, line: Line, most: int = MOST_PIECES) -> Iterator[Candidate]:
