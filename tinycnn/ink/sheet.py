@@ -58,12 +58,9 @@ def only_sheet(grey: Grey) -> tuple[Grey, float]:
         return grey, 0.0
     sheet, hull = found
     inner = ndimage.binary_erosion(sheet, iterations=max(round(EDGE * SMALL_SIDE), 1))
-    if not inner.any():
-        return grey, 0.0
     ink = np.clip((paper - small) / STEP, 0, 1) * inner
-    rows, columns = (np.ptp(np.flatnonzero(sheet.any(axis=axis))) for axis in (1, 0))
-    width = stroke_width(ink)
-    if not 0 < width < THICKEST * max(rows, columns):
+    longer = np.ptp(hull.points, axis=0).max()
+    if not 0 < stroke_width(ink) < THICKEST * longer:
         return grey, 0.0
     nearest: Any = ndimage.distance_transform_edt(
         ~inner, return_distances=False, return_indices=True
