@@ -52,30 +52,20 @@ def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes
     else:
         grey = np.rint(255 - 255 * ink.values).astype(np.uint8)
         copy = Image.fromarray(grey).convert("RGB")
-    content = io.BytesIO()
-    _annotated(copy, reading, ink.scale).save(content, "PNG")
-    return content.getvalue()
-
-
-def _annotated(copy: Image.Image, reading: Reading, scale: float) -> Image.Image:
-    """Draw on an upright picture, or on its enlargement if its digits are small.
-
-    `scale` is the pixels of the original, in which boxes are, per pixel of `copy`.
-    """
-    room = _room(reading) / scale if reading.digits else MIN_LABEL
+    room = _room(reading) / ink.scale if reading.digits else MIN_LABEL
     most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
     enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))
     copy = ImageOps.scale(copy, enlarged, Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(copy)
     for ignored in reading.ignored:
-        pen.rectangle(_corners(ignored, enlarged / scale), outline=IGNORED)
+        pen.rectangle(_corners(ignored, enlarged / ink.scale), outline=IGNORED)
     text = max(MIN_LABEL, enlarged * room)
     thick, font = max(1, round(text / 10)), ImageFont.load_default(text)
     gap, labelled = round(text / 10 + 3), []
     beyond, last = (-gap, -gap, gap, gap), (copy.width - 1, copy.height - 1)
     for number, digit in enumerate(reading.digits):
         colour = COLOURS[number % 2] if digit.digit is not None else REFUSED
-        box = np.add(_corners(digit.box, enlarged / scale), beyond)
+        box = np.add(_corners(digit.box, enlarged / ink.scale), beyond)
         x0, y0, x1, y1 = np.clip(box, 0, last * 2).tolist()
         pen.rectangle((x0, y0, x1, y1), outline=HALO, width=thick + 2)
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=thick)
@@ -90,7 +80,9 @@ def _annotated(copy: Image.Image, reading: Reading, scale: float) -> Image.Image
             y - min(top, 0) - max(bottom - copy.height, 0),
         )
         pen.text(inside, label, colour, stroke_fill=HALO, **options)
-    return copy
+    content = io.BytesIO()
+    copy.save(content, "PNG")
+    return content.getvalue()
 
 
 def _corners(box: tuple[int, int, int, int], scale: float) -> tuple[int, int, int, int]:
