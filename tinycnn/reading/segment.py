@@ -252,15 +252,13 @@ class PicturePage(_Page):
             # Join parts that are soft edge only to their neighbour.
             filled = np.unique(side[values >= INK])
             side = np.searchsorted(filled[1:], side, side="right")
-            for part, cut in enumerate(filled.tolist()):
-                inside = mine & (side == part)
-                y, x = np.nonzero(inside & (values >= INK))
-                left, right = x0 + int(x.min()), x0 + int(x.max()) + 1
-                top, bottom = y0 + int(y.min()), y0 + int(y.max()) + 1
-                box = left, top, right, bottom
-                owner[inside] = self._next
-                self.pieces[self._next] = Piece(box, len(x), piece.component, part)
-                self._crossed[self._next] = cuts[cut - 1][1] if part else 0.0
+            ink = np.where(values >= INK, 1 + side, 0)
+            areas = np.bincount(ink.ravel())[1:].tolist()
+            for part, (left, top, right, bottom) in enumerate(_boxes(ink).values()):
+                box, n = (x0 + left, y0 + top, x0 + right, y0 + bottom), self._next
+                owner[mine & (side == part)] = n
+                self.pieces[n] = Piece(box, areas[part], piece.component, part)
+                self._crossed[n] = cuts[filled[part] - 1][1] if part else 0.0
                 self._next += 1
         return self._next > before
 
@@ -679,7 +677,7 @@ def _encloses(mine: NDArray[np.bool_], x0: int, y0: int, x1: int, y1: int) -> bo
     return sum(float(side.mean()) for side in sides) > 4 * ENCLOSED
 
 
-def _boxes(owner: NDArray[np.int32]) -> dict[int, Box]:
+def _boxes(owner: NDArray[np.integer]) -> dict[int, Box]:
     """Return the boxes of the numbers in an array of them, without 0."""
     found = enumerate(ndimage.find_objects(owner), 1)
     return {n: (s[1].start, s[0].start, s[1].stop, s[0].stop) for n, s in found if s}
