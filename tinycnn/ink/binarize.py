@@ -257,11 +257,11 @@ def _rules(mask: NDArray[np.uint8]) -> list[Rule]:
     filled = np.add.reduceat(tall, starts, axis=1, dtype=np.int32) > 0.85 * widths
     if filled.any(axis=0).mean() < COVERED:
         return []
-    thickest = slack - 1 + max(3, 0.05 * min(H, W))
+    added = slack - 1  # to the thickness of a rule, by the filter
+    thickest = added + max(3, 0.05 * min(H, W))
     reach = int(STEEPEST * W) + 1
     padded = np.pad(filled.T.astype(np.uint8), ((0, 0), (reach, 2 * reach)))
-    best: list[Rule] = []
-    most = 0.0
+    found = []
     for drop in range(-reach, reach + 1, max(1, slack // 3)):
         shifts = np.round(drop / W * (starts + widths / 2)).astype(int) + reach
         count = sum(
@@ -271,13 +271,9 @@ def _rules(mask: NDArray[np.uint8]) -> list[Rule]:
         edges = np.flatnonzero(np.diff(count >= COVERED * n, prepend=0, append=0))
         runs = [(a, b) for a, b in edges.reshape(-1, 2) if b - a <= thickest]
         score = sum(int(count[a:b].max()) for a, b in runs) - 0.01 * abs(drop)
-        if score > most:
-            most = score
-            best = [
-                ((a + b - 1) / 2, drop / W, max(1, int(b - a) - slack + 1))
-                for a, b in runs
-            ]
-    return best
+        found.append((score, drop, runs))
+    _, drop, runs = max(found, key=lambda one: one[0])
+    return [((a + b - 1) / 2, drop / W, max(1, int(b - a) - added)) for a, b in runs]
 
 
 def _erase(ink: Grey, rule: Rule) -> None:

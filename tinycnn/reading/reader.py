@@ -297,11 +297,10 @@ def _doubtful(
 ) -> list[int]:
     """Return the pieces without a candidate that is a sure digit, largest first."""
     best = dict.fromkeys(page.pieces, 0.0)
-    for _, offered in lines:
-        for candidate in offered:
-            sure = float(scores[candidate.pieces].max())
-            for number in candidate.pieces:
-                best[number] = max(best[number], sure)
+    for candidate in chain.from_iterable(offered for _, offered in lines):
+        sure = float(scores[candidate.pieces].max())
+        for number in candidate.pieces:
+            best[number] = max(best[number], sure)
     doubtful = [number for number, sure in best.items() if sure < SURE]
     doubtful.sort(key=lambda number: -page.pieces[number].area)
     return doubtful[:MOST_DOUBTS]
