@@ -16,7 +16,6 @@ Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
 MIN_CONTRAST = 0.06  # of the range from black to white; anything fainter is no ink
 WORKING_SIDE = 480  # pixels of the reduced picture on which strokes are found
 LEVELS = np.arange(256)
-BROADEST = 0.42  # of the picture's side; a broad pen in a tight crop is thinner
 EIGHT = np.ones((3, 3), bool)
 DARKEST = 0.4  # depth is not divided by less, so that noise of dark paper stays noise
 COVERED = 0.75  # share of the strips that a ruled line fills
@@ -73,7 +72,10 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     if faint > 1.5 * strong or wrong > min(0.4 * strong, 0.05 * near.sum()):
         return None  # shade or noise: more than soft edges of ink explain
     half = paper + contrast * (0.5 - dark)
-    if not _strokelike(levels < half if dark else levels > half):
+    # A shadow takes little more than half the light; darker ink is a broad pen.
+    lightest = paper if dark else paper + contrast
+    broadest = 0.22 if contrast < 0.6 * lightest else 0.42
+    if not _strokelike(levels < half if dark else levels > half, broadest):
         return None
     ink: Grey = (grey - np.float32(paper / 255)) * np.float32(255 / contrast)
     return np.clip(-ink if dark else ink, 0, 1)
@@ -95,14 +97,17 @@ def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
     return start + int(counts[start : around + 5].argmax())
 
 
-def _strokelike(ink: Mask) -> bool:
-    """Return whether the ink consists of strokes, not of grains or a slab of shadow."""
+def _strokelike(ink: Mask, broadest: float) -> bool:
+    """Return whether the ink consists of strokes, not of grains or a slab of shadow.
+
+    A slab has a square in it whose side is `broadest` times that of the picture.
+    """
     beside = (ink[:, 1:] & ink[:, :-1]).sum(), (ink[1:] & ink[:-1]).sum()
     if max(beside) < 0.5 * ink.sum():
         return False
     factor = -(-max(ink.shape) // 64)
     small = ink[factor // 2 :: factor, factor // 2 :: factor]
-    side = max(2, int(BROADEST * small.size**0.5))
+    side = max(2, int(broadest * small.size**0.5))
     return not ndimage.minimum_filter(small, side, mode="constant", cval=0).any()
 
 
