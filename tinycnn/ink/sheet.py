@@ -102,9 +102,7 @@ def _sheet(paper: Grey) -> tuple[NDArray[np.bool_], Any] | None:
     low, high = paper[paper < split].mean(), paper[paper >= split].mean()
     if high - low < STEP:
         return None
-    labels, count = ndimage.label(paper > (low + high) / 2)
-    if not count:
-        return None
+    labels, _ = ndimage.label(paper > (low + high) / 2)
     areas = np.bincount(labels.ravel())[1:]
     own = labels == 1 + areas.argmax()
     sheet = ndimage.binary_fill_holes(own)

@@ -331,7 +331,15 @@ class StrokePage(_Page):
         """
         if len(self.pieces) < 2:
             return
-        owner = self._drawn()
+        x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
+        # A pixel of this small picture is at least a quarter of a pen width.
+        step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
+        H, W = int((y1 - y0) / step) + 3, int((x1 - x0) / step) + 3
+        owner = np.zeros((H, W), np.int32)  # strokes, counted from 1
+        for n in self.pieces:
+            x, y = (1 + (_dense(self.points[n], step) - (x0, y0)) / step).astype(int).T
+            owner[y, x] = n + 1
+        owner = square(owner)
         components, _ = ndimage.label(owner, EIGHT)
         for number in _frames(components, _boxes(components)):
             mine = components == number
@@ -343,20 +351,6 @@ class StrokePage(_Page):
                     rings.append(stroke)
             for stroke in rings or strokes:
                 self.pieces.pop(stroke - 1, None)
-
-    def _drawn(self) -> NDArray[np.int32]:
-        """Return the stroke at each pixel of a small picture, counted from 1.
-
-        A pixel is at least a quarter of a pen width.
-        """
-        x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
-        step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
-        width, height = int((x1 - x0) / step), int((y1 - y0) / step)
-        owner = np.zeros((height + 3, width + 3), np.int32)
-        for n in self.pieces:
-            x, y = (1 + (_dense(self.points[n], step) - (x0, y0)) / step).astype(int).T
-            owner[y, x] = n + 1
-        return square(owner)
 
     def _gap(self, i: int, j: int, height: float) -> float:
         """Return the least distance of two strokes."""
