@@ -335,14 +335,9 @@ def _side_by_side(
     for layer, x, glyph in zip(layers, lefts, glyphs, strict=True):
         y = margin + int(rng.uniform(0, 0.1) * len(glyph))
         layer[y : y + len(glyph), x : x + glyph.shape[1]] = glyph
-    return _leaning(layers, rng)
-
-
-def _leaning(layers: Floats, rng: np.random.Generator) -> Floats:
-    """Shear some numbers to the right; return others unchanged."""
     if rng.random() < 0.6:
         return layers
-    H = layers.shape[1]
+    # Others lean to the right.
     shifts = np.rint(rng.uniform(0.1, 0.6) * np.arange(H)[::-1]).astype(np.int64)
     wide = np.pad(layers, ((0, 0), (0, 0), (0, int(shifts[0]))))
     columns = (np.arange(wide.shape[2]) - shifts[:, np.newaxis]) % wide.shape[2]
