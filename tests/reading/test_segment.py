@@ -376,8 +376,8 @@ def test_strokes_meet_that_cross_or_touch_but_run_not_side_by_side():
         ([(20, 0), (20, 100)], False),  # the same again
     ]:
         page = stroke_page([(20, 0), (20, 100)], stroke)
-        assert page.meet(0, 1, 0.05, 100.0) == meets, stroke
-        assert page.meet(1, 0, 0.05, 100.0) == meets, stroke
+        assert page.meet(0, 1, 100.0) == meets, stroke
+        assert page.meet(1, 0, 100.0) == meets, stroke
 
 
 def test_the_box_of_a_stroke_has_room_for_its_pen():

@@ -412,7 +412,7 @@ def _bundles(
     if len(near) > MOST_PAIRS:
         return []
     links = [set(one.candidate.pieces) for one in found]
-    links += [{i, j} for i, j in near if page.meet(i, j, segment.MEETING, line.height)]
+    links += [{i, j} for i, j in near if page.meet(i, j, line.height)]
     bundles: list[set[int]] = []
     for link in links:
         joined = [bundle for bundle in bundles if bundle & link]

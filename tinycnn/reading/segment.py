@@ -356,15 +356,13 @@ class StrokePage(_Page):
         """Return the least distance of two strokes."""
         return float(self._gaps(i, j, height).min())
 
-    def meet(self, i: int, j: int, reach: float, height: float) -> bool:
+    def meet(self, i: int, j: int, height: float) -> bool:
         """Return whether two strokes cross or touch, but do not run side by side.
 
         Parameters
         ----------
         i, j : int
             Numbers of two strokes.
-        reach : float
-            The distance of strokes that touch, in heights.
         height : float
             Of the line, in pixels.
 
@@ -372,12 +370,11 @@ class StrokePage(_Page):
         -------
         bool
         """
-        if distance(self.pieces[i].box, self.pieces[j].box) > reach * height:
+        near_j = self._gaps(i, j, height) < MEETING * height
+        if not near_j.any():
             return False
-        near_i, near_j = (
-            self._gaps(*pair, height) < reach * height for pair in ((j, i), (i, j))
-        )
-        return bool(near_j.any()) and min(near_i.mean(), near_j.mean()) < SIDE_BY_SIDE
+        near_i = self._gaps(j, i, height) < MEETING * height
+        return bool(min(near_i.mean(), near_j.mean()) < SIDE_BY_SIDE)
 
     def _gaps(self, i: int, j: int, height: float) -> NDArray[np.float64]:
         """Return the distances of dense points of stroke j from the nearest of i."""
@@ -710,7 +707,7 @@ def _beside(page: Page, a: Piece, b: Piece, components: Sequence[Piece]) -> floa
         both = a.height + b.height - shared
         others = [component for component in components if component not in (a, b)]
         if not others or both <= ONE_DIGIT * _typical_height(others):
-            return 0.5 if page.meet(a.component, b.component, MEETING, both) else 0.0
+            return 0.5 if page.meet(a.component, b.component, both) else 0.0
     return shared / least
 
 
