@@ -402,12 +402,11 @@ def _bundles(
         return []
     alone = [one for one in offered if len(one.pieces) == 1]
     strokes = [one.pieces[0] for one in alone if one.dropped < 0]
-    boxes = {n: page.pieces[n].box for n in strokes}
     reach = segment.MEETING * line.height
     near = [
         (i, j)
         for i, j in combinations(strokes, 2)
-        if segment.distance(boxes[i], boxes[j]) <= reach
+        if segment.distance(page.pieces[i].box, page.pieces[j].box) <= reach
     ]
     if len(near) > MOST_PAIRS:
         return []
