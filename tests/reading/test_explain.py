@@ -29,7 +29,7 @@ from tinycnn.reading.explain import (
     explain,
     gradients,
 )
-from tinycnn.reading.explanation import Damage
+from tinycnn.reading.explanation import Damage, turned
 from tinycnn.reading.reader import Reader
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
@@ -109,6 +109,15 @@ def test_refused_ink_is_explained_too_and_no_ink_is_not(strokes):
     assert explain(strict, strokes_ink(Strokes((), (), (50, 40))), first.box) is None
 
 
+def assert_lies_on(explanation, points):
+    """Check that the explained image has its ink where the points are."""
+    level = turned(points - explanation.origin, -explanation.tilt)
+    pixels = level / explanation.pixel
+    columns, rows = np.floor(pixels).astype(int).T
+    assert (explanation.image[rows, columns] > 0.2).all()
+    assert 20 - 2.5 <= np.ptp(pixels, axis=0).max() <= 20
+
+
 def test_the_image_is_of_the_digit_alone_and_lies_on_its_ink(
     explanations, drawing, strokes
 ):
@@ -119,12 +128,26 @@ def test_the_image_is_of_the_digit_alone_and_lies_on_its_ink(
         if drawing.strokes is not None:
             np.testing.assert_array_equal(explanation.image, alone)
         assert np.abs(explanation.image - alone).mean() < 0.03
-        points = np.concatenate(mine) * drawing.scale
-        pixels = (points - explanation.origin) / explanation.pixel
-        columns, rows = np.floor(pixels).astype(int).T
-        assert (explanation.image[rows, columns] > 0.2).all()
-        spread = np.ptp(pixels, axis=0).max()
-        assert 20 - 2.5 <= spread <= 20
+        assert_lies_on(explanation, np.concatenate(mine) * drawing.scale)
+
+
+@pytest.mark.parametrize("tilt", [-30, 12])
+def test_on_a_turned_sheet_the_image_and_what_a_pixel_sees_are_turned(
+    reader, strokes, tilt
+):
+    points = tuple(np.add(turned(p, tilt), (150, 180)) for p in strokes.points)
+    sheet = replace(strokes, points=points, size=(600, 500))
+    ink = Ink(sheet.draw(), sheet.size, tilt=tilt)
+    first = reader.read_ink(ink).digits[0]
+    found = explain(reader, ink, first.box)
+    assert (first.digit, found.tilt) == (7, tilt)
+    assert_lies_on(found, points[1])
+    (top, left), (size, _) = found.feature_maps[0].field[[2, 0]] + [(6, 11), (0, 0)]
+    back = turned(np.array(found.region(0, 6, 11)) - found.origin, -tilt) / found.pixel
+    low, right = top + size, left + size
+    np.testing.assert_allclose(
+        back, [(left, top), (right, top), (right, low), (left, low)]
+    )
 
 
 # --- what was read otherwise -------------------------------------------------------
@@ -310,8 +333,8 @@ def test_the_receptive_field_is_where_the_derivative_is_not_zero(explanations, n
         for row, column in [(0, 0), (OH - 1, OW - 1), (OH // 2, OW // 3)]:
             moved = (x[1:, row, column, 0] > x[0, row, column, 0]).reshape(side, side)
             seen = np.zeros((side, side), bool)
-            box = np.array(explained.region(number, row, column)) - (30, 7, 30, 7)
-            x0, y0, x1, y1 = (box / 2).astype(int)
+            corners = np.array(explained.region(number, row, column)) - (30, 7)
+            (x0, y0), (x1, y1) = (corners[::2] / 2).astype(int)
             seen[y0:y1, x0:x1] = True
             np.testing.assert_array_equal(moved, seen)
         number += 1

@@ -185,7 +185,8 @@ def test_undo_takes_a_stroke_that_is_not_finished(pilot):
     pilot.hand.release()
     settle(pilot.root)
     assert pilot.read() == "7"
-    area = tuple(map(round, pilot.canvas.on_screen((280, 40, 320, 170))))
+    first, last = map(pilot.canvas.on_screen, ((280, 40), (320, 170)))
+    area = tuple(map(round, first + last))
     assert pilot.canvas.ink.image.crop(area).getbbox() is None
 
 
@@ -541,9 +542,12 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
     value = found.maps[int(0.6 * H), W // 2, feature]
     assert f"together {value:.3f}" in texts_of(page)
     assert page.sheet.yview()[0] > 0.1  # the kernel is in sight
-    assert len(pilot.items("rectangle", "region")) >= 1
+    (box,) = pilot.items("polygon", "region")
+    corners = pilot.panel.explanation.region(1, int(0.6 * H), W // 2)
+    there = np.ravel([pilot.canvas.on_screen(corner) for corner in corners])
+    assert pilot.canvas.coords(box) == pytest.approx(there, abs=0.1)
     page.choose(1, feature, 0.5, 0.6)
-    assert pilot.items("rectangle", "region") == []
+    assert pilot.items("polygon", "region") == []
     sheet = page.sheet
     for x, y in ((3, 40), (150, 9), (290, 200)):  # the wheel scrolls everywhere
         sheet.yview_moveto(0)
@@ -579,11 +583,18 @@ def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     pilot.until(lambda: "One training step" in texts_of(page))
     assert f"Loss {page.trial.loss[0]:.4f} → {page.trial.loss[1]:.4f}" in texts_of(page)
     assert page.trial.loss[1] < page.trial.loss[0]
+    assert not pilot.window.menus.can("Put broken weights back")
     sure = np.array([0.0] * 9 + [1.0000001])  # a little more than it can be
     page.show(lambda: contents._shares(page, [sure, sure], "9"))
     assert "-0.0" not in texts_of(page)
     lines = page.sheet.count("1.0", "end", "displaylines")
     assert lines == (texts_of(page).count("\n"),)  # none is wrapped
+    page.keeps.set(True)
+    page.train()
+    pilot.until(lambda: pilot.status().startswith("The network is changed (F4"))
+    page.keeps.set(False)
+    pilot.until(lambda: "One training step" in texts_of(page))
+    pilot.read()
     pilot.key("F4")
     pilot.until(lambda: "One training step" not in texts_of(page))
     assert pilot.read() == before.text

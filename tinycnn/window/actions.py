@@ -14,6 +14,7 @@ from tkinter import messagebox
 from typing import Any, NamedTuple
 
 import tinycnn
+from tinycnn.finetune import learned
 
 MAC = sys.platform == "darwin"
 CONTROL = "Command" if MAC else "Control"
@@ -24,10 +25,14 @@ USABLE: dict[str, Callable[[Any], bool]] = {
     "drawn": lambda window: not window.session.is_empty,
     "read": lambda window: window.session.reading.text != "",
     "chosen": lambda window: window.correcting.chosen != [],
+    "one": lambda window: len(window.correcting.chosen) == 1,
+    "next": lambda window: window.correcting.has_next,
     "undo": lambda window: window.session.can_step(-1),
     "redo": lambda window: window.session.can_step(1),
-    "idle": lambda window: window.finetuning.is_possible,
+    "taught": lambda window: window.finetuning.is_possible and window.correcting.store,
+    "learned": lambda window: window.finetuning.is_possible and learned().exists(),
     "learning": lambda window: window.finetuning.process is not None,
+    "broken": lambda window: window.panel.breaking.is_changed,
 }
 
 
@@ -74,7 +79,7 @@ class Menus:
 
     def can(self, label: str) -> bool:
         """Return whether an action can be used now."""
-        return USABLE[self.actions[label].when](self._window)
+        return bool(USABLE[self.actions[label].when](self._window))
 
     def do(self, label: str) -> None:
         """Do an action, if it can be used."""

@@ -6,7 +6,7 @@ It converts screen pixels to drawing units. Strokes, steps and readings are in
 
 import math
 import tkinter as tk
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from tkinter import font as tkfont
 from typing import Any
 
@@ -17,12 +17,14 @@ from tinycnn.window.ink_image import Area, InkImage
 from tinycnn.window.session import Box, Picture, Step, digit_at, extent
 from tinycnn.window.theme import THEMES, Theme, percent
 
+Position = tuple[float, float]
 CLICK = 3.0  # points of the screen; a pen that moved no further is a click
 ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
 GAP = 5.0  # units between ink and box
-DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3), "fires": ()}
+# Tk makes each dash longer by the width of the line, and each gap shorter.
+DASHES = {"sure": (), "doubtful": (8, 8), "refused": (1, 7)}
 IGNORED = 1, 5  # the thin dash around ink that is left out
 INVITATION = "Write a number here.\nMany digits, many lines, as you like."
 
@@ -88,8 +90,8 @@ class DrawingCanvas(tk.Canvas):
         if area is not None:
             self._put(area)
         self.boxes.show()
-        empty = self._session.is_empty
-        self.itemconfigure("invitation", state="normal" if empty else "hidden")
+        state: Any = "normal" if self._session.is_empty else "hidden"
+        self.itemconfigure("invitation", state=state, width=size[0] * 0.9)
         self.coords("invitation", size[0] / 2, size[1] * 0.45)
 
     def _lay_paper(self) -> None:
@@ -124,11 +126,10 @@ class DrawingCanvas(tk.Canvas):
         ppm = b"P6 %d %d 255\n" % part.size + part.tobytes()
         self.tk.call(str(self._photo), "put", ppm, "-format", "ppm", "-to", *area[:2])
 
-    def on_screen(self, box: Iterable[float]) -> Box:
-        """Return a box of the drawing in pixels of the canvas."""
-        x0, y0, x1, y1 = (side * self.zoom for side in box)
-        x, y = self.origin
-        return x0 + x, y0 + y, x1 + x, y1 + y
+    def on_screen(self, position: Position) -> Position:
+        """Return a position of the drawing in pixels of the canvas."""
+        (x, y), (left, top) = position, self.origin
+        return x * self.zoom + left, y * self.zoom + top
 
     def _position(self, event: "tk.Event[Any]") -> tuple[float, float]:
         """Return the pointer's position on the sheet or the picture, in units."""
@@ -202,7 +203,7 @@ class DrawingCanvas(tk.Canvas):
 
 
 class Boxes:
-    """A box around every digit and what is ignored; regions where a feature is active.
+    """A box around every digit and what is ignored; `region` is what a pixel sees.
 
     `theme` suits what lies under the boxes.
     """
@@ -210,7 +211,7 @@ class Boxes:
     def __init__(self, canvas: "DrawingCanvas", window: Any) -> None:
         self._canvas, self._window, self._look = canvas, window, window.look
         self.theme: Theme = window.look.theme
-        self.regions: Sequence[Box] = ()  # of the drawing
+        self.region: Sequence[Position] = ()  # its corners, in the drawing
         self._shown: Any = None
 
     def show(self) -> None:
@@ -218,7 +219,7 @@ class Boxes:
         session, canvas, fonts = self._window.session, self._canvas, self._look.fonts
         all_chosen = self._window.correcting.chosen
         reading, yours = session.reading, session.corrected_boxes()
-        state = session.read_revision, reading, yours, all_chosen, [*self.regions]
+        state = session.read_revision, reading, yours, all_chosen, self.region
         place = canvas.zoom, canvas.origin, canvas.ink.size, self.theme
         if (state, place) == self._shown:
             return
@@ -239,18 +240,21 @@ class Boxes:
         taken = [box for _, _, box, _ in labels]
         for each in (*labels, *notes):  # labels first: they must have room
             taken += self._put(*each, taken)
-        for region in self.regions:
-            self._rectangle(region, "fires", 2)
+        corners = [canvas.on_screen(corner) for corner in self.region]
+        if corners:
+            options: Any = {"outline": self.theme.fires, "tags": "region"}
+            options["width"] = self._look.px(2)
+            canvas.create_polygon(corners, fill="", **options)
 
     def _rectangle(
         self, box: Box, kind: str, width: int, dash: Sequence[int] = ()
     ) -> Box:
         """Show a rectangle around a box of the drawing; return it in screen pixels."""
-        px, tag = self._look.px, "region" if kind == "fires" else "reading"
-        gap = px(GAP) if tag == "reading" else 0
-        x0, y0, x1, y1 = self._canvas.on_screen(box)
+        px, (left, top, right, low) = self._look.px, box
+        (x0, y0), (x1, y1) = map(self._canvas.on_screen, ((left, top), (right, low)))
+        gap = px(GAP)
         around = x0 - gap, y0 - gap, x1 + gap, y1 + gap
-        options: dict[str, Any] = {"tags": tag, "outline": getattr(self.theme, kind)}
+        options: Any = {"tags": "reading", "outline": getattr(self.theme, kind)}
         options["dash"] = [px(length) for length in dash or DASHES[kind]]
         self._canvas.create_rectangle(*around, width=px(width), **options)
         return around
@@ -267,8 +271,9 @@ class Boxes:
         near, is_label = self._look.px(2), font is self._look.fonts.strong
         middle, above, below = (x0 + x1 - wide) / 2, y0 - near - high, y1 + near
         beside = y0 if is_label else y1 - high
-        corners = [(middle, above), (middle, below)][:: 1 if is_label else -1]
-        corners += [(x1 + near, beside), (x0 - near - wide, beside)]
+        sides = (x1 + near, beside), (x0 - near - wide, beside)
+        first, last = (above, below) if is_label else (below, above)
+        corners = [(middle, first), *sides, (middle, last)]
         areas = [(x, y, x + wide, y + high) for x, y in corners]
         free = [area for area in areas if self._is_free(area, taken)]
         if is_label:
