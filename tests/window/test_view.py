@@ -413,8 +413,13 @@ def test_what_cannot_be_done_is_grey_has_a_mnemonic_and_a_tooltip(pilot):
 
     grey = {label for label, state in states().items() if state == "disabled"}
     assert {"Redo", "Clear", "Save…", "Copy the number", "Stop learning"} <= grey
-    pilot.write("7")
+    assert {"Undo the last learning", "Put broken weights back"} <= grey
+    pilot.write("71")
     assert states()["Clear"] == states()["Copy the number"] == "normal"
+    for state in ("normal", "disabled"):  # nothing follows the last digit
+        pilot.key("Tab")
+        assert states()["It and the next are one"] == state
+        assert states()["It is two digits"] == "normal"
     for menu in menus.menus.values():
         letters = [
             menu.entrycget(n, "label")[int(menu.entrycget(n, "underline"))].lower()
@@ -563,6 +568,24 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
     assert sheet.yview()[0] > 0
 
 
+def test_no_caption_loses_its_first_letter(pilot):
+    """Beside the texts and pictures of the panel there is nothing, all the way down."""
+    assert pilot.open("caption.png") == "1"
+    pilot.key("F2")
+    for number, page in enumerate(pilot.panel.pages):
+        pilot.panel.tabs.select(number)
+        shown(pilot, page)
+        sheet = page.sheet
+        left, top = sheet.winfo_rootx() + 3, sheet.winfo_rooty() + 3
+        low, right = top + sheet.winfo_height() - 6, left + sheet.winfo_width() - 12
+        for share in (0, 0.3, 0.6, 1):
+            sheet.yview_moveto(share)
+            settle(pilot.root)
+            for x in (left, right):
+                margin = pilot.hand.look((x, top, x + 6, low))
+                assert (margin == margin[0, 0]).all(), (number, share, x)
+
+
 def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     pilot.write("7", panel=True)
     page, tabs = pilot.panel.learning, pilot.panel.tabs
@@ -694,6 +717,12 @@ def test_a_small_window_shows_all_of_a_large_drawing(pilot):
     assert right * pilot.canvas.zoom <= 790
     assert pilot.session.drawing.strokes.size == size
     assert pilot.session.reading.text == text
+    pilot.window.clear()
+    pilot.window.toggle_panel()
+    pilot.until(lambda: pilot.canvas.winfo_width() < 500)
+    left, _, right, _ = pilot.canvas.bbox("invitation")
+    assert 0 <= left < right <= pilot.canvas.winfo_width()
+    pilot.window.toggle_panel()
     pilot.root.geometry("900x650")
     pilot.until(lambda: pilot.canvas.winfo_width() == 900)
     assert pilot.canvas.zoom == pilot.window.look.pixel
@@ -824,9 +853,11 @@ def test_many_lines_scroll_and_take_no_room_from_the_canvas(pilot):
     settle(pilot.root)
     assert pilot.canvas.winfo_height() == before
     assert pilot.statusbar._bar.winfo_viewable()
-    first, last = pilot.statusbar.number.yview()
+    number, fonts = pilot.statusbar.number, pilot.window.look.fonts
+    first, last = number.yview()
     assert first > 0
     assert last == 1
+    assert number.winfo_height() == 3 * fonts.strong.metrics("linespace")
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "\n".join("7" * 7)
     pilot.show(*((7, 0.99, (x, 60, x + 40, 150)) for x in (60, 110, 500)))
@@ -837,6 +868,7 @@ def test_many_lines_scroll_and_take_no_room_from_the_canvas(pilot):
     pilot.window.say("A long sentence. " * 12)
     settle(pilot.root)
     assert status.winfo_height() == status.winfo_reqheight() > one_line
+    assert number.winfo_height() == 2 * fonts.strong.metrics("linespace")
     assert pilot.canvas.winfo_height() == before
 
 
@@ -875,6 +907,23 @@ def test_there_is_an_icon_about_and_help(pilot, monkeypatch):
     pilot.key("F1")
     for action in pilot.window.menus.actions.values():
         assert action.shown in tell.call_args.kwargs["detail"]
+
+
+@pytest.mark.parametrize("scaling", [1.0, 1.4, 2.0])
+def test_dashes_have_gaps_on_every_screen(display, tmp_path, scaling):
+    stage = Stage(display, tmp_path, scaling=scaling)
+    stage.draw(SEVEN)
+    gaps = []
+    for label, confidence in ((7, 0.99), (7, 0.8), (None, 0.1)):
+        digit = Digit(label, confidence, (50, 50, 110, 150), ())
+        stage.session.answer(stage.session.revision, Reading(((digit,),)))
+        stage.window.show()
+        settle(stage.root)
+        ((x0, y0), (x1, _)) = stage.on_screen([(50, 145), (50, 150)])
+        edge = stage.hand.look((round(x0) - 20, round(y0) - 40, round(x1), round(y0)))
+        gaps.append((edge == 255).all(axis=(1, 2)).sum())
+    stage.close()
+    assert gaps[0] == 0 < min(gaps[1:])
 
 
 def test_a_denser_screen_changes_nothing_that_is_read(display, tmp_path):

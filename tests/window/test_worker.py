@@ -243,6 +243,17 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
         assert image.getpixel((220, 150)) == (0, 0, 0)
 
 
+def test_ink_on_a_light_sheet_is_dark_whatever_lies_around_it(reads, picture, tmp_path):
+    desk = Image.new("L", (600, 500), 40)
+    with Image.open(picture) as sheet:
+        desk.paste(sheet, (150, 100))
+        dark = Image.fromarray(255 - np.asarray(sheet))
+    for image, is_light in ((desk, True), (dark, False)):
+        image.save(tmp_path / "a.png")
+        opened = reads.open(tmp_path / "a.png")
+        assert opened.is_light == is_light
+
+
 def test_strokes_on_a_large_picture_are_saved_where_they_are(reads, tmp_path):
     Image.new("L", (4000, 3000), 255).save(tmp_path / "large.png")
     opened = reads.open(tmp_path / "large.png")

@@ -10,7 +10,7 @@ from tinycnn.window.settings import THICKEST, THINNEST
 
 SHORT = {"What the network sees": "Network", "Open…": "Open"}  # labels of buttons
 DELAY = 600  # milliseconds until a tooltip is shown
-HEIGHT = 78.0  # units, without the status line; the number's lines do not change it
+ROOM = 22.0  # units above, between and below three lines of a number and the status
 
 
 class Toolbar(ttk.Frame):
@@ -80,8 +80,9 @@ class StatusBar(ttk.Frame):
     """The status bar."""
 
     def __init__(self, window: Any) -> None:
-        px, line_height = window.look.px, window.look.fonts.plain.metrics("linespace")
-        super().__init__(window.root, height=px(HEIGHT) + line_height)
+        px, fonts = window.look.px, window.look.fonts
+        three, one = (f.metrics("linespace") for f in (fonts.strong, fonts.plain))
+        super().__init__(window.root, height=3 * three + one + px(ROOM))
         self.pack_propagate(False)  # no message moves the canvas below a stroke
         self._window, self._look = window, window.look
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
@@ -110,9 +111,9 @@ class StatusBar(ttk.Frame):
         """Show the number, whole lines of it, and a scrollbar if it has more."""
         number, fonts = self.number, self._look.fonts
         text, wide = self._window.session.reading.text, number.winfo_width()
-        is_short = fonts.number.measure(text) < wide and "\n" not in text
-        font = fonts.number if is_short else fonts.strong
-        room = self._row.winfo_height() - 2 * self._look.px(4)
+        room, large = self._row.winfo_height() - 2 * self._look.px(4), fonts.number
+        fits = large.measure(text) < wide and large.metrics("linespace") <= room
+        font = large if fits and "\n" not in text else fonts.strong
         height = max(room // font.metrics("linespace"), 1)
         number.configure(state="normal", font=font, height=height)
         number.delete("1.0", "end")

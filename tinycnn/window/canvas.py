@@ -104,8 +104,7 @@ class DrawingCanvas(tk.Canvas):
             self.itemconfigure("ink", image=str(self._photo))
         self._paper = Image.new("RGB", size, theme.paper)
         if self._picture is not None:
-            light = self._picture.pixels.mean() > 127
-            theme = THEMES["light" if light else "dark"]
+            theme = THEMES["light" if self._picture.is_light else "dark"]
             self._paper.paste(theme.ground, (0, 0, *size))  # labels stand there, too
             shape = [max(round(side * self.zoom), 1) for side in self._picture.size]
             image = Image.fromarray(self._picture.pixels).resize((shape[0], shape[1]))
@@ -242,17 +241,15 @@ class Boxes:
             taken += self._put(*each, taken)
         corners = [canvas.on_screen(corner) for corner in self.region]
         if corners:
-            options: Any = {"outline": self.theme.fires, "tags": "region"}
-            options["width"] = self._look.px(2)
-            canvas.create_polygon(corners, fill="", **options)
+            look: Any = {"outline": self.theme.fires, "width": self._look.px(2)}
+            canvas.create_polygon(corners, fill="", tags="region", **look)
 
     def _rectangle(
         self, box: Box, kind: str, width: int, dash: Sequence[int] = ()
     ) -> Box:
         """Show a rectangle around a box of the drawing; return it in screen pixels."""
-        px, (left, top, right, low) = self._look.px, box
-        (x0, y0), (x1, y1) = map(self._canvas.on_screen, ((left, top), (right, low)))
-        gap = px(GAP)
+        px, gap = self._look.px, self._look.px(GAP)
+        (x0, y0), (x1, y1) = map(self._canvas.on_screen, (box[:2], box[2:]))
         around = x0 - gap, y0 - gap, x1 + gap, y1 + gap
         options: Any = {"tags": "reading", "outline": getattr(self.theme, kind)}
         options["dash"] = [px(length) for length in dash or DASHES[kind]]
