@@ -104,23 +104,6 @@ def test_segments_shown_while_drawing_lead_to_the_pointer():
     assert session.pen_move(1, 60) is None  # too short a way
 
 
-def test_strokes_are_saved_and_opened_to_the_last_bit(tmp_path):
-    session, opened = Session(), Session()
-    rng = np.random.default_rng(0)
-    for width in (5, 25, 14):
-        session.pen_width = width
-        draw(session, *(rng.uniform(0, 400, (20, 2)) / 3).tolist())
-    assert session.drawing.strokes.pen_widths == (5, 25, 14)
-    save_strokes(tmp_path / "a.json", session.drawing.strokes)
-    opened.put(load_strokes(tmp_path / "a.json"))
-    theirs, own = opened.drawing.strokes, session.drawing.strokes
-    assert (theirs.size, theirs.pen_widths) == (own.size, own.pen_widths)
-    for mine, other in zip(own.points, theirs.points, strict=True):
-        assert np.array_equal(mine, other)
-    assert opened.step(-1)
-    assert opened.is_empty
-
-
 def test_strokes_and_clearing_are_steps_and_undo_takes_an_unfinished_stroke():
     session = Session()
     strokes = tuple(draw(session, *line(x0=20 * k)) for k in range(3))
