@@ -26,8 +26,8 @@ BOTH = Drawing(Strokes((LINE, np.add(LINE, (100, 0))), (10.0, 10.0), (300, 100))
 class FakeProcess(Worker):
     """A worker whose processes are pipes; the test holds their other end."""
 
-    def __init__(self, **options):
-        super().__init__(READS, **options)
+    def __init__(self):
+        super().__init__(READS)
         self.said, self.results = [], []
         self.on_failure = self.said.append
         self.start()
@@ -100,6 +100,10 @@ def test_a_dead_process_is_restarted_and_gets_the_calls_that_waited(fake):
     fake.poll()
     fake.tell(READY)
     assert fake.received() == [("read", 2)]
+    fake._restarts = False
+    fake.die()
+    fake.poll()
+    assert (fake.said[-1], fake.starts) == ("", 3)
 
 
 def test_a_process_that_never_starts_is_retried_now_and_then(fake, monkeypatch):
@@ -112,14 +116,6 @@ def test_a_process_that_never_starts_is_retried_now_and_then(fake, monkeypatch):
         fake.poll()
         now[0] += 0.1
     assert 5 < fake.starts < 15
-
-
-def test_a_process_that_is_not_to_be_restarted_ends_with_its_death():
-    fake = FakeProcess(restarts=False)
-    fake.tell(READY)
-    fake.die()
-    fake.poll()
-    assert (fake.said, fake.starts) == ([""], 1)
 
 
 def test_a_call_yields_its_items_or_a_sentence_with_a_traceback_if_unexpected():
