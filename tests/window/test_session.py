@@ -1,8 +1,6 @@
 """Drawing, history, readings and corrections, without a window."""
 
-from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from tinycnn.window.session import (
     MARGIN,
     MOST_STEPS,
     SPACING,
-    Picture,
     Session,
     digit_at,
 )
@@ -278,25 +275,6 @@ def test_of_a_stroke_that_is_of_two_digits_only_the_erased_ones_ink_goes():
     assert session.erase_digits([0, 1])
     (left,) = session.drawn.strokes
     assert 100 < left.points[:, 0].min() < 105
-
-
-def test_a_picture_stays_below_what_is_drawn_on_it():
-    session = Session()
-    picture = Picture(Path("a.png"), np.zeros((9, 9, 3), np.uint8), (90, 50))
-    session.put(None, picture)
-    session.unit = 0.25  # it is shown enlarged
-    stroke = draw(session, *line(10, 10, 40, 40))
-    assert stroke.pen_width == session.pen_width / 4
-    drawing = session.drawing
-    assert (drawing.picture, drawing.strokes.size) == (picture.path, (90, 50))
-    assert len(drawing.strokes.points) == 1
-    session.step(-1)
-    assert session.drawn.picture is picture
-    for put_away in (session.put, lambda: session.put(None, replace(picture))):
-        put_away()
-        assert session.drawn.picture is not picture
-        session.step(-1)
-        assert session.drawn.picture is picture
 
 
 ACTIONS = st.lists(
