@@ -147,7 +147,6 @@ def test_undo_redo_delete_and_both_erasers_change_ink_and_number(pilot):
     pilot.hand.move(*pilot.on_screen([(300, 150)])[0])
     pilot.key(*undo)  # a stroke that is not finished
     pilot.hand.release()
-    settle(pilot.root)
     assert pilot.read() == "7"
     assert pilot.canvas.ink.image.crop((280, 0, 900, 400)).getbbox() is None
     pilot.draw(ONE, x=160)
@@ -183,9 +182,8 @@ def test_confidence_refusal_and_what_is_left_out_show_without_colour(pilot):
     pilot.draw([(0, 0), (30, 1), (60, 2)], x=60, y=250)  # a dash
     assert pilot.read() == "7"
     (thin, thick), canvas = pilot.items("rectangle"), pilot.canvas
-    assert float(canvas.itemcget(thin, "width")) < float(
-        canvas.itemcget(thick, "width")
-    )
+    widths = [float(canvas.itemcget(box, "width")) for box in (thin, thick)]
+    assert widths[0] < widths[1]
     assert canvas.bbox(thin)[1] > canvas.bbox(thick)[3]
 
 
@@ -193,7 +191,8 @@ def test_labels_stand_where_nothing_else_is(pilot):
     pilot.show((7, 0.99, (55, 2, 110, 150)))
     assert pilot.texts() == ["7", "99 %"]
     label, confidence = (pilot.canvas.bbox(item) for item in pilot.items("text"))
-    assert confidence[0] > 110 * pilot.canvas.zoom or label[1] > 150 * pilot.canvas.zoom
+    assert label[0] > 110 * pilot.canvas.zoom  # not below, as of another line
+    assert confidence[1] > 150 * pilot.canvas.zoom
     boxes = ((360, 60, 400, 150), (414, 60, 418, 150), (360, 165, 400, 250))
     pilot.show(*((1, 0.99, box) for box in boxes))
     for y in (58, 154):  # ink where labels would stand
@@ -399,7 +398,6 @@ def test_what_cannot_be_done_is_grey_has_a_mnemonic_and_a_tooltip(pilot):
         ]
         assert len(set(letters)) == len(letters)
     buttons = pilot.window.tools.buttons
-
     x, y = buttons["Undo"].winfo_rootx() + 5, buttons["Undo"].winfo_rooty() + 5
     tip = pilot.window.tools.tip
     for away in (0, 300):
@@ -706,7 +704,6 @@ def test_an_exception_is_shown_and_logged_and_reading_goes_on(
     pilot, caplog, monkeypatch
 ):
     view.LOG.propagate = True
-
     broken = Mock(side_effect=ValueError("the boxes are lost"))
     with monkeypatch.context() as patch:
         patch.setattr(pilot.canvas.boxes, "show", broken)

@@ -267,7 +267,7 @@ class Boxes:
         wide, high = font.measure(text), font.metrics("linespace")
         near, is_label = self._look.px(2), font is self._look.fonts.strong
         middle, above, below = (x0 + x1 - wide) / 2, y0 - near - high, y1 + near
-        beside = y0 if is_label else y1 - high
+        beside = max(y0, 0) if is_label else y1 - high
         sides = (x1 + near, beside), (x0 - near - wide, beside)
         first, last = (above, below) if is_label else (below, above)
         corners = [(middle, first), *sides, (middle, last)]
