@@ -139,9 +139,8 @@ def test_the_image_is_of_the_digit_alone_and_lies_on_its_ink(
         assert 20 - 2.5 <= np.ptp(pixels, axis=0).max() <= 20
         corners = np.array(explanation.region(0, 6, 11)) - explanation.origin
         corners = turned(corners, -explanation.tilt) / explanation.pixel
-        top, left = explanation.feature_maps[0].field[2] + (6, 11)
-        low, right = top + 5, left + 5
-        around = [(left, top), (right, top), (right, low), (left, low)]
+        start = explanation.feature_maps[0].field[2, ::-1] + (11, 6)
+        around = np.array([(0, 0), (5, 0), (5, 5), (0, 5)]) + start
         np.testing.assert_allclose(corners, around, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from PIL import Image, ImageGrab
+from PIL import Image, ImageGrab, ImageOps
 
 from tinycnn import finetune
 from tinycnn.ink.picture import PictureError
@@ -233,10 +233,8 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
 
 
 def test_ink_on_a_light_sheet_is_dark_whatever_lies_around_it(reads, picture, tmp_path):
-    desk = Image.new("L", (600, 500), 40)
     with Image.open(picture) as sheet:
-        desk.paste(sheet, (150, 100))
-        dark = Image.fromarray(255 - np.asarray(sheet))
+        desk, dark = ImageOps.expand(sheet, 120, fill=40), ImageOps.invert(sheet)
     for image, is_light in ((desk, True), (dark, False)):
         image.save(tmp_path / "a.png")
         opened = reads.open(tmp_path / "a.png")

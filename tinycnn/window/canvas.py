@@ -45,7 +45,7 @@ class DrawingCanvas(tk.Canvas):
         self.ink = InkImage()
         self.boxes = Boxes(self, window)
         self._photo = ImageTk.PhotoImage("RGB", (1, 1), master=self)
-        self._paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
+        self.paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
         self._picture: Picture | None = None
         self._down: tuple[float, float] | None = None  # where a button was pressed
         self._last = np.zeros(2)  # of the eraser, on the screen
@@ -102,23 +102,23 @@ class DrawingCanvas(tk.Canvas):
             room = max(size[0], wide), max(size[1], high)
             self._photo = ImageTk.PhotoImage("RGB", room, master=self)
             self.itemconfigure("ink", image=str(self._photo))
-        self._paper = Image.new("RGB", size, theme.paper)
+        self.paper = Image.new("RGB", size, theme.paper)
         if self._picture is not None:
             theme = THEMES["light" if self._picture.is_light else "dark"]
-            self._paper.paste(theme.ground, (0, 0, *size))  # labels stand there, too
+            self.paper.paste(theme.ground, (0, 0, *size))  # labels stand there, too
             shape = [max(round(side * self.zoom), 1) for side in self._picture.size]
             image = Image.fromarray(self._picture.pixels).resize((shape[0], shape[1]))
-            self._paper.paste(image, (round(self.origin[0]), round(self.origin[1])))
+            self.paper.paste(image, (round(self.origin[0]), round(self.origin[1])))
         self.boxes.theme = theme
 
     def _put(self, area: Area) -> None:
         """Bring an area of the ink to the screen."""
-        wide, high = self._paper.size
+        wide, high = self.paper.size
         if 2 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
             area = (0, 0, wide, high)
-        part = self._paper.crop(area)
+        part = self.paper.crop(area)
         part.paste(self.boxes.theme.ink, mask=self.ink.image.crop(area))
-        if part.size == self._paper.size:  # twice as fast as "put"
+        if part.size == self.paper.size:  # twice as fast as "put"
             self._photo.paste(part)
             return
         # Pillow can only replace a whole Tk image.
@@ -281,15 +281,17 @@ class Boxes:
         return free[:1]
 
     def _is_free(self, area: Box, taken: Sequence[Box]) -> bool:
-        """Return whether an area of the canvas holds no ink, box or label."""
+        """Return whether an area of the canvas is paper without ink, box or label."""
         x0, y0, x1, y1 = area
         canvas = self._canvas
         inside = x1 <= canvas.ink.size[0] and y1 <= canvas.ink.size[1]
         meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
         if meets or not inside or min(x0, y0) < 0:
             return False
-        left, top, right, low = map(round, area)
-        return canvas.ink.image.crop((left, top, right, low)).getbbox() is None
+        place = round(x0), round(y0), round(x1), round(y1)
+        paper, ink = canvas.paper.crop(place), canvas.ink.image.crop(place)
+        is_light = np.asarray(paper).mean() > 127  # not so beside a sheet on a desk
+        return is_light == (self.theme == THEMES["light"]) and not ink.getbbox()
 
 
 def fitted(
