@@ -56,8 +56,7 @@ class Action(NamedTuple):
         """Tk's names of the keys; of a letter both cases, as Caps Lock makes both."""
         *held, key = self.keys.replace("Ctrl", CONTROL).split("+")
         forms = {key.lower(), key.upper()} if len(key) == 1 else {key}
-        forms -= {"-"}
-        return [f"<{'-'.join([*held, form])}>" for form in sorted(forms)]
+        return [f"<{'-'.join([*held, form])}>" for form in sorted(forms - {"-"})]
 
 
 class Menus:

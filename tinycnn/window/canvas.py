@@ -272,13 +272,14 @@ class Boxes:
         first, last = (above, below) if is_label else (below, above)
         corners = [(middle, first), *sides, (middle, last)]
         areas = [(x, y, x + wide, y + high) for x, y in corners]
-        free = [area for area in areas if self._is_free(area, taken)]
-        if is_label:
-            free.append((x0 + near, y0 + near, x0 + near + wide, y0 + near + high))
-        for x, y, *_ in free[:1]:
-            options: dict[str, Any] = {"anchor": "nw", "font": font, "fill": colour}
-            self._canvas.create_text(x, y, text=text, tags="reading", **options)
-        return free[:1]
+        free = (area for area in areas if self._is_free(area, taken))
+        inside = x0 + near, y0 + near, x0 + near + wide, y0 + near + high
+        place = next(free, inside if is_label else None)
+        if place is None:
+            return []
+        options: dict[str, Any] = {"anchor": "nw", "font": font, "fill": colour}
+        self._canvas.create_text(*place[:2], text=text, tags="reading", **options)
+        return [place]
 
     def _is_free(self, area: Box, taken: Sequence[Box]) -> bool:
         """Return whether an area of the canvas is paper without ink, box or label."""
@@ -290,8 +291,8 @@ class Boxes:
             return False
         place = round(x0), round(y0), round(x1), round(y1)
         paper, ink = canvas.paper.crop(place), canvas.ink.image.crop(place)
-        is_light = np.asarray(paper).mean() > 127  # not so beside a sheet on a desk
-        return is_light == (self.theme == THEMES["light"]) and not ink.getbbox()
+        is_light = self.theme == THEMES["light"]  # the desk around a sheet is not
+        return not ink.getbbox() and is_light == (np.asarray(paper).mean() > 127)
 
 
 def fitted(
