@@ -143,6 +143,7 @@ def test_undo_redo_delete_and_both_erasers_change_ink_and_number(pilot):
     pilot.hand.move(*pilot.on_screen([(300, 150)])[0])
     pilot.key(*undo)  # a stroke that is not finished
     pilot.hand.release()
+    settle(pilot.root)
     assert pilot.read() == "7"
     assert pilot.canvas.ink.image.crop((280, 0, 900, 400)).getbbox() is None
     pilot.draw(ONE, x=160)
