@@ -41,6 +41,7 @@ class Toolbar(ttk.Frame):
         self._add_tip(pen, "Width of the pen", "left")
         button("What the network sees", "right")
         button("Open…", "right")
+        self.buttons["What the network sees"].lift()  # the last that Tab reaches
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
 
     def show(self) -> None:
@@ -90,7 +91,7 @@ class StatusBar(ttk.Frame):
         line.pack(side="bottom", fill="x")
         self._row = row = ttk.Frame(self, padding=(px(16), px(4)))
         row.pack(fill="both", expand=True)
-        row.bind("<Configure>", lambda _: self.show())
+        row.bind("<Configure>", lambda _: self.after_idle(self.show))
         self.copy_button = ttk.Button(row, text="Copy", command=self.copy)
         self.copy_button.pack(side="right", padx=(px(8), 0))
         # Selectable, not editable; it scrolls where it has more lines than fit.

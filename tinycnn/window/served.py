@@ -204,12 +204,10 @@ class Reads:
         return ink
 
     def _is_light(self, path: Path, image: Image.Image) -> bool:
-        """Return whether the paper beside the ink of a picture is lighter than it."""
+        """Return whether the paper beside the ink of a picture is light."""
         grey, ink = np.asarray(image.convert("L")), self._picture_ink(path).values > 0.5
         paper = np.roll(ink, BESIDE, axis=1) & ~ink
-        if not paper.any():
-            return bool(grey.mean() > 127)
-        return bool(grey[ink].mean() < grey[paper].mean())
+        return bool((grey[paper] if paper.any() else grey).mean() > 127)
 
     def _ink(self, drawing: Drawing) -> Ink:
         """Return the ink of a drawing, its strokes laid on the ink of the picture."""

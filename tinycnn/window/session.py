@@ -64,7 +64,7 @@ class Picture:
     path: Path
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
-    is_light: bool = True  # its paper is lighter than its ink
+    is_light: bool = True  # its paper, where its ink is
 
 
 @dataclass(frozen=True)
