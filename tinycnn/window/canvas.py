@@ -23,7 +23,7 @@ ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
 GAP = 5.0  # units between ink and box
-FAR = 165  # grey levels of 255 from the theme's paper: as a desk is from a sheet on it
+FAR, SPECKS = 165, 0.05  # levels from the theme's paper to ink or desk; share of these
 # Tk makes each dash longer by the width of the line, and each gap shorter.
 DASHES = {"sure": (), "doubtful": (8, 8), "refused": (1, 7)}
 IGNORED = 1, 5  # the thin dash around ink that is left out
@@ -292,8 +292,8 @@ class Boxes:
             return False
         place = round(x0), round(y0), round(x1), round(y1)
         paper, ink = canvas.paper.crop(place), canvas.ink.image.crop(place)
-        ideal = 255 if self.theme == THEMES["light"] else 0
-        return not ink.getbbox() and abs(np.asarray(paper).mean() - ideal) < FAR
+        away = np.abs(np.asarray(paper) - self._look.rgb(self.theme.paper))
+        return not ink.getbbox() and bool((away > FAR).mean() < SPECKS)
 
 
 def fitted(
