@@ -47,7 +47,6 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
     corner = there.mean(axis=0) - pixel * inside.mean(axis=0) - middles[0]
     x, y = (turned(corner, tilt) + middles[1]) * ink.scale
     return Explanation(
-        digit=one.digit.digit,
         top=one.digit.top,
         probabilities=one.probabilities,
         image=image,

@@ -85,8 +85,6 @@ class Explanation:
 
     Attributes
     ----------
-    digit : int or None
-        The digit as it was read; None is refused.
     top : three of (int, float)
         The likeliest digits and their probabilities.
     probabilities : float array (10,)
@@ -100,7 +98,6 @@ class Explanation:
         of its pixels there, and the degrees by which it lies there turned clockwise.
     """
 
-    digit: int | None
     top: tuple[tuple[int, float], ...]
     probabilities: Floats
     image: Floats
