@@ -23,10 +23,10 @@ ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
 GAP = 5.0  # units between ink and box
-FAR, SPECKS = 165, 0.05  # levels from the theme's paper to ink or desk; share of these
+DARK, LIGHT = 90, 200  # grey levels that are not paper, on light and on dark paper
+SPECKS = 0.05  # share of a label's area that may have them
 # Tk makes each dash longer by the width of the line, and each gap shorter.
-DASHES = {"sure": (), "doubtful": (8, 8), "refused": (1, 7)}
-IGNORED = 1, 5  # the thin dash around ink that is left out
+DASHES = {"sure": (), "doubtful": (8, 8), "refused": (1, 7), "ignored": (1, 5)}
 INVITATION = "Write a number here.\nMany digits, many lines, as you like."
 
 
@@ -227,7 +227,7 @@ class Boxes:
         canvas.delete("reading", "region")
         labels, notes = [], []
         for ignored in reading.ignored:
-            self._rectangle(ignored, "refused", 1, IGNORED)
+            self._rectangle(ignored, "ignored", 1)
         both = zip(reading.digits, session.kinds(), strict=True)
         for number, (digit, kind) in enumerate(both):
             chosen, colour = number in all_chosen, getattr(self.theme, kind)
@@ -245,15 +245,13 @@ class Boxes:
             look: Any = {"outline": self.theme.fires, "width": self._look.px(2)}
             canvas.create_polygon(corners, fill="", tags="region", **look)
 
-    def _rectangle(
-        self, box: Box, kind: str, width: int, dash: Sequence[int] = ()
-    ) -> Box:
+    def _rectangle(self, box: Box, kind: str, width: int) -> Box:
         """Show a rectangle around a box of the drawing; return it in screen pixels."""
         px, gap = self._look.px, self._look.px(GAP)
         (x0, y0), (x1, y1) = map(self._canvas.on_screen, (box[:2], box[2:]))
         around = x0 - gap, y0 - gap, x1 + gap, y1 + gap
         options: Any = {"tags": "reading", "outline": getattr(self.theme, kind)}
-        options["dash"] = [px(length) for length in dash or DASHES[kind]]
+        options["dash"] = [px(length) for length in DASHES[kind]]
         self._canvas.create_rectangle(*around, width=px(width), **options)
         return around
 
@@ -291,9 +289,11 @@ class Boxes:
         if meets or not inside or min(x0, y0) < 0:
             return False
         place = round(x0), round(y0), round(x1), round(y1)
-        paper, ink = canvas.paper.crop(place), canvas.ink.image.crop(place)
-        away = np.abs(np.asarray(paper) - self._look.rgb(self.theme.paper))
-        return not ink.getbbox() and bool((away > FAR).mean() < SPECKS)
+        if canvas.ink.image.crop(place).getbbox():
+            return False
+        counts = canvas.paper.crop(place).convert("L").histogram()
+        away = counts[:DARK] if self.theme == THEMES["light"] else counts[LIGHT:]
+        return sum(away) < SPECKS * sum(counts)
 
 
 def fitted(
