@@ -551,6 +551,7 @@ def test_no_caption_loses_its_first_letter(pilot):
         pilot.panel.tabs.select(number)
         shown(pilot, page)
         sheet = page.sheet
+        pilot.until(lambda sheet=sheet: sheet.winfo_height() > 50)
         left, top = sheet.winfo_rootx() + 3, sheet.winfo_rooty() + 3
         low, right = top + sheet.winfo_height() - 6, left + sheet.winfo_width() - 12
         for share in (0, 0.3, 0.6, 1):
