@@ -1,8 +1,6 @@
 """Drawing, history, readings and corrections, without a window."""
 
-from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from tinycnn.window.session import (
     MARGIN,
     MOST_STEPS,
     SPACING,
-    Picture,
     Session,
     digit_at,
 )
@@ -64,8 +61,6 @@ def test_a_new_canvas_is_empty_has_nothing_to_undo_and_grows_with_its_ink():
     assert session.is_settled
     assert not session.can_step(-1)
     assert not session.can_step(1)
-    assert not session.step(-1)
-    assert not session.step(1)
     assert session.drawing.strokes.points == ()
     draw(session, *line(0, 0, 900.2, 500))
     assert session.drawing.strokes.size == (901 + MARGIN, 500 + MARGIN)
@@ -102,23 +97,6 @@ def test_segments_shown_while_drawing_lead_to_the_pointer():
     for before, position in pairwise(positions):
         assert session.pen_move(*position).tolist() == [[*before], [*position]]
     assert session.pen_move(1, 60) is None  # too short a way
-
-
-def test_strokes_are_saved_and_opened_to_the_last_bit(tmp_path):
-    session, opened = Session(), Session()
-    rng = np.random.default_rng(0)
-    for width in (5, 25, 14):
-        session.pen_width = width
-        draw(session, *(rng.uniform(0, 400, (20, 2)) / 3).tolist())
-    assert session.drawing.strokes.pen_widths == (5, 25, 14)
-    save_strokes(tmp_path / "a.json", session.drawing.strokes)
-    opened.put(load_strokes(tmp_path / "a.json"))
-    theirs, own = opened.drawing.strokes, session.drawing.strokes
-    assert (theirs.size, theirs.pen_widths) == (own.size, own.pen_widths)
-    for mine, other in zip(own.points, theirs.points, strict=True):
-        assert np.array_equal(mine, other)
-    assert opened.step(-1)
-    assert opened.is_empty
 
 
 def test_strokes_and_clearing_are_steps_and_undo_takes_an_unfinished_stroke():
@@ -295,25 +273,6 @@ def test_of_a_stroke_that_is_of_two_digits_only_the_erased_ones_ink_goes():
     assert session.erase_digits([0, 1])
     (left,) = session.drawn.strokes
     assert 100 < left.points[:, 0].min() < 105
-
-
-def test_a_picture_stays_below_what_is_drawn_on_it():
-    session = Session()
-    picture = Picture(Path("a.png"), np.zeros((9, 9, 3), np.uint8), (90, 50))
-    session.put(None, picture)
-    session.unit = 0.25  # it is shown enlarged
-    stroke = draw(session, *line(10, 10, 40, 40))
-    assert stroke.pen_width == session.pen_width / 4
-    drawing = session.drawing
-    assert (drawing.picture, drawing.strokes.size) == (picture.path, (90, 50))
-    assert len(drawing.strokes.points) == 1
-    session.step(-1)
-    assert session.drawn.picture is picture
-    for put_away in (session.put, lambda: session.put(None, replace(picture))):
-        put_away()
-        assert session.drawn.picture is not picture
-        session.step(-1)
-        assert session.drawn.picture is picture
 
 
 ACTIONS = st.lists(

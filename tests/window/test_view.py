@@ -27,6 +27,7 @@ from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Digit, Reading
 from tinycnn.window import actions, contents, correcting, documents, view
 from tinycnn.window.served import Learns
+from tinycnn.window.session import Picture
 from tinycnn.window.theme import THEMES
 
 SEVEN = [(0, 0), (20, 0), (40, 0), (33, 20), (26, 40), (20, 60), (15, 80)]
@@ -82,11 +83,6 @@ class Pilot(Stage):
         assert self.session.answer(self.session.revision, Reading((line,)))
         self.window.show()
 
-    def press(self, text):
-        """Type keys."""
-        for key in text:
-            self.key(key)
-
     def open(self, name, side=300):
         """Drop a picture of a 1, of three times as many pixels as its ink is high."""
         grey = np.full((side, side), 255, np.uint8)
@@ -133,17 +129,6 @@ def test_an_empty_canvas_invites_and_drawn_digits_are_shown_line_by_line(pilot):
     assert pilot.status().startswith("3 digits")
 
 
-def test_the_ink_on_the_screen_is_where_the_stroke_is(pilot):
-    pilot.draw(ONE, x=100, y=100)
-    pilot.read()
-    points, half = pilot.session.drawn.strokes[0].points, pilot.session.pen_ink / 2
-    box = np.array([points.min(axis=0) - half, points.max(axis=0) + half])
-    box = box.ravel() * pilot.canvas.zoom
-    assert np.allclose(pilot.canvas.ink.image.getbbox(), box, atol=1.5)
-    photo = str(pilot.canvas._photo)
-    assert pilot.root.tk.call(photo, "get", 120, 140) == (21, 24, 29)
-
-
 def test_undo_redo_delete_and_both_erasers_change_ink_and_number(pilot):
     pilot.write("71")
     undo, redo = ("z", "Control_L"), ("z", "Control_L", "Shift_L")
@@ -153,7 +138,15 @@ def test_undo_redo_delete_and_both_erasers_change_ink_and_number(pilot):
     assert pilot.number() == ""
     assert pilot.canvas.ink.image.getbbox() is None
     pilot.key(*redo)
-    pilot.key(*redo)
+    pilot.hand.move(*pilot.on_screen([(300, 60)])[0])
+    pilot.hand.press()
+    pilot.hand.move(*pilot.on_screen([(300, 150)])[0])
+    pilot.key(*undo)  # a stroke that is not finished
+    pilot.hand.release()
+    settle(pilot.root)
+    assert pilot.read() == "7"
+    assert pilot.canvas.ink.image.crop((280, 0, 900, 400)).getbbox() is None
+    pilot.draw(ONE, x=160)
     assert pilot.read() == "71"
     way, eraser = [(140, 100), (220, 100)], pilot.window.tools.buttons["Eraser"]
     pilot.draw(way, x=0, y=0, button=3)
@@ -176,51 +169,27 @@ def test_undo_redo_delete_and_both_erasers_change_ink_and_number(pilot):
     assert pilot.read() == "1"
 
 
-def test_undo_takes_a_stroke_that_is_not_finished(pilot):
-    pilot.write("7")
-    pilot.hand.move(*pilot.on_screen([(300, 60)])[0])
-    pilot.hand.press()
-    pilot.hand.move(*pilot.on_screen([(300, 150)])[0])
-    pilot.key("z", "Control_L")
-    pilot.hand.release()
-    settle(pilot.root)
-    assert pilot.read() == "7"
-    area = tuple(map(round, pilot.canvas.on_screen((280, 40, 320, 170))))
-    assert pilot.canvas.ink.image.crop(area).getbbox() is None
-
-
-def test_confidence_and_refusal_show_without_colour(pilot):
-    dashes = {}
+def test_confidence_refusal_and_what_is_left_out_show_without_colour(pilot):
     for confidence, percent in ((0.9996, 100), (0.99, 99), (0.8, 80)):
         pilot.show((7, confidence, (55, 55, 110, 150)))
-        (box,) = pilot.items("rectangle")
-        dashes[percent] = pilot.canvas.itemcget(box, "dash")
         assert pilot.texts() == ["7", f"{percent} %"]
-    assert dashes[99] == dashes[100] == ""
     pilot.show((None, 0.02, (55, 55, 110, 150)))
-    (box,) = pilot.items("rectangle")
-    dashes["?"] = pilot.canvas.itemcget(box, "dash")
-    assert len(set(dashes.values())) == 3
     assert pilot.texts() == [pilot.number()] == ["?"]
     assert "1 refused" in pilot.status()
-
-
-def test_ink_that_is_left_out_is_marked_lightly(pilot):
-    pilot.write("7")
     pilot.draw([(0, 0), (30, 1), (60, 2)], x=60, y=250)  # a dash
     assert pilot.read() == "7"
-    assert len(pilot.session.reading.ignored) == 1
-    thin, thick = pilot.items("rectangle")
-    widths = [float(pilot.canvas.itemcget(item, "width")) for item in (thin, thick)]
+    (thin, thick), canvas = pilot.items("rectangle"), pilot.canvas
+    widths = [float(canvas.itemcget(box, "width")) for box in (thin, thick)]
     assert widths[0] < widths[1]
-    assert pilot.canvas.bbox(thin)[1] > pilot.canvas.bbox(thick)[3]
+    assert canvas.bbox(thin)[1] > canvas.bbox(thick)[3]
 
 
 def test_labels_stand_where_nothing_else_is(pilot):
     pilot.show((7, 0.99, (55, 2, 110, 150)))
     assert pilot.texts() == ["7", "99 %"]
     label, confidence = (pilot.canvas.bbox(item) for item in pilot.items("text"))
-    assert confidence[0] > 110 * pilot.canvas.zoom or label[1] > 150 * pilot.canvas.zoom
+    assert label[0] > 110 * pilot.canvas.zoom  # not below, as of another line
+    assert confidence[1] > 150 * pilot.canvas.zoom
     boxes = ((360, 60, 400, 150), (414, 60, 418, 150), (360, 165, 400, 250))
     pilot.show(*((1, 0.99, box) for box in boxes))
     for y in (58, 154):  # ink where labels would stand
@@ -235,6 +204,12 @@ def test_labels_stand_where_nothing_else_is(pilot):
     for item in pilot.items("text"):
         area = tuple(pilot.canvas.bbox(item))
         assert pilot.canvas.ink.image.crop(area).getbbox() is None
+    pixels = np.full((300, 300, 3), 255, np.uint8)
+    pixels[:93] = 40  # a desk behind a sheet
+    pilot.session.put(None, Picture(pilot.folder / "desk.png", pixels, (300, 300)))
+    pilot.show((7, 0.99, (150, 105, 200, 160)))
+    _, top, *_ = pilot.canvas.bbox(pilot.items("text")[0])
+    assert top >= pilot.canvas.on_screen((0, 93))[1]
 
 
 def test_the_number_can_be_copied_and_selected_but_not_edited(pilot):
@@ -289,7 +264,8 @@ def test_a_digit_is_none_or_two_and_two_are_one(pilot):
     pilot.click(85, 80)
     pilot.key("t")
     assert "first of two" in pilot.status()
-    pilot.press("31")
+    pilot.key("3")
+    pilot.key("1")
     assert pilot.number() == "311"
     pilot.until(lambda: len(pilot.corrections) == before + 2)
     pilot.click(180, 100)
@@ -412,8 +388,13 @@ def test_what_cannot_be_done_is_grey_has_a_mnemonic_and_a_tooltip(pilot):
 
     grey = {label for label, state in states().items() if state == "disabled"}
     assert {"Redo", "Clear", "Save…", "Copy the number", "Stop learning"} <= grey
-    pilot.write("7")
+    assert {"Undo the last learning", "Put broken weights back"} <= grey
+    pilot.write("71")
     assert states()["Clear"] == states()["Copy the number"] == "normal"
+    for state in ("normal", "disabled"):  # nothing follows the last digit
+        pilot.key("Tab")
+        assert states()["It and the next are one"] == state
+        assert states()["It is two digits"] == "normal"
     for menu in menus.menus.values():
         letters = [
             menu.entrycget(n, "label")[int(menu.entrycget(n, "underline"))].lower()
@@ -421,7 +402,6 @@ def test_what_cannot_be_done_is_grey_has_a_mnemonic_and_a_tooltip(pilot):
         ]
         assert len(set(letters)) == len(letters)
     buttons = pilot.window.tools.buttons
-
     x, y = buttons["Undo"].winfo_rootx() + 5, buttons["Undo"].winfo_rooty() + 5
     tip = pilot.window.tools.tip
     for away in (0, 300):
@@ -478,6 +458,7 @@ def test_a_picture_is_centred_as_large_as_fits_and_one_writes_on_it(pilot):
     pilot.draw([(0, 0), (0, 50), (0, 100)], x=200, y=100)
     assert (pilot.read(), canvas.zoom) == ("11", zoom)
     assert pilot.session.drawn.picture is picture
+    assert pilot.session.drawing.strokes.size == picture.size == (300, 300)
     (pen,) = {stroke.pen_width for stroke in pilot.session.drawn.strokes}
     assert pen * zoom == pytest.approx(
         pilot.session.pen_width * pilot.window.look.pixel
@@ -493,11 +474,11 @@ def test_a_picture_is_centred_as_large_as_fits_and_one_writes_on_it(pilot):
 def test_the_panel_shows_the_digit_drawn_last_or_chosen(pilot):
     pilot.write("71", panel=True)
     panel = pilot.panel
-    pilot.until(lambda: panel.explanation and panel.explanation.digit == 1)
+    pilot.until(lambda: panel.explanation and panel.explanation.top[0][0] == 1)
     digit_7, digit_1 = pilot.session.reading.digits
     assert panel.explanation.top == digit_1.top
     pilot.click(85, 80)
-    pilot.until(lambda: panel.explanation.digit == 7)
+    pilot.until(lambda: panel.explanation.top[0][0] == 7)
     assert panel.explanation.top == digit_7.top
     assert panel.subject.cget("text") == "Digit 1 of 2, read as 7"
     pilot.key("4")
@@ -508,8 +489,8 @@ def test_the_panel_shows_the_digit_drawn_last_or_chosen(pilot):
     for stroke in (CROSS, [(60 - x, y) for x, y in CROSS]):
         pilot.draw(stroke)
     assert pilot.read() == "?"
-    pilot.until(lambda: panel.explanation and panel.explanation.digit is None)
-    assert panel.subject.cget("text") == "Digit 1 of 1, refused"
+    pilot.until(lambda: panel.subject.cget("text") == "Digit 1 of 1, refused")
+    assert panel.explanation.top == pilot.session.reading.digits[0].top
     pilot.key("F2")
     assert not panel.winfo_manager()
 
@@ -541,9 +522,12 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
     value = found.maps[int(0.6 * H), W // 2, feature]
     assert f"together {value:.3f}" in texts_of(page)
     assert page.sheet.yview()[0] > 0.1  # the kernel is in sight
-    assert len(pilot.items("rectangle", "region")) >= 1
+    (box,) = pilot.items("polygon", "region")
+    corners = pilot.panel.explanation.region(1, int(0.6 * H), W // 2)
+    there = np.ravel([pilot.canvas.on_screen(corner) for corner in corners])
+    assert pilot.canvas.coords(box) == pytest.approx(there, abs=0.1)
     page.choose(1, feature, 0.5, 0.6)
-    assert pilot.items("rectangle", "region") == []
+    assert pilot.items("polygon", "region") == []
     sheet = page.sheet
     for x, y in ((3, 40), (150, 9), (290, 200)):  # the wheel scrolls everywhere
         sheet.yview_moveto(0)
@@ -557,6 +541,25 @@ def test_a_click_on_a_map_shows_its_kernel_its_products_and_where_it_is_active(p
     sheet.focus_force()
     pilot.key("Next")
     assert sheet.yview()[0] > 0
+
+
+def test_no_caption_loses_its_first_letter(pilot):
+    """Beside the texts and pictures of the panel there is nothing, all the way down."""
+    assert pilot.open("caption.png") == "1"
+    pilot.key("F2")
+    for number, page in enumerate(pilot.panel.pages):
+        pilot.panel.tabs.select(number)
+        shown(pilot, page)
+        sheet = page.sheet
+        pilot.until(lambda sheet=sheet: sheet.winfo_height() > 50)
+        left, top = sheet.winfo_rootx() + 3, sheet.winfo_rooty() + 3
+        low, right = top + sheet.winfo_height() - 6, left + sheet.winfo_width() - 12
+        for share in (0, 0.3, 0.6, 1):
+            sheet.yview_moveto(share)
+            settle(pilot.root)
+            for x in (left, right):
+                margin = pilot.hand.look((x, top, x + 6, low))
+                assert (margin == margin[0, 0]).all(), (number, share, x)
 
 
 def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
@@ -579,17 +582,24 @@ def test_the_panel_shows_gradients_and_a_step_that_is_undone(pilot):
     pilot.until(lambda: "One training step" in texts_of(page))
     assert f"Loss {page.trial.loss[0]:.4f} → {page.trial.loss[1]:.4f}" in texts_of(page)
     assert page.trial.loss[1] < page.trial.loss[0]
+    assert not pilot.window.menus.can("Put broken weights back")
     sure = np.array([0.0] * 9 + [1.0000001])  # a little more than it can be
     page.show(lambda: contents._shares(page, [sure, sure], "9"))
     assert "-0.0" not in texts_of(page)
     lines = page.sheet.count("1.0", "end", "displaylines")
     assert lines == (texts_of(page).count("\n"),)  # none is wrapped
+    page.keeps.set(True)
+    page.train()
+    pilot.until(lambda: pilot.status().startswith("The network is changed (F4"))
+    page.keeps.set(False)
+    pilot.until(lambda: "One training step" in texts_of(page))
+    pilot.read()
     pilot.key("F4")
     pilot.until(lambda: "One training step" not in texts_of(page))
     assert pilot.read() == before.text
     page.train()
     pilot.draw(ONE, x=160)  # another digit is shown when the step is done
-    pilot.until(lambda: pilot.panel.explanation.digit == 1)
+    pilot.until(lambda: pilot.panel.explanation.top[0][0] == 1)
     assert "If it should be 1" in shown(pilot, page)
     assert page.trial is None
 
@@ -683,6 +693,13 @@ def test_a_small_window_shows_all_of_a_large_drawing(pilot):
     assert right * pilot.canvas.zoom <= 790
     assert pilot.session.drawing.strokes.size == size
     assert pilot.session.reading.text == text
+    pilot.window.clear()
+    pilot.window.toggle_panel()
+    pilot.root.geometry("1x500")  # as small as it can be
+    pilot.until(lambda: pilot.canvas.winfo_width() < 300)
+    left, _, right, _ = pilot.canvas.bbox("invitation")
+    assert 0 <= left < right <= pilot.canvas.winfo_width()
+    pilot.window.toggle_panel()
     pilot.root.geometry("900x650")
     pilot.until(lambda: pilot.canvas.winfo_width() == 900)
     assert pilot.canvas.zoom == pilot.window.look.pixel
@@ -692,7 +709,6 @@ def test_an_exception_is_shown_and_logged_and_reading_goes_on(
     pilot, caplog, monkeypatch
 ):
     view.LOG.propagate = True
-
     broken = Mock(side_effect=ValueError("the boxes are lost"))
     with monkeypatch.context() as patch:
         patch.setattr(pilot.canvas.boxes, "show", broken)
@@ -813,9 +829,11 @@ def test_many_lines_scroll_and_take_no_room_from_the_canvas(pilot):
     settle(pilot.root)
     assert pilot.canvas.winfo_height() == before
     assert pilot.statusbar._bar.winfo_viewable()
-    first, last = pilot.statusbar.number.yview()
+    number, fonts = pilot.statusbar.number, pilot.window.look.fonts
+    first, last = number.yview()
     assert first > 0
     assert last == 1
+    assert number.winfo_height() == 3 * fonts.strong.metrics("linespace")
     pilot.key("c", "Control_L")
     assert pilot.root.clipboard_get() == "\n".join("7" * 7)
     pilot.show(*((7, 0.99, (x, 60, x + 40, 150)) for x in (60, 110, 500)))
@@ -826,6 +844,7 @@ def test_many_lines_scroll_and_take_no_room_from_the_canvas(pilot):
     pilot.window.say("A long sentence. " * 12)
     settle(pilot.root)
     assert status.winfo_height() == status.winfo_reqheight() > one_line
+    assert number.winfo_height() == 2 * fonts.strong.metrics("linespace")
     assert pilot.canvas.winfo_height() == before
 
 
@@ -866,14 +885,26 @@ def test_there_is_an_icon_about_and_help(pilot, monkeypatch):
         assert action.shown in tell.call_args.kwargs["detail"]
 
 
-def test_a_denser_screen_changes_nothing_that_is_read(display, tmp_path):
-    stage = Stage(display, tmp_path, scaling=2.0)
-    assert stage.window.canvas.zoom == pytest.approx(1.5)
+@pytest.mark.parametrize("scaling", [1.01, 1.4, 2.0, 6.0])
+def test_a_denser_screen_changes_no_stroke_and_every_dash_has_gaps(
+    display, tmp_path, scaling
+):
+    stage = Stage(display, tmp_path, scaling=scaling)
+    zoom = min(0.75 * scaling, 2.0)  # the last would be too dense for this screen
+    assert stage.window.canvas.zoom == pytest.approx(zoom, rel=0.01)
+    assert stage.root.minsize()[0] <= stage.root.winfo_screenwidth()
     stage.draw(SEVEN)
     (points,) = stage.session.drawing.strokes.points
-    stage.close()
     for x, y in SEVEN:
         assert np.hypot(*(points - (60 + x, 60 + y)).T).min() < 5
-    stage = Stage(display, tmp_path, scaling=6.0)  # too dense for this screen
-    assert stage.root.minsize()[0] <= stage.root.winfo_screenwidth()
+    gaps = []
+    for label, confidence in ((7, 0.99), (7, 0.8), (None, 0.1)):
+        digit = Digit(label, confidence, (50, 50, 110, 150), ())
+        stage.session.answer(stage.session.revision, Reading(((digit,),)))
+        stage.window.show()
+        settle(stage.root)
+        ((x, y),) = stage.on_screen([(50, 145)])
+        edge = stage.hand.look((round(x) - 20, round(y) - 40, round(x), round(y)))
+        gaps.append((edge == 255).all(axis=(1, 2)).sum())
     stage.close()
+    assert gaps[0] == 0 < gaps[1] < gaps[2]  # solid, dashed, dotted

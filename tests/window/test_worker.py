@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from PIL import Image, ImageGrab
+from PIL import Image, ImageGrab, ImageOps
 
 from tinycnn import finetune
 from tinycnn.ink.picture import PictureError
@@ -26,8 +26,8 @@ BOTH = Drawing(Strokes((LINE, np.add(LINE, (100, 0))), (10.0, 10.0), (300, 100))
 class FakeProcess(Worker):
     """A worker whose processes are pipes; the test holds their other end."""
 
-    def __init__(self, **options):
-        super().__init__(READS, **options)
+    def __init__(self):
+        super().__init__(READS)
         self.said, self.results = [], []
         self.on_failure = self.said.append
         self.start()
@@ -72,16 +72,6 @@ def fake():
     worker.close()
 
 
-def test_one_call_is_sent_at_a_time_then_only_the_newest(fake):
-    fake.tell(READY)
-    for number in range(1, 6):
-        fake.call("read", number, newest=True)
-    assert fake.received() == [("read", 1)]
-    fake.tell(("item", "one"), DONE)
-    assert fake.results == ["one"]
-    assert fake.received() == [("read", 5)]
-
-
 def test_what_only_the_newest_of_counts_is_first_and_others_keep_their_order(fake):
     fake.call("open", 0)
     for number in (1, 2):
@@ -89,9 +79,12 @@ def test_what_only_the_newest_of_counts_is_first_and_others_keep_their_order(fak
         fake.call("corrected", number)
     fake.call("read", 3, newest=True)
     assert fake.received() == []
-    fake.tell(READY, *[DONE] * 5)
-    sent = [("read", 3), ("explain", 2), ("open", 0), ("corrected", 1)]
-    assert fake.received() == [*sent, ("corrected", 2)]
+    fake.tell(READY)
+    assert fake.received() == [("read", 3)]  # one at a time
+    fake.tell(("item", "one"), *[DONE] * 5)
+    assert fake.results == ["one"]
+    sent = [("explain", 2), ("open", 0), ("corrected", 1), ("corrected", 2)]
+    assert fake.received() == sent
 
 
 def test_a_dead_process_is_restarted_and_gets_the_calls_that_waited(fake):
@@ -107,6 +100,10 @@ def test_a_dead_process_is_restarted_and_gets_the_calls_that_waited(fake):
     fake.poll()
     fake.tell(READY)
     assert fake.received() == [("read", 2)]
+    fake._restarts = False
+    fake.die()
+    fake.poll()
+    assert (fake.said[-1], fake.starts) == ("", 3)
 
 
 def test_a_process_that_never_starts_is_retried_now_and_then(fake, monkeypatch):
@@ -119,14 +116,6 @@ def test_a_process_that_never_starts_is_retried_now_and_then(fake, monkeypatch):
         fake.poll()
         now[0] += 0.1
     assert 5 < fake.starts < 15
-
-
-def test_a_process_that_is_not_to_be_restarted_ends_with_its_death():
-    fake = FakeProcess(restarts=False)
-    fake.tell(READY)
-    fake.die()
-    fake.poll()
-    assert (fake.said, fake.starts) == ([""], 1)
 
 
 def test_a_call_yields_its_items_or_a_sentence_with_a_traceback_if_unexpected():
@@ -241,6 +230,15 @@ def test_strokes_on_a_picture_are_read_and_saved_with_it(reads, picture, tmp_pat
     assert not (tmp_path / "copy.jpg").exists()
     with Image.open(tmp_path / "copy.png") as image:
         assert image.getpixel((220, 150)) == (0, 0, 0)
+
+
+def test_ink_on_a_light_sheet_is_dark_whatever_lies_around_it(reads, picture, tmp_path):
+    with Image.open(picture) as sheet:
+        desk, dark = ImageOps.expand(sheet, 120, fill=40), ImageOps.invert(sheet)
+    for image, is_light in ((desk, True), (dark, False)):
+        image.save(tmp_path / "a.png")
+        opened = reads.open(tmp_path / "a.png")
+        assert opened.is_light == is_light
 
 
 def test_strokes_on_a_large_picture_are_saved_where_they_are(reads, tmp_path):

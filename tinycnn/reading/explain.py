@@ -22,6 +22,7 @@ from tinycnn.reading.explanation import (
     Floats,
     Gradients,
     Trial,
+    turned,
 )
 from tinycnn.reading.reader import Found, Reader
 
@@ -35,22 +36,32 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
         return None
     one = found[0]
     image, likeliest = page.image(one.candidate.pieces), one.digit.top[0][0]
-    # The box of the ink in the image lies on that in the drawing.
-    rows, columns = ink_window(image > FAINT)
-    x0, y0, x1, y1 = (edge * ink.scale for edge in one.candidate.box)
-    inside = rows.stop - rows.start, columns.stop - columns.start
-    pixel = max(x1 - x0, y1 - y0) / max(inside)
-    left = (x0 + x1 - pixel * (columns.start + columns.stop)) / 2
-    top = (y0 + y1 - pixel * (rows.start + rows.stop)) / 2
+    # The box of the ink in the image lies on that in the drawing, once it is level.
+    there, inside = np.reshape(one.candidate.box, (2, 2)), _corners(image)
+    middles, tilt = np.zeros((2, 2)), 0.0  # of the ink when it is level, and as it is
+    if isinstance(page, segment.PicturePage) and page.tilt:
+        alone = page.values * np.isin(page.owner, one.candidate.pieces)
+        tilt, level = page.tilt, page.level(alone)
+        there = _corners(level)
+        middles = np.array([level.shape, page.values.shape])[:, ::-1] / 2
+    pixel = float(np.ptp(there, axis=0).max() / np.ptp(inside, axis=0).max())
+    corner = there.mean(axis=0) - pixel * inside.mean(axis=0) - middles[0]
+    x, y = (turned(corner, tilt) + middles[1]) * ink.scale
     return Explanation(
-        digit=one.digit.digit,
         top=one.digit.top,
         probabilities=one.probabilities,
         image=image,
         feature_maps=gradients(reader.model, image, likeliest).feature_maps,
-        origin=(float(left), float(top)),
-        pixel=float(pixel),
+        origin=(float(x), float(y)),
+        pixel=pixel * ink.scale,
+        tilt=tilt,
     )
+
+
+def _corners(values: Floats) -> Floats:
+    """Return the upper left and the lower right corner (2, 2) of the ink, x and y."""
+    rows, columns = ink_window(values > FAINT)
+    return np.array([(columns.start, rows.start), (columns.stop, rows.stop)])
 
 
 def corrected(

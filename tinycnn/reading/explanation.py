@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,6 @@ class Explanation:
 
     Attributes
     ----------
-    digit : int or None
-        The digit as it was read; None is refused.
     top : three of (int, float)
         The likeliest digits and their probabilities.
     probabilities : float array (10,)
@@ -96,31 +93,38 @@ class Explanation:
         The input of the network, 1 = ink.
     feature_maps : tuple of FeatureMaps
         Of the network that names digits; gradients are for the likeliest digit.
-    origin, pixel : (float, float), float
-        Position x, y of the image's corner in the picture or on the canvas, and the
-        width of its pixels there.
+    origin, pixel, tilt : (float, float), float, float
+        Position x, y of the image's corner in the picture or on the canvas, the width
+        of its pixels there, and the degrees by which it lies there turned clockwise.
     """
 
-    digit: int | None
     top: tuple[tuple[int, float], ...]
     probabilities: Floats
     image: Floats
     feature_maps: tuple[FeatureMaps, ...]
     origin: tuple[float, float]
     pixel: float
+    tilt: float = 0.0
 
-    def region(self, layer: int, row: int, column: int) -> Box:
+    def region(self, layer: int, row: int, column: int) -> list[tuple[float, float]]:
         """Return the receptive field of an output, in pixels of the picture or canvas.
 
-        It is ``x0, y0, x1, y1``. Where pooling drops a remainder and padding follows,
-        the fields of the last outputs include that remainder.
+        It is the x and y of its four corners. Where pooling drops a remainder and
+        padding follows, the fields of the last outputs include that remainder.
         """
         size, step, start = self.feature_maps[layer].field
         first = start + step * (row, column)
         corners = np.clip([first, first + size], 0, len(self.image))
-        placed = corners[:, ::-1] * self.pixel + self.origin
-        x0, y0, x1, y1 = placed.ravel().tolist()
-        return x0, y0, x1, y1
+        (top, left), (low, right) = corners.tolist()
+        around = np.array([(left, top), (right, top), (right, low), (left, low)])
+        placed = turned(around * self.pixel, self.tilt) + self.origin
+        return [(x, y) for x, y in placed.tolist()]
+
+
+def turned(points: Floats, degrees: float) -> Floats:
+    """Return points (..., 2), x right and y down, turned clockwise about (0, 0)."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return points @ np.array([(cosine, sine), (-sine, cosine)])
 
 
 class Trial(NamedTuple):

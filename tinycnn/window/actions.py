@@ -1,7 +1,8 @@
 """The actions of the window: menus and shortcuts.
 
-``actions.txt`` has a line an action: menu, label, keys (- is none), the method of
-`Window` or of one of its parts, and when it can be used; two spaces part them.
+``actions.txt`` has a line an action: menu, label with & before the letter that chooses
+it there, keys (- is none), the method of `Window` or of one of its parts, and when it
+can be used; two spaces part them.
 """
 
 import re
@@ -14,6 +15,7 @@ from tkinter import messagebox
 from typing import Any, NamedTuple
 
 import tinycnn
+from tinycnn.finetune import learned
 
 MAC = sys.platform == "darwin"
 CONTROL = "Command" if MAC else "Control"
@@ -24,10 +26,14 @@ USABLE: dict[str, Callable[[Any], bool]] = {
     "drawn": lambda window: not window.session.is_empty,
     "read": lambda window: window.session.reading.text != "",
     "chosen": lambda window: window.correcting.chosen != [],
+    "one": lambda window: len(window.correcting.chosen) == 1,
+    "next": lambda window: window.correcting.has_next,
     "undo": lambda window: window.session.can_step(-1),
     "redo": lambda window: window.session.can_step(1),
-    "idle": lambda window: window.finetuning.is_possible,
+    "taught": lambda window: window.finetuning.is_possible and window.correcting.store,
+    "learned": lambda window: window.finetuning.is_possible and learned().exists(),
     "learning": lambda window: window.finetuning.process is not None,
+    "broken": lambda window: window.panel.breaking.is_changed,
 }
 
 
@@ -50,8 +56,7 @@ class Action(NamedTuple):
         """Tk's names of the keys; of a letter both cases, as Caps Lock makes both."""
         *held, key = self.keys.replace("Ctrl", CONTROL).split("+")
         forms = {key.lower(), key.upper()} if len(key) == 1 else {key}
-        forms -= {"-"}
-        return [f"<{'-'.join([*held, form])}>" for form in sorted(forms)]
+        return [f"<{'-'.join([*held, form])}>" for form in sorted(forms - {"-"})]
 
 
 class Menus:
@@ -66,15 +71,16 @@ class Menus:
         self.menus: dict[str, tk.Menu] = {}
         self.actions: dict[str, Action] = {}
         for line in TABLE.read_text("utf-8").splitlines():
-            action = Action(*re.split("  +", line))
-            self._add(action)
+            menu, label, *others = re.split("  +", line)
+            action = Action(menu, label.replace("&", ""), *others)
+            self._add(action, label.index("&"))
             for event in action.events:
                 window.root.bind(event, partial(self._on_key, action.label, event))
         window.root.configure(menu=self.bar)
 
     def can(self, label: str) -> bool:
         """Return whether an action can be used now."""
-        return USABLE[self.actions[label].when](self._window)
+        return bool(USABLE[self.actions[label].when](self._window))
 
     def do(self, label: str) -> None:
         """Do an action, if it can be used."""
@@ -107,19 +113,14 @@ class Menus:
             state: Any = "normal" if self.can(action.label) else "disabled"
             self.menus[action.menu].entryconfigure(action.label, state=state)
 
-    def _add(self, action: Action) -> None:
+    def _add(self, action: Action, letter: int) -> None:
         if action.menu not in self.menus:
             menu = tk.Menu(self.bar, tearoff=False, postcommand=self.refresh)
             self.menus[action.menu] = menu
             self.bar.add_cascade(label=action.menu, menu=menu, underline=0)
         menu, label = self.menus[action.menu], action.label
-        others = [a.label for a in self.actions.values() if a.menu == action.menu]
-        taken = [o[int(menu.entrycget(o, "underline"))].lower() for o in others]
-        letters = enumerate(label.lower())
-        free = [n for n, c in letters if c.isalpha() and c not in taken]
-        do = partial(self.do, label)
-        menu.add_command(label=label, accelerator=action.shown, command=do)
-        menu.entryconfigure("end", underline=free[0])
+        keys, do = action.shown, partial(self.do, label)
+        menu.add_command(label=label, accelerator=keys, command=do, underline=letter)
         self.actions[label] = action
 
     def _on_key(self, label: str, pattern: str, event: Any) -> str:

@@ -10,8 +10,7 @@ from tinycnn.window.settings import THICKEST, THINNEST
 
 SHORT = {"What the network sees": "Network", "Open…": "Open"}  # labels of buttons
 DELAY = 600  # milliseconds until a tooltip is shown
-LARGE, SMALL = 24, 70  # digits of one line, and of three, without scrolling
-HEIGHT = 75.0  # units, without the status line; the number's lines do not change it
+ROOM = 22.0  # units above, between and below three lines of a number and the status
 
 
 class Toolbar(ttk.Frame):
@@ -42,6 +41,7 @@ class Toolbar(ttk.Frame):
         self._add_tip(pen, "Width of the pen", "left")
         button("What the network sees", "right")
         button("Open…", "right")
+        self.buttons["What the network sees"].lift()  # the last that Tab reaches
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
 
     def show(self) -> None:
@@ -81,23 +81,25 @@ class StatusBar(ttk.Frame):
     """The status bar."""
 
     def __init__(self, window: Any) -> None:
-        px, line_height = window.look.px, window.look.fonts.plain.metrics("linespace")
-        super().__init__(window.root, height=px(HEIGHT) + line_height)
+        px, fonts = window.look.px, window.look.fonts
+        three, one = (f.metrics("linespace") for f in (fonts.strong, fonts.plain))
+        super().__init__(window.root, height=3 * three + one + px(ROOM))
         self.pack_propagate(False)  # no message moves the canvas below a stroke
         self._window, self._look = window, window.look
         ttk.Frame(self, style="Line.TFrame", height=1).pack(fill="x")
         line = ttk.Frame(self, padding=(px(16), 0, px(16), px(6)))
         line.pack(side="bottom", fill="x")
-        row = ttk.Frame(self, padding=(px(16), px(4)))
+        self._row = row = ttk.Frame(self, padding=(px(16), px(4)))
         row.pack(fill="both", expand=True)
+        row.bind("<Configure>", lambda _: self.after_idle(self.show))
         self.copy_button = ttk.Button(row, text="Copy", command=self.copy)
         self.copy_button.pack(side="right", padx=(px(8), 0))
         # Selectable, not editable; it scrolls where it has more lines than fit.
-        self.number = tk.Text(row, width=1, wrap="char", state="disabled")
+        self.number = tk.Text(row, width=1, wrap="char", state="disabled", pady=0)
         self.number.configure(borderwidth=0, highlightthickness=0, takefocus=False)
         self._bar = ttk.Scrollbar(row, command=self.number.yview)
         self.number.configure(yscrollcommand=self._bar.set)
-        self.number.pack(side="left", fill="both", expand=True)
+        self.number.pack(side="left", fill="x", expand=True)
         # Disabled text can be selected only while it has the focus.
         self.number.bind("<Button-1>", lambda _: self.number.focus_set(), add=True)
         self.progress = ttk.Progressbar(line, length=px(160))  # packed while learning
@@ -107,18 +109,20 @@ class StatusBar(ttk.Frame):
         self.status.bind("<Configure>", lambda event: wrap(wraplength=event.width))
 
     def show(self) -> None:
-        """Show the number."""
+        """Show the number, whole lines of it, and a scrollbar if it has more."""
         number, fonts = self.number, self._look.fonts
-        text = self._window.session.reading.text
-        is_short = len(text) <= LARGE and "\n" not in text
-        font = fonts.number if is_short else fonts.strong
-        number.configure(state="normal", font=font)
+        text, wide = self._window.session.reading.text, number.winfo_width()
+        room, large = self._row.winfo_height() - 2 * self._look.px(4), fonts.number
+        fits = large.measure(text) < wide and large.metrics("linespace") <= room
+        font = large if fits and "\n" not in text else fonts.strong
+        height = max(room // font.metrics("linespace"), 1)
+        number.configure(state="normal", font=font, height=height)
         number.delete("1.0", "end")
         number.insert("end", text)
         number.configure(state="disabled")
         number.see("end")
         self._bar.pack_forget()
-        if text.count("\n") > 2 or len(text) > SMALL:
+        if sum(font.measure(line) // wide + 1 for line in text.splitlines()) > height:
             self._bar.pack(side="right", fill="y", before=number)
         self.copy_button.configure(state="normal" if text else "disabled")
 

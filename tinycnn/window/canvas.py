@@ -6,7 +6,7 @@ It converts screen pixels to drawing units. Strokes, steps and readings are in
 
 import math
 import tkinter as tk
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from tkinter import font as tkfont
 from typing import Any
 
@@ -17,13 +17,16 @@ from tinycnn.window.ink_image import Area, InkImage
 from tinycnn.window.session import Box, Picture, Step, digit_at, extent
 from tinycnn.window.theme import THEMES, Theme, percent
 
+Position = tuple[float, float]
 CLICK = 3.0  # points of the screen; a pen that moved no further is a click
 ERASER = 9.0  # units, half a side
 ROOM = 34.0  # units for boxes and labels at the edge of what is scaled to fit
 MOST_ENLARGED = 4.0  # times, of a small picture: the pen is pixels wide on it
 GAP = 5.0  # units between ink and box
-DASHES = {"sure": (), "doubtful": (8, 4), "refused": (2, 3), "fires": ()}
-IGNORED = 1, 5  # the thin dash around ink that is left out
+DARK, LIGHT = 90, 200  # grey levels that are not paper, on light and on dark paper
+SPECKS = 0.05  # share of a label's area that may have them
+# Tk makes each dash longer by the width of the line, and each gap shorter.
+DASHES = {"sure": (), "doubtful": (8, 8), "refused": (1, 7), "ignored": (1, 5)}
 INVITATION = "Write a number here.\nMany digits, many lines, as you like."
 
 
@@ -43,7 +46,7 @@ class DrawingCanvas(tk.Canvas):
         self.ink = InkImage()
         self.boxes = Boxes(self, window)
         self._photo = ImageTk.PhotoImage("RGB", (1, 1), master=self)
-        self._paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
+        self.paper = Image.new("RGB", (1, 1))  # with the picture, if there is one
         self._picture: Picture | None = None
         self._down: tuple[float, float] | None = None  # where a button was pressed
         self._last = np.zeros(2)  # of the eraser, on the screen
@@ -88,8 +91,8 @@ class DrawingCanvas(tk.Canvas):
         if area is not None:
             self._put(area)
         self.boxes.show()
-        empty = self._session.is_empty
-        self.itemconfigure("invitation", state="normal" if empty else "hidden")
+        state: Any = "normal" if self._session.is_empty else "hidden"
+        self.itemconfigure("invitation", state=state, width=size[0] * 0.9)
         self.coords("invitation", size[0] / 2, size[1] * 0.45)
 
     def _lay_paper(self) -> None:
@@ -100,35 +103,33 @@ class DrawingCanvas(tk.Canvas):
             room = max(size[0], wide), max(size[1], high)
             self._photo = ImageTk.PhotoImage("RGB", room, master=self)
             self.itemconfigure("ink", image=str(self._photo))
-        self._paper = Image.new("RGB", size, theme.paper)
+        self.paper = Image.new("RGB", size, theme.paper)
         if self._picture is not None:
-            light = self._picture.pixels.mean() > 127
-            theme = THEMES["light" if light else "dark"]
-            self._paper.paste(theme.ground, (0, 0, *size))  # labels stand there, too
+            theme = THEMES["light" if self._picture.is_light else "dark"]
+            self.paper.paste(theme.ground, (0, 0, *size))  # labels stand there, too
             shape = [max(round(side * self.zoom), 1) for side in self._picture.size]
             image = Image.fromarray(self._picture.pixels).resize((shape[0], shape[1]))
-            self._paper.paste(image, (round(self.origin[0]), round(self.origin[1])))
+            self.paper.paste(image, (round(self.origin[0]), round(self.origin[1])))
         self.boxes.theme = theme
 
     def _put(self, area: Area) -> None:
         """Bring an area of the ink to the screen."""
-        wide, high = self._paper.size
+        wide, high = self.paper.size
         if 2 * (area[2] - area[0]) * (area[3] - area[1]) > wide * high:
             area = (0, 0, wide, high)
-        part = self._paper.crop(area)
+        part = self.paper.crop(area)
         part.paste(self.boxes.theme.ink, mask=self.ink.image.crop(area))
-        if part.size == self._paper.size:  # twice as fast as "put"
+        if part.size == self.paper.size:  # twice as fast as "put"
             self._photo.paste(part)
             return
         # Pillow can only replace a whole Tk image.
         ppm = b"P6 %d %d 255\n" % part.size + part.tobytes()
         self.tk.call(str(self._photo), "put", ppm, "-format", "ppm", "-to", *area[:2])
 
-    def on_screen(self, box: Iterable[float]) -> Box:
-        """Return a box of the drawing in pixels of the canvas."""
-        x0, y0, x1, y1 = (side * self.zoom for side in box)
-        x, y = self.origin
-        return x0 + x, y0 + y, x1 + x, y1 + y
+    def on_screen(self, position: Position) -> Position:
+        """Return a position of the drawing in pixels of the canvas."""
+        (x, y), (left, top) = position, self.origin
+        return x * self.zoom + left, y * self.zoom + top
 
     def _position(self, event: "tk.Event[Any]") -> tuple[float, float]:
         """Return the pointer's position on the sheet or the picture, in units."""
@@ -202,7 +203,7 @@ class DrawingCanvas(tk.Canvas):
 
 
 class Boxes:
-    """A box around every digit and what is ignored; regions where a feature is active.
+    """A box around every digit and what is ignored; `region` is what a pixel sees.
 
     `theme` suits what lies under the boxes.
     """
@@ -210,7 +211,7 @@ class Boxes:
     def __init__(self, canvas: "DrawingCanvas", window: Any) -> None:
         self._canvas, self._window, self._look = canvas, window, window.look
         self.theme: Theme = window.look.theme
-        self.regions: Sequence[Box] = ()  # of the drawing
+        self.region: Sequence[Position] = ()  # its corners, in the drawing
         self._shown: Any = None
 
     def show(self) -> None:
@@ -218,7 +219,7 @@ class Boxes:
         session, canvas, fonts = self._window.session, self._canvas, self._look.fonts
         all_chosen = self._window.correcting.chosen
         reading, yours = session.reading, session.corrected_boxes()
-        state = session.read_revision, reading, yours, all_chosen, [*self.regions]
+        state = session.read_revision, reading, yours, all_chosen, self.region
         place = canvas.zoom, canvas.origin, canvas.ink.size, self.theme
         if (state, place) == self._shown:
             return
@@ -226,7 +227,7 @@ class Boxes:
         canvas.delete("reading", "region")
         labels, notes = [], []
         for ignored in reading.ignored:
-            self._rectangle(ignored, "refused", 1, IGNORED)
+            self._rectangle(ignored, "ignored", 1)
         both = zip(reading.digits, session.kinds(), strict=True)
         for number, (digit, kind) in enumerate(both):
             chosen, colour = number in all_chosen, getattr(self.theme, kind)
@@ -239,19 +240,18 @@ class Boxes:
         taken = [box for _, _, box, _ in labels]
         for each in (*labels, *notes):  # labels first: they must have room
             taken += self._put(*each, taken)
-        for region in self.regions:
-            self._rectangle(region, "fires", 2)
+        corners = [canvas.on_screen(corner) for corner in self.region]
+        if corners:
+            look: Any = {"outline": self.theme.fires, "width": self._look.px(2)}
+            canvas.create_polygon(corners, fill="", tags="region", **look)
 
-    def _rectangle(
-        self, box: Box, kind: str, width: int, dash: Sequence[int] = ()
-    ) -> Box:
+    def _rectangle(self, box: Box, kind: str, width: int) -> Box:
         """Show a rectangle around a box of the drawing; return it in screen pixels."""
-        px, tag = self._look.px, "region" if kind == "fires" else "reading"
-        gap = px(GAP) if tag == "reading" else 0
-        x0, y0, x1, y1 = self._canvas.on_screen(box)
+        px, gap = self._look.px, self._look.px(GAP)
+        (x0, y0), (x1, y1) = map(self._canvas.on_screen, (box[:2], box[2:]))
         around = x0 - gap, y0 - gap, x1 + gap, y1 + gap
-        options: dict[str, Any] = {"tags": tag, "outline": getattr(self.theme, kind)}
-        options["dash"] = [px(length) for length in dash or DASHES[kind]]
+        options: Any = {"tags": "reading", "outline": getattr(self.theme, kind)}
+        options["dash"] = [px(length) for length in DASHES[kind]]
         self._canvas.create_rectangle(*around, width=px(width), **options)
         return around
 
@@ -266,28 +266,34 @@ class Boxes:
         wide, high = font.measure(text), font.metrics("linespace")
         near, is_label = self._look.px(2), font is self._look.fonts.strong
         middle, above, below = (x0 + x1 - wide) / 2, y0 - near - high, y1 + near
-        beside = y0 if is_label else y1 - high
-        corners = [(middle, above), (middle, below)][:: 1 if is_label else -1]
-        corners += [(x1 + near, beside), (x0 - near - wide, beside)]
+        beside = max(y0, 0) if is_label else y1 - high
+        sides = (x1 + near, beside), (x0 - near - wide, beside)
+        first, last = (above, below) if is_label else (below, above)
+        corners = [(middle, first), *sides, (middle, last)]
         areas = [(x, y, x + wide, y + high) for x, y in corners]
-        free = [area for area in areas if self._is_free(area, taken)]
-        if is_label:
-            free.append((x0 + near, y0 + near, x0 + near + wide, y0 + near + high))
-        for x, y, *_ in free[:1]:
-            options: dict[str, Any] = {"anchor": "nw", "font": font, "fill": colour}
-            self._canvas.create_text(x, y, text=text, tags="reading", **options)
-        return free[:1]
+        free = (area for area in areas if self._is_free(area, taken))
+        inside = x0 + near, y0 + near, x0 + near + wide, y0 + near + high
+        place = next(free, inside if is_label else None)
+        if place is None:
+            return []
+        options: dict[str, Any] = {"anchor": "nw", "font": font, "fill": colour}
+        self._canvas.create_text(*place[:2], text=text, tags="reading", **options)
+        return [place]
 
     def _is_free(self, area: Box, taken: Sequence[Box]) -> bool:
-        """Return whether an area of the canvas holds no ink, box or label."""
+        """Return whether an area of the canvas is paper without ink, box or label."""
         x0, y0, x1, y1 = area
         canvas = self._canvas
         inside = x1 <= canvas.ink.size[0] and y1 <= canvas.ink.size[1]
         meets = any(x0 < c and a < x1 and y0 < d and b < y1 for a, b, c, d in taken)
         if meets or not inside or min(x0, y0) < 0:
             return False
-        left, top, right, low = map(round, area)
-        return canvas.ink.image.crop((left, top, right, low)).getbbox() is None
+        place = round(x0), round(y0), round(x1), round(y1)
+        if canvas.ink.image.crop(place).getbbox():
+            return False
+        counts = canvas.paper.crop(place).convert("L").histogram()
+        away = counts[:DARK] if self.theme == THEMES["light"] else counts[LIGHT:]
+        return sum(away) < SPECKS * sum(counts)
 
 
 def fitted(

@@ -39,7 +39,7 @@ def sees(
     for number, found in enumerate(explanation.feature_maps):
         OH, OW, F = found.maps.shape
         KH, KW, C, _ = found.kernels.shape
-        name = f"{number + 1}. {F} maps of {OH} × {OW}, by kernels of {KH} × {KW} × {C}"
+        name = f"{number + 1}. {F} maps of {OH} × {OW}, kernels {KH} × {KW} × {C}"
         page.text(name)
         mine = chosen if chosen is not None and chosen[0] == number else None
         cells, marked = _coloured(page, found), [mine[1]] if mine else []

@@ -28,6 +28,12 @@ class Correcting:
         self._kept: dict[Correction, list[Path]] = {}  # files, in this session
 
     @property
+    def has_next(self) -> bool:
+        """Whether a digit follows what is chosen."""
+        last = len(self._session.reading.digits) - 1
+        return self.chosen != [] and self.chosen[-1] < last
+
+    @property
     def hint(self) -> str:
         """What can be done with the chosen digits."""
         if self._labels is not None:
@@ -89,14 +95,12 @@ class Correcting:
 
     def two_digits(self) -> None:
         """Say that what is chosen is two digits; their labels are typed next."""
-        if len(self.chosen) == 1:
-            self._labels = []
-            self._window.show()
+        self._labels = []
+        self._window.show()
 
     def one_with_next(self) -> None:
         """Say that the chosen digit and the next one are one."""
-        if self.chosen[-1] + 1 < len(self._session.reading.digits):
-            self.choose(self.chosen[-1] + 1, more=True)
+        self.choose(self.chosen[-1] + 1, more=True)
 
     def _correct(self, right: list[tuple[DigitBox, int]]) -> None:
         if not self._session.is_settled:

@@ -111,7 +111,7 @@ class Documents:
             if self._session.revision == 0:  # else something was drawn meanwhile
                 self._session.put(strokes, picture, corrections)
                 self._window.correcting.follow(())  # some may not be kept yet
-                self._show("Your last drawing is back; Clear puts it away.")
+                self._window.on_ink("Your last drawing is back; Clear puts it away.")
 
         if has_picture:
             self._window.live.ask("open", file, then=put)
@@ -121,11 +121,8 @@ class Documents:
     def _put(self, opened: Picture | Strokes) -> None:
         if isinstance(opened, Strokes):
             self._session.put(opened)
-            self._show("The drawing is open.")
+            self._window.on_ink("The drawing is open.")
         else:
             self._session.put(None, opened)
-            self._show(f"{opened.path.name} is open; write on it, or clear it away.")
-
-    def _show(self, text: str) -> None:
-        self._window.on_ink()
-        self._window.say(text)
+            name = opened.path.name
+            self._window.on_ink(f"{name} is open; write on it, or clear it away.")

@@ -46,7 +46,7 @@ class Panel(ttk.Frame):
     def refresh(self) -> None:
         """Show the explanation on the open page."""
         boxes, page = self._window.canvas.boxes, self.pages[self.tabs.index("current")]
-        boxes.regions = ()
+        boxes.region = ()
         if self.explanation is None or not self._window.settings.panel:
             page.show(lambda: None)
         else:
@@ -66,7 +66,7 @@ class Seeing(Page):
             layer, _, x, y = self.chosen
             OH, OW, _ = explanation.feature_maps[layer].maps.shape
             region = explanation.region(layer, int(y * OH), int(x * OW))
-            self.window.canvas.boxes.regions = [region]
+            self.window.canvas.boxes.region = region
 
     def choose(self, layer: int, feature: int, x: float = 0.5, y: float = 0.5) -> None:
         """Choose a pixel of a map, or no map if it is chosen already."""

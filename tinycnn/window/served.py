@@ -32,6 +32,7 @@ from tinycnn.userfile import UserFunction, explained
 from tinycnn.window.session import Correction, DigitBox, Drawing, Picture
 
 SHOWN = 1600  # pixels a side of a picture that is shown, at most
+BESIDE = 5  # pixels from ink to paper
 NOTHING_COPIED = "There is no picture in the clipboard; copy one, or open a file."
 NEEDED = "To paste, install xclip, or wl-clipboard on Wayland; or open a file."
 
@@ -98,8 +99,9 @@ class Reads:
             image = open_picture(path).convert("RGB")
         except ValueError as error:  # the full path leaves no room for the reason
             raise PictureError(str(error).replace(str(path), path.name)) from error
+        is_light = self._is_light(path, image)
         image.thumbnail((SHOWN, SHOWN))
-        return Picture(path, np.asarray(image), size)
+        return Picture(path, np.asarray(image), size, is_light)
 
     def paste(self, folder: Path) -> Picture | Strokes:
         """Open the picture in the clipboard, from a new file of the folder.
@@ -144,12 +146,12 @@ class Reads:
         return f"{path.name}{alone}"
 
     def _drawn(self, drawing: Drawing) -> Image.Image:
-        strokes, scale = drawing.strokes, 1.0
+        strokes, scale, is_light = drawing.strokes, 1.0, True
         page = Image.new("L", strokes.size, "white")
         if drawing.picture is not None:
             page = open_picture(drawing.picture).convert("RGB")
             scale = self._picture_ink(drawing.picture).scale  # a large one is reduced
-        is_light = np.asarray(page).mean() > 127
+            is_light = self._is_light(drawing.picture, page)
         points = [points / scale for points in strokes.points]
         mask = draw(points, [width / scale for width in strokes.pen_widths], page.size)
         ink = Image.fromarray(np.rint(255 * mask).astype(np.uint8))
@@ -200,6 +202,12 @@ class Reads:
             ink = picture_ink(path)
             self._picture = path, ink
         return ink
+
+    def _is_light(self, path: Path, image: Image.Image) -> bool:
+        """Return whether the paper beside the ink of a picture is light."""
+        grey, ink = np.asarray(image.convert("L")), self._picture_ink(path).values > 0.5
+        paper = np.roll(ink, BESIDE, axis=1) & ~ink
+        return bool((grey[paper] if paper.any() else grey).mean() > 127)
 
     def _ink(self, drawing: Drawing) -> Ink:
         """Return the ink of a drawing, its strokes laid on the ink of the picture."""

@@ -49,10 +49,6 @@ class Stroke:
             found |= (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
         return found
 
-    def share_in(self, *boxes: Box) -> float:
-        """Return the share of its points inside one of several boxes."""
-        return float(self.inside(*boxes).mean())
-
     def without(self, *boxes: Box) -> list["Stroke"]:
         """Return the parts of it that are outside all of several boxes."""
         inside = self.inside(*boxes)
@@ -68,6 +64,7 @@ class Picture:
     path: Path
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
+    is_light: bool = True  # its paper, where its ink is
 
 
 @dataclass(frozen=True)
@@ -201,8 +198,8 @@ class Session:
         boxes = [every[index] for index in indices]
         others = [box for box in every if box not in boxes]
         for stroke in self.drawn.strokes:
-            share = stroke.share_in(*boxes)
-            if share <= OWN and any(stroke.share_in(other) > OWN for other in others):
+            share = float(stroke.inside(*boxes).mean())
+            if share <= OWN and any(stroke.inside(o).mean() > OWN for o in others):
                 share = 0.0
             if share == 0:
                 left.append(stroke)
@@ -224,7 +221,7 @@ class Session:
         corrections = tuple(
             each
             for each in self.drawn.corrections
-            if all(s.share_in(box) < 0.5 for s in changed for box in each.boxes)
+            if all(s.inside(box).mean() < 0.5 for s in changed for box in each.boxes)
         )
         step = replace(self.drawn, strokes=strokes, corrections=corrections)
         done = self._done[:-1] if further else self._done

@@ -2,43 +2,27 @@
 
 The colours of boxes are from the palette of Okabe and Ito, which is safe for colour
 blindness: blue is sure, vermilion or orange unsure, grey refused. Line style and
-numbers repeat the colour coding.
+numbers repeat the colour coding. ``theme.txt`` has a line a colour.
 """
 
 import tkinter as tk
 from functools import partial
+from pathlib import Path
 from tkinter import font as tkfont
 from tkinter import ttk
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-class Theme(NamedTuple):
-    """A palette: window, buttons, lines, canvas, text, boxes, active regions."""
-
-    ground: str
-    raised: str
-    line: str
-    paper: str
-    ink: str
-    text: str
-    faint: str
-    disabled: str
-    sure: str
-    doubtful: str
-    refused: str
-    fires: str
-
-
-LIGHT = """#f3f4f6 #e6e9ed #d5d9df #ffffff #15181d #1b1f24 #5d6673 #949da9
-    #0072b2 #c44f00 #6b7280 #b0568a"""
-DARK = """#16191d #262b32 #333a43 #1e2227 #f4f6f8 #eef1f4 #9aa5b3 #6d7783
-    #56b4e9 #e69f00 #9aa0a6 #cc79a7"""
+Theme = SimpleNamespace
 ROOM = 600, 450  # units
-THEMES = {"light": Theme(*LIGHT.split()), "dark": Theme(*DARK.split())}
+TABLE = Path(__file__).with_suffix(".txt").read_text("utf-8")
+ROWS = [line.split() for line in TABLE.splitlines()]
+THEMES = {
+    name: Theme(**{row[0]: row[column] for row in ROWS})
+    for column, name in enumerate(("light", "dark"), start=1)
+}
 
 
 class Look:

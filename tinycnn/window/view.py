@@ -164,10 +164,10 @@ class Window:
         with contextlib.suppress(tk.TclError):
             self.say(f"This went wrong: {error or kind.__name__} (see the log)")
 
-    def on_ink(self) -> None:
+    def on_ink(self, message: str = "") -> None:
         """Show and read changed ink."""
         self.correcting.choose(None)
-        self.message = ""
+        self.message = message
         self.live.read()
         self.show()
 
