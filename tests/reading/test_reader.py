@@ -596,6 +596,30 @@ def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
     assert tidied(*of_a_component(*digits)) == settled
 
 
+@pytest.mark.parametrize(
+    ("digits", "settled"),
+    [
+        ([(3, 0.9), LIKELY, (7, 0.9)], [3, 8, 7]),
+        ([(3, 0.9), NO, (7, 0.9)], [3, None, 7]),
+        ([(3, 0.9), LIKELY], [3, None]),
+        ([(3, 0.9), LIKELY, NO], [3, None, None]),
+    ],
+)
+def test_an_unlikely_digit_is_one_where_most_of_a_line_is_digits(digits, settled):
+    page, line = of_a_component(*digits)
+    page.pieces = {k: replace(page.pieces[k], component=k) for k in page.pieces}
+    assert tidied(page, line) == settled
+
+
+def test_what_is_too_low_for_a_digit_is_not_cut(reader, page):
+    """The bar of a 5, drawn apart from it, fell into two dozen parts."""
+    bar = strokes_ink(drawn([(141, 31), (155, 23), (201, 20)], pen=9)).values
+    ink = np.pad(page("3"), ((0, 0), (0, 300)))
+    ink[:60, 60:360] = np.maximum(ink[:60, 60:360], bar[:60])
+    found, _ = reader.find(as_ink(ink))
+    assert len(found.pieces) == 2
+
+
 def test_neither_a_group_of_components_nor_a_rule_settles_a_digit():
     page, line = of_a_component(NO, NO, NO, (7, 0.9))
     page.pieces[2] = replace(page.pieces[2], component=2)

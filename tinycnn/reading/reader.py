@@ -36,7 +36,7 @@ MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 JUNK = -5.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
-LENIENT = 0.1  # of the threshold, for ink that was cut off digits
+LENIENT = 0.1  # of the threshold, for ink that was cut off digits or is among them
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
@@ -295,12 +295,19 @@ def _doubtful(
     lines: list[tuple[segment.Line, list[segment.Candidate]]],
     scores: Scores,
 ) -> list[int]:
-    """Return the pieces without a candidate that is a sure digit, largest first."""
+    """Return the pieces without a candidate that is a sure digit, largest first.
+
+    Pieces too low for a digit are not among them.
+    """
     best = dict.fromkeys(page.pieces, 0.0)
-    for candidate in chain.from_iterable(offered for _, offered in lines):
-        sure = float(scores[candidate.pieces].max())
-        for number in candidate.pieces:
-            best[number] = max(best[number], sure)
+    for line, offered in lines:
+        for number in line.pieces:
+            if page.pieces[number].height < segment.TALL * line.height:
+                best[number] = 1.0
+        for candidate in offered:
+            sure = float(scores[candidate.pieces].max())
+            for number in candidate.pieces:
+                best[number] = max(best[number], sure)
     doubtful = [number for number, sure in best.items() if sure < SURE]
     doubtful.sort(key=lambda number: -page.pieces[number].area)
     return doubtful[:MOST_DOUBTS]
@@ -468,7 +475,19 @@ def _tidied(
         return found
 
     settled_lines = [[settled(found) for found in line] for line in lines]
-    return [line for line in _without_nothing(settled_lines, ink) if line]
+    rest = [line for line in _without_nothing(settled_lines, ink) if line]
+    return [_among_digits(line, LENIENT * threshold) for line in rest]
+
+
+def _among_digits(line: list[Found], least: float) -> list[Found]:
+    """Name ink of at least a low confidence, too, where most of a line is digits."""
+    if 2 * sum(found.digit.digit is not None for found in line) <= len(line):
+        return line
+    digits = [replace(found.digit, digit=found.digit.top[0][0]) for found in line]
+    return [
+        found._replace(digit=digit) if digit.confidence > least else found
+        for found, digit in zip(line, digits, strict=True)
+    ]
 
 
 def _without_nothing(lines: list[list[Found]], ink: Ink) -> list[list[Found]]:

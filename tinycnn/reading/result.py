@@ -23,8 +23,8 @@ class Digit:
         0 to 9; None is refused.
     confidence : float
         The probability of this digit, by its own ink alone. Whether the digit is
-        refused also depends on ink it was cut from: an uncertain digit among digits is
-        read, a likely one in a scribble is refused.
+        refused also depends on its line and on ink it was cut from: an uncertain digit
+        among digits is read, a likely one in a scribble is refused.
     box : (int, int, int, int)
         ``x0, y0, x1, y1``, half open, in pixels of the upright picture or the canvas.
     top : three of (int, float)
