@@ -70,14 +70,14 @@ def test_an_edited_preset_leaves_the_reader_as_it_is(preset, monkeypatch):
     def edited(*_):
         raise AssertionError("an edited list")
 
-    for name in (preset, "_three_convolutions", "_five_convolutions"):
+    for name in (preset, "_three_convolutions"):
         monkeypatch.setattr(models, name, edited)
         monkeypatch.setitem(models.NETWORKS, preset, edited)
     assert models.load(models.SHIPPED)[1]["network"] == "reader"
 
 
-def test_the_tiny_network_has_fewer_than_10_000_weights():
-    assert sum(p.value.size for p in models.build("tiny").parameters()) < 10_000
+def test_the_tiny_network_has_fewer_than_5_000_weights():
+    assert sum(p.value.size for p in models.build("tiny").parameters()) < 5_000
 
 
 # --- predicting --------------------------------------------------------------------

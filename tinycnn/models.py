@@ -61,8 +61,15 @@ def default(rng: np.random.Generator) -> list[nn.Layer]:
 
 def best(rng: np.random.Generator) -> list[nn.Layer]:
     """Return five convolutions and a dense layer."""
+    layers: list[nn.Layer] = []
+    C, K = 1, 5  # the kernels after the first convolution are 3×3
+    for F, pooled in (32, True), (32, False), (32, True), (64, False), (64, False):
+        pool = [nn.MaxPool2D(2)] if pooled else []
+        layers += [nn.Conv2D(C, F, K, padding="same", rng=rng), nn.ReLU(), *pool]
+        layers += [nn.BatchNorm2D(F)]
+        C, K = F, 3
     return [
-        *_five_convolutions(5, (32, 32, 32, 64, 64), rng),
+        *layers,
         nn.Flatten(),
         nn.Dropout(0.3),
         nn.Dense(7 * 7 * 64, 10, rng=rng),
@@ -90,26 +97,19 @@ def _three_convolutions(filters: int, rng: np.random.Generator) -> list[nn.Layer
 
 
 def tiny(rng: np.random.Generator) -> list[nn.Layer]:
-    """Return fewer than 10,000 weights: the dense layer sees the mean of each map."""
+    """Return fewer than 5,000 weights: the dense layer sees the mean of each map."""
     return [
-        *_five_convolutions(3, (16,) * 5, rng),
+        nn.Conv2D(1, 16, 3, rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.Conv2D(16, 16, 3, rng=rng),
+        nn.ReLU(),
+        nn.MaxPool2D(2),
+        nn.Conv2D(16, 16, 3, rng=rng),
+        nn.ReLU(),
         nn.GlobalAveragePool2D(),
         nn.Dense(16, 10, rng=rng),
     ]
-
-
-def _five_convolutions(
-    kernel_size: int, filters: tuple[int, ...], rng: np.random.Generator
-) -> list[nn.Layer]:
-    """Return 28×28 to 7×7; the kernels after the first convolution are 3×3."""
-    layers: list[nn.Layer] = []
-    C, K = 1, kernel_size
-    for F, pooled in zip(filters, (True, False, True, False, False), strict=True):
-        convolution = nn.Conv2D(C, F, K, padding="same", rng=rng)
-        pool = [nn.MaxPool2D(2)] if pooled else []
-        layers += [convolution, nn.ReLU(), *pool, nn.BatchNorm2D(F)]
-        C, K = F, 3
-    return layers
 
 
 _presets = (quick, default, best, tiny, classic)

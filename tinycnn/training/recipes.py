@@ -60,7 +60,7 @@ _quick = Recipe(
 )
 _tiny = Recipe(
     "tiny",
-    epochs=25,
+    epochs=30,
     epochs_of_few=100,
     learning_rate=2e-2,
     deformation=Deformation(rotation=8, scale=0.08, shear=0.08, shift=1),
