@@ -601,11 +601,13 @@ def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
     [
         ([(3, 0.9), LIKELY, (7, 0.9)], [3, 8, 7]),
         ([(3, 0.9), NO, (7, 0.9)], [3, None, 7]),
-        ([(3, 0.9), LIKELY], [3, None]),
+        ([(3, 0.9), LIKELY], [3, 8]),
+        ([(3, 0.9), NO], [3, None]),
         ([(3, 0.9), LIKELY, NO], [3, None, None]),
+        ([LIKELY], [None]),
     ],
 )
-def test_an_unlikely_digit_is_one_where_most_of_a_line_is_digits(digits, settled):
+def test_an_unlikely_digit_is_one_where_half_of_a_line_is_digits(digits, settled):
     page, line = of_a_component(*digits)
     page.pieces = {k: replace(page.pieces[k], component=k) for k in page.pieces}
     assert tidied(page, line) == settled

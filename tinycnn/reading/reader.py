@@ -480,8 +480,8 @@ def _tidied(
 
 
 def _among_digits(line: list[Found], least: float) -> list[Found]:
-    """Name ink of at least a low confidence, too, where most of a line is digits."""
-    if 2 * sum(found.digit.digit is not None for found in line) <= len(line):
+    """Name ink of at least a low confidence, too, where half of a line is digits."""
+    if 2 * sum(found.digit.digit is not None for found in line) < len(line):
         return line
     digits = [replace(found.digit, digit=found.digit.top[0][0]) for found in line]
     return [
