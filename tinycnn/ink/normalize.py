@@ -136,7 +136,8 @@ def ink_window(ink: NDArray[np.bool_]) -> tuple[slice, slice]:
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if len(rows) == 0:
         return slice(0, 0), slice(0, 0)
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    top, left = int(rows[0]), int(columns[0])
+    return slice(top, int(rows[-1]) + 1), slice(left, int(columns[-1]) + 1)
 
 
 def square(values: NDArray[Any]) -> NDArray[Any]:
