@@ -48,127 +48,152 @@ from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 BLOCKS = 8
 # Images are convolved one by one, or together until there are so many patches of
 # Winograd: then the weights come to the processor once for all.
-PATCHES = 24
+PATCHES = 32
 
 
 @shared(
     y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
-    weight="F // 16, (KH + 3)**2 if transform else KH, C if transform else KW * C, 16",
+    weight="(KH + 3)**2 if transform else KH, C if transform else KW * C, F",
     top=int, left=int, KH=int, KW=int, transform=int, side=int, drops=int,
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
     Above and to the left of images lie ``top`` rows and ``left`` columns of zeros.
-    ``transform``: the address of Winograd's, `winograd.transform_for`, or 0 for direct
-    sums. The weights, `winograd.transform_kernels` or (KH, KW * C, F), are cut into
-    panels of 16 filters. ``side``, ``drops``, and ``winner`` before: see `pool`.
+    ``transform``: the address of Winograd's, `winograd.transform_for`, with weights of
+    `winograd.transform_kernels`; or 0 for direct sums. ``side``, ``drops``, and
+    ``winner`` before: see `pool`.
     """
     y, winner, x, bias, weight, top, left, KH, KW, transform, side, drops = job[0]
-    (N, H, W, C), (_, OH, OW, F) = x.shape, y.shape
-    m = winograd.OUTPUTS if transform else 1  # whole patches, though they hang over
-    points = (KH + m - 1) ** 2 if transform else 0
-    high, wide = -(-side * OH // m), -(-side * OW // m)
-    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if transform else 1
-    rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
-    copied = rows > H or columns > W
-    images = np.zeros((group if copied else 0, rows, columns, C), np.float32)
-    patches, panels = group * high * wide, len(weight)
-    maps = np.empty((group, m * high, m * wide, F), np.float32)
-    values = np.empty((points, patches * C + winograd.LINE), np.float32)
-    products = np.empty((points, patches * COLUMNS + winograd.LINE), np.float32)
-    end = N * (block + 1) // blocks
-    for first in range(N * block // blocks, end, group):
-        count, image = min(group, end - first), address(x, first)
-        if copied:
-            for i in range(count):
-                _copy(x, first + i, (0, 0), images, i, (top, left), (H, W))
+    (N, H, W, C), F, m = x.shape, y.shape[3], winograd.OUTPUTS if transform else 1
+    images, maps = _room(N, blocks, (H, W), (top, left), y.shape, side, C, KH, KW, m)
+    group, rows, columns, _ = images.shape
+    values, products = winograd.room(len(weight) if transform else 0, maps, C)
+    for first in range(N * block // blocks, N * (block + 1) // blocks, group):
+        count, image = min(group, N * (block + 1) // blocks - first), address(x, first)
+        if rows > H or columns > W:
             image = address(images)
+            for i in range(count):
+                _copy(x, first + i, 0, 0, images, i, top, left)
         if transform:
-            winograd.convolve(
-                image, (rows, columns), count, weight, maps, values, products, transform
-            )
-        for oh in range(0 if transform else high):  # a product for each row of the map
-            for p in range(panels):
-                multiply(
-                    image + 4 * oh * columns * C, 4 * C, 4 * columns * C, wide, KH,
-                    KW * C, address(weight, p), address(maps, 0, oh, 0, p * COLUMNS),
-                    4 * F,
-                )  # fmt: skip
+            grid = count, maps.shape[1] // m, maps.shape[2] // m
+            winograd.take(winograd.PATCH, image, images.shape, grid, transform, values)
+            winograd.give(winograd.MAP, values, weight, grid, transform, products, maps)
+        for oh in range(0 if transform else maps.shape[1]):  # row by row, directly
+            multiply(
+                image + 4 * oh * columns * C, 4 * C, 4 * columns * C, KH, KW * C,
+                maps.shape[2], address(weight), 4 * F, F // COLUMNS,
+                address(maps, 0, oh), 4 * F,
+            )  # fmt: skip
         for i in range(count):
             pool(maps, i, side, bias, drops, y, winner, first + i)
 
 
-@shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C",
-    weight="F, KH, KW, C", dweight="blocks, F, KH, KW, C", dbias="blocks, F",
-    dx="N, H, W, C", top=int, left=int, side=int,
-)  # fmt: skip
-def backward(block, blocks, job):
-    """Give every output that is alive its share of the gradients.
+@inlined
+def _room(N, blocks, size, corner, shape, side, C, KH, KW, m):
+    """Return zeros for padded images (group, rows, columns, C), and for their maps.
 
-    To ``dweight`` and ``dbias``, zeros before, a block adds in its own slice; ``dx`` is
-    filled. C is a multiple of 16.
+    Maps are whole patches of m, and images reach as far as these.
     """
-    dy, winner, x, weight, dweight, dbias, dx, top, left, side = job[0]
-    (N, OH, OW, F), (_, KH, KW, C), (_, H, W, _) = dy.shape, weight.shape, x.shape
-    # An image with the zeros around it, and its gradient.
-    size = 1, max(side * OH + KH - 1, top + H), max(side * OW + KW - 1, left + W), C
-    image, dimage = np.zeros(size, np.float32), np.empty(size, np.float32)
-    alive = lists(F, OH * OW)  # outputs, by filter: where their patches begin, and g
-    for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _copy(x, n, (0, 0), image, 0, (top, left), (H, W))
-        dimage[...] = 0
-        _to_image(dy[n], winner[n], side, weight, dimage[0], alive, dbias[block])
-        _copy(dimage, 0, (top, left), dx, n, (0, 0), (H, W))
-        for f in range(F):
-            for kh in range(KH):
-                y = address(dweight, block, f, kh)
-                add(alive, f, 4 * C, address(image, 0, kh), y, KW * C)
+    (H, W), (top, left), (_, OH, OW, F) = size, corner, shape
+    high, wide = -(-side * OH // m), -(-side * OW // m)
+    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if m > 1 else 1
+    rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
+    images = np.zeros((group, rows, columns, C), np.float32)
+    return images, np.zeros((group, m * high, m * wide, F), np.float32)
 
 
 @inlined
-def _copy(x, n, corner, y, i, to, size):
-    """Copy so many rows and columns of image n to image i, from corner to corner."""
-    (h, w), (y_h, y_w), (H, W) = corner, to, size
+def _copy(x, n, h, w, y, i, top, left):
+    """Copy image n to image i; if it is larger, from row h and column w on."""
+    H, W = min(x.shape[1], y.shape[1]), min(x.shape[2], y.shape[2])
     for row in range(H):
         for column in range(W):
             for c in range(uintp(x.shape[3])):
                 value = x[uintp(n), uintp(h + row), uintp(w + column), c]
-                y[uintp(i), uintp(y_h + row), uintp(y_w + column), c] = value
+                y[uintp(i), uintp(top + row), uintp(left + column), c] = value
+
+
+@shared(
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C",
+    weight="(K + 3)**2, F, C", dweight="blocks, F, K, K, C", dbias="blocks, F",
+    dx="N, H, W, C", top=int, left=int, K=int, transform=int, side=int,
+)  # fmt: skip
+def backward(block, blocks, job):
+    """Fill ``dx``, and, of each block, ``dweight`` and ``dbias``, zeros before.
+
+    C and F are multiples of 16, weights those of `winograd.transform_kernels` with
+    channels and filters swapped.
+    """
+    dy, winner, x, weight, dweight, dbias, dx, top, left, K, transform, side = job[0]
+    (N, H, W, C), (_, OH, OW, F), m = x.shape, dy.shape, winograd.OUTPUTS
+    images, dmaps = _room(N, blocks, (H, W), (top, left), dy.shape, side, C, K, K, m)
+    (group, rows, columns, _), dimages = dmaps.shape, images.copy()
+    values, products = winograd.room(len(weight), dmaps, F)
+    alive = lists(F, group * OH * OW)  # outputs, by filter: where patches begin, and g
+    pixels, (_, high, wide, _) = dmaps.reshape(group * rows * columns, F), images.shape
+    for first in range(N * block // blocks, N * (block + 1) // blocks, group):
+        count = min(group, N * (block + 1) // blocks - first)
+        grid, dimages[...], alive[0][:] = (count, rows // m, columns // m), 0, 0
+        for i in range(count):
+            n, at = first + i, i * rows * columns
+            _copy(x, n, 0, 0, images, i, top, left)
+            _unpool(dy, winner, n, side, pixels, at, columns, dbias, block)
+            _collect(dy, winner, n, side, i * high * wide, wide, alive)
+        winograd.take(
+            winograd.DMAP, address(dmaps), dmaps.shape, grid, transform, values
+        )
+        winograd.give(
+            winograd.DPATCH, values, weight, grid, transform, products, dimages
+        )
+        for i in range(count):
+            _copy(dimages, i, top, left, dx, first + i, 0, 0)
+        for f in range(F):
+            for kh in range(K):
+                y = address(dweight, block, f, kh)
+                add(alive, f, 4 * C, address(images, 0, kh), y, K * C)
 
 
 @inlined
-def _to_image(dy, winner, side, weight, dimage, alive, dbias):
-    """Add the gradient of an image, and that of the bias; fill ``alive``."""
-    (OH, OW, F), (_, KH, KW, C), width = dy.shape, weight.shape, dimage.shape[1]
-    cells, offsets = side * side, np.array([0, 1, width, width + 1])
-    winners = lists(cells, F)  # filters, by cell of a window: which won there, and g
-    (in_cell, filters, gradients), (counts, patches, shares) = winners, alive
+def _collect(dy, winner, n, side, at, width, alive):
+    """Put what is alive of an image, whose pixels begin ``at``, in lists by filter."""
+    (_, OH, OW, F), n = dy.shape, uintp(n)
+    (counts, patches, shares), offsets = alive, np.array([0, 1, width, width + 1])
     found = np.empty(F + 1, np.int64)
-    counts[:] = 0
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
-            pixel = side * (np.int64(oh) * width + np.int64(ow))
-            in_cell[:], count = 0, uintp(0)
+            pixel, count = at + side * (np.int64(oh) * width + np.int64(ow)), uintp(0)
             for f in range(uintp(F)):  # without a branch: it is often guessed wrongly
                 found[count] = f
-                count += uintp(winner[oh, ow, f] != DEAD)
+                count += uintp(winner[n, oh, ow, f] != DEAD)
             for i in range(count):
                 f = uintp(found[i])
-                g, cell = dy[oh, ow, f], uintp(winner[oh, ow, f])
-                dbias[f] += g
-                at = uintp(in_cell[cell])
-                filters[cell, at], gradients[cell, at] = f, g
-                in_cell[cell] += 1
-                at = uintp(counts[f])
-                patches[f, at], shares[f, at] = pixel + offsets[cell], g
+                last = uintp(counts[f])
+                patches[f, last] = pixel + offsets[uintp(winner[n, oh, ow, f])]
+                shares[f, last] = dy[n, oh, ow, f]
                 counts[f] += 1
-            for cell in range(cells):
-                patch = address(dimage) + 4 * (pixel + offsets[cell]) * C
-                for kh in range(KH if in_cell[cell] > 0 else 0):
-                    rows, y = address(weight, 0, kh), patch + 4 * kh * width * C
-                    add(winners, cell, 4 * KH * KW * C, rows, y, KW * C)
+
+
+@inlined
+def _unpool(dy, winner, n, side, pixels, at, width, dbias, block):
+    """Fill the gradient of a map before pooling, and add to that of the bias.
+
+    In ``pixels`` (all, F) it begins at pixel ``at``, and a row is ``width`` pixels.
+    """
+    (_, OH, OW, F), n, block = dy.shape, uintp(n), uintp(block)
+    offsets = np.array([0, 1, width, width + 1])
+    for oh in range(uintp(OH)):
+        for ow in range(uintp(OW)):
+            window = uintp(at + side * (np.int64(oh) * width + np.int64(ow)))
+            for cell in range(side * side):
+                pixel = window + uintp(offsets[cell])
+                for f in range(uintp(F)):  # without a branch: it runs along vectors
+                    g = dy[n, oh, ow, f]
+                    won = winner[n, oh, ow, f] == uint8(cell)
+                    pixels[pixel, f] = g if won else np.float32(0)
+            for f in range(uintp(F)):
+                g, dead = dy[n, oh, ow, f], winner[n, oh, ow, f] == uint8(DEAD)
+                dbias[block, f] += np.float32(0) if dead else g
 
 
 @shared(
@@ -178,25 +203,15 @@ def _to_image(dy, winner, side, weight, dimage, alive, dbias):
 def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
     dy, winner, x, dweight, dbias, side = job[0]
-    (N, OH, OW, F), (_, C, H, W), (_, KH, KW, _, _) = dy.shape, x.shape, dweight.shape
+    (N, _, _, F), (_, C, H, W), (_, KH, KW, _, _) = dy.shape, x.shape, dweight.shape
     HW, planes = H * W, x.reshape(N * C, H * W)
-    side, offsets = uintp(side), np.array([0, 1, W, W + 1])
     ink = lists(1, HW)
     # The gradient of a map before pooling, but as wide as an image: in its last columns
     # and before it there are zeros for windows that would begin to the left or above.
     before = (KH - 1) * W + KW - 1
     dmap = np.zeros((before + HW, F), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        for oh in range(uintp(OH)):
-            for ow in range(uintp(OW)):
-                for cell in range(side * side):
-                    pixel = side * (oh * uintp(W) + ow) + uintp(before + offsets[cell])
-                    for f in range(uintp(F)):  # without a branch: it runs along vectors
-                        g = dy[uintp(n), oh, ow, f]
-                        won = winner[uintp(n), oh, ow, f] == uint8(cell)
-                        g = g if won else np.float32(0)
-                        dmap[pixel, f] = g
-                        dbias[block, f] += g
+        _unpool(dy, winner, n, side, dmap, before, W, dbias, block)
         for c in range(C):
             find(planes, n * C + c, HW, ink, 0)
             for kh in range(KH):
@@ -213,7 +228,7 @@ class FusedConvolution(Layer):
     ) -> None:
         self.conv, self.pool, self.dropout = conv, pool, dropout
         self._side = 1 if pool is None else 2
-        self._panels: tuple[Array, int, Array] | None = None
+        self._kept: tuple[Array, Array] | None = None
 
     def __repr__(self) -> str:  # sooner than `Layer.__repr__`: for every forward
         conv, pool = self.conv, self.pool and (self.pool.kernel_size, self.pool.stride)
@@ -221,14 +236,13 @@ class FusedConvolution(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
-        (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
+        (N, H, W, _), (KH, KW, C, F) = x.shape, self.conv.weight.value.shape
         top, bottom, left, right = self.conv.margins(H, W)
         OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
         if min(OH, OW) < self._side or not fits(self.conv, self.pool):
             raise ValueError(
                 f"{self.conv} and {self.pool} do not take {H}×{W} pixels; fuse again"
             )
-        patch = winograd.patch_side(self.conv.weight.value.shape, OH, OW)
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
         dropout = self.dropout if training else None
@@ -236,8 +250,9 @@ class FusedConvolution(Layer):
             winner[...], factor = dropout.next_mask(y.shape)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
-            self._panels_for(patch, factor, training), top, left, KH, KW,
-            winograd.transform_for(patch), self._side, int(dropout is not None),
+            self._rows(factor, training), top, left, KH, KW,
+            0 if C < COLUMNS else winograd.transform_for(KH), self._side,
+            int(dropout is not None),
         )  # fmt: skip
         self._remember(y, x, winner, factor, (top, bottom, left, right))
         return y
@@ -245,51 +260,53 @@ class FusedConvolution(Layer):
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
         x, winner, factor, (top, bottom, left, right) = self._recall(dy)
-        weight, shape = self.conv.weight.value * factor, x.shape
-        (KH, KW, C, F), N, side = weight.shape, len(x), self._side
-        blocks = min(BLOCKS, N)
+        weight, blocks = self.conv.weight.value * factor, min(BLOCKS, len(x))
+        K, _, C, F = weight.shape
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
         if C < COLUMNS:
-            x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-            planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-            grad = np.zeros((blocks, KH, KW, C, F), np.float32)
-            backward_of_ink(blocks, dy, winner, planes, grad, dbias, side)
-            dx = np.broadcast_to(np.float32(np.nan), shape)  # not computed
+            planes = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+            planes = np.ascontiguousarray(planes.transpose(0, 3, 1, 2))
+            grad = np.zeros((blocks, *weight.shape), np.float32)
+            backward_of_ink(blocks, dy, winner, planes, grad, dbias, self._side)
+            dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
-            filters = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
-            dx, grad = np.empty_like(x), np.zeros((blocks, F, KH, KW, C), np.float32)
-            backward(blocks, dy, winner, x, filters, grad, dbias, dx, top, left, side)
+            turned = np.ascontiguousarray(weight.swapaxes(2, 3))
+            grad, dx = np.zeros((blocks, F, K, K, C), np.float32), np.empty_like(x)
+            backward(
+                blocks, dy, winner, x, winograd.transform_kernels(turned), grad, dbias,
+                dx, top, left, K, winograd.transform_for(K), self._side,
+            )  # fmt: skip
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
         self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
         self.conv.bias.grad = dbias.sum(axis=0) * factor
         return dx
 
-    def _panels_for(self, patch: int, factor: float, training: bool) -> Array:
+    def _rows(self, factor: float, training: bool) -> Array:
         """Return the weights as `forward` takes them; in inference, laid out once."""
         weight = self.conv.weight.value
-        if self._panels is not None and not training:
-            before, patch_before, panels = self._panels
-            if patch == patch_before and np.array_equal(weight, before):
-                return panels
+        if self._kept is not None and not training:
+            before, rows = self._kept
+            if np.array_equal(weight, before):
+                return rows
         KH, KW, C, F = weight.shape
-        rows: Array = (weight * factor).reshape(KH, KW * C, F)
-        if patch:
-            rows = winograd.transform_kernels(rows.reshape(weight.shape))
-        rows = rows.reshape(*rows.shape[:2], F // COLUMNS, COLUMNS)
-        panels = np.ascontiguousarray(rows.transpose(2, 0, 1, 3))
-        self._panels = None if training else (weight.copy(), patch, panels)
-        return panels
+        rows: Array = np.ascontiguousarray(weight * factor)
+        if C < COLUMNS:
+            rows = rows.reshape(KH, KW * C, F)
+        else:
+            rows = winograd.transform_kernels(rows)
+        self._kept = None if training else (weight.copy(), rows)
+        return rows
 
 
 def fits(conv: Conv2D, pool: MaxPool2D | None) -> bool:
     """Return whether a fused convolution does what these layers do."""
-    *_, C, F = (1, 1, *conv.weight.value.shape)
+    KH, KW, C, F = (1, 1, *conv.weight.value.shape)[-4:]
     pooling = () if pool is None else (pool.kernel_size, pool.stride)
     return (
         conv.weight.value.ndim == 4
         and F % COLUMNS == 0
-        and (C % COLUMNS == 0 or C < COLUMNS)
+        and (C < COLUMNS or (C % COLUMNS == 0 and KH == KW and KH in (3, 5)))
         and _pair("stride", conv.stride, least=1) == (1, 1)
         and all(_pair("pooling", side, least=1) == (2, 2) for side in pooling)
     )

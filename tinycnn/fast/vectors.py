@@ -1,12 +1,12 @@
 """Three micro-kernels, written as instructions for vectors of floats.
 
 A core multiplies and adds 8 or 16 floats at once, if they are in registers. A compiler
-that is given plain loops does not keep twelve sums there, so these programs are written
-instruction by instruction; LLVM translates them for every processor.
+that is given plain loops does not keep so many sums there, so these programs are
+written instruction by instruction; LLVM translates them for every processor.
 
 ::
 
-    multiply            y = a @ b               some rows of a by 16 columns at a time
+    multiply            y = a @ b               some rows of a by 2 vectors at a time
     make_transform      y = M @ x @ M.T         M is known beforehand; for `winograd`
     add_weighted_rows   y += shares @ rows[indices]
 
@@ -36,13 +36,12 @@ _FEATURES: Any = config.CPU_FEATURES  # type: ignore[attr-defined]
 if _FEATURES is None:
     _FEATURES = llvmlite.binding.get_host_cpu_features().flatten()
 LANES = 16 if "+avx512f" in _FEATURES.split(",") else 8
-COLUMNS = 16  # of a panel; whatever lies in rows has a multiple of it
-ROWS = 12 * LANES // COLUMNS  # of a tile: 12 registers of sums
-SMALLER = ROWS * 2 // 3  # where there are fewer rows
+COLUMNS = 16  # whatever lies in rows has a multiple of it: the columns of a panel
+PANELS = LANES // 8  # side by side in a tile: two vectors
+ROWS = LANES // 2  # of a tile
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
-_LANES = range(0, 4 * COLUMNS, 4 * LANES)  # where the vectors of 16 numbers begin
 
 
 class Value:
@@ -130,71 +129,76 @@ def address(_, array, *index):
     return types.int64(array, types.UniTuple(types.int64, len(index))), generate
 
 
-def make_tile(rows: int) -> Any:
-    """Return the product of ``rows`` rows and 16 columns, for use inside kernels.
+def make_tile(rows: int, panels: int) -> Any:
+    """Return the product of some rows and 16 columns a panel, for use inside kernels.
 
     ``y[i, j] = sum over s < S, k < K of a[i, s, k] * b[s * K + k, j]``
 
-    The sums fill 12 registers, which leaves 4 of the usual 16 for operands. For every
-    16 + ``rows`` numbers it loads, it does 16 * ``rows`` multiply-adds: the arithmetic
-    and not the memory sets the pace (Goto and van de Geijn 2008, sections 4 and 6).
+    The sums fill 8 registers of the usual 16, or 16 of 32, which leaves some for
+    operands. For every number and vector that it loads, it multiplies and adds several
+    vectors: the arithmetic and not the memory sets the pace (Goto and van de Geijn
+    2008, sections 4 and 6).
 
     ``a`` is read in S runs of K numbers, from run to run ``a_run``, from row to row
     ``a_row`` bytes: the rows of a patch of an image are such runs, so a convolution is
-    this product with nothing copied. The rows of y are ``y_row`` bytes apart.
+    this product with nothing copied. The rows of b and y are ``b_row`` and ``y_row``
+    bytes apart.
     """
+    lanes = range(0, 4 * COLUMNS * panels, 4 * LANES)
 
-    def tile(a, a_row, a_run, S, K, b, y, y_row):
+    def tile(a, a_row, a_run, S, K, b, b_row, y, y_row):
         def along_k(a, b, *sums):
-            parts, before = [(b + lane).load() for lane in _LANES], iter(sums)
-            totals = []
+            parts, totals = [(b + lane).load() for lane in lanes], list(sums)
             for i in range(rows):
                 number = (a + a_row * i).load_repeated()
-                totals += [next(before) + number * part for part in parts]
-            return a + 4, b + 4 * COLUMNS, *totals
+                for j, part in enumerate(parts, i * len(parts)):
+                    totals[j] += number * part
+            return a + 4, b + b_row, *totals
 
         def along_runs(a, b, *sums):
             _, *rest = loop(K, [a, b, *sums], along_k)
             return a + a_run, *rest
 
-        zero = Value(a.builder, ir.Constant(_VECTOR, None))
-        sums = [zero] * (rows * len(_LANES))
-        _, _, *sums = loop(S, [a, b, *sums], along_runs)
+        zeros = [Value(a.builder, ir.Constant(_VECTOR, None))] * (rows * len(lanes))
+        _, _, *sums = loop(S, [a, b, *zeros], along_runs)
         for i in range(rows):
-            for lane in _LANES:
+            for lane in lanes:
                 (y + y_row * i + lane).store(sums.pop(0))
 
     return _micro_kernel(tile)
 
 
-_tile, _smaller_tile, _tile_of_1 = map(make_tile, (ROWS, SMALLER, 1))
+_tile, _tile_of_1 = make_tile(ROWS, 1), make_tile(1, 1)
+_wide_tile, _wide_tile_of_1 = make_tile(ROWS, PANELS), make_tile(1, PANELS)
 
 
 @external
-def multiply(a, a_row, a_run, M, S, K, b, y, y_row):
-    """Multiply M rows by 16 columns: `make_tile`, as often as it takes.
+def multiply(a, a_row, a_run, S, K, M, b, b_row, panels, y, y_row):
+    """Multiply M rows by 16 columns a panel: `make_tile`, as often as it takes."""
+    p = 0
+    while p < panels:
+        wide, i, rows = p + PANELS <= panels, 0, ROWS if M >= ROWS else 1
+        while i < M:
+            ai, bp, yi = a + i * a_row, b + 64 * p, y + i * y_row + 64 * p
+            if rows == ROWS and wide:
+                _wide_tile(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
+            elif rows == ROWS:
+                _tile(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
+            elif wide:
+                _wide_tile_of_1(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
+            else:
+                _tile_of_1(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
+            # The last tile steps back rather than over the edge.
+            i = M if i + rows == M else min(i + rows, M - rows)
+        p += PANELS if wide else 1
 
-    A matrix b of more columns is cut into panels of 16 beforehand.
-    """
-    i, rows = 0, ROWS if M >= ROWS else SMALLER if M >= SMALLER else 1
-    while i < M:
-        ai, yi = a + i * a_row, y + i * y_row
-        if rows == ROWS:
-            _tile(ai, a_row, a_run, S, K, b, yi, y_row)
-        elif rows == SMALLER:
-            _smaller_tile(ai, a_row, a_run, S, K, b, yi, y_row)
-        else:
-            _tile_of_1(ai, a_row, a_run, S, K, b, yi, y_row)
-        # The last tile steps back rather than over the edge.
-        i = M if i + rows == M else min(i + rows, M - rows)
 
-
-def make_transform(matrix: NDArray[np.floating]) -> Any:
+def make_transform(matrix: NDArray[np.floating], adds: bool = False) -> Any:
     """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
     The matrix is small and known beforehand, so there is no loop, and each product with
     0 is left out. From row to row of x it is ``x_row`` bytes, from column to column
-    ``x_column``.
+    ``x_column``. With ``adds`` it is ``y += ...``.
     """
 
     def product(row, values):
@@ -210,7 +214,8 @@ def make_transform(matrix: NDArray[np.floating]) -> Any:
         for i in range(len(matrix)):
             for j, row in enumerate(matrix):
                 value = product(row, [column[i] for column in half])
-                (y + y_row * i + y_column * j).store(value)
+                place = y + y_row * i + y_column * j
+                place.store(value + place.load() if adds else value)
 
     return _micro_kernel(transform)
 

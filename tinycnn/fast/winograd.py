@@ -31,29 +31,25 @@ such zeros takes a second sum, of magnitudes, as long as the first.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinycnn.fast.compiled import call, inlined, machine_code
-from tinycnn.fast.vectors import COLUMNS, LANES, address, make_transform, multiply
+from tinycnn.fast.vectors import (
+    COLUMNS,
+    LANES,
+    PANELS,
+    address,
+    make_transform,
+    multiply,
+)
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 OUTPUTS = 4  # of a patch, in each direction
 LINE = 16  # floats of the processor's cache come and go together
-
-
-def patch_side(shape: tuple[int, ...], OH: int, OW: int) -> int:
-    """Return P for weights of a shape and a map of OH × OW, or 0 if it would not pay.
-
-    It is for 3×3 and 5×5 kernels over channels that fill vectors, where at least half
-    of the multiplications are saved; patches that hang over the edge count.
-    """
-    KH, KW, C, _ = shape
-    if KH != KW or KH not in (3, 5) or C % COLUMNS != 0:
-        return 0
-    P, patches = KH + OUTPUTS - 1, -(-OH // OUTPUTS) * -(-OW // OUTPUTS)
-    return P if 2 * patches * P**2 <= OH * OW * KH * KW else 0
+PATCH, MAP, DMAP, DPATCH = range(4)  # the transforms
 
 
 @functools.cache
@@ -76,8 +72,15 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     )
 
 
-_from_6, _, _to_6 = map(make_transform, matrices(3))
-_from_8, _, _to_8 = map(make_transform, matrices(5))
+def _transforms(K: int) -> tuple[Any, ...]:
+    """Return the transforms of patches and of products, and those of the way back."""
+    A_T, _, B_T = matrices(K)
+    forward = make_transform(B_T), make_transform(A_T)
+    return *forward, make_transform(A_T.T), make_transform(B_T.T, adds=True)
+
+
+_patch_6, _map_6, _dmap_6, _dpatch_6 = _transforms(3)
+_patch_8, _map_8, _dmap_8, _dpatch_8 = _transforms(5)
 
 
 def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,55 +91,82 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((G @ rows).reshape(-1, C, F))
 
 
-def _transform_of_6(back, x, x_row, x_column, y, y_row, y_column):
-    if back:
-        _from_6(x, x_row, x_column, y, y_row, y_column)
+def _transform_of_6(which, x, x_row, x_column, y, y_row, y_column):
+    if which == PATCH:
+        _patch_6(x, x_row, x_column, y, y_row, y_column)
+    elif which == MAP:
+        _map_6(x, x_row, x_column, y, y_row, y_column)
+    elif which == DMAP:
+        _dmap_6(x, x_row, x_column, y, y_row, y_column)
     else:
-        _to_6(x, x_row, x_column, y, y_row, y_column)
+        _dpatch_6(x, x_row, x_column, y, y_row, y_column)
 
 
-def _transform_of_8(back, x, x_row, x_column, y, y_row, y_column):
-    if back:
-        _from_8(x, x_row, x_column, y, y_row, y_column)
+def _transform_of_8(which, x, x_row, x_column, y, y_row, y_column):
+    if which == PATCH:
+        _patch_8(x, x_row, x_column, y, y_row, y_column)
+    elif which == MAP:
+        _map_8(x, x_row, x_column, y, y_row, y_column)
+    elif which == DMAP:
+        _dmap_8(x, x_row, x_column, y, y_row, y_column)
     else:
-        _to_8(x, x_row, x_column, y, y_row, y_column)
+        _dpatch_8(x, x_row, x_column, y, y_row, y_column)
 
 
-def transform_for(P: int) -> int:
-    """Return the address of the transforms of patches of P × P, or 0 if P is 0."""
-    transforms = {6: _transform_of_6, 8: _transform_of_8}
-    return machine_code(transforms[P]).address if P else 0
+def transform_for(K: int) -> int:
+    """Return the address of the transforms for kernels of K × K, 3 or 5."""
+    return machine_code(_transform_of_6 if K == 3 else _transform_of_8).address
 
 
 @inlined
-def convolve(image, size, count, kernels, maps, values, products, transform):
-    """Convolve ``count`` images of a size (H, W), that lie from an address on.
+def room(points, maps, most):
+    """Return room for values (points, patches * most) and products (.., patches * 32).
 
-    Kernels are (F / 16, P * P, C, 16): `transform_kernels`, cut into panels. Filled are
-    maps (at least count, 4 * high, 4 * wide, F). To work in there are values (P * P,
-    patches * C + LINE) and products (P * P, patches * 16 + LINE): were the numbers of a
-    patch a power of two apart, they would drive each other out of the cache.
+    Each has LINE numbers more: were the numbers of a patch a power of two apart, they
+    would drive each other out of the cache.
     """
-    (panels, points, C, _), (_, height, width, F) = kernels.shape, maps.shape
-    P, high, wide = 6 if points == 36 else 8, height // OUTPUTS, width // OUTPUTS
-    patches, (H, W) = count * high * wide, size
-    apart, apart_after = 4 * values.shape[1], 4 * products.shape[1]
-    for t in range(patches):
+    patches = maps.size // (maps.shape[3] * OUTPUTS**2)
+    values = np.empty((points, patches * most + LINE), np.float32)
+    return values, np.empty((points, patches * PANELS * COLUMNS + LINE), np.float32)
+
+
+@inlined
+def take(which, image, shape, grid, transform, values):
+    """Fill values (P * P, patches * C) with the transforms of patches, or of outputs.
+
+    They are those of images of a shape (.., H, W, C) that lie from an address on. A
+    grid is how many images, and patches down and across.
+    """
+    (_, H, W, C), (count, high, wide), apart = shape, grid, 4 * values.shape[1]
+    P = 6 if len(values) == 36 else 8
+    for t in range(count * high * wide):
         n, h, w = t // (high * wide), t // wide % high, t % wide
-        patch = image + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
+        x = image + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
         for c in range(0, C, LANES):
-            value = address(values, 0, t * C + c)
-            call(transform, 0, patch + 4 * c, 4 * W * C, 4 * C, value, P * apart, apart)
-    for panel in range(panels):
+            y = address(values, 0, t * C + c)
+            call(transform, which, x + 4 * c, 4 * W * C, 4 * C, y, P * apart, apart)
+
+
+@inlined
+def give(which, values, kernels, grid, transform, products, maps):
+    """Multiply values by kernels (P * P, C, F), and transform into maps (.., F)."""
+    (points, C, F), (_, _, W, _), (count, high, wide) = kernels.shape, maps.shape, grid
+    patches, P, apart = (
+        count * high * wide,
+        6 if points == 36 else 8,
+        4 * products.shape[1],
+    )
+    for f in range(0, F, PANELS * COLUMNS):
+        columns = min(PANELS * COLUMNS, F - f)
         for point in range(points):
             multiply(
-                address(values, point), 4 * C, 0, patches, 1, C,
-                address(kernels, panel, point), address(products, point), 4 * COLUMNS,
+                address(values, point), 4 * C, 0, 1, C, patches,
+                address(kernels, point, 0, f), 4 * F, columns // COLUMNS,
+                address(products, point), 4 * columns,
             )  # fmt: skip
         for t in range(patches):
             n, h, w = t // (high * wide), t // wide % high, t % wide
-            for c in range(0, COLUMNS, LANES):
-                product = address(products, 0, t * COLUMNS + c)
-                y = address(maps, n, OUTPUTS * h, OUTPUTS * w, panel * COLUMNS + c)
-                row, column = P * apart_after, apart_after
-                call(transform, 1, product, row, column, y, 4 * width * F, 4 * F)
+            for j in range(0, columns, LANES):
+                x = address(products, 0, t * columns + j)
+                y = address(maps, n, OUTPUTS * h, OUTPUTS * w, f + j)
+                call(transform, which, x, P * apart, apart, y, 4 * W * F, 4 * F)
