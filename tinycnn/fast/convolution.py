@@ -6,27 +6,26 @@
     forward     +--+                     . . | . .
                 |  | patch  -> * weight  . . | 7 .   -> max,    7, cell 2
                 +--+                     ----+----      ReLU
-    backward    patch += g * weight[f]   <- g at the cell that won, of filter f
-                weight[f] += g * patch
+    backward    dpatch      <- * weight  0 0 | g 0   <- g, of the cell that won
+                dweight += g * patch
 
 **Forward.** The feature maps of an image, or of a few small ones, are computed into a
 buffer that stays in the cache, and only what survives ReLU, pooling and dropout is
 written, with the number of the cell that won. A map is a matrix product whose left rows
 are the patches, read straight from the image (in NHWC a row of a patch is one
-contiguous run), or several smaller ones: `winograd.convolve`.
+contiguous run); from 16 channels on it is many smaller ones: `winograd.convolve`.
 
-**Backward.** Pooling sends each gradient to one cell of its window, and ReLU sends none
-where it was closed. So instead of two dense products, every output that is alive adds
-its share (g is its gradient, after pooling, at pixel h, w of filter f):
+**Backward.** The gradient of the map, mostly zeros, goes back to the image the same
+way. The gradient of the weights leaves the zeros out: pooling sends each gradient to
+one cell of its window, and ReLU sends none where it was closed. Only what is alive adds
+its share (g is its gradient, at pixel h, w of filter f):
 
-``dweight[f, kh, kw, c] += g * x[h + kh, w + kw, c]`` and
-``dx[h + kh, w + kw, c] += g * weight[f, kh, kw, c]``
+``dweight[f, kh, kw, c] += g * x[h + kh, w + kw, c]``
 
-Both run along a row of a patch, KW * C contiguous numbers. Collected by filter, the
-first is a sum of few rows out of many, which the registers hold until all are in; so is
-the second, collected by pixel. Only terms that are zero are left out.
+This runs along a row of a patch, KW * C contiguous numbers. Collected by filter, it is
+a sum of few rows out of many, which the registers hold until all are in.
 
-In the first layer a patch of one channel is too short to run along, and the gradient of
+In a first layer a patch of few channels is too short to run along, and the gradient of
 an image is not needed. But an image of a digit is mostly paper: each pixel with ink
 adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
 
@@ -53,54 +52,58 @@ PATCHES = 32
 
 @shared(
     y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
-    weight="(KH + 3)**2 if transform else KH, C if transform else KW * C, F",
-    top=int, left=int, KH=int, KW=int, transform=int, side=int, drops=int,
+    weight="KH if C < 16 else (KH + 3)**2, KW * C if C < 16 else C, F",
+    top=int, left=int, KH=int, KW=int, side=int, drops=int,
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Above and to the left of images lie ``top`` rows and ``left`` columns of zeros.
-    ``transform``: the address of Winograd's, `winograd.transform_for`, with weights of
-    `winograd.transform_kernels`; or 0 for direct sums. ``side``, ``drops``, and
-    ``winner`` before: see `pool`.
+    Above and to the left of images lie ``top`` rows and ``left`` columns of zeros. Of
+    fewer than 16 channels the sums are direct; else C is a multiple of 16, KH is KW, 3
+    or 5, and weights are those of `winograd.transform_kernels`. ``side``, ``drops``,
+    and ``winner`` before: see `pool`.
     """
-    y, winner, x, bias, weight, top, left, KH, KW, transform, side, drops = job[0]
-    (N, H, W, C), F, m = x.shape, y.shape[3], winograd.OUTPUTS if transform else 1
-    images, maps = _room(N, blocks, (H, W), (top, left), y.shape, side, C, KH, KW, m)
-    group, rows, columns, _ = images.shape
-    values, products = winograd.room(len(weight) if transform else 0, maps, C)
+    y, winner, x, bias, weight, top, left, KH, KW, side, drops = job[0]
+    (_, H, W, C), (N, _, _, F) = x.shape, y.shape
+    images, maps, grid = _room(blocks, x.shape, y.shape, (top, left), (KH, KW), side)
+    (group, rows, columns, _), (_, high, wide) = images.shape, grid
+    values, products = winograd.room(weight, 0 if C < COLUMNS else group * high * wide)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count, image = min(group, N * (block + 1) // blocks - first), address(x, first)
         if rows > H or columns > W:
             image = address(images)
             for i in range(count):
                 _copy(x, first + i, 0, 0, images, i, top, left)
-        if transform:
-            grid = count, maps.shape[1] // m, maps.shape[2] // m
-            winograd.take(winograd.PATCH, image, images.shape, grid, transform, values)
-            winograd.give(winograd.MAP, values, weight, grid, transform, products, maps)
-        for oh in range(0 if transform else maps.shape[1]):  # row by row, directly
+        if C >= COLUMNS:
+            winograd.convolve(
+                winograd.FORWARD, image, images.shape, weight, maps,
+                (count, high, wide), values, products,
+            )  # fmt: skip
+        for oh in range(high if C < COLUMNS else 0):  # row by row, directly
             multiply(
-                image + 4 * oh * columns * C, 4 * C, 4 * columns * C, KH, KW * C,
-                maps.shape[2], address(weight), 4 * F, F // COLUMNS,
-                address(maps, 0, oh), 4 * F,
+                image + 4 * oh * columns * C, 4 * C, 4 * columns * C, KH, KW * C, wide,
+                address(weight), 4 * F, F, address(maps, 0, oh), 4 * F,
             )  # fmt: skip
         for i in range(count):
             pool(maps, i, side, bias, drops, y, winner, first + i)
 
 
 @inlined
-def _room(N, blocks, size, corner, shape, side, C, KH, KW, m):
-    """Return zeros for padded images (group, rows, columns, C), and for their maps.
+def _room(blocks, x_shape, y_shape, corner, kernel, side):
+    """Return zeros for a few padded images, and for their maps; and the grid.
 
-    Maps are whole patches of m, and images reach as far as these.
+    Maps are whole patches of `winograd`, and images reach as far as these: the grid is
+    how many images, and how many patches (or of direct sums pixels) down and across.
     """
-    (H, W), (top, left), (_, OH, OW, F) = size, corner, shape
+    (N, H, W, C), (_, OH, OW, F), (top, left) = x_shape, y_shape, corner
+    m = 1 if C < COLUMNS else winograd.OUTPUTS
     high, wide = -(-side * OH // m), -(-side * OW // m)
-    group = min(max(1, PATCHES // (high * wide)), -(-N // blocks)) if m > 1 else 1
-    rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
+    group = 1 if m == 1 else min(max(1, PATCHES // (high * wide)), -(-N // blocks))
+    rows = max(m * high + kernel[0] - 1, top + H)
+    columns = max(m * wide + kernel[1] - 1, left + W)
     images = np.zeros((group, rows, columns, C), np.float32)
-    return images, np.zeros((group, m * high, m * wide, F), np.float32)
+    maps = np.zeros((group, m * high, m * wide, F), np.float32)
+    return images, maps, (group, high, wide)
 
 
 @inlined
@@ -115,9 +118,9 @@ def _copy(x, n, h, w, y, i, top, left):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C",
-    weight="(K + 3)**2, F, C", dweight="blocks, F, K, K, C", dbias="blocks, F",
-    dx="N, H, W, C", top=int, left=int, K=int, transform=int, side=int,
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", dx="N, H, W, C",
+    dweight="blocks, F, K, K, C", dbias="blocks, F", weight="(K + 3)**2, F, C",
+    top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
     """Fill ``dx``, and, of each block, ``dweight`` and ``dbias``, zeros before.
@@ -125,27 +128,26 @@ def backward(block, blocks, job):
     C and F are multiples of 16, weights those of `winograd.transform_kernels` with
     channels and filters swapped.
     """
-    dy, winner, x, weight, dweight, dbias, dx, top, left, K, transform, side = job[0]
-    (N, H, W, C), (_, OH, OW, F), m = x.shape, dy.shape, winograd.OUTPUTS
-    images, dmaps = _room(N, blocks, (H, W), (top, left), dy.shape, side, C, K, K, m)
-    (group, rows, columns, _), dimages = dmaps.shape, images.copy()
-    values, products = winograd.room(len(weight), dmaps, F)
+    dy, winner, x, dx, dweight, dbias, weight, top, left, side = job[0]
+    (N, OH, OW, F), (_, _, K, _, C) = dy.shape, dweight.shape
+    images, dmaps, grid = _room(blocks, x.shape, dy.shape, (top, left), (K, K), side)
+    (group, rows, columns, _), (_, high, wide) = images.shape, grid
+    values, products = winograd.room(weight, group * high * wide)
+    dimages, width = np.empty(images.shape, np.float32), dmaps.shape[2]
+    pixels = dmaps.reshape(dmaps.size // F, F)
     alive = lists(F, group * OH * OW)  # outputs, by filter: where patches begin, and g
-    pixels, (_, high, wide, _) = dmaps.reshape(group * rows * columns, F), images.shape
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        grid, dimages[...], alive[0][:] = (count, rows // m, columns // m), 0, 0
+        dimages[...], alive[0][:] = 0, 0
         for i in range(count):
-            n, at = first + i, i * rows * columns
+            n, map_pixel = first + i, i * dmaps.shape[1] * width
             _copy(x, n, 0, 0, images, i, top, left)
-            _unpool(dy, winner, n, side, pixels, at, columns, dbias, block)
-            _collect(dy, winner, n, side, i * high * wide, wide, alive)
-        winograd.take(
-            winograd.DMAP, address(dmaps), dmaps.shape, grid, transform, values
-        )
-        winograd.give(
-            winograd.DPATCH, values, weight, grid, transform, products, dimages
-        )
+            _unpool(dy, winner, n, side, pixels, map_pixel, width, dbias, block)
+            _collect(dy, winner, n, side, i * rows * columns, columns, alive)
+        winograd.convolve(
+            winograd.BACK, address(dmaps), dmaps.shape, weight, dimages,
+            (count, high, wide), values, products,
+        )  # fmt: skip
         for i in range(count):
             _copy(dimages, i, top, left, dx, first + i, 0, 0)
         for f in range(F):
@@ -236,7 +238,7 @@ class FusedConvolution(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
-        (N, H, W, _), (KH, KW, C, F) = x.shape, self.conv.weight.value.shape
+        (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
         top, bottom, left, right = self.conv.margins(H, W)
         OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
         if min(OH, OW) < self._side or not fits(self.conv, self.pool):
@@ -250,8 +252,7 @@ class FusedConvolution(Layer):
             winner[...], factor = dropout.next_mask(y.shape)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
-            self._rows(factor, training), top, left, KH, KW,
-            0 if C < COLUMNS else winograd.transform_for(KH), self._side,
+            self._rows(factor, training), top, left, KH, KW, self._side,
             int(dropout is not None),
         )  # fmt: skip
         self._remember(y, x, winner, factor, (top, bottom, left, right))
@@ -271,12 +272,11 @@ class FusedConvolution(Layer):
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
-            turned = np.ascontiguousarray(weight.swapaxes(2, 3))
+            turned = winograd.transform_kernels(weight.swapaxes(2, 3))
             grad, dx = np.zeros((blocks, F, K, K, C), np.float32), np.empty_like(x)
             backward(
-                blocks, dy, winner, x, winograd.transform_kernels(turned), grad, dbias,
-                dx, top, left, K, winograd.transform_for(K), self._side,
-            )  # fmt: skip
+                blocks, dy, winner, x, dx, grad, dbias, turned, top, left, self._side
+            )
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
         self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
         self.conv.bias.grad = dbias.sum(axis=0) * factor
@@ -290,11 +290,9 @@ class FusedConvolution(Layer):
             if np.array_equal(weight, before):
                 return rows
         KH, KW, C, F = weight.shape
-        rows: Array = np.ascontiguousarray(weight * factor)
-        if C < COLUMNS:
-            rows = rows.reshape(KH, KW * C, F)
-        else:
-            rows = winograd.transform_kernels(rows)
+        rows: Array = np.ascontiguousarray(weight * factor).reshape(KH, KW * C, F)
+        if C >= COLUMNS:
+            rows = winograd.transform_kernels(rows.reshape(weight.shape))
         self._kept = None if training else (weight.copy(), rows)
         return rows
 

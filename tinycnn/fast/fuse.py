@@ -30,9 +30,10 @@ class Runner:
     anything else                                          the layer itself
     ====================================================== =====================
 
-    Fused are what the networks of `models` are made of: convolutions of stride 1,
-    poolings of 2×2 with stride 2, channels and features in multiples of 16 (of a first
-    layer any channels up to 15); every other stays the plain layer, as do subclasses.
+    Fused are what the networks of `models` are made of: convolutions of 3×3 or 5×5 with
+    stride 1, poolings of 2×2 with stride 2, channels and features in multiples of 16
+    (a first layer of up to 15 channels with any kernel); every other stays the plain
+    layer, as do subclasses.
 
     All layers run as they are written if one was edited (see `tinycnn.fast.written`),
     for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``.

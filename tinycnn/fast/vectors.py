@@ -7,7 +7,7 @@ written instruction by instruction; LLVM translates them for every processor.
 ::
 
     multiply            y = a @ b               some rows of a by 2 vectors at a time
-    make_transform      y = M @ x @ M.T         M is known beforehand; for `winograd`
+    make_transforms     y = M @ x @ M.T         M is known beforehand; for `winograd`
     add_weighted_rows   y += shares @ rows[indices]
 
     sum += number * vector:     a b c d e f g h    <- 8 columns
@@ -36,9 +36,8 @@ _FEATURES: Any = config.CPU_FEATURES  # type: ignore[attr-defined]
 if _FEATURES is None:
     _FEATURES = llvmlite.binding.get_host_cpu_features().flatten()
 LANES = 16 if "+avx512f" in _FEATURES.split(",") else 8
-COLUMNS = 16  # whatever lies in rows has a multiple of it: the columns of a panel
-PANELS = LANES // 8  # side by side in a tile: two vectors
-ROWS = LANES // 2  # of a tile
+COLUMNS = 16  # whatever lies in rows has a multiple of it
+WIDE, ROWS = 2 * LANES, LANES // 2  # of a tile
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -129,8 +128,8 @@ def address(_, array, *index):
     return types.int64(array, types.UniTuple(types.int64, len(index))), generate
 
 
-def make_tile(rows: int, panels: int) -> Any:
-    """Return the product of some rows and 16 columns a panel, for use inside kernels.
+def make_tile(rows: int, columns: int) -> Any:
+    """Return the product of some rows and columns, for use inside kernels.
 
     ``y[i, j] = sum over s < S, k < K of a[i, s, k] * b[s * K + k, j]``
 
@@ -144,7 +143,7 @@ def make_tile(rows: int, panels: int) -> Any:
     this product with nothing copied. The rows of b and y are ``b_row`` and ``y_row``
     bytes apart.
     """
-    lanes = range(0, 4 * COLUMNS * panels, 4 * LANES)
+    lanes = range(0, 4 * columns, 4 * LANES)
 
     def tile(a, a_row, a_run, S, K, b, b_row, y, y_row):
         def along_k(a, b, *sums):
@@ -168,44 +167,46 @@ def make_tile(rows: int, panels: int) -> Any:
     return _micro_kernel(tile)
 
 
-_tile, _tile_of_1 = make_tile(ROWS, 1), make_tile(1, 1)
-_wide_tile, _wide_tile_of_1 = make_tile(ROWS, PANELS), make_tile(1, PANELS)
+_wide_tile, _tile = make_tile(ROWS, WIDE), make_tile(ROWS, COLUMNS)
+_tile_of_1 = make_tile(1, COLUMNS)
 
 
 @external
-def multiply(a, a_row, a_run, S, K, M, b, b_row, panels, y, y_row):
-    """Multiply M rows by 16 columns a panel: `make_tile`, as often as it takes."""
-    p = 0
-    while p < panels:
-        wide, i, rows = p + PANELS <= panels, 0, ROWS if M >= ROWS else 1
+def multiply(a, a_row, a_run, S, K, M, b, b_row, columns, y, y_row):
+    """Multiply M rows by a multiple of 16 columns: `make_tile`, as often as it takes.
+
+    A row is summed in the same order in every tile.
+    """
+    j, rows = 0, ROWS if M >= ROWS else 1
+    while j < columns:
+        wide, i = rows == ROWS and j + WIDE <= columns, 0
         while i < M:
-            ai, bp, yi = a + i * a_row, b + 64 * p, y + i * y_row + 64 * p
-            if rows == ROWS and wide:
-                _wide_tile(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
+            ai, bj, yi = a + i * a_row, b + 4 * j, y + i * y_row + 4 * j
+            if wide:
+                _wide_tile(ai, a_row, a_run, S, K, bj, b_row, yi, y_row)
             elif rows == ROWS:
-                _tile(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
-            elif wide:
-                _wide_tile_of_1(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
+                _tile(ai, a_row, a_run, S, K, bj, b_row, yi, y_row)
             else:
-                _tile_of_1(ai, a_row, a_run, S, K, bp, b_row, yi, y_row)
+                _tile_of_1(ai, a_row, a_run, S, K, bj, b_row, yi, y_row)
             # The last tile steps back rather than over the edge.
             i = M if i + rows == M else min(i + rows, M - rows)
-        p += PANELS if wide else 1
+        j += WIDE if wide else COLUMNS
 
 
-def make_transform(matrix: NDArray[np.floating], adds: bool = False) -> Any:
+def make_transforms(*cases: tuple[NDArray[np.floating], bool]) -> Any:
     """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
-    The matrix is small and known beforehand, so there is no loop, and each product with
+    A case is a matrix and whether it is ``y += ...``; kernels give its number first.
+    Matrices are small and known beforehand, so there is no loop, and each product with
     0 is left out. From row to row of x it is ``x_row`` bytes, from column to column
-    ``x_column``. With ``adds`` it is ``y += ...``.
+    ``x_column``.
     """
 
     def product(row, values):
         first, *rest = [value * f for f, value in zip(row, values, strict=True) if f]
         return sum(rest, first)
 
-    def transform(x, x_row, x_column, y, y_row, y_column):
+    def transform(matrix, adds, x, x_row, x_column, y, y_row, y_column):
         half = []  # matrix @ x, by columns
         for b in range(matrix.shape[1]):
             top = x + x_column * b
@@ -217,7 +218,14 @@ def make_transform(matrix: NDArray[np.floating], adds: bool = False) -> Any:
                 place = y + y_row * i + y_column * j
                 place.store(value + place.load() if adds else value)
 
-    return _micro_kernel(transform)
+    def transforms(number, x, x_row, x_column, y, y_row, y_column):
+        builder = number.builder
+        for i, case in enumerate(cases):
+            here = builder.icmp_signed("==", number.value, ir.Constant(_INT64, i))
+            with builder.if_then(here):
+                transform(*case, x, x_row, x_column, y, y_row, y_column)
+
+    return _micro_kernel(transforms)
 
 
 # Of the parts of a row, so that their sums fill at most 12 registers.

@@ -20,6 +20,12 @@ kernels and all patches, each of the ``P ** 2`` is a matrix product.
     |  +--|--+       ->      . . . .     @ kernels of point 2      ->   +--+--+
     +--|--+  |               . . . .     ...                            +--+--+
 
+The way back is the chain rule: of the gradients ``dy`` of those outputs,
+
+``dd = B @ ((G @ g @ G.T) * (A @ dy @ A.T)) @ B.T``
+
+is summed over filters, and added where the patch lies.
+
 The points are infinity, where the value is the last coefficient, and the first of 0, 1,
 -1, 2, -2, 1/2 and -1/2, as many as it takes. Rounding grows with the powers of a point
 and with one over its distance to the others; these are small and far apart.
@@ -27,29 +33,22 @@ and with one over its distance to the others; these are small and far apart.
 What is 0 by definition comes out as some 1e-7 of the largest, unless all of its patch
 is 0, and then a ReLU may let it pass. While biases are exactly 0, in the first step of
 training, this gives them another gradient than the layers do. It is left so: to know
-such zeros takes a second sum, of magnitudes, as long as the first.
+such zeros takes a second sum, of magnitudes, as long as the first. And what is not
+finite spoils all outputs of its patches.
 """
 
 import functools
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import call, inlined, machine_code
-from tinycnn.fast.vectors import (
-    COLUMNS,
-    LANES,
-    PANELS,
-    address,
-    make_transform,
-    multiply,
-)
+from tinycnn.fast.compiled import external, inlined
+from tinycnn.fast.vectors import LANES, WIDE, address, make_transforms, multiply
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 OUTPUTS = 4  # of a patch, in each direction
 LINE = 16  # floats of the processor's cache come and go together
-PATCH, MAP, DMAP, DPATCH = range(4)  # the transforms
+FORWARD, BACK = 0, 2  # the transforms before products; those after follow
 
 
 @functools.cache
@@ -72,15 +71,19 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     )
 
 
-def _transforms(K: int) -> tuple[Any, ...]:
+def _cases(K: int) -> list[tuple[NDArray[np.float64], bool]]:
     """Return the transforms of patches and of products, and those of the way back."""
     A_T, _, B_T = matrices(K)
-    forward = make_transform(B_T), make_transform(A_T)
-    return *forward, make_transform(A_T.T), make_transform(B_T.T, adds=True)
+    return [(B_T, False), (A_T, False), (A_T.T, False), (B_T.T, True)]
 
 
-_patch_6, _map_6, _dmap_6, _dpatch_6 = _transforms(3)
-_patch_8, _map_8, _dmap_8, _dpatch_8 = _transforms(5)
+_transform = make_transforms(*_cases(3), *_cases(5))
+
+
+@external
+def transform(number, x, x_row, x_column, y, y_row, y_column):
+    """Transform a patch, or its products, and a vector of channels."""
+    _transform(number, x, x_row, x_column, y, y_row, y_column)
 
 
 def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,82 +94,50 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((G @ rows).reshape(-1, C, F))
 
 
-def _transform_of_6(which, x, x_row, x_column, y, y_row, y_column):
-    if which == PATCH:
-        _patch_6(x, x_row, x_column, y, y_row, y_column)
-    elif which == MAP:
-        _map_6(x, x_row, x_column, y, y_row, y_column)
-    elif which == DMAP:
-        _dmap_6(x, x_row, x_column, y, y_row, y_column)
-    else:
-        _dpatch_6(x, x_row, x_column, y, y_row, y_column)
-
-
-def _transform_of_8(which, x, x_row, x_column, y, y_row, y_column):
-    if which == PATCH:
-        _patch_8(x, x_row, x_column, y, y_row, y_column)
-    elif which == MAP:
-        _map_8(x, x_row, x_column, y, y_row, y_column)
-    elif which == DMAP:
-        _dmap_8(x, x_row, x_column, y, y_row, y_column)
-    else:
-        _dpatch_8(x, x_row, x_column, y, y_row, y_column)
-
-
-def transform_for(K: int) -> int:
-    """Return the address of the transforms for kernels of K × K, 3 or 5."""
-    return machine_code(_transform_of_6 if K == 3 else _transform_of_8).address
-
-
 @inlined
-def room(points, maps, most):
-    """Return room for values (points, patches * most) and products (.., patches * 32).
+def room(kernels, patches):
+    """Return where `convolve` keeps values and products of so many patches.
 
-    Each has LINE numbers more: were the numbers of a patch a power of two apart, they
+    Rows have LINE numbers more: were the numbers of a patch a power of two apart, they
     would drive each other out of the cache.
     """
-    patches = maps.size // (maps.shape[3] * OUTPUTS**2)
-    values = np.empty((points, patches * most + LINE), np.float32)
-    return values, np.empty((points, patches * PANELS * COLUMNS + LINE), np.float32)
+    points, C, _ = kernels.shape
+    values = np.empty((points, patches * C + LINE), np.float32)
+    return values, np.empty((points, patches * WIDE + LINE), np.float32)
 
 
 @inlined
-def take(which, image, shape, grid, transform, values):
-    """Fill values (P * P, patches * C) with the transforms of patches, or of outputs.
+def convolve(way, x, shape, kernels, y, grid, values, products):
+    """Fill maps y (.., F) from images of a shape (.., H, W, C), from address x on.
 
-    They are those of images of a shape (.., H, W, C) that lie from an address on. A
-    grid is how many images, and patches down and across.
+    Kernels are (P * P, C, F): `transform_kernels`. The grid is how many images, and
+    patches down and across. BACK, x are gradients of maps, and those of the patches are
+    added to y; kernels have channels and filters swapped.
     """
-    (_, H, W, C), (count, high, wide), apart = shape, grid, 4 * values.shape[1]
-    P = 6 if len(values) == 36 else 8
-    for t in range(count * high * wide):
+    (points, C, F), (_, H, W, _), (count, high, wide) = kernels.shape, shape, grid
+    patches, width, P = count * high * wide, y.shape[2], 6 if points == 36 else 8
+    number = way if P == 6 else way + 4
+    apart, apart_after = 4 * values.shape[1], 4 * products.shape[1]
+    for t in range(patches):
         n, h, w = t // (high * wide), t // wide % high, t % wide
-        x = image + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
+        patch = x + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
         for c in range(0, C, LANES):
-            y = address(values, 0, t * C + c)
-            call(transform, which, x + 4 * c, 4 * W * C, 4 * C, y, P * apart, apart)
-
-
-@inlined
-def give(which, values, kernels, grid, transform, products, maps):
-    """Multiply values by kernels (P * P, C, F), and transform into maps (.., F)."""
-    (points, C, F), (_, _, W, _), (count, high, wide) = kernels.shape, maps.shape, grid
-    patches, P, apart = (
-        count * high * wide,
-        6 if points == 36 else 8,
-        4 * products.shape[1],
-    )
-    for f in range(0, F, PANELS * COLUMNS):
-        columns = min(PANELS * COLUMNS, F - f)
+            value = address(values, 0, t * C + c)
+            transform(number, patch + 4 * c, 4 * W * C, 4 * C, value, P * apart, apart)
+    for f in range(0, F, WIDE):
+        columns = min(WIDE, F - f)
         for point in range(points):
             multiply(
                 address(values, point), 4 * C, 0, 1, C, patches,
-                address(kernels, point, 0, f), 4 * F, columns // COLUMNS,
+                address(kernels, point, 0, f), 4 * F, columns,
                 address(products, point), 4 * columns,
             )  # fmt: skip
         for t in range(patches):
             n, h, w = t // (high * wide), t // wide % high, t % wide
             for j in range(0, columns, LANES):
-                x = address(products, 0, t * columns + j)
-                y = address(maps, n, OUTPUTS * h, OUTPUTS * w, f + j)
-                call(transform, which, x, P * apart, apart, y, 4 * W * F, 4 * F)
+                product = address(products, 0, t * columns + j)
+                place = address(y, n, OUTPUTS * h, OUTPUTS * w, f + j)
+                transform(
+                    number + 1, product, P * apart_after, apart_after,
+                    place, 4 * width * F, 4 * F,
+                )  # fmt: skip
