@@ -13,7 +13,7 @@ from pairs import WINOGRAD, output
 
 from tinycnn.fast import vectors
 from tinycnn.fast.compiled import machine_code
-from tinycnn.fast.vectors import COLUMNS, LANES, make_transform
+from tinycnn.fast.vectors import LANES, ROWS, make_transforms
 
 RIM = 16  # numbers on both sides of a buffer
 
@@ -64,54 +64,64 @@ def assert_rounded(found, wanted, magnitudes, tolerance=1e-6):
 # --- make_tile, through multiply ----------------------------------------------------
 
 
-# With 6 or 12 rows and more, tiles of as many; with 4 and 5, of 4; with fewer, of 1.
-@pytest.mark.parametrize("M", [*range(1, 15), 23, 24, 25])
+# With 4 or 8 rows and more, tiles of as many; with fewer, of 1; of 2 vectors, or one.
+@pytest.mark.parametrize("panels", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize(("S", "K"), [(1, 1), (1, 7), (5, 1), (3, 4)])
-def test_multiply_is_a_matrix_product(M, S, K):
-    rng = np.random.default_rng([M, S, K])
-    a_row, a_run = map(int, rng.integers(1, 40, 2))  # runs may overlap
-    i, s, k = np.ogrid[:M, :S, :K]
-    a = Buffer(i * a_row + s * a_run + k, rng)
-    b = Buffer(np.arange(S * K * COLUMNS).reshape(S * K, COLUMNS), rng)
-    y_row = COLUMNS + int(rng.integers(40))
-    y = Buffer(i[..., 0] * y_row + np.arange(COLUMNS), rng)
-    multiply(a.address, 4 * a_row, 4 * a_run, M, S, K, b.address, y.address, 4 * y_row)
-    rows, matrix = (
-        array.astype(np.float64) for array in (a.values().reshape(M, -1), b.values())
-    )
-    assert_rounded(y.values(), rows @ matrix, np.abs(rows) @ np.abs(matrix))
-    y.assert_rim()
-    a.assert_unedited()
-    b.assert_unedited()
+def test_multiply_is_a_matrix_product(panels, S, K):
+    for M in (*range(1, 2 * ROWS + 2), 3 * ROWS):
+        rng, columns = np.random.default_rng([panels, M, S, K]), 16 * panels
+        a_row, a_run = map(int, rng.integers(1, 40, 2))  # runs may overlap
+        b_row, y_row = map(int, columns + rng.integers(0, 40, 2))
+        i, s, k = np.ogrid[:M, :S, :K]
+        a = Buffer(i * a_row + s * a_run + k, rng)
+        b = Buffer(np.arange(S * K)[:, None] * b_row + np.arange(columns), rng)
+        y = Buffer(i[..., 0] * y_row + np.arange(columns), rng)
+        multiply(
+            *(a.address, 4 * a_row, 4 * a_run, S, K, M),
+            *(b.address, 4 * b_row, columns, y.address, 4 * y_row),
+        )
+        rows, matrix = (
+            buffer.values().reshape(shape).astype(np.float64)
+            for buffer, shape in ((a, (M, S * K)), (b, (S * K, columns)))
+        )
+        assert_rounded(y.values(), rows @ matrix, np.abs(rows) @ np.abs(matrix))
+        y.assert_rim()
+        a.assert_unedited()
+        b.assert_unedited()
 
 
-# --- make_transform -----------------------------------------------------------------
+# --- make_transforms ----------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+CASES = [
+    (np.array([[-2.5]]), False),
+    (RNG.choice([0.0, 1, -1], (4, 5)) + 2 * np.eye(4, 5), True),
+    (RNG.choice([0, 1, -1, 0.25, -4, 5], (3, 6)) + 6 * np.eye(3, 6), False),
+    (RNG.random((5, 4)) + 1, True),
+]
+apply_any = make_transforms(*CASES)
 
 
-def test_a_transform_is_the_matrix_on_both_sides():
-    rng = np.random.default_rng(0)
-    zeros_and_ones = rng.choice([0.0, 1, -1], (4, 5)) + np.eye(4, 5)
-    others = rng.choice([0, 1, -1, 0.25, -4, 5], (3, 6)) + np.eye(3, 6)
-    for matrix in (np.array([[-2.5]]), zeros_and_ones, others, rng.random((5, 4)) + 1):
+def apply(number, x, x_row, x_column, y, y_row, y_column):
+    apply_any(number, x, x_row, x_column, y, y_row, y_column)
+
+
+def test_a_transform_is_the_matrix_on_both_sides_or_adds_it():
+    run, rng = micro(apply), np.random.default_rng(0)
+    for number, (matrix, adds) in enumerate(CASES):
         assert matrix.any(axis=1).all()  # a row of zeros has no program
-        transform = make_transform(matrix)
-
-        def apply(x, x_row, x_column, y, y_row, y_column):
-            transform(x, x_row, x_column, y, y_row, y_column)  # noqa: B023
-
-        apply.__qualname__ = f"apply_{matrix.shape}"  # in the cache on the disk
-        run = micro(apply)
-
         out, size = matrix.shape
         i, j, c = np.ogrid[:size, :size, :LANES]
         x = Buffer(i * 9 * 19 + j * 19 + c, rng)
         i, j, c = np.ogrid[:out, :out, :LANES]
         y = Buffer(i * 9 * 17 + j * 17 + c, rng)
-        run(x.address, 4 * 9 * 19, 4 * 19, y.address, 4 * 9 * 17, 4 * 17)
+        before = y.values().astype(np.float64) if adds else 0
+        run(number, x.address, 4 * 9 * 19, 4 * 19, y.address, 4 * 9 * 17, 4 * 17)
         values = x.values().astype(np.float64).transpose(2, 0, 1)
         wanted = (matrix @ values @ matrix.T).transpose(1, 2, 0)
         magnitudes = np.abs(matrix) @ np.abs(values) @ np.abs(matrix).T
-        assert_rounded(y.values(), wanted, magnitudes.transpose(1, 2, 0))
+        magnitudes = magnitudes.transpose(1, 2, 0) + np.abs(before)
+        assert_rounded(y.values(), wanted + before, magnitudes)
         y.assert_rim()
         x.assert_unedited()
 
