@@ -24,7 +24,7 @@ from tinycnn.fast.vectors import LANES
 # What touches the first and the last numbers of every array.
 TIGHT = [
     Case(2, 3, 16, (4, 7), (3, 5), pool=True, rate=0.5),
-    Case(17, 15, 32, (5, 5), (7, 5), rate=0.5),
+    Case(17, 2, 32, (5, 5), (7, 5), rate=0.5),
     Case(3, 1, 48, (6, 13), (1, 1), pool=True),
     Case(2, 4, 16, (3, 12), (2, 4), "same"),
     Case(1, 1, 16, (1, 1), (1, 1)),

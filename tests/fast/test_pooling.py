@@ -45,14 +45,11 @@ def test_pooling_keeps_the_largest_of_a_window(side, drops):
         for values, offsets in maps_and_biases((H, W, F), F, rng):
             maps = np.full((3, H, W, F), np.nan, np.float32)
             maps[1], bias = values, offsets.astype(np.float32)
-            mask = np.ones((OH, OW, F), np.uint8)
-            if drops:
-                mask = rng.integers(0, 2, mask.shape, np.uint8)
+            mask = rng.integers(1 - drops, 2, (OH, OW, F), np.uint8)
             y = np.full((2, OH, OW, F), 77, np.float32)
             winner = np.full((2, OH, OW, F), 77, np.uint8)
-            if drops:
-                winner[1] = mask
-            pool(maps, 1, side, bias, drops, y, winner, 1)
+            winner[1] = mask
+            pool(maps, 1, side, bias, y, winner, 1)
             for oh, ow in itertools.product(range(OH), range(OW)):
                 part = maps[1, oh * side :, ow * side :][:side, :side]
                 wanted, won = twin(part, bias, mask[oh, ow])

@@ -41,7 +41,6 @@ import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import from_dtype, njit, prange, types
-from numba.core import cgutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
@@ -98,17 +97,15 @@ def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> A
 
 
 @intrinsic
-def call(_, address, *numbers):
-    """Call a C function of integers by its address."""
+def call(_, address, block, blocks, job):
+    """Call a kernel by its address."""
 
     def generate(context, builder, signature, values):
-        given = cgutils.unpack_tuple(builder, values[1], len(numbers))
-        kind = ir.FunctionType(ir.VoidType(), [number.type for number in given])
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), given)
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 3)
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
         return context.get_dummy_value()
 
-    integers = types.UniTuple(types.int64, len(numbers))
-    return types.void(types.int64, integers), generate
+    return types.void(*[types.int64] * 4), generate
 
 
 def _for_each_block(kernel, blocks, job):

@@ -53,17 +53,17 @@ PATCHES = 32
 @shared(
     y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
     weight="KH if C < 16 else (KH + 3)**2, KW * C if C < 16 else C, F",
-    top=int, left=int, KH=int, KW=int, side=int, drops=int,
+    top=int, left=int, KH=int, KW=int, side=int,
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
     Above and to the left of images lie ``top`` rows and ``left`` columns of zeros. Of
     fewer than 16 channels the sums are direct; else C is a multiple of 16, KH is KW, 3
-    or 5, and weights are those of `winograd.transform_kernels`. ``side``, ``drops``,
-    and ``winner`` before: see `pool`.
+    or 5, and weights are those of `winograd.transform_kernels`. ``side``, and
+    ``winner`` before: see `pool`.
     """
-    y, winner, x, bias, weight, top, left, KH, KW, side, drops = job[0]
+    y, winner, x, bias, weight, top, left, KH, KW, side = job[0]
     (_, H, W, C), (N, _, _, F) = x.shape, y.shape
     images, maps, grid = _room(blocks, x.shape, y.shape, (top, left), (KH, KW), side)
     (group, rows, columns, _), (_, high, wide) = images.shape, grid
@@ -85,7 +85,7 @@ def forward(block, blocks, job):
                 address(weight), 4 * F, F, address(maps, 0, oh), 4 * F,
             )  # fmt: skip
         for i in range(count):
-            pool(maps, i, side, bias, drops, y, winner, first + i)
+            pool(maps, i, side, bias, y, winner, first + i)
 
 
 @inlined
@@ -161,19 +161,14 @@ def _collect(dy, winner, n, side, at, width, alive):
     """Put what is alive of an image, whose pixels begin ``at``, in lists by filter."""
     (_, OH, OW, F), n = dy.shape, uintp(n)
     (counts, patches, shares), offsets = alive, np.array([0, 1, width, width + 1])
-    found = np.empty(F + 1, np.int64)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
-            pixel, count = at + side * (np.int64(oh) * width + np.int64(ow)), uintp(0)
+            pixel = at + side * (np.int64(oh) * width + np.int64(ow))
             for f in range(uintp(F)):  # without a branch: it is often guessed wrongly
-                found[count] = f
-                count += uintp(winner[n, oh, ow, f] != DEAD)
-            for i in range(count):
-                f = uintp(found[i])
-                last = uintp(counts[f])
-                patches[f, last] = pixel + offsets[uintp(winner[n, oh, ow, f])]
+                cell, last = winner[n, oh, ow, f], uintp(counts[f])
+                patches[f, last] = pixel + offsets[uintp(cell % 4)]
                 shares[f, last] = dy[n, oh, ow, f]
-                counts[f] += 1
+                counts[f] += cell != DEAD
 
 
 @inlined
@@ -246,14 +241,13 @@ class FusedConvolution(Layer):
                 f"{self.conv} and {self.pool} do not take {H}×{W} pixels; fuse again"
             )
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
-        winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
+        winner, factor, x = np.ones(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
         dropout = self.dropout if training else None
         if dropout is not None:
             winner[...], factor = dropout.next_mask(y.shape)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
             self._rows(factor, training), top, left, KH, KW, self._side,
-            int(dropout is not None),
         )  # fmt: skip
         self._remember(y, x, winner, factor, (top, bottom, left, right))
         return y

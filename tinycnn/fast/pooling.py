@@ -25,11 +25,11 @@ _ZERO, _NONE = np.float32(0), uint8(DEAD)
 
 
 @inlined
-def pool(maps, i, side, bias, drops, y, winner, n):
+def pool(maps, i, side, bias, y, winner, n):
     """Fill image n of ``y`` and ``winner`` (N, OH, OW, F) from map i.
 
     ``side`` is 2, the side and the stride of a window, or 1 if there is no pooling.
-    With ``drops``, ``winner`` is 0 before where dropout drops a number, else 1.
+    ``winner`` is 0 before where dropout drops a number, else 1.
     """
     _, OH, OW, F = y.shape
     place, n, side, one = uintp(i), uintp(n), uintp(side), uintp(1)
@@ -46,9 +46,7 @@ def pool(maps, i, side, bias, drops, y, winner, n):
                     best, cell = _larger(best, cell, below, uint8(2))
                     best, cell = _larger(best, cell, across, uint8(3))
                 best += bias[f]
-                alive = best > _ZERO
-                if drops:
-                    alive &= winner[n, oh, ow, f] > 0
+                alive = (best > _ZERO) & (winner[n, oh, ow, f] > 0)
                 y[n, oh, ow, f] = best if alive | (best != best) else _ZERO
                 winner[n, oh, ow, f] = cell if alive else _NONE
 
