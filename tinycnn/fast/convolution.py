@@ -15,19 +15,17 @@ written, with the number of the cell that won. A map is a matrix product whose l
 are the patches, read straight from the image (in NHWC a row of a patch is one
 contiguous run); from 16 channels on it is many smaller ones: `winograd.convolve`.
 
-**Backward.** The gradient of the map, mostly zeros, goes back to the image the same
-way. The gradient of the weights leaves the zeros out: pooling sends each gradient to
-one cell of its window, and ReLU sends none where it was closed. Only what is alive adds
-its share (g is its gradient, at pixel h, w of filter f):
+**Backward.** The gradient of the map goes back to the image the same way. It is mostly
+zeros: pooling sends each gradient to one cell of its window, and ReLU sends none where
+it was closed. To the gradient of the weights only what is alive adds its share (g, at
+pixel h, w of filter f), along a row of a patch:
 
 ``dweight[f, kh, kw, c] += g * x[h + kh, w + kw, c]``
 
-This runs along a row of a patch, KW * C contiguous numbers. Collected by filter, it is
-a sum of few rows out of many, which the registers hold until all are in.
-
-In a first layer a patch of few channels is too short to run along, and the gradient of
-an image is not needed. But an image of a digit is mostly paper: each pixel with ink
-adds ``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
+Collected by filter, this is a sum of few rows out of many, which the registers hold
+until all are in. In a first layer such a row is short, and the gradient of an image is
+not needed. But a digit is mostly paper: there, each pixel with ink adds
+``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
 
 **Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
 bias are multiplied instead, and their gradients.
@@ -73,7 +71,7 @@ def forward(block, blocks, job):
         if rows > H or columns > W:
             image = address(images)
             for i in range(count):
-                _copy(x, first + i, 0, 0, images, i, top, left)
+                images[i, top : top + H, left : left + W] = x[first + i]
         if C >= COLUMNS:
             winograd.convolve(
                 winograd.FORWARD, image, images.shape, weight, maps,
@@ -106,17 +104,6 @@ def _room(blocks, x_shape, y_shape, corner, kernel, side):
     return images, maps, (group, high, wide)
 
 
-@inlined
-def _copy(x, n, h, w, y, i, top, left):
-    """Copy image n to image i; if it is larger, from row h and column w on."""
-    H, W = min(x.shape[1], y.shape[1]), min(x.shape[2], y.shape[2])
-    for row in range(H):
-        for column in range(W):
-            for c in range(uintp(x.shape[3])):
-                value = x[uintp(n), uintp(h + row), uintp(w + column), c]
-                y[uintp(i), uintp(top + row), uintp(left + column), c] = value
-
-
 @shared(
     dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", dx="N, H, W, C",
     dweight="blocks, F, K, K, C", dbias="blocks, F", weight="(K + 3)**2, F, C",
@@ -129,7 +116,7 @@ def backward(block, blocks, job):
     channels and filters swapped.
     """
     dy, winner, x, dx, dweight, dbias, weight, top, left, side = job[0]
-    (N, OH, OW, F), (_, _, K, _, C) = dy.shape, dweight.shape
+    (_, OH, OW, F), (N, H, W, C), K = dy.shape, x.shape, dweight.shape[2]
     images, dmaps, grid = _room(blocks, x.shape, dy.shape, (top, left), (K, K), side)
     (group, rows, columns, _), (_, high, wide) = images.shape, grid
     values, products = winograd.room(weight, group * high * wide)
@@ -141,7 +128,7 @@ def backward(block, blocks, job):
         dimages[...], alive[0][:] = 0, 0
         for i in range(count):
             n, map_pixel = first + i, i * dmaps.shape[1] * width
-            _copy(x, n, 0, 0, images, i, top, left)
+            images[i, top : top + H, left : left + W] = x[n]
             _unpool(dy, winner, n, side, pixels, map_pixel, width, dbias, block)
             _collect(dy, winner, n, side, i * rows * columns, columns, alive)
         winograd.convolve(
@@ -149,7 +136,7 @@ def backward(block, blocks, job):
             (count, high, wide), values, products,
         )  # fmt: skip
         for i in range(count):
-            _copy(dimages, i, top, left, dx, first + i, 0, 0)
+            dx[first + i] = dimages[i, top : top + H, left : left + W]
         for f in range(F):
             for kh in range(K):
                 y = address(dweight, block, f, kh)
@@ -161,14 +148,19 @@ def _collect(dy, winner, n, side, at, width, alive):
     """Put what is alive of an image, whose pixels begin ``at``, in lists by filter."""
     (_, OH, OW, F), n = dy.shape, uintp(n)
     (counts, patches, shares), offsets = alive, np.array([0, 1, width, width + 1])
+    found = np.empty(F + 1, np.int64)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
-            pixel = at + side * (np.int64(oh) * width + np.int64(ow))
+            pixel, count = at + side * (np.int64(oh) * width + np.int64(ow)), uintp(0)
             for f in range(uintp(F)):  # without a branch: it is often guessed wrongly
-                cell, last = winner[n, oh, ow, f], uintp(counts[f])
-                patches[f, last] = pixel + offsets[uintp(cell % 4)]
+                found[count] = f
+                count += uintp(winner[n, oh, ow, f] != DEAD)
+            for i in range(count):
+                f = uintp(found[i])
+                last = uintp(counts[f])
+                patches[f, last] = pixel + offsets[uintp(winner[n, oh, ow, f])]
                 shares[f, last] = dy[n, oh, ow, f]
-                counts[f] += cell != DEAD
+                counts[f] += 1
 
 
 @inlined

@@ -47,9 +47,7 @@ def forward(block, blocks, job):
         rows = min(ROWS_FORWARD, end - first)
         # In x itself, the same place of two images may be a multiple of 4096 bytes
         # apart, and then they drive each other out of the cache.
-        for n in range(uintp(N)):
-            for i in range(uintp(rows)):
-                inputs[n, i] = x[n, uintp(first) + i]
+        inputs[:, :rows] = x[:, first : first + rows]
         for n in range(N):
             find(inputs, n, rows, found, n)
         for n in range(N):
@@ -104,14 +102,12 @@ def backward(block, blocks, job):
             for i in range(uintp(last - first)):
                 inputs[i, n] = x[n, uintp(first) + i]
         for n in range(N):
-            for i in range(first, last):
-                dx[uintp(n), uintp(i)] = 0
+            dx[n, first:last] = 0
             part_of_dx = address(dx, n, first)
             add(alive, n, 4 * ROWS_BACKWARD, address(weights), part_of_dx, last - first)
         for i in range(first, last):
             find(inputs, i - first, N, images, 0)
-            for j in range(U):
-                dweight[uintp(i), uintp(j)] = 0
+            dweight[i] = 0
             add(images, 0, 4 * U, address(dy), address(dweight, i), U)
 
 

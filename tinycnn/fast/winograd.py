@@ -20,11 +20,9 @@ kernels and all patches, each of the ``P ** 2`` is a matrix product.
     |  +--|--+       ->      . . . .     @ kernels of point 2      ->   +--+--+
     +--|--+  |               . . . .     ...                            +--+--+
 
-The way back is the chain rule: of the gradients ``dy`` of those outputs,
+The way back is the chain rule: summed over filters, and added where the patch lies,
 
 ``dd = B @ ((G @ g @ G.T) * (A @ dy @ A.T)) @ B.T``
-
-is summed over filters, and added where the patch lies.
 
 The points are infinity, where the value is the last coefficient, and the first of 0, 1,
 -1, 2, -2, 1/2 and -1/2, as many as it takes. Rounding grows with the powers of a point
