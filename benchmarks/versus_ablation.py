@@ -1,9 +1,10 @@
 """Our tricks, each left out alone: what is replaced, and by what.
 
 ====================== ===============================================================
-Winograd               patches are multiplied by the weights, nothing is transformed
-tiles                  products are made a row at a time, not six: `vectors.multiply`
-sparse backward        two dense products, over a gradient that is mostly zeros
+Winograd               from 16 channels on the layers as they are written, not fused
+tiles                  products are made a row at a time: `vectors.multiply`
+backward               two dense products, over a gradient that is mostly zeros, not
+                       Winograd and a sum over what is alive
 ink                    the same for the first layer, which goes back from ink alone; the
                        gradient of the image is computed and thrown away
 sparse dense layer     BLAS multiplies the zeros, too, on the one thread it has here
@@ -80,7 +81,20 @@ def row_by_row() -> AbstractContextManager[object]:
     """Make products a row at a time."""
     from tinycnn.fast import vectors
 
-    return patch.multiple(vectors, ROWS=1, _tile=vectors._tile_of_1)
+    wide, one = vectors.make_tile(1, vectors.WIDE), vectors._tile_of_1
+    return patch.multiple(vectors, ROWS=1, _wide_tile=wide, _tile=one)
+
+
+def without_winograd() -> AbstractContextManager[object]:
+    """Fuse no convolution of 16 channels and more."""
+    from tinycnn.fast import convolution
+
+    usual = convolution.fits
+
+    def fits(conv: Any, pool: Any) -> bool:
+        return conv.weight.value.shape[2] < 16 and usual(conv, pool)
+
+    return patch.object(convolution, "fits", fits)
 
 
 def numpy_adam() -> AbstractContextManager[object]:
@@ -93,10 +107,10 @@ def numpy_adam() -> AbstractContextManager[object]:
 ABLATIONS = {
     "Winograd": Trick(
         lambda layer: layer[0] == "conv" and layer[1] > 1,
-        lambda: patch("tinycnn.fast.winograd.patch_side", lambda *_: 0),
+        without_winograd,
     ),
     "tiles": Trick(lambda layer: layer[0] == "conv", row_by_row),
-    "sparse backward": Trick(
+    "backward": Trick(
         lambda layer: layer[0] == "conv" and layer[1] > 1,
         lambda: dense_where(first=False),
     ),

@@ -56,10 +56,9 @@ PATCHES = 32
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Above and to the left of images lie ``top`` rows and ``left`` columns of zeros. Of
-    fewer than 16 channels the sums are direct; else C is a multiple of 16, KH is KW, 3
-    or 5, and weights are those of `winograd.transform_kernels`. ``side``, and
-    ``winner`` before: see `pool`.
+    Above and to the left of images lie ``top`` rows and ``left`` columns of zeros. From
+    16 channels on, KH is KW, 3 or 5, and weights are those of
+    `winograd.transform_kernels`. ``side``, and ``winner`` before: see `pool`.
     """
     y, winner, x, bias, weight, top, left, KH, KW, side = job[0]
     (_, H, W, C), (N, _, _, F) = x.shape, y.shape

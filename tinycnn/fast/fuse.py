@@ -30,10 +30,9 @@ class Runner:
     anything else                                          the layer itself
     ====================================================== =====================
 
-    Fused are what the networks of `models` are made of: convolutions of 3×3 or 5×5 with
-    stride 1, poolings of 2×2 with stride 2, channels and features in multiples of 16
-    (a first layer of up to 15 channels with any kernel); every other stays the plain
-    layer, as do subclasses.
+    Fused are what the networks of `models` are made of: convolutions of 3×3 or 5×5 and
+    stride 1, poolings of 2×2 and stride 2, channels in multiples of 16 (a first layer
+    of up to 15: any kernel); every other stays the plain layer, as do subclasses.
 
     All layers run as they are written if one was edited (see `tinycnn.fast.written`),
     for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``.

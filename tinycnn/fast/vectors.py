@@ -173,10 +173,7 @@ _tile_of_1 = make_tile(1, COLUMNS)
 
 @external
 def multiply(a, a_row, a_run, S, K, M, b, b_row, columns, y, y_row):
-    """Multiply M rows by a multiple of 16 columns: `make_tile`, as often as it takes.
-
-    A row is summed in the same order in every tile.
-    """
+    """Multiply M rows by whole panels of 16 columns: `make_tile`, again and again."""
     j, rows = 0, ROWS if M >= ROWS else 1
     while j < columns:
         wide, i = rows == ROWS and j + WIDE <= columns, 0
@@ -188,7 +185,7 @@ def multiply(a, a_row, a_run, S, K, M, b, b_row, columns, y, y_row):
                 _tile(ai, a_row, a_run, S, K, bj, b_row, yi, y_row)
             else:
                 _tile_of_1(ai, a_row, a_run, S, K, bj, b_row, yi, y_row)
-            # The last tile steps back rather than over the edge.
+            # The last tile steps back, not over the edge; sums are in the same order.
             i = M if i + rows == M else min(i + rows, M - rows)
         j += WIDE if wide else COLUMNS
 

@@ -108,9 +108,8 @@ def room(kernels, patches):
 def convolve(way, x, shape, kernels, y, grid, values, products):
     """Fill maps y (.., F) from images of a shape (.., H, W, C), from address x on.
 
-    Kernels are (P * P, C, F): `transform_kernels`. The grid is how many images, and
-    patches down and across. BACK, x are gradients of maps, and those of the patches are
-    added to y; kernels have channels and filters swapped.
+    Kernels are `transform_kernels`, the grid is how many images, and patches down and
+    across. BACK, from gradients of maps: those of patches are added to y.
     """
     (points, C, F), (_, H, W, _), (count, high, wide) = kernels.shape, shape, grid
     patches, width, P = count * high * wide, y.shape[2], 6 if points == 36 else 8
