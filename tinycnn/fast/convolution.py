@@ -271,9 +271,9 @@ class FusedConvolution(Layer):
         """Return the weights as `forward` takes them; in inference, laid out once."""
         weight = self.conv.weight.value
         if self._kept is not None and not training:
-            before, rows = self._kept
+            before, kept = self._kept
             if np.array_equal(weight, before):
-                return rows
+                return kept
         KH, KW, C, F = weight.shape
         rows: Array = np.ascontiguousarray(weight * factor).reshape(KH, KW * C, F)
         if C >= COLUMNS:
