@@ -99,7 +99,7 @@ def run_between_fences():
     run_all()  # compiles them
     for at_end in (True, False):
         fences = Fences(at_end)
-        convolution.np = dense.np = fences
+        convolution.np = dense.np = winograd.np = fences
         run_all()
         assert len(fences.kept) > 100
 

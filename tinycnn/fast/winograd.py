@@ -89,7 +89,7 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     K, _, C, F = weight.shape
     G = matrices(K)[1].astype(np.float32)
     rows = (G @ weight.reshape(K, K * C * F)).reshape(-1, K, C * F)
-    return np.asarray((G @ rows).reshape(-1, C, F))
+    return np.ascontiguousarray((G @ rows).reshape(-1, C, F))
 
 
 @inlined
