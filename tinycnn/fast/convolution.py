@@ -11,21 +11,16 @@
 
 **Forward.** The feature maps of an image, or of a few small ones, are computed into a
 buffer that stays in the cache, and only what survives ReLU, pooling and dropout is
-written, with the number of the cell that won. A map is a matrix product whose left rows
-are the patches, read straight from the image (in NHWC a row of a patch is one
-contiguous run); from 16 channels on it is many smaller ones: `winograd.convolve`.
+written, with the number of the cell that won. A map is a product whose left rows are
+the patches, read straight from the image (in NHWC a row of a patch is one run); from 16
+channels on it is many smaller ones: `winograd.convolve`.
 
 **Backward.** The gradient of the map goes back to the image the same way. It is mostly
 zeros: pooling sends each gradient to one cell of its window, and ReLU sends none where
-it was closed. To the gradient of the weights only what is alive adds its share (g, at
-pixel h, w of filter f), along a row of a patch:
-
-``dweight[f, kh, kw, c] += g * x[h + kh, w + kw, c]``
-
-Collected by filter, this is a sum of few rows out of many, which the registers hold
-until all are in. In a first layer such a row is short, and the gradient of an image is
-not needed. But a digit is mostly paper: there, each pixel with ink adds
-``x[h, w] * dmap[h - kh, w - kw, :]`` to ``dweight[kh, kw, :]``.
+it was closed. What is alive, g of filter f at pixel h, w, adds ``g * x[h + kh, w + kw,
+c]`` to ``dweight[f, kh, kw, c]``: by filter, a sum of few rows, which the registers
+hold until all are in. In a first layer such a row is short, but a digit is mostly
+paper: a pixel with ink adds ``x[h, w] * dmap[h - kh, w - kw]`` to ``dweight[kh, kw]``.
 
 **Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
 bias are multiplied instead, and their gradients.
@@ -43,9 +38,7 @@ from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
 # Of images, whatever the number of threads; their parts of a sum are added in order.
 BLOCKS = 8
-# Images are convolved one by one, or together until there are so many patches of
-# Winograd: then the weights come to the processor once for all.
-PATCHES = 32
+PATCHES = 32  # of Winograd, of several images: weights come to the processor once
 
 
 @shared(
@@ -70,7 +63,7 @@ def forward(block, blocks, job):
         if rows > H or columns > W:
             image = address(images)
             for i in range(count):
-                images[i, top : top + H, left : left + W] = x[first + i]
+                _copy(x, first + i, 0, 0, images, i, top, left)
         if C >= COLUMNS:
             winograd.convolve(
                 winograd.FORWARD, image, images.shape, weight, maps,
@@ -89,18 +82,27 @@ def forward(block, blocks, job):
 def _room(blocks, x_shape, y_shape, corner, kernel, side):
     """Return zeros for a few padded images, and for their maps; and the grid.
 
-    Maps are whole patches of `winograd`, and images reach as far as these: the grid is
-    how many images, and how many patches (or of direct sums pixels) down and across.
+    Of `winograd` maps are whole patches, and images reach as far: the grid is how many
+    images, and how many patches (of direct sums, pixels) down and across.
     """
-    (N, H, W, C), (_, OH, OW, F), (top, left) = x_shape, y_shape, corner
-    m = 1 if C < COLUMNS else winograd.OUTPUTS
+    (N, H, W, C), (_, OH, OW, F), (KH, KW) = x_shape, y_shape, kernel
+    (top, left), m = corner, 1 if C < COLUMNS else winograd.OUTPUTS
     high, wide = -(-side * OH // m), -(-side * OW // m)
     group = 1 if m == 1 else min(max(1, PATCHES // (high * wide)), -(-N // blocks))
-    rows = max(m * high + kernel[0] - 1, top + H)
-    columns = max(m * wide + kernel[1] - 1, left + W)
+    rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
     images = np.zeros((group, rows, columns, C), np.float32)
     maps = np.zeros((group, m * high, m * wide, F), np.float32)
     return images, maps, (group, high, wide)
+
+
+@inlined
+def _copy(x, n, h, w, y, i, top, left):
+    """Copy image n to image i, from row h and column w on as much as both have."""
+    for row in range(min(x.shape[1], y.shape[1])):  # a slice takes long to compile
+        for column in range(min(x.shape[2], y.shape[2])):
+            for c in range(uintp(x.shape[3])):
+                value = x[uintp(n), uintp(h + row), uintp(w + column), c]
+                y[uintp(i), uintp(top + row), uintp(left + column), c] = value
 
 
 @shared(
@@ -115,7 +117,7 @@ def backward(block, blocks, job):
     channels and filters swapped.
     """
     dy, winner, x, dx, dweight, dbias, weight, top, left, side = job[0]
-    (_, OH, OW, F), (N, H, W, C), K = dy.shape, x.shape, dweight.shape[2]
+    (_, OH, OW, F), (N, _, _, C), K = dy.shape, x.shape, dweight.shape[2]
     images, dmaps, grid = _room(blocks, x.shape, dy.shape, (top, left), (K, K), side)
     (group, rows, columns, _), (_, high, wide) = images.shape, grid
     values, products = winograd.room(weight, group * high * wide)
@@ -127,7 +129,7 @@ def backward(block, blocks, job):
         dimages[...], alive[0][:] = 0, 0
         for i in range(count):
             n, map_pixel = first + i, i * dmaps.shape[1] * width
-            images[i, top : top + H, left : left + W] = x[n]
+            _copy(x, n, 0, 0, images, i, top, left)
             _unpool(dy, winner, n, side, pixels, map_pixel, width, dbias, block)
             _collect(dy, winner, n, side, i * rows * columns, columns, alive)
         winograd.convolve(
@@ -135,7 +137,7 @@ def backward(block, blocks, job):
             (count, high, wide), values, products,
         )  # fmt: skip
         for i in range(count):
-            dx[first + i] = dimages[i, top : top + H, left : left + W]
+            _copy(dimages, i, top, left, dx, first + i, 0, 0)
         for f in range(F):
             for kh in range(K):
                 y = address(dweight, block, f, kh)
@@ -178,10 +180,9 @@ def _unpool(dy, winner, n, side, pixels, at, width, dbias, block):
                 for f in range(uintp(F)):  # without a branch: it runs along vectors
                     g = dy[n, oh, ow, f]
                     won = winner[n, oh, ow, f] == uint8(cell)
-                    pixels[pixel, f] = g if won else np.float32(0)
-            for f in range(uintp(F)):
-                g, dead = dy[n, oh, ow, f], winner[n, oh, ow, f] == uint8(DEAD)
-                dbias[block, f] += np.float32(0) if dead else g
+                    g = g if won else np.float32(0)
+                    pixels[pixel, f] = g
+                    dbias[block, f] += g
 
 
 @shared(
@@ -274,10 +275,9 @@ class FusedConvolution(Layer):
             before, kept = self._kept
             if np.array_equal(weight, before):
                 return kept
-        KH, KW, C, F = weight.shape
-        rows: Array = np.ascontiguousarray(weight * factor).reshape(KH, KW * C, F)
-        if C >= COLUMNS:
-            rows = winograd.transform_kernels(rows.reshape(weight.shape))
+        (KH, _, C, F), rows = weight.shape, np.ascontiguousarray(weight * factor)
+        direct = C < COLUMNS
+        rows = rows.reshape(KH, -1, F) if direct else winograd.transform_kernels(rows)
         self._kept = None if training else (weight.copy(), rows)
         return rows
 

@@ -47,7 +47,9 @@ def forward(block, blocks, job):
         rows = min(ROWS_FORWARD, end - first)
         # In x itself, the same place of two images may be a multiple of 4096 bytes
         # apart, and then they drive each other out of the cache.
-        inputs[:, :rows] = x[:, first : first + rows]
+        for n in range(uintp(N)):
+            for i in range(uintp(rows)):
+                inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
             find(inputs, n, rows, found, n)
         for n in range(N):

@@ -69,13 +69,14 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     )
 
 
-def _cases(K: int) -> list[tuple[NDArray[np.float64], bool]]:
-    """Return the transforms of patches and of products, and those of the way back."""
-    A_T, _, B_T = matrices(K)
-    return [(B_T, False), (A_T, False), (A_T.T, False), (B_T.T, True)]
-
-
-_transform = make_transforms(*_cases(3), *_cases(5))
+# Of patches and of products, and those of the way back: a matrix, and whether it adds.
+_transform = make_transforms(
+    *[
+        case
+        for A_T, _, B_T in map(matrices, (3, 5))
+        for case in ((B_T, False), (A_T, False), (A_T.T, False), (B_T.T, True))
+    ]
+)
 
 
 @external
@@ -114,7 +115,7 @@ def convolve(way, x, shape, kernels, y, grid, values, products):
     (points, C, F), (_, H, W, _), (count, high, wide) = kernels.shape, shape, grid
     patches, width, P = count * high * wide, y.shape[2], 6 if points == 36 else 8
     number = way if P == 6 else way + 4
-    apart, apart_after = 4 * values.shape[1], 4 * products.shape[1]
+    apart, after = 4 * values.shape[1], 4 * products.shape[1]
     for t in range(patches):
         n, h, w = t // (high * wide), t // wide % high, t % wide
         patch = x + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
@@ -134,7 +135,5 @@ def convolve(way, x, shape, kernels, y, grid, values, products):
             for j in range(0, columns, LANES):
                 product = address(products, 0, t * columns + j)
                 place = address(y, n, OUTPUTS * h, OUTPUTS * w, f + j)
-                transform(
-                    number + 1, product, P * apart_after, apart_after,
-                    place, 4 * width * F, 4 * F,
-                )  # fmt: skip
+                row = 4 * width * F
+                transform(number + 1, product, P * after, after, place, row, 4 * F)
