@@ -221,9 +221,9 @@ def hold_rounding(case):
 
 
 def test_with_winograd_it_is_fifteen_millionths():
-    """Of 5e-5 that are allowed; measured at most 1.2e-5, where the largest is small.
+    """Of 5e-5 that are allowed; measured at most 1.4e-5, where the largest is small.
 
-    The gradient of x: 6e-6 of its largest; of weights and biases, direct sums: 1.5e-6.
+    The gradient of x: 7e-6 of its largest; of weights and biases, direct sums: 1.5e-6.
     """
     for case in ROUNDINGS:
         hold_rounding(case)

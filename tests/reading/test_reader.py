@@ -613,6 +613,13 @@ def test_an_unlikely_digit_is_one_where_half_of_a_line_is_digits(digits, settled
     assert tidied(page, line) == settled
 
 
+def test_the_end_of_a_tangle_is_no_digit_among_digits_either():
+    page, line = of_a_component(*[(3, 0.9)] * 4, NO, (1, 0.9), NO)
+    digits = [*page.pieces.items()][:4]
+    page.pieces |= {k: replace(piece, component=10 + k) for k, piece in digits}
+    assert tidied(page, line) == [3, 3, 3, 3, None, None, None]
+
+
 def test_what_is_too_low_for_a_digit_is_not_cut(reader, page):
     """The bar of a 5, drawn apart from it, fell into two dozen parts."""
     bar = strokes_ink(drawn([(141, 31), (155, 23), (201, 20)], pen=9)).values

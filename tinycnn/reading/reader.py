@@ -476,16 +476,21 @@ def _tidied(
 
     settled_lines = [[settled(found) for found in line] for line in lines]
     rest = [line for line in _without_nothing(settled_lines, ink) if line]
-    return [_among_digits(line, LENIENT * threshold) for line in rest]
+    return [_among_digits(line, threshold) for line in rest]
 
 
-def _among_digits(line: list[Found], least: float) -> list[Found]:
-    """Name ink of at least a low confidence, too, where half of a line is digits."""
+def _among_digits(line: list[Found], threshold: float) -> list[Found]:
+    """Name ink of at least a low confidence, too, where half of a line is digits.
+
+    Likelier ink that is refused was cut from ink that is no digit, and stays refused.
+    """
     if 2 * sum(found.digit.digit is not None for found in line) < len(line):
         return line
     digits = [replace(found.digit, digit=found.digit.top[0][0]) for found in line]
     return [
-        found._replace(digit=digit) if digit.confidence > least else found
+        found._replace(digit=digit)
+        if LENIENT * threshold < digit.confidence < threshold
+        else found
         for found, digit in zip(line, digits, strict=True)
     ]
 
