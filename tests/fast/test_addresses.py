@@ -155,7 +155,7 @@ class Twins:
             self.at(y + i * y_row, columns)[:] = np.concatenate(runs) @ np.array(matrix)
 
     def transform(self, number, x, x_row, x_column, y, y_row, y_column):
-        matrix, adds = (winograd._cases(3) + winograd._cases(5))[number]
+        matrix, adds = winograd.CASES[number]
         out, size = matrix.shape
         found = [
             [self.at(x + i * x_row + j * x_column, LANES) for j in range(size)]

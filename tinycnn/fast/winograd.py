@@ -70,13 +70,12 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
 
 
 # Of patches and of products, and those of the way back: a matrix, and whether it adds.
-_transform = make_transforms(
-    *[
-        case
-        for A_T, _, B_T in map(matrices, (3, 5))
-        for case in ((B_T, False), (A_T, False), (A_T.T, False), (B_T.T, True))
-    ]
-)
+CASES = [
+    case
+    for A_T, _, B_T in map(matrices, (3, 5))
+    for case in ((B_T, False), (A_T, False), (A_T.T, False), (B_T.T, True))
+]
+_transform = make_transforms(*CASES)
 
 
 @external
