@@ -602,6 +602,7 @@ def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
         ([(3, 0.9), LIKELY, (7, 0.9)], [3, 8, 7]),
         ([(3, 0.9), NO, (7, 0.9)], [3, None, 7]),
         ([(3, 0.9), LIKELY], [3, 8]),
+        ([(3, 0.9), (None, 0.2)], [3, None]),
         ([(3, 0.9), NO], [3, None]),
         ([(3, 0.9), LIKELY, NO], [3, None, None]),
         ([LIKELY], [None]),

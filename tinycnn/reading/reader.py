@@ -36,7 +36,8 @@ MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 JUNK = -5.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
-LENIENT = 0.1  # of the threshold, for ink that was cut off digits or is among them
+LENIENT = 0.1  # of the threshold, for ink that was cut off digits
+AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are named
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
@@ -489,7 +490,7 @@ def _among_digits(line: list[Found], threshold: float) -> list[Found]:
     digits = [replace(found.digit, digit=found.digit.top[0][0]) for found in line]
     return [
         found._replace(digit=digit)
-        if LENIENT * threshold < digit.confidence < threshold
+        if AMONG * threshold < digit.confidence < threshold
         else found
         for found, digit in zip(line, digits, strict=True)
     ]
