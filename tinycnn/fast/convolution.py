@@ -180,9 +180,10 @@ def _unpool(dy, winner, n, side, pixels, at, width, dbias, block):
                 for f in range(uintp(F)):  # without a branch: it runs along vectors
                     g = dy[n, oh, ow, f]
                     won = winner[n, oh, ow, f] == uint8(cell)
-                    g = g if won else np.float32(0)
-                    pixels[pixel, f] = g
-                    dbias[block, f] += g
+                    pixels[pixel, f] = g if won else np.float32(0)
+            for f in range(uintp(F)):
+                g, dead = dy[n, oh, ow, f], winner[n, oh, ow, f] == uint8(DEAD)
+                dbias[block, f] += np.float32(0) if dead else g
 
 
 @shared(
