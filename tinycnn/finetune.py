@@ -264,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
 
     use_threads()
     try:
-        images, labels = Corrections(arguments.folder).read(11)
+        images, labels = Corrections(arguments.folder).read()
         path = arguments.out / WEIGHTS if arguments.out else learned()
         look = "{l_bar}{bar}| {elapsed}"
         with tqdm(total=1, bar_format=look, disable=None) as bar:

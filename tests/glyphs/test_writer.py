@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tinycnn.glyphs.writer import DIGITS, SIGNS, WAYS, WORDS, follow, write, written
+from tinycnn.glyphs.writer import DIGITS, SIGNS, WAYS, WORDS, _follow, write, written
 from tinycnn.ink.normalize import normalize_strokes
 from tinycnn.models import SHIPPED, load, predict
 
@@ -32,7 +32,7 @@ class Calm:
 
 def drawn_calmly(way):
     """Return the image of a way, as a vector of length 1."""
-    ink = normalize_strokes(follow(way, Calm())).ravel()
+    ink = normalize_strokes(_follow(way, Calm())).ravel()
     return ink / np.linalg.norm(ink)
 
 
@@ -42,7 +42,7 @@ def test_every_way_is_there_once_and_a_calm_hand_goes_through_its_points():
     assert len(set(ways)) == len(ways)
     for way in ways:
         assert re.fullmatch(r"\d\d( \d\d)+( \| \d\d( \d\d)+)*", way), way
-        for line, text in zip(follow(way, Calm()), way.split(" | "), strict=True):
+        for line, text in zip(_follow(way, Calm()), way.split(" | "), strict=True):
             points = np.array([[int(x), int(y)] for x, y in text.split()])
             away = abs(line[:, None] - points).sum(axis=2)  # (P, K)
             assert away.min(axis=0).max() < 1e-9, way
@@ -70,8 +70,8 @@ def test_a_point_given_twice_is_a_corner_and_the_rest_is_round():
         angles = np.unwrap(np.arctan2(*steps.T))
         return np.rad2deg(abs(np.diff(angles)).max())
 
-    (seven,) = follow("00 60 60 29", Calm())
-    (zero,) = follow("40 20 03 06 29 49 66 63 40", Calm())
+    (seven,) = _follow("00 60 60 29", Calm())
+    (zero,) = _follow("40 20 03 06 29 49 66 63 40", Calm())
     assert sharpest(seven) > 90
     assert sharpest(zero) < 45
 

@@ -485,12 +485,6 @@ def test_a_frame_of_strokes_around_digits_is_left_out():
         assert sorted(page.pieces) == [0, 1]
 
 
-def test_a_stroke_that_touches_a_frame_stays_beside_those_in_it():
-    page = stroke_page(*ONES, ring(), [(200, 70), (200, 190)])
-    page.unframe()
-    assert sorted(page.pieces) == [0, 1, 3]
-
-
 def test_strokes_that_frame_nothing_stay():
     small = ring(width=50)
     for drawn in [

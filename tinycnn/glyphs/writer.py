@@ -64,7 +64,7 @@ def write(name: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
         stands on y = 0.
     """
     if name in WAYS:
-        return follow(WAYS[name][rng.integers(len(WAYS[name]))], rng)
+        return _follow(WAYS[name][rng.integers(len(WAYS[name]))], rng)
     strokes, x = [], 0.0
     for letter in name:
         points = write(letter, rng)
@@ -78,21 +78,8 @@ def write(name: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     return strokes
 
 
-def follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Return the strokes of a variant in random handwriting.
-
-    Parameters
-    ----------
-    way : str
-        Its row of a table, in the notation above.
-    rng : numpy Generator
-        Draws the handwriting.
-
-    Returns
-    -------
-    list of float64 arrays (P, 2)
-        See `write`.
-    """
+def _follow(way: str, rng: np.random.Generator) -> list[NDArray[np.float64]]:
+    """Return the strokes of a variant, a row of a table, in random handwriting."""
     # A point moves alike for all strokes that go through it, so that they still meet.
     shape = SPREAD @ rng.normal(0, 0.6, (2, 4, 4)) @ SPREAD.T
     shape += rng.normal(0, 0.15, (2, 10, 10))

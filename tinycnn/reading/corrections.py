@@ -45,8 +45,8 @@ class Corrections:
     def __len__(self) -> int:
         return len(list(self.folder.glob("*.json")))
 
-    def read(self, classes: int = 10) -> tuple[Images, NDArray[np.uint8]]:
-        """Return all corrections with a label below `classes`, oldest first.
+    def read(self) -> tuple[Images, NDArray[np.uint8]]:
+        """Return all corrections, oldest first.
 
         Returns
         -------
@@ -61,12 +61,11 @@ class Corrections:
             Also if there are none.
         """
         every = [_read(path) for path in sorted(self.folder.glob("*.json"))]
-        known = [(image, label) for image, label in every if label < classes]
-        if not known:
+        if not every:
             raise DataError(
                 f"{self.folder}: holds no corrections; name a folder that has some"
             )
-        images, labels = zip(*known, strict=True)
+        images, labels = zip(*every, strict=True)
         return np.stack(images), np.array(labels, np.uint8)
 
     def add(

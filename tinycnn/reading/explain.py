@@ -37,31 +37,25 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
     one = found[0]
     image, likeliest = page.image(one.candidate.pieces), one.digit.top[0][0]
     # The box of the ink in the image lies on that in the drawing, once it is level.
-    there, inside = np.reshape(one.candidate.box, (2, 2)), _corners(image)
-    middles, tilt = np.zeros((2, 2)), 0.0  # of the ink when it is level, and as it is
+    there = np.reshape(one.candidate.box, (2, 2))
+    rows, columns = ink_window(image > FAINT)
+    inside = np.array([(columns.start, rows.start), (columns.stop, rows.stop)])
     if isinstance(page, segment.PicturePage) and page.tilt:
         alone = page.values * np.isin(page.owner, one.candidate.pieces)
-        tilt, level = page.tilt, page.level(alone)
-        there = _corners(level)
-        middles = np.array([level.shape, page.values.shape])[:, ::-1] / 2
+        middles = turned(np.argwhere(alone > FAINT)[:, ::-1] + 0.5, -page.tilt)
+        there = np.stack([middles.min(axis=0) - 0.5, middles.max(axis=0) + 0.5])
     pixel = float(np.ptp(there, axis=0).max() / np.ptp(inside, axis=0).max())
-    corner = there.mean(axis=0) - pixel * inside.mean(axis=0) - middles[0]
-    x, y = (turned(corner, tilt) + middles[1]) * ink.scale
+    corner = turned(there.mean(axis=0) - pixel * inside.mean(axis=0), page.tilt)
+    x, y = (corner * ink.scale).tolist()
     return Explanation(
         top=one.digit.top,
         probabilities=one.probabilities,
         image=image,
         feature_maps=gradients(reader.model, image, likeliest).feature_maps,
-        origin=(float(x), float(y)),
+        origin=(x, y),
         pixel=pixel * ink.scale,
-        tilt=tilt,
+        tilt=page.tilt,
     )
-
-
-def _corners(values: Floats) -> Floats:
-    """Return the upper left and the lower right corner (2, 2) of the ink, x and y."""
-    rows, columns = ink_window(values > FAINT)
-    return np.array([(columns.start, rows.start), (columns.stop, rows.stop)])
 
 
 def corrected(

@@ -21,12 +21,12 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from tinycnn.ink.normalize import ink_window, normalize, normalize_strokes, square
-from tinycnn.ink.strokes import Strokes
+from tinycnn.ink.strokes import Strokes, draw_finely
 
 INK = 0.4  # threshold of ink for connectivity
 SMALLEST = 8  # pixels; shorter ink is no digit
 ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
-ONE_INSIDE, MORE_INSIDE = 0.4, 0.25  # of a frame's height: least size of its contents
+INSIDE = 0.4  # of a frame's height: the least length of its contents together
 MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 MOST_CUTS = 120  # of a component; one with more cuts is no number
 EDGE = 2  # pixels of soft edge around thresholded ink
@@ -325,32 +325,23 @@ class StrokePage(_Page):
     def unframe(self) -> None:
         """Remove the strokes that are drawn around digits; see `PicturePage`.
 
-        Strokes that cross or touch form one frame, so that a rectangle may consist of
-        four, and a 0 with a slash is no ring around something. If one of them is a
-        frame without the others, it alone is removed.
+        Strokes that cross or touch are one component of a small picture: a rectangle
+        may consist of four, and a 0 with a slash is no ring around something.
         """
         if len(self.pieces) < 2:
             return
         x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
         # A pixel of this small picture is at least a quarter of a pen width.
         step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
-        H, W = int((y1 - y0) / step) + 3, int((x1 - x0) / step) + 3
-        owner = np.zeros((H, W), np.int32)  # strokes, counted from 1
-        for n in self.pieces:
-            x, y = (1 + (_dense(self.points[n], step) - (x0, y0)) / step).astype(int).T
-            owner[y, x] = n + 1
-        owner = square(owner)
-        components, _ = ndimage.label(owner, EIGHT)
-        for number in _frames(components, _boxes(components)):
-            mine = components == number
-            strokes = np.unique(owner[mine]).tolist()
-            rings = []
-            for stroke in strokes:
-                alone = np.where(mine & (owner != stroke), 0, components)
-                if number in _frames(alone, _boxes(alone)):
-                    rings.append(stroke)
-            for stroke in rings or strokes:
-                self.pieces.pop(stroke - 1, None)
+        points = [1 + (stroke - (x0, y0)) / step for stroke in self.points]
+        size = int((x1 - x0) / step) + 3, int((y1 - y0) / step) + 3
+        drawn = draw_finely(points, [4.0] * len(points), size, 1)
+        page = PicturePage(np.asarray(drawn, np.float32) / 255)
+        page.unframe()
+        for n, stroke in enumerate(points):
+            x, y = stroke[0].astype(int)
+            if page.owner[y, x] not in page.pieces:
+                del self.pieces[n]
 
     def _gap(self, i: int, j: int, height: float) -> float:
         """Return the least distance of two strokes."""
@@ -632,8 +623,7 @@ def _frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
 
     `boxes` are those of the numbers that count. A frame has ink on all four sides of
     something that may be a digit; a line under a number has not. A 0 may have specks in
-    it, so the contents must have a least size, which is larger for a single component
-    than for several.
+    it, so the lengths of its contents must have a least sum.
     """
     numbers, corners = list(boxes), np.array(list(boxes.values()), int).reshape(-1, 4)
     x0, y0, x1, y1 = corners.T
@@ -641,19 +631,15 @@ def _frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
     found = []
     for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > SMALLEST):
         left, top, right, bottom = corners[at]
-        least = max(SMALLEST, MORE_INSIDE * (bottom - top))
         inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
-        within = np.flatnonzero(inside & (longest > least))
-        if not len(within):
-            continue
         mine, offset = owner[top:bottom, left:right] == numbers[at], (left, top) * 2
-        alone, several = max(SMALLEST, ONE_INSIDE * (bottom - top)), False
-        for k in within:
+        room = INSIDE * (bottom - top)
+        for k in np.flatnonzero(inside & (longest > SMALLEST)):
             if _encloses(mine, *(corners[k] - offset)):
-                if several or longest[k] > alone:
+                room -= longest[k]
+                if room < 0:
                     found.append(numbers[at])
                     break
-                several = True
     return found
 
 

@@ -233,7 +233,7 @@ class Learns:
     def learn(self) -> Iterator[float | str]:
         """Fine-tune; yield shares of the work from 0 to 1, at last the outcome."""
         use_threads(max(available_cores() - 1, 1))  # one is left to the window
-        images, labels = Corrections(self._folder).read(11)
+        images, labels = Corrections(self._folder).read()
         for item in finetune(images, labels, learned()):
             yield item if isinstance(item, float) else outcome(item)
 
