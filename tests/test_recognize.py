@@ -21,12 +21,12 @@ from tinycnn import models, recognize
 from tinycnn.data import load_mnist
 from tinycnn.ink.strokes import load_strokes, strokes_ink
 from tinycnn.nn.weights import WeightsError
-from tinycnn.reading import annotate, reader
+from tinycnn.reading import reader
 from tinycnn.reading.result import Digit, Reading
 
 SAMPLE = models.SHIPPED.parent.parent / "data" / "sample"
 SEVEN = {"strokes": [[[30, 70], [90, 70], [50, 190]]], "pen_width": 9}
-BLUE, VERMILION = annotate.COLOURS
+BLUE, VERMILION = recognize.COLOURS
 
 
 @pytest.fixture(autouse=True)
@@ -324,7 +324,7 @@ def test_a_copy_shows_boxes_and_labels_a_refused_one_in_grey(said):
     copy = pixels("deep/copies/a.png")
     times = len(copy) // 60
     assert copy.shape == (60 * times, 200 * times, 3)
-    for x, colour in ((10, BLUE), (60, VERMILION), (120, annotate.REFUSED)):
+    for x, colour in ((10, BLUE), (60, VERMILION), (120, recognize.REFUSED)):
         painted = (copy == colour).all(axis=2)
         assert painted[: 9 * times, (x + 5) * times : (x + 15) * times].any()
         inside = copy[18 * times : 40 * times, (x + 2) * times : (x + 18) * times]

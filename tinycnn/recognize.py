@@ -1,15 +1,19 @@
 """``python -m tinycnn.recognize FILE...`` reads the numbers in pictures.
 
-Arguments, messages and exit codes. `tinycnn.ink` opens the files; `tinycnn.reading`
-reads the digits and draws the boxes.
+Arguments, messages, exit codes, and copies with boxes. `tinycnn.ink` opens the files;
+`tinycnn.reading` reads the digits.
 """
 
 import contextlib
+import io
 import json
+import math
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from tinycnn._cli import (
     Parser,
@@ -31,6 +35,14 @@ if TYPE_CHECKING:
     from tinycnn.reading.result import Reading
     from tinycnn.userfile import UserFunction
 
+# Blue and vermilion of Okabe and Ito, safe for colour blindness; neighbours differ.
+COLOURS = ((0, 114, 178), (213, 94, 0))
+REFUSED = (110, 110, 110)
+IGNORED = (170, 170, 170)
+HALO = (255, 255, 255)  # around lines and labels, for contrast on any paper
+MIN_LABEL = 12.0  # pixels; a picture with less room is enlarged
+MAX_PIXELS = 8_000_000  # of an enlarged picture
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command with ``argv``, or the process's arguments.
@@ -42,7 +54,6 @@ def main(argv: list[str] | None = None) -> int:
 
     from tinycnn.ink.picture import PictureError
     from tinycnn.ink.strokes import StrokesError
-    from tinycnn.reading.annotate import annotated_png
 
     copies, taken = arguments.annotate, set(map(_real, arguments.files))
     if copies is not None:
@@ -82,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{printable(file)}: no digits found", file=sys.stderr)
         if copies is not None:
             try:
-                content = annotated_png(source, ink, reading)
+                content = _annotated(source, ink, reading)
                 write_atomically(_free_path(copies, file, taken), [content])
             except (OSError, ValueError) as error:
                 failures += report(f"{file}: cannot be annotated ({error})")
@@ -182,6 +193,73 @@ def _text(file: str, reading: "Reading", several: bool) -> str:
     elif several:
         lines = [f"{printable(file)}:", *(f"  {line}" for line in lines)]
     return "\n".join(lines)
+
+
+def _annotated(file: str | bytes, ink: "Ink", reading: "Reading") -> bytes:
+    """Return a picture with a box and a label at every digit, as a PNG file.
+
+    What was ignored has a thin grey box. A picture with small digits is enlarged by an
+    integer factor. Strokes are drawn from the ink; `PictureError` is raised if the
+    picture's file can no longer be read.
+    """
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+    from tinycnn.ink.picture import open_picture
+
+    if ink.strokes is None:
+        copy = open_picture(file).convert("RGB")
+    else:
+        grey = np.rint(255 - 255 * ink.values).astype(np.uint8)
+        copy = Image.fromarray(grey).convert("RGB")
+    room = _room(reading) / ink.scale if reading.digits else MIN_LABEL
+    most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
+    enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))
+    copy = ImageOps.scale(copy, enlarged, Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(copy)
+    for ignored in reading.ignored:
+        pen.rectangle(_corners(ignored, enlarged / ink.scale), outline=IGNORED)
+    text = max(MIN_LABEL, enlarged * room)
+    thick, font = max(1, round(text / 10)), ImageFont.load_default(text)
+    gap, labelled = round(text / 10 + 3), []
+    beyond, last = (-gap, -gap, gap, gap), (copy.width - 1, copy.height - 1)
+    for number, digit in enumerate(reading.digits):
+        colour = COLOURS[number % 2] if digit.digit is not None else REFUSED
+        box = np.add(_corners(digit.box, enlarged / ink.scale), beyond)
+        x0, y0, x1, y1 = np.clip(box, 0, last * 2).tolist()
+        pen.rectangle((x0, y0, x1, y1), outline=HALO, width=thick + 2)
+        pen.rectangle((x0, y0, x1, y1), outline=colour, width=thick)
+        middle, share = (x0 + x1) / 2, f"{digit.confidence:.0%}"
+        labelled.append((digit.label, middle, y0 - 2, "mb", colour))
+        labelled.append((share, middle, y1 + 2, "mt", colour))
+    for label, x, y, anchor, colour in labelled:  # above all boxes
+        options: Any = {"font": font, "anchor": anchor, "stroke_width": 2}
+        left, top, right, bottom = pen.textbbox((x, y), label, **options)
+        x -= min(left, 0) + max(right - copy.width, 0)  # into the picture
+        y -= min(top, 0) + max(bottom - copy.height, 0)
+        pen.text((x, y), label, colour, stroke_fill=HALO, **options)
+    content = io.BytesIO()
+    copy.save(content, "PNG")
+    return content.getvalue()
+
+
+def _corners(box: tuple[int, int, int, int], scale: float) -> tuple[int, int, int, int]:
+    """Return the first and the last pixel, x0, y0, x1, y1, of a scaled box."""
+    x0, y0, x1, y1 = (round(edge * scale) for edge in box)
+    return x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)
+
+
+def _room(reading: "Reading") -> float:
+    """Return the label height that fits the digits and the gaps between them."""
+    boxes = [digit.box for digit in reading.digits]
+    sides = [max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
+    gaps = [
+        abs(right.box[0] + right.box[2] - left.box[0] - left.box[2]) / 2
+        for line in reading.lines
+        for left, right in pairwise(line)
+    ]
+    room = min(0.25 * median(sides), 0.4 * median(gaps or [math.inf]))
+    return float(max(room, 0.1))
 
 
 def _real(path: str | Path) -> str:
