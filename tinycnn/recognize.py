@@ -144,8 +144,7 @@ def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
 
 def _stdin() -> bytes:
     """Return what comes from stdin, or raise PictureError."""
-    from tinycnn.ink.files import MAX_FILE
-    from tinycnn.ink.picture import PictureError
+    from tinycnn.ink.picture import MAX_FILE, PictureError
 
     try:
         return sys.stdin.buffer.read(MAX_FILE + 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn.ink import files, picture, strokes
+from tinycnn.ink import picture, strokes
 from tinycnn.ink.picture import open_picture, picture_ink
 
 H, W = 37, 53  # no two alike, and no multiple of a block
@@ -172,7 +172,7 @@ def test_a_large_jpeg_is_scaled_down_while_it_is_decoded(tmp_path):
     preview = {"save_all": True, "append_images": [Image.new("L", (9, 9))]}
     for kind, options in [("JPEG", {}), ("MPO", preview)]:
         Image.fromarray(values).save(path, kind, exif=exif(8), **options)
-        assert files.decode(path)[0].size == (1800, 1200)
+        assert picture._decode(path)[0].size == (1800, 1200)
         ink = picture_ink(path)
         assert (ink.size, ink.scale) == ((2400, 3600), 2.0)
         assert ink.values.shape == (1800, 1200)

@@ -203,12 +203,9 @@ class Reader:
                 self._found(candidate, scores[candidate.pieces], ink)
                 for candidate in _search(line, offered, scores)
             ]
-            if isinstance(page, segment.StrokePage):
-                bundles = _bundles(page, line, offered, digits)
-            else:
-                bundles = _cut_apart(page, digits)
-            for bundle in bundles:
-                digits = self._together(bundle, page, offered, digits, scores, ink)
+            if any(one.digit.digit == 1 for one in digits):
+                for bundle in _bundles(page, line, offered, digits):
+                    digits = self._together(bundle, page, offered, digits, scores, ink)
             found.append(digits)
         return page, _tidied(page, found, ink, self.threshold)
 
@@ -262,14 +259,18 @@ class Reader:
         scores: Scores,
         ink: Ink,
     ) -> list[Found]:
-        """Score strokes that meet together, if only ones were read among them.
+        """Score a bundle together, if of all digits only ones were read in it.
 
         To the network any straight stroke is a 1: both uprights of an H, both strokes
-        of an X. That other ink meets it says more than its shape.
+        of an X. That other ink meets it says more than its shape. But two sure ones of
+        a picture may be two that touch.
         """
         inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
-        others = {one.digit.digit for one in inside} - {1, None}
-        if not inside or others or bundle == set(inside[0].candidate.pieces):
+        named = {one.digit.digit for one in inside} - {None}
+        if named != {1} or bundle == set(inside[0].candidate.pieces):
+            return found
+        sure = min(one.digit.confidence for one in inside) >= SURE
+        if ink.strokes is None and (len(inside) < 2 or (len(inside) == 2 and sure)):
             return found
         box = segment.around([page.pieces[n].box for n in bundle])
         joined = replace(inside[0].candidate, pieces=tuple(sorted(bundle)), box=box)
@@ -396,18 +397,20 @@ def _logits(
 
 
 def _bundles(
-    page: segment.StrokePage,
+    page: segment.Page,
     line: segment.Line,
     offered: Sequence[segment.Candidate],
     found: Sequence[Found],
 ) -> list[set[int]]:
-    """Return the sets of strokes that meet and of which one was read as a 1.
+    """Return the sets of parts of one component, or of strokes that meet.
 
-    Specks and commas are in none.
+    Of strokes, specks and commas are in none.
     """
-    ones = [n for one in found if one.digit.digit == 1 for n in one.candidate.pieces]
-    if not ones:
-        return []
+    if isinstance(page, segment.PicturePage):
+        components: dict[int, set[int]] = {}
+        for n in line.pieces:
+            components.setdefault(page.pieces[n].component, set()).add(n)
+        return list(components.values())
     alone = [one for one in offered if len(one.pieces) == 1]
     strokes = [one.pieces[0] for one in alone if one.dropped < 0]
     reach = segment.MEETING * line.height
@@ -425,24 +428,7 @@ def _bundles(
         joined = [bundle for bundle in bundles if bundle & link]
         bundles = [bundle for bundle in bundles if not bundle & link]
         bundles.append(link.union(*joined))
-    return [bundle for bundle in bundles if bundle.intersection(ones)]
-
-
-def _cut_apart(page: segment.PicturePage, found: Sequence[Found]) -> list[set[int]]:
-    """Return the sets of pieces of one component in which a 1 and more was found.
-
-    Two sure ones may be two that touch.
-    """
-    components: dict[int, list[Found]] = {}
-    for one in found:
-        component = page.pieces[one.candidate.pieces[0]].component
-        components.setdefault(component, []).append(one)
-    return [
-        {n for n, piece in page.pieces.items() if piece.component == component}
-        for component, inside in components.items()
-        if len(inside) > 1 and any(one.digit.digit == 1 for one in inside)
-        if len(inside) > 2 or min(one.digit.confidence for one in inside) < SURE
-    ]
+    return bundles
 
 
 def _tidied(

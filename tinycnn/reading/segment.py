@@ -336,7 +336,7 @@ class StrokePage(_Page):
         points = [1 + (stroke - (x0, y0)) / step for stroke in self.points]
         size = int((x1 - x0) / step) + 3, int((y1 - y0) / step) + 3
         drawn = draw_finely(points, [4.0] * len(points), size, 1)
-        page = PicturePage(np.asarray(drawn, np.float32) / 255)
+        page = PicturePage(np.asarray(drawn, np.float32) / np.float32(255))
         page.unframe()
         for n, stroke in enumerate(points):
             x, y = stroke[0].astype(int)
