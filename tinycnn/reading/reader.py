@@ -269,8 +269,9 @@ class Reader:
         named = {one.digit.digit for one in inside} - {None}
         if named != {1} or bundle == set(inside[0].candidate.pieces):
             return found
-        sure = min(one.digit.confidence for one in inside) >= SURE
-        if ink.strokes is None and (len(inside) < 2 or (len(inside) == 2 and sure)):
+        near = [one for one in found if bundle.intersection(one.candidate.pieces)]
+        sure = min(one.digit.confidence for one in near) >= SURE
+        if ink.strokes is None and (len(near) < 2 or (len(near) == 2 and sure)):
             return found
         box = segment.around([page.pieces[n].box for n in bundle])
         joined = replace(inside[0].candidate, pieces=tuple(sorted(bundle)), box=box)
@@ -504,14 +505,13 @@ def _without_nothing(lines: list[list[Found]], ink: Ink) -> list[list[Found]]:
 
 def _without_walls(line: list[Found]) -> list[Found]:
     """Drop the sides of a form's cells: bars alike that reach beyond the digits."""
-    boxes = [found.candidate.box for found in line]
-    bars = [k for k, (x0, y0, x1, y1) in enumerate(boxes) if y1 - y0 > 5 * (x1 - x0)]
-    others = [box for k, box in enumerate(boxes) if k not in bars]
-    if len(bars) < 2 or not others:
+    boxes = np.array([found.candidate.box for found in line]).reshape(-1, 4)
+    x0, y0, x1, y1 = boxes.T
+    bars = y1 - y0 > 5 * (x1 - x0)
+    if bars.sum() < 2 or bars.all():
         return line
-    top, foot = min(box[1] for box in others), max(box[3] for box in others)
+    top, foot = y0[~bars].min(), y1[~bars].max()
     slack = WALLS * (foot - top)
-    walls = [k for k in bars if boxes[k][1] < top - slack or boxes[k][3] > foot + slack]
-    ends = [(boxes[k][1], boxes[k][3]) for k in walls]
-    alike = len(walls) > 1 and np.ptp(ends, axis=0).max() < slack
-    return [f for k, f in enumerate(line) if not (alike and k in walls)]
+    walls = bars & ((y0 < top - slack) | (y1 > foot + slack))
+    alike = walls.sum() > 1 and np.ptp(boxes[walls, 1::2], axis=0).max() < slack
+    return [line[k] for k in np.flatnonzero(~(walls & alike))]

@@ -25,7 +25,6 @@ from tinycnn.ink.strokes import Strokes, draw_finely
 
 INK = 0.4  # threshold of ink for connectivity
 SMALLEST = 8  # pixels; shorter ink is no digit
-ENCLOSED = 0.85  # share of the sides of a component that has the frame beyond it
 INSIDE = 0.4  # of a frame's height: the least length of its contents together
 MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 MOST_CUTS = 120  # of a component; one with more cuts is no number
@@ -263,9 +262,26 @@ class PicturePage(_Page):
         return self._next > before
 
     def unframe(self) -> None:
-        """Remove what is drawn around digits: boxes of a form, rings."""
-        for number in _frames(self.owner, {n: p.box for n, p in self.pieces.items()}):
-            del self.pieces[number]
+        """Remove what is drawn around digits: boxes of a form, rings.
+
+        A frame has ink on all four sides of the middle of something that may be a
+        digit; a line under a number has not. A 0 may have specks in it, so the lengths
+        of a frame's contents must have a least sum.
+        """
+        numbers, boxes = list(self.pieces), [p.box for p in self.pieces.values()]
+        x0, y0, x1, y1 = corners = np.array(boxes, int).reshape(-1, 4).T
+        longest = np.maximum(x1 - x0, y1 - y0)
+        for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > SMALLEST):
+            left, top, right, bottom = corners[:, at]
+            inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
+            room = INSIDE * (bottom - top)
+            for k in np.flatnonzero(inside & (longest > SMALLEST)):
+                row = self.owner[(y0[k] + y1[k]) // 2] == numbers[at]
+                column = self.owner[:, (x0[k] + x1[k]) // 2] == numbers[at]
+                sides = row[: x0[k]], row[x1[k] :], column[: y0[k]], column[y1[k] :]
+                room -= longest[k] if all(side.any() for side in sides) else 0
+            if room < 0:
+                del self.pieces[numbers[at]]
 
     def bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds; those of parts of one component tell the ink between."""
@@ -616,42 +632,6 @@ def _dropped(page: Page, line: Line, k: int) -> float:
     if len(own) > 1:
         return CUT_OFF if height < 0.5 else -math.inf
     return -0.2 if height < 0.35 else -1.3 if height < 0.5 else -math.inf
-
-
-def _frames(owner: NDArray[np.int32], boxes: dict[int, Box]) -> list[int]:
-    """Return which numbers in an array (H, W) are drawn around others: boxes, rings.
-
-    `boxes` are those of the numbers that count. A frame has ink on all four sides of
-    something that may be a digit; a line under a number has not. A 0 may have specks in
-    it, so the lengths of its contents must have a least sum.
-    """
-    numbers, corners = list(boxes), np.array(list(boxes.values()), int).reshape(-1, 4)
-    x0, y0, x1, y1 = corners.T
-    longest = np.maximum(x1 - x0, y1 - y0)
-    found = []
-    for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > SMALLEST):
-        left, top, right, bottom = corners[at]
-        inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
-        mine, offset = owner[top:bottom, left:right] == numbers[at], (left, top) * 2
-        room = INSIDE * (bottom - top)
-        for k in np.flatnonzero(inside & (longest > SMALLEST)):
-            if _encloses(mine, *(corners[k] - offset)):
-                room -= longest[k]
-                if room < 0:
-                    found.append(numbers[at])
-                    break
-    return found
-
-
-def _encloses(mine: NDArray[np.bool_], x0: int, y0: int, x1: int, y1: int) -> bool:
-    """Return whether a box has ink on all four sides; a small gap is allowed."""
-    sides = [
-        mine[y0:y1, :x0].any(axis=1),
-        mine[y0:y1, x1:].any(axis=1),
-        mine[:y0, x0:x1].any(axis=0),
-        mine[y1:, x0:x1].any(axis=0),
-    ]
-    return sum(float(side.mean()) for side in sides) > 4 * ENCLOSED
 
 
 def _boxes(owner: NDArray[np.integer]) -> dict[int, Box]:
