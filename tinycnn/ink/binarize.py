@@ -88,23 +88,16 @@ def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
     seldom of both.
     """
     border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
-    window = np.ones(9)
-    edge = np.convolve(np.bincount(border, minlength=256), window, "same") / border.size
-    everywhere = np.convolve(counts, window, "same") / levels.size
-    share = edge + everywhere + 1 * ((edge > 0.75) & (everywhere > 0.2))
-    around = int(share.argmax())
-    start = max(around - 4, 0)
-    return start + int(counts[start : around + 5].argmax())
+    share = np.bincount(border, minlength=256) / border.size + counts / levels.size
+    start = max(int(np.convolve(share, np.ones(9), "same").argmax()) - 4, 0)
+    return start + int(counts[start : start + 9].argmax())
 
 
 def _strokelike(ink: Mask, broadest: float) -> bool:
-    """Return whether the ink consists of strokes, not of grains or a slab of shadow.
+    """Return whether the ink consists of strokes, not of a slab of shadow.
 
     A slab has a square in it whose side is `broadest` times that of the picture.
     """
-    beside = (ink[:, 1:] & ink[:, :-1]).sum(), (ink[1:] & ink[:-1]).sum()
-    if max(beside) < 0.5 * ink.sum():
-        return False
     factor = -(-max(ink.shape) // 64)
     small = ink[factor // 2 :: factor, factor // 2 :: factor]
     side = max(2, int(broadest * small.size**0.5))
