@@ -55,30 +55,31 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     levels = (grey * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256)
     paper = _paper_level(levels, counts)
-    band = slice(max(paper - 4, 0), paper + 5)
-    near = counts[band]
-    if near.sum() < 0.2 * levels.size:
+    beyond = np.abs(LEVELS - paper) > 4
+    near = counts[~beyond].sum()
+    if near < 0.2 * levels.size:
         return None
     dark = bool(counts @ (LEVELS - paper) ** 3 <= 0)
     present = np.flatnonzero(counts)
     contrast = abs(paper - int(present[0] if dark else present[-1]))
     if contrast < 255 * MIN_CONTRAST:
         return None
-    depth = (paper - LEVELS if dark else LEVELS - paper) / contrast
-    beyond = np.abs(LEVELS - paper) > 4
+    depth = (paper - LEVELS if dark else LEVELS - paper) / np.float32(contrast)
     strong = counts[depth > 0.5].sum()
     faint = counts[beyond & (depth > 0) & (depth < 0.45)].sum()
     wrong = counts[beyond & (depth < 0)].sum()
-    if faint > 1.5 * strong or wrong > min(0.4 * strong, 0.05 * near.sum()):
+    if faint > 1.5 * strong or wrong > min(0.4 * strong, 0.05 * near):
         return None  # shade or noise: more than soft edges of ink explain
-    half = paper + contrast * (0.5 - dark)
     # A shadow takes little more than half the light; darker ink is a broad pen.
     lightest = paper if dark else paper + contrast
     broadest = 0.22 if contrast < 0.6 * lightest else 0.42
-    if not _strokelike(levels < half if dark else levels > half, broadest):
-        return None
-    ink: Grey = (grey - np.float32(paper / 255)) * np.float32(255 / contrast)
-    return np.clip(-ink if dark else ink, 0, 1)
+    factor = -(-max(levels.shape) // 64)
+    small = levels[factor // 2 :: factor, factor // 2 :: factor]
+    side = max(2, int(broadest * small.size**0.5))
+    slab = ndimage.minimum_filter(depth[small], side, mode="constant", cval=0)
+    if slab.max(initial=0) > 0.5:
+        return None  # a square of that side in it: a slab of shadow, not strokes
+    return depth.clip(0, 1).astype(np.float32)[levels]
 
 
 def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
@@ -91,17 +92,6 @@ def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
     share = np.bincount(border, minlength=256) / border.size + counts / levels.size
     start = max(int(np.convolve(share, np.ones(9), "same").argmax()) - 4, 0)
     return start + int(counts[start : start + 9].argmax())
-
-
-def _strokelike(ink: Mask, broadest: float) -> bool:
-    """Return whether the ink consists of strokes, not of a slab of shadow.
-
-    A slab has a square in it whose side is `broadest` times that of the picture.
-    """
-    factor = -(-max(ink.shape) // 64)
-    small = ink[factor // 2 :: factor, factor // 2 :: factor]
-    side = max(2, int(broadest * small.size**0.5))
-    return not ndimage.minimum_filter(small, side, mode="constant", cval=0).any()
 
 
 def _ink_on_uneven_paper(grey: Grey) -> Grey:
