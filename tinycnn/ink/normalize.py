@@ -41,10 +41,6 @@ FAINT = 0.05  # fainter ink is ignored: it would widen the tight box
 THINNEST, THICKEST = 1.5, 4.2  # pixels of the box; 19 of 20 of MNIST's are between
 THIN, THICK = 2.0, 3.2  # others are brought to these; half of MNIST's are between
 NEAR = 0.3  # pixels of the box between points of a stroke that are drawn
-FOOTPRINTS = (
-    ndimage.generate_binary_structure(2, 2),
-    ndimage.generate_binary_structure(2, 1),
-)
 GRID = 3  # pixels per pixel of the box of the grid on which strokes grow and shrink
 
 
@@ -99,7 +95,8 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     sign = np.float32(np.sign(steps))  # erosion is the dilation of the paper
     ink = sign * np.pad(ink, math.ceil(max(steps, 0)) + 1)
     for step in range(math.ceil(abs(steps))):
-        grown = ndimage.grey_dilation(ink, footprint=FOOTPRINTS[step % 2])
+        pixels = ndimage.generate_binary_structure(2, 2 - step % 2)
+        grown = ndimage.grey_dilation(ink, footprint=pixels)
         ink += np.float32(min(abs(steps) - step, 1)) * (grown - ink)
     return tighten(sign * ink)
 
@@ -217,15 +214,10 @@ def _averages(length: int, side: int) -> NDArray[np.float32]:
 def _centred(box: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Return the 28×28 image with the 20×20 box centred by mass, its maximum 1."""
     image = np.zeros((SIDE, SIDE), np.float32)
-    total = box.sum()
-    if total > 0:
-        cells = np.arange(BOX)
-        masses = box.sum(axis=1), box.sum(axis=0)
-        # The centre of a symmetric digit is halfway between two pixels: HALF rounds all
-        # of them alike. The box stays inside the image, however lopsided the digit.
-        y, x = (
-            int(np.clip(np.floor(CENTRE - mass @ cells / total + HALF), 0, SIDE - BOX))
-            for mass in masses
-        )
-        image[y : y + BOX, x : x + BOX] = box / box.max()
+    centre = np.array([box.sum(axis=1), box.sum(axis=0)]) @ np.arange(BOX) / box.sum()
+    # The centre of a symmetric digit is halfway between two pixels: HALF rounds all of
+    # them alike. The box stays inside the image, however lopsided the digit.
+    move = np.floor(CENTRE - centre + HALF).astype(int)
+    y, x = np.clip(move, 0, SIDE - BOX)
+    image[y : y + BOX, x : x + BOX] = box / box.max()
     return image
