@@ -36,7 +36,7 @@ class Corrections:
     DataError
         From `read`: a file is damaged or of something else. One sentence that names it.
     OSError
-        From `add` and `remove`: a file cannot be written.
+        From `add`: a file cannot be written.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -88,10 +88,6 @@ class Corrections:
         path = self.folder / f"{time.time_ns()}.json"
         save_strokes(path, drawn, label=int(label), image=grey.tolist())
         return path
-
-    def remove(self, path: Path) -> None:
-        """Remove the correction in a file."""
-        path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> tuple[Images, int]:

@@ -136,7 +136,7 @@ class Correcting:
         try:
             for correction in set(before) - set(after):
                 for path in self._kept.pop(correction, []):
-                    self.store.remove(path)
+                    path.unlink(missing_ok=True)
         except OSError as error:
             self._window.say(f"Cannot undo ({error.strerror}); check the folder.")
         for correction in set(after) - self._kept.keys():
