@@ -15,17 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from tinycnn._cli import (
-    Parser,
-    converter,
-    existing_file,
-    fail,
-    printable,
-    report,
-    run_command,
-    said_if_slow,
-    user_function,
-)
+from tinycnn import _cli
 from tinycnn.files import write_atomically
 from tinycnn.userfile import explained
 
@@ -60,13 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         try:
             copies.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            fail(f"{error}; name another folder with --annotate DIR")
+            _cli.fail(f"{error}; name another folder with --annotate DIR")
     reader = _reader(arguments.weights, arguments.network)
     several, failures = len(arguments.files) > 1, 0
 
     def failed(reason: object) -> None:
         nonlocal failures
-        failures += report(reason)
+        failures += _cli.report(reason)
         if arguments.json:
             print(json.dumps({"file": file, "error": str(reason)}), flush=True)
 
@@ -83,25 +73,25 @@ def main(argv: list[str] | None = None) -> int:
             failed(f"{file}: not enough memory; make it smaller")
             continue
         except ValueError as error:  # of the weights, or a mistake in a layer
-            fail(error)
+            _cli.fail(error)
         reading = reading.refusing(arguments.min_confidence)
         if arguments.json:
             print(_json(file, reading), flush=True)
         else:
             print(_text(file, reading, several), flush=True)
         if not reading.digits:
-            print(f"{printable(file)}: no digits found", file=sys.stderr)
+            print(f"{_cli.printable(file)}: no digits found", file=sys.stderr)
         if copies is not None:
             try:
                 content = _annotated(source, ink, reading)
                 write_atomically(_free_path(copies, file, taken), [content])
             except (OSError, ValueError) as error:
-                failures += report(f"{file}: cannot be annotated ({error})")
+                failures += _cli.report(f"{file}: cannot be annotated ({error})")
     return 1 if failures else 0
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _parser() -> _cli.Parser:
+    parser = _cli.Parser(
         "tinycnn recognize",
         "Read the digits in pictures (PNG, JPEG, BMP, GIF, WEBP) and in the drawing "
         "window's stroke files. '?' marks digit-sized ink that is not a digit.",
@@ -111,13 +101,13 @@ def _parser() -> Parser:
     files = "a picture or a stroke file; - is stdin"
     add("files", nargs="+", metavar="FILE", help=files)
     weights = "a weights.safetensors of a run with ten digits (default: the shipped)"
-    add("--weights", type=existing_file, metavar="FILE", help=weights)
+    add("--weights", type=_cli.existing_file, metavar="FILE", help=weights)
     network = "the file that defines the network of these weights, if it is your own"
-    add("--network", type=user_function, metavar="FILE.py:NAME", help=network)
+    add("--network", type=_cli.user_function, metavar="FILE.py:NAME", help=network)
     copies = "write a copy of each picture with boxes and digits into this folder"
     add("--annotate", type=Path, metavar="DIR", help=copies)
     least = "refuse digits below this confidence, 0 to 1 (default: 0)"
-    share = converter("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
+    share = _cli.converter("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
     add("--min-confidence", type=share, default=0.0, metavar="P", help=least)
     return parser
 
@@ -131,14 +121,14 @@ def _reader(weights: Path | None, network: "UserFunction | None") -> "Reader":
 
     use_threads()
     try:
-        with said_if_slow(), explained(network):
+        with _cli.said_if_slow(), explained(network):
             reader = Reader(weights, network)
             reader.probabilities(np.zeros((1, 28, 28), np.float32))
     except (ValueError, OSError) as error:
-        fail(error)
+        _cli.fail(error)
     if not reader.finds:
         what = "names the digits that the shipped reader finds"
-        print(f"{printable(weights)} {what}", file=sys.stderr)
+        print(f"{_cli.printable(weights)} {what}", file=sys.stderr)
     return reader
 
 
@@ -188,9 +178,9 @@ def _text(file: str, reading: "Reading", several: bool) -> str:
     """Return the reading as text, after the file's name if there are several."""
     lines = reading.text.splitlines()
     if several and len(lines) == 1:
-        lines = [f"{printable(file)}: {lines[0]}"]
+        lines = [f"{_cli.printable(file)}: {lines[0]}"]
     elif several:
-        lines = [f"{printable(file)}:", *(f"  {line}" for line in lines)]
+        lines = [f"{_cli.printable(file)}:", *(f"  {line}" for line in lines)]
     return "\n".join(lines)
 
 
@@ -278,4 +268,4 @@ def _free_path(folder: Path, file: str, taken: set[str]) -> Path:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    _cli.run_command(main)
