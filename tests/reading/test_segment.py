@@ -194,7 +194,7 @@ def test_the_bond_across_a_bridge_is_that_of_the_ink_it_crosses():
         page.cut(list(page.pieces))
         parts = sorted(page.pieces, key=lambda n: page.pieces[n].part)
         left = max(k for k, n in enumerate(parts) if page.pieces[n].box[2] <= 45)
-        return page.bond(parts[left], parts[left + 1], 40)
+        return page._bond(parts[left], parts[left + 1], 40)
 
     assert 0 < bond(2) < bond(6)
 
@@ -208,7 +208,7 @@ def test_only_what_is_named_is_cut_and_no_stroke_and_nothing_as_narrow_as_a_1():
     assert (85, 10, 145, 50) in pieces_of(page)
     assert not page.cut([])
     parts = [n for n, piece in page.pieces.items() if piece.component == first]
-    assert page.bond(parts[0], parts[-1], 40) == segment.APART  # no neighbours
+    assert page._bond(parts[0], parts[-1], 40) == segment.APART  # no neighbours
 
     one = PicturePage(bars((10, 10, 16, 50)))
     assert not one.cut(list(one.pieces))
@@ -326,7 +326,7 @@ FIVE = [
 
 def test_a_five_and_its_detached_bar_are_offered_together():
     page = stroke_page(*FIVE, pen=6)
-    assert page.bond(0, 1, 80) == page.bond(1, 0, 80)
+    assert page._bond(0, 1, 80) == page._bond(1, 0, 80)
     assert frozenset([0, 1]) in runs(page)
     np.testing.assert_array_equal(
         page.image([0, 1]), normalize_strokes([np.array(s, float) for s in FIVE])
@@ -347,7 +347,7 @@ def test_strokes_that_cross_are_likely_of_one_digit_and_apart_they_are_not():
     def bond(shift):
         upright = [(60 + shift, 20), (60 + shift, 90)]
         page = stroke_page([(30, 55), (80, 55)], upright, pen=6)
-        return page.bond(0, 1, 76)
+        return page._bond(0, 1, 76)
 
     assert bond(0) > 1
     assert bond(0) > bond(30) > bond(45) > bond(80)
@@ -395,8 +395,8 @@ def test_a_dot_is_a_piece_with_bonds():
         (alone,) = segment.candidates(page, line)
         assert alone.pieces == (0,)
     page = stroke_page([(30, 40)], [(30, 40), (30, 100)], [(200, 40)])
-    assert page.bond(0, 1, 60) > 1
-    assert page.bond(0, 2, 60) == segment.APART
+    assert page._bond(0, 1, 60) > 1
+    assert page._bond(0, 2, 60) == segment.APART
     assert frozenset([0, 1]) in runs(page)
 
 

@@ -159,15 +159,10 @@ def _image(array: NDArray[Any]) -> Image.Image:
 
 
 def _upright(image: Image.Image, size: Size) -> tuple[Image.Image, Size]:
-    """Scale an image down, lay it on paper, and turn it upright.
+    """Return an image scaled down, laid on paper and upright, of mode L or RGB.
 
-    Returns
-    -------
-    image : PIL.Image.Image
-        Mode L or RGB.
-    size : (int, int)
-        `size`, that of the original, of which the given image may be a scaled-down
-        JPEG, but upright.
+    And return `size`, that of the original, as it is upright: a large JPEG may come
+    scaled down already.
     """
     turn = None
     with contextlib.suppress(Exception):  # broken EXIF may raise anything

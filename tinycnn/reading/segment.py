@@ -137,19 +137,12 @@ class _Page:
 
     pieces: dict[int, Piece]
 
-    def bond(self, i: int, j: int, height: float) -> float:
-        """Return the log odds that two pieces are parts of one digit.
+    def _bond(self, i: int, j: int, height: float) -> float:
+        """Return the log odds that i and j, to its right, are parts of one digit.
 
         Fitted by eye to neighbouring strokes of written numbers: those that touch are
-        of one digit in 19 of 20 cases; those that are a fifth of the height apart
-        hardly ever, unless one is above the other.
-
-        Parameters
-        ----------
-        i, j : int
-            Numbers of the pieces, i to the left.
-        height : float
-            Of the line, in pixels.
+        of one digit in 19 of 20 cases; those that are a fifth of the line's height
+        apart hardly ever, unless one is above the other.
         """
         a, b = self.pieces[i].box, self.pieces[j].box
         if distance(a, b) > 0.5 * height:
@@ -283,13 +276,13 @@ class PicturePage(_Page):
             if room < 0:
                 del self.pieces[numbers[at]]
 
-    def bond(self, i: int, j: int, height: float) -> float:
+    def _bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds; those of parts of one component tell the ink between."""
         a, b = self.pieces[i], self.pieces[j]
         if a.component == b.component:
             neighbours = abs(a.part - b.part) == 1
             return CROSSED * self._crossed[max(i, j)] if neighbours else APART
-        return super().bond(i, j, height)
+        return super()._bond(i, j, height)
 
     def _gap(self, i: int, j: int, height: float) -> float:  # noqa: ARG002
         """Return the least distance along a row, or of the boxes if no row has both."""
@@ -528,7 +521,7 @@ def lines(page: Page) -> list[Line]:
         for k in range(1, len(numbers)):
             # A bar may come between two pieces of one digit: look at three neighbours.
             left, right = numbers[max(k - 3, 0) : k], numbers[k : k + 3]
-            bonds.append(max(page.bond(i, j, height) for i in left for j in right))
+            bonds.append(max(page._bond(i, j, height) for i in left for j in right))
         found.append(Line(tuple(numbers), height, tuple(bonds)))
     return found
 
