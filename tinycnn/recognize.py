@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tinycnn import _cli
-from tinycnn.files import write_atomically
+from tinycnn.files import UnreadableError, read_regular, write_atomically
 from tinycnn.userfile import explained
 
 if TYPE_CHECKING:
@@ -144,16 +144,12 @@ def _stdin() -> bytes:
 
 def _ink(source: str | bytes) -> "Ink":
     """Return the ink of a picture or of a stroke file, told by name or content."""
-    from tinycnn.ink.picture import picture_ink
+    from tinycnn.ink.picture import MAX_FILE, picture_ink
     from tinycnn.ink.strokes import load_strokes, strokes_ink
 
-    start = source if isinstance(source, bytes) else b""
-    with contextlib.suppress(OSError, ValueError):
-        if isinstance(source, str) and Path(source).is_file():  # a pipe could wait
-            with Path(source).open("rb") as opened:
-                start = opened.read(100)
-    named = isinstance(source, str) and source.lower().endswith(".json")
-    is_strokes = named or start[:100].lstrip().startswith(b"{")
+    is_strokes = isinstance(source, str) and source.lower().endswith(".json")
+    with contextlib.suppress(UnreadableError):
+        is_strokes |= read_regular(source, MAX_FILE)[:100].lstrip().startswith(b"{")
     return strokes_ink(load_strokes(source)) if is_strokes else picture_ink(source)
 
 
@@ -242,11 +238,8 @@ def _room(reading: "Reading") -> float:
     """Return the label height that fits the digits and the gaps between them."""
     boxes = [digit.box for digit in reading.digits]
     sides = [max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
-    gaps = [
-        abs(right.box[0] + right.box[2] - left.box[0] - left.box[2]) / 2
-        for line in reading.lines
-        for left, right in pairwise(line)
-    ]
+    middles = [[sum(digit.box[::2]) / 2 for digit in line] for line in reading.lines]
+    gaps = [abs(b - a) for line in middles for a, b in pairwise(line)]
     room = min(0.25 * median(sides), 0.4 * median(gaps or [math.inf]))
     return float(max(room, 0.1))
 

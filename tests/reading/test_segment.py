@@ -405,7 +405,7 @@ def test_few_points_are_as_near_as_many():
     few = [[(60, 20), (60, 90)], [(64, 55), (110, 55)]]
     many = [np.linspace(*stroke, 50) for stroke in few]
     ours, theirs = (
-        stroke_page(*strokes, pen=6).bond(0, 1, 76) for strokes in (few, many)
+        stroke_page(*strokes, pen=6)._bond(0, 1, 76) for strokes in (few, many)
     )
     assert ours == pytest.approx(theirs, abs=1)
 

@@ -202,16 +202,13 @@ class Workbench:
         if damage == Damage():
             self._base = self._whole
         self._put(self._base)
-        rng = np.random.default_rng(0)
-        convolutions = []
-        for layer in self._reader.model.layers:
-            if isinstance(layer, nn.Conv2D):
-                convolutions.append(layer)
-            if isinstance(layer, nn.Conv2D | nn.Dense):
-                weight = layer.weight.value
+        layers, rng = self._reader.model.layers, np.random.default_rng(0)
+        for weight in (p.value for p in self._reader.model.parameters()):
+            if weight.ndim > 1:  # no bias, nothing of batch norm
                 noise = rng.standard_normal(weight.shape, np.float32)
                 weight += np.float32(damage.noise) * weight.std() * noise
                 weight[...] = _rounded(weight, damage.bits)
+        convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2D)]
         for number, feature in damage.muted:
             convolutions[number].weight.value[..., feature] = 0
             convolutions[number].bias.value[feature] = 0

@@ -203,10 +203,7 @@ class Reader:
                 self._found(candidate, scores[candidate.pieces], ink)
                 for candidate in _search(line, offered, scores)
             ]
-            if any(one.digit.digit == 1 for one in digits):
-                for bundle in _bundles(page, line, offered, digits):
-                    digits = self._together(bundle, page, offered, digits, scores, ink)
-            found.append(digits)
+            found.append(self._together(page, line, offered, digits, scores, ink))
         return page, _tidied(page, found, ink, self.threshold)
 
     def probabilities(self, images: Floats) -> Floats:
@@ -252,35 +249,39 @@ class Reader:
 
     def _together(
         self,
-        bundle: set[int],
         page: segment.Page,
+        line: segment.Line,
         offered: Sequence[segment.Candidate],
         found: list[Found],
         scores: Scores,
         ink: Ink,
     ) -> list[Found]:
-        """Score a bundle together, if of all digits only ones were read in it.
+        """Score bundles together in which only ones were read.
 
         To the network any straight stroke is a 1: both uprights of an H, both strokes
         of an X. That other ink meets it says more than its shape. But two sure ones of
         a picture may be two that touch.
         """
-        inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
-        named = {one.digit.digit for one in inside} - {None}
-        if named != {1} or bundle == set(inside[0].candidate.pieces):
+        if all(one.digit.digit != 1 for one in found):
             return found
-        near = [one for one in found if bundle.intersection(one.candidate.pieces)]
-        sure = min(one.digit.confidence for one in near) >= SURE
-        if ink.strokes is None and (len(near) < 2 or (len(near) == 2 and sure)):
-            return found
-        box = segment.around([page.pieces[n].box for n in bundle])
-        joined = replace(inside[0].candidate, pieces=tuple(sorted(bundle)), box=box)
-        shares = [scores[one.pieces] for one in offered if bundle == set(one.pieces)]
-        # Those that are wider than any digit have none.
-        together = self._found(joined, shares[0] if shares else np.zeros(10), ink)
-        at = found.index(inside[0])
-        rest = [one for one in found[at:] if one not in inside]
-        return [*found[:at], together, *rest]
+        for bundle in _bundles(page, line, offered, found):
+            inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
+            near = [one for one in found if bundle.intersection(one.candidate.pieces)]
+            named = {one.digit.digit for one in inside} - {None}
+            if named != {1} or bundle == set(inside[0].candidate.pieces):
+                continue
+            sure = min(one.digit.confidence for one in near) >= SURE
+            if ink.strokes is None and (len(near) < 2 or (len(near) == 2 and sure)):
+                continue
+            pieces = tuple(n for n in line.pieces if n in bundle)
+            box = segment.around([page.pieces[n].box for n in pieces])
+            joined = replace(inside[0].candidate, pieces=pieces, box=box)
+            # What is wider than any digit has no score.
+            together = self._found(joined, scores.get(pieces, np.zeros(10)), ink)
+            at = found.index(inside[0])
+            rest = [one for one in found[at:] if one not in inside]
+            found = [*found[:at], together, *rest]
+        return found
 
     def _found(self, candidate: segment.Candidate, shares: Floats, ink: Ink) -> Found:
         """Return a candidate with its digit, box and probabilities."""
