@@ -106,21 +106,30 @@ def gradients(model: nn.Sequential, image: Floats, label: int) -> Gradients:
         The class that would be right.
     """
     x, steps = image[np.newaxis, :, :, np.newaxis], []
-    field = np.array([(1, 1), (1, 1), (0, 0)])
+    # Receptive fields as in `FeatureMaps` (Araujo, Norris and Sim 2019, "Computing
+    # Receptive Fields of Convolutional Neural Networks").
+    size, step, start = np.array([(1, 1), (1, 1), (0, 0)])
     for layer in model.layers:
         y = layer.forward(x)
+        (kernel, stride), margins = np.ones((2, 2), int), (0, 0, 0, 0)
+        if isinstance(layer, nn.Conv2D):
+            kernel = np.array(layer.weight.value.shape[:2])
+            margins = layer.margins(*x.shape[1:3])
+        elif isinstance(layer, nn.MaxPool2D):
+            kernel = np.broadcast_to(layer.kernel_size, 2)
         if isinstance(layer, nn.Conv2D | nn.MaxPool2D):
-            field = _field(layer, x.shape[1:3], field)
-        steps.append((layer, x[0], y[0], field))
+            stride = np.broadcast_to(layer.stride, 2)
+        size, start = size + step * (kernel - 1), start - step * margins[::2]
+        step = step * stride
+        steps.append((layer, x[0], y[0], margins, np.stack([size, step, start])))
         x = y
     loss, dlogits = nn.softmax_cross_entropy(x, np.array([label]))
     dy, feature_maps = dlogits, []
-    for layer, inputs, maps, field in reversed(steps):
+    for layer, inputs, maps, margins, field in reversed(steps):
         dx = layer.backward(dy)
         if isinstance(layer, nn.Conv2D):
-            top, below, left, right = layer.margins(*inputs.shape[:2])
             one = FeatureMaps(
-                inputs=np.pad(inputs, ((top, below), (left, right), (0, 0))),
+                inputs=np.pad(inputs, (margins[:2], margins[2:], (0, 0))),
                 kernels=layer.weight.value.copy(),
                 dkernels=np.array(layer.weight.grad),
                 bias=layer.bias.value.copy(),
@@ -132,27 +141,6 @@ def gradients(model: nn.Sequential, image: Floats, label: int) -> Gradients:
             feature_maps.append(one)
         dy = dx
     return Gradients(label, loss, dlogits[0], dy[0, :, :, 0], tuple(feature_maps[::-1]))
-
-
-def _field(
-    layer: nn.Conv2D | nn.MaxPool2D, size: tuple[int, ...], field: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the receptive fields of a layer's outputs, given those of its inputs.
-
-    Each is (3, 2), as in `FeatureMaps`; the layer's input has the size (H, W). Source:
-    Araujo, Norris and Sim 2019, "Computing Receptive Fields of Convolutional Neural
-    Networks".
-    """
-    before, step, start = field
-    if isinstance(layer, nn.Conv2D):
-        kernel = np.array(layer.weight.value.shape[:2])
-        top, _, left, _ = layer.margins(*size)
-    else:
-        kernel, top, left = np.broadcast_to(layer.kernel_size, 2), 0, 0
-    stride = np.broadcast_to(layer.stride, 2)
-    return np.stack(
-        [before + step * (kernel - 1), step * stride, start - step * (top, left)]
-    )
 
 
 class Workbench:

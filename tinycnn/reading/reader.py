@@ -42,8 +42,6 @@ MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
-
-
 Scores = dict[tuple[int, ...], Floats]  # probability of each digit, by the pieces
 
 

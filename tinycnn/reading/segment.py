@@ -505,8 +505,6 @@ def lines(page: Page) -> list[Line]:
     parts: dict[int, list[int]] = {}
     for number, piece in page.pieces.items():
         parts.setdefault(piece.component, []).append(number)
-    if not parts:
-        return []
     components = []
     for n, numbers in parts.items():
         pieces = [page.pieces[number] for number in numbers]
