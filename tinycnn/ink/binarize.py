@@ -182,9 +182,8 @@ def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
     A broad stroke reaches its depth in a few pixels, a shadow over half its breadth.
     """
     numbers = np.arange(count + 1)
-    breadth = 2 * ndimage.maximum(
-        ndimage.distance_transform_edt(labels), labels, numbers
-    )
+    inwards = ndimage.distance_transform_edt(labels)
+    breadth = 2 * ndimage.maximum(inwards, labels, numbers)
     smooth = ndimage.gaussian_filter(depth, 2, mode="nearest")
     slopes = ndimage.gaussian_gradient_magnitude(depth, 2, mode="nearest")
     slope = ndimage.maximum(slopes, labels, numbers)

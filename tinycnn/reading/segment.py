@@ -321,7 +321,7 @@ class StrokePage(_Page):
             box = x0, y0, x1, y1
             self.pieces[n] = Piece(box, pen * (length + pen), n)
         self.pen = min(strokes.pen_widths, default=1.0)
-        self._denser: dict[tuple[int, float], NDArray[np.float64]] = {}
+        self._dense: dict[tuple[int, float], cKDTree] = {}  # points, by the step
 
     def image(self, pieces: Sequence[int]) -> Floats:
         """Return the image (28, 28) of some strokes together."""
@@ -380,22 +380,18 @@ class StrokePage(_Page):
         """Return the distances of dense points of stroke j from the nearest of i."""
         step = 0.05 * height
         for n in (i, j):
-            if (n, step) not in self._denser:
-                self._denser[n, step] = _dense(self.points[n], step)
+            if (n, step) not in self._dense:
+                lengths = np.hypot(*np.diff(self.points[n], axis=0).T)
+                along = np.concatenate([[0], lengths.cumsum()])
+                samples = np.linspace(0, along[-1], int(along[-1] / step) + 2)
+                axes = [np.interp(samples, along, axis) for axis in self.points[n].T]
+                self._dense[n, step] = cKDTree(np.transpose(axes))
         gaps: NDArray[np.float64]
-        gaps, _ = cKDTree(self._denser[i, step]).query(self._denser[j, step])
+        gaps, _ = self._dense[i, step].query(self._dense[j, step].data)
         return gaps
 
 
 Page = PicturePage | StrokePage
-
-
-def _dense(points: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Return points along a stroke at most a step apart."""
-    lengths = np.hypot(*np.diff(points, axis=0).T)
-    along = np.concatenate([[0], lengths.cumsum()])
-    samples = np.linspace(0, along[-1], int(along[-1] / step) + 2)
-    return np.stack([np.interp(samples, along, axis) for axis in points.T], axis=1)
 
 
 def _typical_height(pieces: Sequence[Piece]) -> float:
