@@ -54,7 +54,12 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     """
     levels = (grey * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256)
-    paper = _paper_level(levels, counts)
+    # The paper's level is that of the picture and its border together: in a tight crop
+    # ink may cover more than half of either, but seldom of both.
+    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
+    share = np.bincount(border, minlength=256) / border.size + counts / levels.size
+    start = max(int(np.convolve(share, np.ones(9), "same").argmax()) - 4, 0)
+    paper = start + int(counts[start : start + 9].argmax())
     beyond = np.abs(LEVELS - paper) > 4
     near = counts[~beyond].sum()
     if near < 0.2 * levels.size:
@@ -80,18 +85,6 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     if slab.max(initial=0) > 0.5:
         return None  # a square of that side in it: a slab of shadow, not strokes
     return depth.clip(0, 1).astype(np.float32)[levels]
-
-
-def _paper_level(levels: NDArray[np.uint8], counts: NDArray[np.int64]) -> int:
-    """Return the grey level of the paper, from the picture and its border together.
-
-    In a tight crop ink may cover more than half of the picture or of the border, but
-    seldom of both.
-    """
-    border = np.concatenate([levels[0], levels[-1], levels[:, 0], levels[:, -1]])
-    share = np.bincount(border, minlength=256) / border.size + counts / levels.size
-    start = max(int(np.convolve(share, np.ones(9), "same").argmax()) - 4, 0)
-    return start + int(counts[start : start + 9].argmax())
 
 
 def _ink_on_uneven_paper(grey: Grey) -> Grey:

@@ -174,21 +174,15 @@ def _upright(image: Image.Image, size: Size) -> tuple[Image.Image, Size]:
     wanted, n = f"{mode}A" if clear else mode, shrinkage(image.size)
     seen = (image if image.mode == wanted else image.convert(wanted)).reduce(n)
     if clear:
-        alpha = seen.getchannel("A")
-        drawn = seen.convert(mode)
-        seen = Image.new(mode, drawn.size, _paper(drawn, alpha))
+        alpha, drawn = seen.getchannel("A"), seen.convert(mode)
+        visible, dark = np.asarray(alpha), np.asarray(drawn.convert("L")) < 128
+        is_light = visible[dark].sum() < visible.sum() / 1000  # nothing seen is dark
+        seen = Image.new(mode, drawn.size, "black" if is_light else "white")
         seen.paste(drawn, mask=alpha)
     seen.info.clear()  # broken EXIF, too
     seen.getexif()[Base.Orientation] = turn
     seen = ImageOps.exif_transpose(seen)
     return seen, size[::-1] if turn in (5, 6, 7, 8) else size
-
-
-def _paper(drawn: Image.Image, alpha: Image.Image) -> str:
-    """Return the paper behind transparent pixels: black if nothing visible is dark."""
-    visible = np.asarray(alpha)
-    dark = np.asarray(drawn.convert("L")) < 128
-    return "black" if visible[dark].sum() < visible.sum() / 1000 else "white"
 
 
 def _grey(image: Image.Image) -> NDArray[np.float32]:

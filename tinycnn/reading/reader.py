@@ -301,16 +301,14 @@ def _doubtful(
 
     Pieces too low for a digit are not among them.
     """
-    best = dict.fromkeys(page.pieces, 0.0)
+    sure: set[int] = set()
     for line, offered in lines:
-        for number in line.pieces:
-            if page.pieces[number].height < segment.TALL * line.height:
-                best[number] = 1.0
+        low = segment.TALL * line.height
+        sure.update(n for n in line.pieces if page.pieces[n].height < low)
         for candidate in offered:
-            sure = float(scores[candidate.pieces].max())
-            for number in candidate.pieces:
-                best[number] = max(best[number], sure)
-    doubtful = [number for number, sure in best.items() if sure < SURE]
+            if scores[candidate.pieces].max() >= SURE:
+                sure.update(candidate.pieces)
+    doubtful = [number for number in page.pieces if number not in sure]
     doubtful.sort(key=lambda number: -page.pieces[number].area)
     return doubtful[:MOST_DOUBTS]
 
