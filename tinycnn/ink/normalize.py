@@ -57,15 +57,21 @@ def normalize(values: NDArray[np.float32]) -> NDArray[np.float32]:
     float32 array (28, 28)
         All 0 where there is no ink.
     """
-    tight = tighten(values)
+    image, tight = np.zeros((SIDE, SIDE), np.float32), tighten(values)
     if tight.size == 0:
-        return np.zeros((SIDE, SIDE), np.float32)
+        return image
     box = _average(tight)
     width = stroke_width(box)
     if not THINNEST <= width <= THICKEST:
         other = with_pen(tight, THIN if width < THIN else THICK)
         box = _average(other) if other.size else box
-    return _centred(box)
+    centre = np.array([box.sum(axis=1), box.sum(axis=0)]) @ np.arange(BOX) / box.sum()
+    # The centre of a symmetric digit is halfway between two pixels: HALF rounds all of
+    # them alike. The box stays inside the image, however lopsided the digit.
+    move = np.floor(CENTRE - centre + HALF).astype(int)
+    y, x = np.clip(move, 0, SIDE - BOX)
+    image[y : y + BOX, x : x + BOX] = box / box.max()
+    return image
 
 
 def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
@@ -209,15 +215,3 @@ def _averages(length: int, side: int) -> NDArray[np.float32]:
     right = np.minimum(edges[1:, None], np.arange(1, length + 1))
     covered: NDArray[np.float64] = np.maximum(right - left, 0) * (BOX / side)
     return covered.astype(np.float32)
-
-
-def _centred(box: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """Return the 28×28 image with the 20×20 box centred by mass, its maximum 1."""
-    image = np.zeros((SIDE, SIDE), np.float32)
-    centre = np.array([box.sum(axis=1), box.sum(axis=0)]) @ np.arange(BOX) / box.sum()
-    # The centre of a symmetric digit is halfway between two pixels: HALF rounds all of
-    # them alike. The box stays inside the image, however lopsided the digit.
-    move = np.floor(CENTRE - centre + HALF).astype(int)
-    y, x = np.clip(move, 0, SIDE - BOX)
-    image[y : y + BOX, x : x + BOX] = box / box.max()
-    return image
