@@ -214,8 +214,7 @@ def _interpolate(
         errors = trainer.evaluate(trainer.val_images, trainer.val_labels).errors
         scores.append((_right(trainer, images, labels, temperature), -errors, -step))
     move(-max(scores)[2])
-    ratio = trainer.temperature() / before
-    return round(temperature * ratio, 4)
+    return round(temperature * (trainer.temperature() / before), 4)
 
 
 # --- the weights in use ------------------------------------------------------------

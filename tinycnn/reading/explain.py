@@ -48,7 +48,6 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
     corner = turned(there.mean(axis=0) - pixel * inside.mean(axis=0), page.tilt)
     x, y = (corner * ink.scale).tolist()
     return Explanation(
-        top=one.digit.top,
         probabilities=one.probabilities,
         image=image,
         feature_maps=gradients(reader.model, image, likeliest).feature_maps,

@@ -85,8 +85,6 @@ class Explanation:
 
     Attributes
     ----------
-    top : three of (int, float)
-        The likeliest digits and their probabilities.
     probabilities : float array (10,)
         Of each digit, calibrated; 1 minus their sum is the probability of no digit.
     image : float32 array (28, 28)
@@ -98,7 +96,6 @@ class Explanation:
         of its pixels there, and the degrees by which it lies there turned clockwise.
     """
 
-    top: tuple[tuple[int, float], ...]
     probabilities: Floats
     image: Floats
     feature_maps: tuple[FeatureMaps, ...]

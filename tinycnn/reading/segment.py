@@ -134,7 +134,6 @@ class _Page:
     """What the pages of pictures and of strokes have in common."""
 
     tilt = 0.0
-
     pieces: dict[int, Piece]
 
     def _bond(self, i: int, j: int, height: float) -> float:

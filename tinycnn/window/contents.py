@@ -28,7 +28,7 @@ def sees(
     page: Page, explanation: Explanation, chosen: Spot | None, click: Click
 ) -> None:
     """Show how a digit was read; `click` is given a layer, a map, and a place."""
-    _shares(page, [explanation.probabilities], str(explanation.top[0][0]))
+    _shares(page, [explanation.probabilities], str(explanation.probabilities.argmax()))
     page.heading("Your ink as 28 × 28, by one pen, its weight in the middle")
     page.pictures([page.ink(explanation.image)], 2)
     page.heading("Feature maps of the convolutions")

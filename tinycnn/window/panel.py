@@ -98,7 +98,7 @@ class Learning(Page):
         old, trial = self._explanation, self.trial
         self._explanation = explanation
         if old is None or not np.array_equal(explanation.image, old.image):
-            self.label.set(str(explanation.top[0][0]))
+            self.label.set(str(explanation.probabilities.argmax()))
             trial = None
         self.ask(trial)
 
