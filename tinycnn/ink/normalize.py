@@ -68,8 +68,7 @@ def normalize(values: NDArray[np.float32]) -> NDArray[np.float32]:
     centre = np.array([box.sum(axis=1), box.sum(axis=0)]) @ np.arange(BOX) / box.sum()
     # The centre of a symmetric digit is halfway between two pixels: HALF rounds all of
     # them alike. The box stays inside the image, however lopsided the digit.
-    move = np.floor(CENTRE - centre + HALF).astype(int)
-    y, x = np.clip(move, 0, SIDE - BOX)
+    y, x = np.clip(np.floor(CENTRE - centre + HALF).astype(int), 0, SIDE - BOX)
     image[y : y + BOX, x : x + BOX] = box / box.max()
     return image
 

@@ -268,12 +268,13 @@ class PicturePage(_Page):
             inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
             room = INSIDE * (bottom - top)
             for k in np.flatnonzero(inside & (longest > SMALLEST)):
-                row = self.owner[(y0[k] + y1[k]) // 2] == numbers[at]
-                column = self.owner[:, (x0[k] + x1[k]) // 2] == numbers[at]
+                row = self.owner[(y0[k] + y1[k]) // 2]
+                column = self.owner[:, (x0[k] + x1[k]) // 2]
                 sides = row[: x0[k]], row[x1[k] :], column[: y0[k]], column[y1[k] :]
-                room -= longest[k] if all(side.any() for side in sides) else 0
-            if room < 0:
-                del self.pieces[numbers[at]]
+                room -= longest[k] if all(numbers[at] in side for side in sides) else 0
+                if room < 0:
+                    del self.pieces[numbers[at]]
+                    break
 
     def _bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds; those of parts of one component tell the ink between."""
