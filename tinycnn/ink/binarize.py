@@ -69,7 +69,7 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     contrast = abs(paper - int(present[0] if dark else present[-1]))
     if contrast < 255 * MIN_CONTRAST:
         return None
-    depth = (paper - LEVELS if dark else LEVELS - paper) / np.float32(contrast)
+    depth = (paper - LEVELS if dark else LEVELS - paper) / contrast
     strong = counts[depth > 0.5].sum()
     faint = counts[beyond & (depth > 0) & (depth < 0.45)].sum()
     wrong = counts[beyond & (depth < 0)].sum()
@@ -84,7 +84,8 @@ def _ink_on_flat_paper(grey: Grey) -> Grey | None:
     slab = ndimage.minimum_filter(depth[small], side, mode="constant", cval=0)
     if slab.max(initial=0) > 0.5:
         return None  # a square of that side in it: a slab of shadow, not strokes
-    return depth.clip(0, 1).astype(np.float32)[levels]
+    ink: Grey = (grey - np.float32(paper / 255)) * np.float32(255 / contrast)
+    return np.clip(-ink if dark else ink, 0, 1)
 
 
 def _ink_on_uneven_paper(grey: Grey) -> Grey:
@@ -181,8 +182,7 @@ def _sharp(depth: Grey, labels: NDArray[np.int32], count: int) -> Mask:
     slopes = ndimage.gaussian_gradient_magnitude(depth, 2, mode="nearest")
     slope = ndimage.maximum(slopes, labels, numbers)
     height = ndimage.maximum(smooth, labels, numbers) - np.median(smooth)
-    sharp: Mask = (breadth < 12) | (slope > 0.12 * height)
-    return sharp
+    return np.asarray((breadth < 12) | (slope > 0.12 * height), bool)
 
 
 def otsu(values: Grey) -> float:
