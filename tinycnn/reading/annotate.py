@@ -52,6 +52,9 @@ def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes
     else:
         grey = np.rint(255 - 255 * ink.values).astype(np.uint8)
         copy = Image.fromarray(grey).convert("RGB")
+    # Labels lie along the writing, so a turned page is drawn on when it is upright.
+    turns, whole = 90 * reading.turns, np.rint(np.multiply(copy.size, ink.scale))
+    copy, reading = copy.rotate(turns, expand=True), reading.upright(tuple(whole))
     room = _room(reading) / ink.scale if reading.digits else MIN_LABEL
     most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
     enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))
@@ -81,7 +84,7 @@ def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes
         )
         pen.text(inside, label, colour, stroke_fill=HALO, **options)
     content = io.BytesIO()
-    copy.save(content, "PNG")
+    copy.rotate(-turns, expand=True).save(content, "PNG")
     return content.getvalue()
 
 

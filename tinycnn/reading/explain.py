@@ -38,12 +38,14 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
     image, likeliest = page.image(one.candidate.pieces), one.digit.top[0][0]
     # The box of the ink in the image lies on that in the drawing, once it is level.
     there, inside = np.reshape(one.candidate.box, (2, 2)), _corners(image)
-    middles, tilt = np.zeros((2, 2)), 0.0  # of the ink when it is level, and as it is
-    if isinstance(page, segment.PicturePage) and page.tilt:
-        alone = page.values * np.isin(page.owner, one.candidate.pieces)
-        tilt, level = page.tilt, page.level(alone)
-        there = _corners(level)
-        middles = np.array([level.shape, page.values.shape])[:, ::-1] / 2
+    middles = np.zeros((2, 2))  # of the ink when it is level, and as it is
+    if isinstance(page, segment.PicturePage):
+        level = page.values
+        if page.tilt:
+            level = page.level(level * np.isin(page.owner, one.candidate.pieces))
+            there = _corners(level)
+        middles = np.array([level.shape, ink.values.shape])[:, ::-1] / 2
+    tilt = page.tilt + 90 * page.turns
     pixel = float(np.ptp(there, axis=0).max() / np.ptp(inside, axis=0).max())
     corner = there.mean(axis=0) - pixel * inside.mean(axis=0) - middles[0]
     x, y = (turned(corner, tilt) + middles[1]) * ink.scale
@@ -81,6 +83,7 @@ def corrected(
         strokes = None
         if isinstance(page, segment.PicturePage):
             values = page.values * np.isin(page.owner, pieces)
+            values = np.rot90(values, -page.turns)
         else:
             strokes = page.strokes.only(pieces)
             values = strokes.draw()
@@ -88,7 +91,7 @@ def corrected(
             inks.append((page.image(pieces), strokes))
         else:
             x0, y0, x1, y1 = (round(side / ink.scale) for side in box)
-            part = values[y0:y1, x0:x1]
+            part = np.rot90(values[y0:y1, x0:x1], page.turns)
             inks.append((normalize(page.level(part) if part.size else part), None))
     return inks
 

@@ -25,7 +25,7 @@ from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError
 from tinycnn.pretrained import THRESHOLD, digit_shares
 from tinycnn.reading import segment
-from tinycnn.reading.result import Digit, Reading
+from tinycnn.reading.result import Digit, Reading, turned_box
 
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
@@ -39,6 +39,8 @@ WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are named
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
+POOR = 0.85  # mean confidence; of less a picture is read turned, too
+TURNED, MORE = 0.9, 0.15  # mean confidence, and its gain, for a turned one to be taken
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
@@ -164,17 +166,22 @@ class Reader:
         Reading
         """
         page, lines = self.find(ink)
+        turned = ink.turned(page.turns)
         kept = {n for line in lines for found in line for n in found.candidate.pieces}
         ignored = [
-            _outer(piece.box, ink)
+            _outer(piece.box, turned)
             for n, piece in page.pieces.items()
             if n not in kept and piece.longest >= segment.SMALLEST
         ]
         digits = tuple(tuple(found.digit for found in line) for line in lines)
-        return Reading(digits, tuple(ignored))
+        return Reading(digits, tuple(ignored), page.turns)
 
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
         """Read ink and return the candidate of every digit.
+
+        A picture of several digits that is read poorly is read turned by 90, 180 and
+        270 degrees, too. Such a reading is taken where it is of several digits, not all
+        of them ones (bars), and far more confident.
 
         Parameters
         ----------
@@ -185,11 +192,24 @@ class Reader:
         page : PicturePage or StrokePage
             With the pieces that the candidates refer to.
         lines : list of lists of Found
-            Top to bottom, left to right.
+            Top to bottom, left to right; boxes of digits are of the picture as it is.
         """
+        page, lines = self._find(ink)
+        confidence = _confidence(lines)
+        if ink.strokes is None and sum(map(len, lines)) > 1 and confidence < POOR:
+            least = max(TURNED, confidence + MORE)
+            for turned in (self._find(ink.turned(turns)) for turns in (1, 2, 3)):
+                names = [found.digit.digit for found in chain(*turned[1])]
+                sure = _confidence(turned[1])
+                if len(names) > 1 and {*names} != {1} and sure >= least:
+                    (page, lines), least = turned, sure
+        return page, lines
+
+    def _find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
+        """Read ink as it is."""
         page: segment.Page
         if ink.strokes is None:
-            page = segment.PicturePage(ink.values, ink.tilt)
+            page = segment.PicturePage(ink.values, ink.tilt, ink.turns)
         else:
             page = segment.StrokePage(seen(ink.strokes))
         page.unframe()
@@ -360,9 +380,17 @@ def _search(
     return found[::-1]
 
 
+def _confidence(lines: list[list[Found]]) -> float:
+    """Return the mean confidence of the digits; that of refused ones counts as 0."""
+    digits = [found.digit for found in chain(*lines)]
+    named = sum(one.confidence for one in digits if one.digit is not None)
+    return named / max(len(digits), 1)
+
+
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
-    """Return a box in whole pixels of the picture."""
-    x0, y0, x1, y1 = (edge * ink.scale for edge in box)
+    """Return a box in whole pixels of the picture, which is not turned."""
+    placed = turned_box(box, -ink.turns, ink.values.shape[::-1])
+    x0, y0, x1, y1 = (edge * ink.scale for edge in placed)
     outer = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
     x0, y0, x1, y1 = np.clip(outer, 0, (*ink.size, *ink.size)).tolist()
     return x0, y0, x1, y1

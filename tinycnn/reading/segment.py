@@ -134,7 +134,7 @@ class Candidate:
 class _Page:
     """What the pages of pictures and of strokes have in common."""
 
-    tilt = 0.0
+    tilt, turns = 0.0, 0
 
     pieces: dict[int, Piece]
 
@@ -179,6 +179,8 @@ class PicturePage(_Page):
         1 = ink.
     tilt : float
         Degrees by which the writing is turned clockwise; images are turned back.
+    turns : int
+        Quarter turns counter-clockwise from the picture to `values`.
 
     Attributes
     ----------
@@ -187,10 +189,10 @@ class PicturePage(_Page):
         The number of the piece at each pixel, 0 for paper.
     """
 
-    def __init__(self, values: Floats, tilt: float = 0.0) -> None:
+    def __init__(self, values: Floats, tilt: float = 0.0, turns: int = 0) -> None:
         if values.size == 0:
             values = np.zeros((1, 1), np.float32)
-        self.values, self.tilt = values, tilt
+        self.values, self.tilt, self.turns = values, tilt, turns
         self.owner = np.zeros(values.shape, np.int32)
         ink = values >= INK
         # All ink with its soft edge; the rest of the picture is skipped.

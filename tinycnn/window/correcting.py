@@ -74,8 +74,11 @@ class Correcting:
         if len(self._labels) < 2:
             self._window.show()
             return
+        turns = self._session.reading.turns  # of a picture, to be read
+        left, top, right, low = turned_box((left, top, right, low), turns)
         middle = (left + right) // 2
         halves = (left, top, middle, low), (middle, top, right, low)
+        halves = [turned_box(half, -turns) for half in halves]
         self._correct(list(zip(halves, self._labels, strict=True)))
 
     def no_digit(self) -> None:
