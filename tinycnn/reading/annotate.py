@@ -53,8 +53,8 @@ def annotated_png(file: str | Path | bytes, ink: Ink, reading: Reading) -> bytes
         grey = np.rint(255 - 255 * ink.values).astype(np.uint8)
         copy = Image.fromarray(grey).convert("RGB")
     # Labels lie along the writing, so a turned page is drawn on when it is upright.
-    turns, whole = 90 * reading.turns, np.rint(np.multiply(copy.size, ink.scale))
-    copy, reading = copy.rotate(turns, expand=True), reading.upright(tuple(whole))
+    turns, size = 90 * reading.turns, [round(side * ink.scale) for side in copy.size]
+    reading, copy = reading.upright(size), copy.rotate(turns, expand=True)
     room = _room(reading) / ink.scale if reading.digits else MIN_LABEL
     most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
     enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))

@@ -389,9 +389,10 @@ def _confidence(lines: list[list[Found]]) -> float:
 
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
     """Return a box in whole pixels of the picture, which is not turned."""
-    placed = turned_box(box, -ink.turns, ink.values.shape[::-1])
-    x0, y0, x1, y1 = (edge * ink.scale for edge in placed)
+    x0, y0, x1, y1 = (edge * ink.scale for edge in box)
     outer = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+    size = [round(side * ink.scale) for side in ink.values.shape[::-1]]
+    outer = turned_box(outer, -ink.turns, size)
     x0, y0, x1, y1 = np.clip(outer, 0, (*ink.size, *ink.size)).tolist()
     return x0, y0, x1, y1
 

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
-from typing import TypeVar
 
 BROAD = 0.7  # heights; the least width of a digit: that of a 1 tells nothing
 STANDS_OUT = 1.4  # times the usual step from a digit to the next
 Box = tuple[int, int, int, int]
-N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,8 @@ class Reading:
         lines = tuple(tuple(map(checked, line)) for line in self.lines)
         return replace(self, lines=lines)
 
-    def upright(self, size: tuple[int, int] = (0, 0)) -> "Reading":
-        """Return the reading of the turned picture; `size` is that of the picture."""
+    def upright(self, size: Sequence[int] = (0, 0)) -> "Reading":
+        """Return the same with boxes of the turned picture; see `turned_box`."""
 
         def turn(box: Box) -> Box:
             return turned_box(box, self.turns, size)
@@ -101,9 +99,7 @@ class Reading:
         return tuple(digit for line in self.lines for digit in line)
 
 
-def turned_box(
-    box: tuple[N, N, N, N], turns: int, size: tuple[int, ...] = (0, 0)
-) -> tuple[N, N, N, N]:
+def turned_box(box: Box, turns: int, size: Sequence[int] = (0, 0)) -> Box:
     """Return where a box is after quarter turns counter-clockwise.
 
     `size` is the width and height of the picture before them. The default turns about
