@@ -39,8 +39,9 @@ WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are named
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
-POOR = 0.85  # mean confidence; of less a picture is read turned, too
-TURNED, MORE = 0.9, 0.15  # mean confidence, and its gain, for a turned one to be taken
+POOR = 0.85  # mean confidence; a picture with a lower one may have to be turned
+TURNED, MORE = 0.9, 0.15  # mean confidence of the turned one, and its gain, at least
+MOST_TURNED = 300  # pieces of a page that is turned; bounds the time
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
@@ -179,9 +180,9 @@ class Reader:
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
         """Read ink and return the candidate of every digit.
 
-        A picture of several digits that is read poorly is read turned by 90, 180 and
-        270 degrees, too. Such a reading is taken where it is of several digits, not all
-        of them ones (bars), and far more confident.
+        A picture of several digits that is read poorly is read turned by a quarter, a
+        half and three quarters, too. The likeliest is taken instead if it has different
+        digits (bars alone are ones) and is far more confident.
 
         Parameters
         ----------
@@ -195,18 +196,23 @@ class Reader:
             Top to bottom, left to right; boxes of digits are of the picture as it is.
         """
         page, lines = self._find(ink)
-        confidence = _confidence(lines)
-        if ink.strokes is None and sum(map(len, lines)) > 1 and confidence < POOR:
-            least = max(TURNED, confidence + MORE)
-            for turned in (self._find(ink.turned(turns)) for turns in (1, 2, 3)):
-                names = [found.digit.digit for found in chain(*turned[1])]
-                sure = _confidence(turned[1])
-                if len(names) > 1 and {*names} != {1} and sure >= least:
-                    (page, lines), least = turned, sure
+        sure = _confidences(lines)
+        several = len(sure) > 1 and len(page.pieces) <= MOST_TURNED
+        if ink.strokes is None and several and np.mean(sure) < POOR:
+            inks = [ink.turned(turns) for turns in (1, 2, 3)]
+            uncut = [self._find(turned, cuts=False)[1] for turned in inks]  # is faster
+            counts = [sum(_confidences(found)) for found in uncut]
+            turned = self._find(inks[int(np.argmax(counts))])
+            names = {found.digit.digit for found in chain(*turned[1])}
+            least = max(TURNED, float(np.mean(sure)) + MORE)
+            if len(names) > 1 and np.mean(_confidences(turned[1])) >= least:
+                return turned
         return page, lines
 
-    def _find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
-        """Read ink as it is."""
+    def _find(
+        self, ink: Ink, *, cuts: bool = True
+    ) -> tuple[segment.Page, list[list[Found]]]:
+        """Read ink as it is, with or without cuts of its components."""
         page: segment.Page
         if ink.strokes is None:
             page = segment.PicturePage(ink.values, ink.tilt, ink.turns)
@@ -215,7 +221,7 @@ class Reader:
         page.unframe()
         scores: Scores = {}
         lines = self._scored(page, scores)
-        if page.cut(_doubtful(page, lines, scores)):
+        if cuts and page.cut(_doubtful(page, lines, scores)):
             lines = self._scored(page, scores)
         found = []
         for line, offered in lines:
@@ -380,11 +386,10 @@ def _search(
     return found[::-1]
 
 
-def _confidence(lines: list[list[Found]]) -> float:
-    """Return the mean confidence of the digits; that of refused ones counts as 0."""
+def _confidences(lines: list[list[Found]]) -> list[float]:
+    """Return the confidence of every digit, 0 of those that were refused."""
     digits = [found.digit for found in chain(*lines)]
-    named = sum(one.confidence for one in digits if one.digit is not None)
-    return named / max(len(digits), 1)
+    return [0.0 if one.digit is None else one.confidence for one in digits]
 
 
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
