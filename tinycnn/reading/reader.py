@@ -41,7 +41,7 @@ AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 POOR = 0.85  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.9, 0.15  # mean confidence of the turned one, and its gain, at least
-MOST_TURNED = 300  # pieces of a page that is turned; bounds the time
+MOST_TURNED = 150  # components of a page that is turned; bounds the time
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
@@ -197,12 +197,14 @@ class Reader:
         """
         page, lines = self._find(ink)
         sure = _confidences(lines)
-        several = len(sure) > 1 and len(page.pieces) <= MOST_TURNED
-        if ink.strokes is None and several and np.mean(sure) < POOR:
-            inks = [ink.turned(turns) for turns in (1, 2, 3)]
-            uncut = [self._find(turned, cuts=False)[1] for turned in inks]  # is faster
-            counts = [sum(_confidences(found)) for found in uncut]
-            turned = self._find(inks[int(np.argmax(counts))])
+        few = len({piece.component for piece in page.pieces.values()}) <= MOST_TURNED
+        if ink.strokes is None and few and len(sure) > 1 and np.mean(sure) < POOR:
+            inks = [ink.turned(turns) for turns in (1, 2, 3)]  # first uncut: faster
+            uncut = [_confidences(self._find(one, cuts=False)[1]) for one in inks]
+            best = max(range(3), key=lambda n: sum(uncut[n]))
+            if 2 * sum(uncut[best]) < len(uncut[best]):
+                return page, lines
+            turned = self._find(inks[best])
             names = {found.digit.digit for found in chain(*turned[1])}
             least = max(TURNED, float(np.mean(sure)) + MORE)
             if len(names) > 1 and np.mean(_confidences(turned[1])) >= least:
