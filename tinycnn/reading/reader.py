@@ -30,7 +30,7 @@ from tinycnn.reading.result import Digit, Reading, turned_box
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 1 / 3  # weight of the bonds beside the network's scores
-TALL_PART = 0.75  # of a candidate's height: such a part may be a digit beside another
+TALL_PART = 0.75  # of a candidate's height: lower parts of it are no digits
 TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 JUNK = -5.0  # log probability of ink as large as a digit that is none
@@ -356,6 +356,7 @@ def _search(
     parted = BONDS * -np.logaddexp(0, bonds)
     best = [0.0] + [-math.inf] * len(line.pieces)
     last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
+    runs = {(candidate.start, candidate.stop): candidate for candidate in offered}
     for candidate in offered:  # in order of their start
         start, stop, (x0, y0, x1, y1) = candidate.start, candidate.stop, candidate.box
         so_far = best[start] + joined[start : stop - 1].sum()
@@ -363,15 +364,7 @@ def _search(
             so_far += parted[start - 1]
         low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / LOW, 1)
         shares = scores[candidate.pieces].astype(np.float64)
-        sure = shares.max()
-        if stop > start + 1:
-            # Parts that are digits themselves are hardly one digit together, unless
-            # they are strokes that touch, or one is above the other.
-            apart = min(float(scores[n,].max()) for n in candidate.pieces)
-            weakest = min(line.bonds[start : stop - 1])
-            apart /= 1 + math.exp(2 * (weakest - TOUCHING))
-            if candidate.lowest >= TALL_PART * (y1 - y0):
-                sure *= 1 - apart
+        sure = shares.max() * (1 - _divides(line, candidate, runs, scores))
         as_digit = math.log(max(sure, LEAST)) + math.log(low)
         as_junk = math.log(max(1 - shares.sum(), LEAST)) + JUNK
         scored = (as_digit, True), (as_junk, True), (candidate.dropped, False)
@@ -392,6 +385,32 @@ def _confidences(lines: list[list[Found]]) -> list[float]:
     """Return the confidence of every digit, 0 of those that were refused."""
     digits = [found.digit for found in chain(*lines)]
     return [0.0 if one.digit is None else one.confidence for one in digits]
+
+
+def _divides(
+    line: segment.Line,
+    candidate: segment.Candidate,
+    runs: dict[tuple[int, int], segment.Candidate],
+    scores: Scores,
+) -> float:
+    """Return how sure it is that a candidate is two digits side by side.
+
+    It is no surer than the less sure of the two, and less so where strokes touch: those
+    of a 4 or of a 5 may be digits by themselves.
+    """
+    _, y0, _, y1 = candidate.box
+    most = 0.0
+    for middle in range(candidate.start + 1, candidate.stop):
+        parts = runs.get((candidate.start, middle)), runs.get((middle, candidate.stop))
+        sure = [
+            float(scores[part.pieces].max())
+            for part in parts
+            if part and part.box[3] - part.box[1] >= TALL_PART * (y1 - y0)
+        ]
+        if len(sure) == 2:
+            touching = 2 * (line.bonds[middle - 1] - TOUCHING)
+            most = max(most, min(sure) / (1 + math.exp(touching)))
+    return most
 
 
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:

@@ -115,8 +115,6 @@ class Candidate:
         Indices of the run in its line, half open.
     pieces : tuple of int
         The numbers of the pieces.
-    lowest : float
-        The height of the lowest piece, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     dropped : float
@@ -126,7 +124,6 @@ class Candidate:
     start: int
     stop: int
     pieces: tuple[int, ...]
-    lowest: float
     box: Box
     dropped: float = -math.inf
 
@@ -598,12 +595,12 @@ def candidates(page: Page, line: Line, most: int = MOST_PIECES) -> Iterator[Cand
             apart = stop > start + 1 and line.bonds[stop - 2] < UNLIKELY
             if apart or (components > 1 and width > WIDEST * height):
                 break
-            lowest, dropped = min(page.pieces[n].height for n in numbers), -math.inf
+            dropped = -math.inf
             if max(page.pieces[n].longest for n in numbers) < SMALLEST:
                 dropped = 0.0
             elif stop == start + 1:
                 dropped = _dropped(page, line, start)
-            yield Candidate(start, stop, numbers, lowest, box, dropped)
+            yield Candidate(start, stop, numbers, box, dropped)
 
 
 def _dropped(page: Page, line: Line, k: int) -> float:
