@@ -65,6 +65,7 @@ SETS: dict[str, Make] = {
     "choosing-touching": reading_sets.choosing_touching,
     "cheques": reading_sets.cheques,
     "desks": reading_sets.desks,
+    "turned": reading_sets.turned,
     "nothing": reading_sets.nothing,
     "time": reading_sets.ten_digits,
 }

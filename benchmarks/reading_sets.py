@@ -425,6 +425,19 @@ def desks(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
             yield Item(photo, "\n".join(texts), tuple(boxes), images, f"desk {desk}")
 
 
+def turned(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:
+    """Yield these photographs turned by 90, 180 and 270 degrees counter-clockwise."""
+    for index, item in enumerate(desks(folder, seed, limit)):
+        turns, picture = index % 3 + 1, np.asarray(item.given)
+        H, W, *_ = picture.shape
+        x0, y0, x1, y1 = np.array(item.boxes).T
+        for _ in range(turns):
+            x0, y0, x1, y1, W, H = y0, W - x1, y1, W - x0, H, W
+        boxes = tuple(zip(x0, y0, x1, y1, strict=True))
+        kind = f"{90 * turns} degrees"
+        yield replace(item, given=np.rot90(picture, turns), boxes=boxes, kind=kind)
+
+
 def _photograph(
     ink: NDArray[np.float32], desk: int, rng: Random
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

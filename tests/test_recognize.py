@@ -333,6 +333,13 @@ def test_a_copy_shows_boxes_and_labels_a_refused_one_in_grey(said):
         assert left.any(axis=1).all()
 
 
+def test_the_copy_of_a_turned_page_is_the_copy_turned(page):
+    page("407", "265", times=1).save("0.png")
+    page("407", "265", times=1).rotate(90, expand=True).save("90.png")
+    assert exit_code("--annotate", "copies", "0.png", "90.png") == 0
+    assert (pixels("copies/90.png") == np.rot90(pixels("copies/0.png"))).all()
+
+
 def test_labels_can_be_read_in_small_and_large_pictures(said):
     for side in (5, 28, 300, 3000):
         blank("a.png", size=(side, side))

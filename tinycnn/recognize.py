@@ -197,6 +197,9 @@ def _annotated(file: str | bytes, ink: "Ink", reading: "Reading") -> bytes:
     else:
         grey = np.rint(255 - 255 * ink.values).astype(np.uint8)
         copy = Image.fromarray(grey).convert("RGB")
+    # Labels lie along the writing, so a turned page is drawn on when it is upright.
+    turns, size = 90 * reading.turns, [round(side * ink.scale) for side in copy.size]
+    reading, copy = reading.upright(size), copy.rotate(turns, expand=True)
     room = _room(reading) / ink.scale if reading.digits else MIN_LABEL
     most = math.isqrt(MAX_PIXELS // (copy.width * copy.height))
     enlarged = max(1, min(math.ceil(MIN_LABEL / room), most))
@@ -224,7 +227,7 @@ def _annotated(file: str | bytes, ink: "Ink", reading: "Reading") -> bytes:
         y -= min(top, 0) + max(bottom - copy.height, 0)
         pen.text((x, y), label, colour, stroke_fill=HALO, **options)
     content = io.BytesIO()
-    copy.save(content, "PNG")
+    copy.rotate(-turns, expand=True).save(content, "PNG")
     return content.getvalue()
 
 

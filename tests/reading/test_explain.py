@@ -31,6 +31,7 @@ from tinycnn.reading.explain import (
 )
 from tinycnn.reading.explanation import Damage, turned
 from tinycnn.reading.reader import Reader
+from tinycnn.reading.result import turned_box
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
 FOUR = [[(170, 30), (130, 110), (210, 110)], [(185, 70), (180, 170)]]
@@ -58,7 +59,7 @@ def picture(strokes):
     return picture_ink(np.rint(255 - 255 * drawn).astype(np.uint8))
 
 
-DRAWINGS = "strokes", "picture", "large picture", "turned sheet"
+DRAWINGS = "strokes", "picture", "large picture", "turned sheet", "turned page"
 
 
 @pytest.fixture(scope="module", params=DRAWINGS)
@@ -67,6 +68,8 @@ def drawing(request, strokes, picture):
         return strokes_ink(strokes)
     if request.param == "picture":
         return picture
+    if request.param == "turned page":
+        return Ink(np.rot90(picture.values), (200, 320))
     if request.param == "turned sheet":
         sheet = Ink(np.zeros((300, 420), np.float32), (420, 300), tilt=15.0)
         points = tuple(placed(p, sheet) for p in strokes.points[1:])
@@ -78,6 +81,8 @@ def drawing(request, strokes, picture):
 
 def placed(points, ink):
     """Return where points of the strokes are on an ink; turned ones move right."""
+    if ink.size == (200, 320):  # turned counter-clockwise
+        return points[:, ::-1] * (1, -1) + (0, 320)
     return turned(points, ink.tilt) * ink.scale + [4 * ink.tilt, 0]
 
 
@@ -159,7 +164,9 @@ def test_a_correction_has_the_ink_of_its_digits_of_all_or_of_a_part(
     assert 0 < both.sum() < sum(e.image.sum() for e in explanations[:2])
     assert drawn is None or len(drawn.points) == 3
     # The upper half of a seven holds its bar; beside it there is nothing.
-    half = seven[0], seven[1], seven[2], (seven[1] + seven[3]) // 2
+    turns = reader.read_ink(drawing).turns
+    x0, y0, x1, y1 = turned_box(seven, turns)
+    half = turned_box((x0, y0, x1, (y0 + y1) // 2), -turns)
     beside = seven[2], seven[3], seven[2] + 9, seven[3] + 9
     (upper, drawn), (nothing, _) = corrected(reader, drawing, [seven], [half, beside])
     rows, columns = upper.any(axis=1), upper.any(axis=0)

@@ -4,6 +4,7 @@ Digits are typical ones of the bundled sample, enlarged, so that no law rests on
 that is hard to read. How often hard ones are read right is for benchmarks/reading.py.
 """
 
+import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -129,6 +130,20 @@ def test_no_box_reaches_beyond_the_picture(reader, page):
     height, width = values.shape
     ink = Ink(values, (2 * width - 1, 2 * height), 2.0)
     assert reader.read_ink(ink).digits[0].box[2] == 2 * width - 1
+
+
+def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, page):
+    values = page("407325", "986521")[:-1]  # an odd height
+    values[-14:-4, 200:216] = 1
+    upright = reader.read_ink(as_ink(values, 2.0))
+    assert (upright.turns, len(upright.ignored)) == (0, 1)
+    for turns in (1, 2, 3):
+        ink = as_ink(np.rot90(values, turns), 2.0)
+        assert reader.read_ink(ink).text == upright.text
+        assert reader.read_ink(ink).upright(ink.size) == upright
+    for label in range(10):
+        one = np.rot90(page(str(label)), label % 3 + 1)
+        assert reader.read_ink(as_ink(one)).turns == 0
 
 
 def test_four_threads_read_what_one_reads(reader, page):
@@ -475,9 +490,9 @@ def problem(seed, count, most):
         for stop in range(start + 1, min(start + most, count) + 1):
             w, h = rng.uniform(1, 60, 2)
             box = (20.0 * start, 0.0, 20.0 * start + w, h)
-            pieces, lowest = line.pieces[start:stop], rng.uniform(1, h)
+            pieces = line.pieces[start:stop]
             dropped = rng.choice([-math.inf, -1.0, 0.0])
-            offered.append(Candidate(start, stop, pieces, lowest, box, dropped))
+            offered.append(Candidate(start, stop, pieces, box, dropped))
             digit = float(rng.beta(0.5, 0.5))
             names = rng.dirichlet(np.full(10, 0.2)) * digit
             scores[pieces] = names
@@ -498,16 +513,18 @@ def log_sigmoid(x):
     return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
 
 
-def of_candidate(candidate, line, scores):
+def of_candidate(candidate, line, offered, scores):
     """Return the log probability of a candidate, and whether it is kept as a digit."""
     x0, y0, x1, y1 = candidate.box
     low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / module.LOW, 1)
-    apart = 0.0  # the probability that it is several digits, each a piece of its own
-    if len(candidate.pieces) > 1:
-        weakest = min(line.bonds[candidate.start : candidate.stop - 1])
-        apart = min(scores[n,].max() for n in candidate.pieces)
-        apart *= math.exp(log_sigmoid(2 * (module.TOUCHING - weakest)))
-        apart *= candidate.lowest >= module.TALL_PART * (y1 - y0)
+    apart = 0.0  # the probability that it is two digits
+    for left, right in itertools.product(offered, offered):
+        if left.pieces + right.pieces == candidate.pieces:
+            heights = [part.box[3] - part.box[1] for part in (left, right)]
+            sure = min(scores[part.pieces].max() for part in (left, right))
+            bond = line.bonds[right.start - 1]
+            sure *= math.exp(log_sigmoid(2 * (module.TOUCHING - bond)))
+            apart = max(apart, sure * (min(heights) >= module.TALL_PART * (y1 - y0)))
     as_digit = max(scores[candidate.pieces].max() * (1 - apart), module.LEAST)
     as_junk = max(1 - scores[candidate.pieces].sum(), module.LEAST)
     kept = max(math.log(as_digit) + math.log(low), math.log(as_junk) + module.JUNK)
@@ -518,11 +535,12 @@ def of_candidate(candidate, line, scores):
 @settings(max_examples=300, deadline=None)
 def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
     line, offered, scores = problem(seed, count, most)
+    scored = {c.pieces: of_candidate(c, line, offered, scores) for c in offered}
     best, expected = -math.inf, None
     for partition in partitions(offered, 0, len(line.pieces)):
         ends = {candidate.stop for candidate in partition}
         bonds = [-b if k in ends else b for k, b in enumerate(line.bonds, 1)]
-        options = [of_candidate(candidate, line, scores) for candidate in partition]
+        options = [scored[candidate.pieces] for candidate in partition]
         total = module.BONDS * sum(map(log_sigmoid, bonds))
         total += sum(score for score, _ in options)
         if total > best:
@@ -544,9 +562,9 @@ def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
 def test_two_pieces_are_one_digit_or_two(half, both, bond, is_one):
     """By the probabilities of the likeliest digit and of a digit at all, and a bond."""
     candidates = [
-        Candidate(0, 1, (3,), 20, (0, 0, 8, 20)),
-        Candidate(0, 2, (3, 5), 20, (0, 0, 16, 20)),
-        Candidate(1, 2, (5,), 20, (8, 0, 16, 20)),
+        Candidate(0, 1, (3,), (0, 0, 8, 20)),
+        Candidate(0, 2, (3, 5), (0, 0, 16, 20)),
+        Candidate(1, 2, (5,), (8, 0, 16, 20)),
     ]
     pairs = zip(candidates, (half, both, half), strict=True)
     scores = {c.pieces: np.array([p * q, q - p * q]) for c, (p, q) in pairs}
@@ -564,7 +582,7 @@ def of_a_component(*digits):
     for k, (label, confidence) in enumerate(digits):
         box = (10 * k, 0, 10 * k + 10, 20)
         page.pieces[k] = segment.Piece(box, 100.0, 1, k)
-        candidate = Candidate(k, k + 1, (k,), 20, box)
+        candidate = Candidate(k, k + 1, (k,), box)
         likeliest = 8 if label is None else label
         digit = Digit(label, confidence, box, ((likeliest, confidence),))
         line.append(module.Found(digit, candidate, np.zeros(10)))

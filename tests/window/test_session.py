@@ -1,6 +1,7 @@
 """Drawing, history, readings and corrections, without a window."""
 
 from itertools import pairwise
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from tinycnn.ink.strokes import (
     load_strokes,
     save_strokes,
 )
-from tinycnn.reading.result import Digit, Reading
+from tinycnn.reading.result import Digit, Reading, turned_box
+from tinycnn.window.correcting import Correcting
 from tinycnn.window.session import (
     MARGIN,
     MOST_STEPS,
@@ -53,6 +55,20 @@ def read(session, *digits):
 
 def relabel(session, label, index=0):
     session.correct([index], [(session.reading.digits[index].box, label)])
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_two_digits_of_a_turned_picture_lie_along_its_line(turns):
+    session, one = Session(), digit(7, turned_box((10, 20, 70, 60), -turns))
+    draw(session, *line())
+    session.answer(session.revision, Reading(((one,),), turns=turns))
+    correcting = Correcting(Mock(session=session), Mock())
+    correcting.chosen = [0]
+    correcting.two_digits()
+    for key in "31":
+        correcting.press(key)
+    found = [(d.digit, d.box) for d in session.reading.upright().digits]
+    assert found == [(3, (10, 20, 40, 60)), (1, (40, 20, 70, 60))]
 
 
 def test_a_new_canvas_is_empty_has_nothing_to_undo_and_grows_with_its_ink():

@@ -120,6 +120,8 @@ class Ink:
         The strokes that left the ink, if they are known, in pixels of `values`.
     tilt : float
         Degrees by which the writing is turned clockwise, as far as is known.
+    turns : int
+        Quarter turns counter-clockwise from the picture to `values`.
     """
 
     values: NDArray[np.float32]
@@ -127,6 +129,12 @@ class Ink:
     scale: float = 1.0
     strokes: Strokes | None = None
     tilt: float = 0.0
+    turns: int = 0
+
+    def turned(self, turns: int) -> "Ink":
+        """Return the ink of a picture after quarter turns counter-clockwise."""
+        values = np.ascontiguousarray(np.rot90(self.values, turns))
+        return replace(self, values=values, turns=self.turns + turns)
 
 
 def strokes_ink(strokes: Strokes) -> Ink:

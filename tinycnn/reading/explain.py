@@ -40,12 +40,16 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
     there = np.reshape(one.candidate.box, (2, 2))
     rows, columns = ink_window(image > FAINT)
     inside = np.array([(columns.start, rows.start), (columns.stop, rows.stop)])
-    if isinstance(page, segment.PicturePage) and page.tilt:
-        alone = page.values * np.isin(page.owner, one.candidate.pieces)
-        middles = turned(np.argwhere(alone > FAINT)[:, ::-1] + 0.5, -page.tilt)
-        there = np.stack([middles.min(axis=0) - 0.5, middles.max(axis=0) + 0.5])
+    middles = np.zeros((2, 2))  # of the page, and of the picture as it is
+    if isinstance(page, segment.PicturePage):
+        middles = np.array([page.values.shape, ink.values.shape])[:, ::-1] / 2
+        if page.tilt:
+            alone = page.values * np.isin(page.owner, one.candidate.pieces)
+            level = turned(np.argwhere(alone > FAINT)[:, ::-1] + 0.5, -page.tilt)
+            there = np.stack([level.min(axis=0) - 0.5, level.max(axis=0) + 0.5])
     pixel = float(np.ptp(there, axis=0).max() / np.ptp(inside, axis=0).max())
     corner = turned(there.mean(axis=0) - pixel * inside.mean(axis=0), page.tilt)
+    corner = turned(corner - middles[0], 90 * page.turns) + middles[1]
     x, y = (corner * ink.scale).tolist()
     return Explanation(
         probabilities=one.probabilities,
@@ -53,7 +57,7 @@ def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:
         feature_maps=gradients(reader.model, image, likeliest).feature_maps,
         origin=(x, y),
         pixel=pixel * ink.scale,
-        tilt=page.tilt,
+        tilt=page.tilt + 90 * page.turns,
     )
 
 
@@ -74,6 +78,7 @@ def corrected(
         strokes = None
         if isinstance(page, segment.PicturePage):
             values = page.values * np.isin(page.owner, pieces)
+            values = np.rot90(values, -page.turns)
         else:
             strokes = page.strokes.only(pieces)
             values = strokes.draw()
@@ -81,7 +86,7 @@ def corrected(
             inks.append((page.image(pieces), strokes))
         else:
             x0, y0, x1, y1 = (round(side / ink.scale) for side in box)
-            part = values[y0:y1, x0:x1]
+            part = np.rot90(values[y0:y1, x0:x1], page.turns)
             inks.append((normalize(page.level(part) if part.size else part), None))
     return inks
 

@@ -25,12 +25,12 @@ from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError
 from tinycnn.pretrained import THRESHOLD, digit_shares
 from tinycnn.reading import segment
-from tinycnn.reading.result import Digit, Reading
+from tinycnn.reading.result import Digit, Reading, turned_box
 
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 1 / 3  # weight of the bonds beside the network's scores
-TALL_PART = 0.75  # of a candidate's height: such a part may be a digit beside another
+TALL_PART = 0.75  # of a candidate's height: lower parts of it are no digits
 TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 JUNK = -5.0  # log probability of ink as large as a digit that is none
@@ -39,6 +39,9 @@ WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are named
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
+POOR = 0.85  # mean confidence; a picture with a lower one may have to be turned
+TURNED, MORE = 0.9, 0.15  # mean confidence of the turned one, and its gain, at least
+MOST_TURNED = 150  # components of a page that is turned; bounds the time
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
@@ -162,17 +165,22 @@ class Reader:
         Reading
         """
         page, lines = self.find(ink)
+        turned = ink.turned(page.turns)
         kept = {n for line in lines for found in line for n in found.candidate.pieces}
         ignored = [
-            _outer(piece.box, ink)
+            _outer(piece.box, turned)
             for n, piece in page.pieces.items()
             if n not in kept and piece.longest >= segment.SMALLEST
         ]
         digits = tuple(tuple(found.digit for found in line) for line in lines)
-        return Reading(digits, tuple(ignored))
+        return Reading(digits, tuple(ignored), page.turns)
 
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
         """Read ink and return the candidate of every digit.
+
+        A picture of several digits that is read poorly is read turned by a quarter, a
+        half and three quarters, too. The likeliest is taken instead if it has different
+        digits (bars alone are ones) and is far more confident.
 
         Parameters
         ----------
@@ -183,17 +191,37 @@ class Reader:
         page : PicturePage or StrokePage
             With the pieces that the candidates refer to.
         lines : list of lists of Found
-            Top to bottom, left to right.
+            Top to bottom, left to right; boxes of digits are of the picture as it is.
         """
+        page, lines = self._find(ink)
+        sure = _confidences(lines)
+        few = len({piece.component for piece in page.pieces.values()}) <= MOST_TURNED
+        if ink.strokes is None and few and len(sure) > 1 and np.mean(sure) < POOR:
+            inks = [ink.turned(turns) for turns in (1, 2, 3)]  # first uncut: faster
+            uncut = [_confidences(self._find(one, cuts=False)[1]) for one in inks]
+            best = max(range(3), key=lambda n: sum(uncut[n]))
+            if 2 * sum(uncut[best]) < len(uncut[best]):
+                return page, lines
+            turned = self._find(inks[best])
+            names = {found.digit.digit for found in chain(*turned[1])}
+            least = max(TURNED, float(np.mean(sure)) + MORE)
+            if len(names) > 1 and np.mean(_confidences(turned[1])) >= least:
+                return turned
+        return page, lines
+
+    def _find(
+        self, ink: Ink, *, cuts: bool = True
+    ) -> tuple[segment.Page, list[list[Found]]]:
+        """Read ink as it is, with or without cuts of its components."""
         page: segment.Page
         if ink.strokes is None:
-            page = segment.PicturePage(ink.values, ink.tilt)
+            page = segment.PicturePage(ink.values, ink.tilt, ink.turns)
         else:
             page = segment.StrokePage(seen(ink.strokes))
         page.unframe()
         scores: Scores = {}
         lines = self._scored(page, scores)
-        if page.cut(_doubtful(page, lines, scores)):
+        if cuts and page.cut(_doubtful(page, lines, scores)):
             lines = self._scored(page, scores)
         found = []
         for line, offered in lines:
@@ -327,6 +355,7 @@ def _search(
     parted = BONDS * -np.logaddexp(0, bonds)
     best = [0.0] + [-math.inf] * len(line.pieces)
     last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
+    runs = {(candidate.start, candidate.stop): candidate for candidate in offered}
     for candidate in offered:  # in order of their start
         start, stop, (x0, y0, x1, y1) = candidate.start, candidate.stop, candidate.box
         so_far = best[start] + joined[start : stop - 1].sum()
@@ -334,15 +363,7 @@ def _search(
             so_far += parted[start - 1]
         low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / LOW, 1)
         shares = scores[candidate.pieces].astype(np.float64)
-        sure = shares.max()
-        if stop > start + 1:
-            # Parts that are digits themselves are hardly one digit together, unless
-            # they are strokes that touch, or one is above the other.
-            apart = min(float(scores[n,].max()) for n in candidate.pieces)
-            weakest = min(line.bonds[start : stop - 1])
-            apart /= 1 + math.exp(2 * (weakest - TOUCHING))
-            if candidate.lowest >= TALL_PART * (y1 - y0):
-                sure *= 1 - apart
+        sure = shares.max() * (1 - _divides(line, candidate, runs, scores))
         as_digit = math.log(max(sure, LEAST)) + math.log(low)
         as_junk = math.log(max(1 - shares.sum(), LEAST)) + JUNK
         scored = (as_digit, True), (as_junk, True), (candidate.dropped, False)
@@ -359,10 +380,44 @@ def _search(
     return found[::-1]
 
 
+def _confidences(lines: list[list[Found]]) -> list[float]:
+    """Return the confidence of every digit, 0 of those that were refused."""
+    digits = [found.digit for found in chain(*lines)]
+    return [0.0 if one.digit is None else one.confidence for one in digits]
+
+
+def _divides(
+    line: segment.Line,
+    candidate: segment.Candidate,
+    runs: dict[tuple[int, int], segment.Candidate],
+    scores: Scores,
+) -> float:
+    """Return how sure it is that a candidate is two digits side by side.
+
+    It is no surer than the less sure of the two, and less so where strokes touch: those
+    of a 4 or of a 5 may be digits by themselves.
+    """
+    _, y0, _, y1 = candidate.box
+    most = 0.0
+    for middle in range(candidate.start + 1, candidate.stop):
+        parts = runs.get((candidate.start, middle)), runs.get((middle, candidate.stop))
+        sure = [
+            float(scores[part.pieces].max())
+            for part in parts
+            if part and part.box[3] - part.box[1] >= TALL_PART * (y1 - y0)
+        ]
+        if len(sure) == 2:
+            touching = 2 * (line.bonds[middle - 1] - TOUCHING)
+            most = max(most, min(sure) / (1 + math.exp(touching)))
+    return most
+
+
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
-    """Return a box in whole pixels of the picture."""
+    """Return a box in whole pixels of the picture, which is not turned."""
     x0, y0, x1, y1 = (edge * ink.scale for edge in box)
     outer = math.floor(x0), math.floor(y0), math.ceil(x1), math.ceil(y1)
+    size = [round(side * ink.scale) for side in ink.values.shape[::-1]]
+    outer = turned_box(outer, -ink.turns, size)
     x0, y0, x1, y1 = np.clip(outer, 0, (*ink.size, *ink.size)).tolist()
     return x0, y0, x1, y1
 

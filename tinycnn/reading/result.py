@@ -11,6 +11,7 @@ from statistics import median
 
 BROAD = 0.7  # heights; the least width of a digit: that of a 1 tells nothing
 STANDS_OUT = 1.4  # times the usual step from a digit to the next
+Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Digit:
         The probability of this digit, by its own ink alone. Whether the digit is
         refused also depends on its line and on ink it was cut from: an uncertain digit
         among digits is read, a likely one in a scribble is refused.
-    box : (int, int, int, int)
+    box : Box
         ``x0, y0, x1, y1``, half open, in pixels of the upright picture or the canvas.
     top : three of (int, float)
         The likeliest digits and their probabilities. The probabilities of all digits
@@ -34,7 +35,7 @@ class Digit:
 
     digit: int | None
     confidence: float
-    box: tuple[int, int, int, int]
+    box: Box
     top: tuple[tuple[int, float], ...]
 
     @property
@@ -53,10 +54,13 @@ class Reading:
         Top to bottom, left to right.
     ignored : tuple of boxes
         Of ink that was left out: points, dashes, rules, what the border cuts.
+    turns : int
+        Quarter turns counter-clockwise by which the picture was turned to be read.
     """
 
     lines: tuple[tuple[Digit, ...], ...] = ()
-    ignored: tuple[tuple[int, int, int, int], ...] = ()
+    ignored: tuple[Box, ...] = ()
+    turns: int = 0
 
     def refusing(self, confidence: float) -> "Reading":
         """Return the same, with digits of a lower confidence refused."""
@@ -67,7 +71,19 @@ class Reading:
             )
 
         lines = tuple(tuple(map(checked, line)) for line in self.lines)
-        return Reading(lines, self.ignored)
+        return replace(self, lines=lines)
+
+    def upright(self, size: Sequence[int] = (0, 0)) -> "Reading":
+        """Return the same with boxes of the turned picture; see `turned_box`."""
+
+        def turn(box: Box) -> Box:
+            return turned_box(box, self.turns, size)
+
+        lines = tuple(
+            tuple(replace(digit, box=turn(digit.box)) for digit in line)
+            for line in self.lines
+        )
+        return Reading(lines, tuple(map(turn, self.ignored)))
 
     @property
     def text(self) -> str:
@@ -75,12 +91,25 @@ class Reading:
 
         A gap wider than a digit is a space.
         """
-        return "\n".join(_text(line) for line in self.lines if line)
+        return "\n".join(_text(line) for line in self.upright().lines if line)
 
     @property
     def digits(self) -> tuple[Digit, ...]:
         """All digits in reading order."""
         return tuple(digit for line in self.lines for digit in line)
+
+
+def turned_box(box: Box, turns: int, size: Sequence[int] = (0, 0)) -> Box:
+    """Return where a box is after quarter turns counter-clockwise.
+
+    `size` is the width and height of the picture before them. The default turns about
+    (0, 0), which keeps the positions of boxes to each other.
+    """
+    (x0, y0, x1, y1), (width, height) = box, size
+    for _ in range(turns % 4):
+        x0, y0, x1, y1 = y0, width - x1, y1, width - x0
+        width, height = height, width
+    return x0, y0, x1, y1
 
 
 def _text(line: Sequence[Digit]) -> str:

@@ -114,8 +114,6 @@ class Candidate:
         Indices of the run in its line, half open.
     pieces : tuple of int
         The numbers of the pieces.
-    lowest : float
-        The height of the lowest piece, in pixels.
     box : (float, float, float, float)
         ``x0, y0, x1, y1``, half open, in pixels of the ink.
     dropped : float
@@ -125,7 +123,6 @@ class Candidate:
     start: int
     stop: int
     pieces: tuple[int, ...]
-    lowest: float
     box: Box
     dropped: float = -math.inf
 
@@ -133,7 +130,7 @@ class Candidate:
 class _Page:
     """What the pages of pictures and of strokes have in common."""
 
-    tilt = 0.0
+    tilt, turns = 0.0, 0
     pieces: dict[int, Piece]
 
     def _bond(self, i: int, j: int, height: float) -> float:
@@ -170,6 +167,8 @@ class PicturePage(_Page):
         1 = ink.
     tilt : float
         Degrees by which the writing is turned clockwise; images are turned back.
+    turns : int
+        Quarter turns counter-clockwise from the picture to `values`.
 
     Attributes
     ----------
@@ -178,10 +177,10 @@ class PicturePage(_Page):
         The number of the piece at each pixel, 0 for paper.
     """
 
-    def __init__(self, values: Floats, tilt: float = 0.0) -> None:
+    def __init__(self, values: Floats, tilt: float = 0.0, turns: int = 0) -> None:
         if values.size == 0:
             values = np.zeros((1, 1), np.float32)
-        self.values, self.tilt = values, tilt
+        self.values, self.tilt, self.turns = values, tilt, turns
         self.owner = np.zeros(values.shape, np.int32)
         ink = values >= INK
         # All ink with its soft edge; the rest of the picture is skipped.
@@ -590,12 +589,12 @@ def candidates(page: Page, line: Line, most: int = MOST_PIECES) -> Iterator[Cand
             apart = stop > start + 1 and line.bonds[stop - 2] < UNLIKELY
             if apart or (components > 1 and width > WIDEST * height):
                 break
-            lowest, dropped = min(page.pieces[n].height for n in numbers), -math.inf
+            dropped = -math.inf
             if max(page.pieces[n].longest for n in numbers) < SMALLEST:
                 dropped = 0.0
             elif stop == start + 1:
                 dropped = _dropped(page, line, start)
-            yield Candidate(start, stop, numbers, lowest, box, dropped)
+            yield Candidate(start, stop, numbers, box, dropped)
 
 
 def _dropped(page: Page, line: Line, k: int) -> float:

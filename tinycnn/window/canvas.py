@@ -240,8 +240,7 @@ class Boxes:
         taken = [box for _, _, box, _ in labels]
         for each in (*labels, *notes):  # labels first: they must have room
             taken += self._put(*each, taken)
-        corners = [canvas.on_screen(corner) for corner in self.region]
-        if corners:
+        if corners := [canvas.on_screen(corner) for corner in self.region]:
             look: Any = {"outline": self.theme.fires, "width": self._look.px(2)}
             canvas.create_polygon(corners, fill="", tags="region", **look)
 

@@ -110,12 +110,11 @@ def learns(
     page.pictures([page.ink(explanation.image), page.signed(-found.ink)], 2)
     page.text("Blue: more ink would lower the loss; orange: less ink would.")
     for number, layer in enumerate(found.feature_maps):
-        slope = layer.dmaps
         page.heading(f"Convolution {number + 1}: each map, beside it its gradient")
-        gradients = page.signed(slope.transpose(2, 0, 1))
+        gradients = page.signed(layer.dmaps.transpose(2, 0, 1))
         pairs = zip(_coloured(page, layer), gradients, strict=True)
         page.pictures([cell for pair in pairs for cell in pair], COLUMNS)
-        steepest = float(np.abs(slope).max())
+        steepest = float(np.abs(layer.dmaps).max())
         page.text(f"The steepest gradient is {steepest:.2g}. Its kernels, and theirs:")
         sheets = [_sheet(layer.kernels), _sheet(layer.dkernels)]
         columns = 2 if 2 * len(sheets[0]) <= page.look.px(INNER) else 1

@@ -7,6 +7,7 @@ from typing import Any
 
 from tinycnn import finetune
 from tinycnn.reading.corrections import NO_DIGIT, Corrections
+from tinycnn.reading.result import turned_box
 from tinycnn.window.session import Correction, DigitBox
 from tinycnn.window.worker import Worker
 
@@ -63,20 +64,20 @@ class Correcting:
         """Take a digit key as the right label of what is chosen."""
         if not self.chosen or not (key.isascii() and key.isdigit()):
             return
-        label = int(key)
-        boxes = [self._session.reading.digits[n].box for n in self.chosen]
+        reading, back = self._session.reading, -self._session.reading.turns
+        boxes = [reading.upright().digits[n].box for n in self.chosen]
         x0, y0, x1, y1 = zip(*boxes, strict=True)
         left, top, right, low = min(x0), min(y0), max(x1), max(y1)
-        if self._labels is None:
-            self._correct([((left, top, right, low), label)])
-            return
-        self._labels.append(label)
-        if len(self._labels) < 2:
-            self._window.show()
-            return
         middle = (left + right) // 2
-        halves = (left, top, middle, low), (middle, top, right, low)
-        self._correct(list(zip(halves, self._labels, strict=True)))
+        sides = (left, right), (left, middle), (middle, right)
+        whole, *halves = [turned_box((a, top, b, low), back) for a, b in sides]
+        if self._labels is None:
+            self._correct([(whole, int(key))])
+        elif self._labels:
+            self._correct(list(zip(halves, (*self._labels, int(key)), strict=True)))
+        else:
+            self._labels.append(int(key))
+            self._window.show()
 
     def no_digit(self) -> None:
         """Say that what is chosen is no digit."""

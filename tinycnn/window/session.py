@@ -20,7 +20,7 @@ from tinycnn.ink.strokes import (
     WIDEST_PEN,
     Strokes,
 )
-from tinycnn.reading.result import Reading
+from tinycnn.reading.result import Reading, turned_box
 
 Points = NDArray[np.float64]
 Box = tuple[float, float, float, float]
@@ -301,7 +301,8 @@ class Session:
                 boxes = [*old.boxes, *(box for box in boxes if box not in mine)]
             else:
                 others.append(old)
-        new = Correction(tuple(boxes), tuple(sorted(digits)))
+        digits.sort(key=lambda item: turned_box(item[0], self.reading.turns))
+        new = Correction(tuple(boxes), tuple(digits))
         self._go([*self._done, replace(self.drawn, corrections=(*others, new))])
 
     def corrected_boxes(self) -> set[DigitBox]:
