@@ -501,6 +501,12 @@ def test_strokes_that_frame_nothing_stay():
         assert len(page.pieces) == len(drawn), drawn
 
 
+def test_a_stroke_that_touches_a_frame_stays_beside_those_in_it():
+    page = stroke_page(*ONES, ring(), [(200, 70), (200, 190)])
+    page.unframe()
+    assert sorted(page.pieces) == [0, 1, 3]
+
+
 def test_numbers_spread_as_by_the_filter_of_scipy():
     for shape in [(1, 1), (1, 7), (5, 1), (6, 9)]:
         owner = np.random.default_rng(0).integers(0, 9, shape).astype(np.int32)

@@ -253,27 +253,11 @@ class PicturePage(_Page):
         return self._next > before
 
     def unframe(self) -> None:
-        """Remove what is drawn around digits: boxes of a form, rings.
-
-        A frame has ink on all four sides of the middle of something that may be a
-        digit; a line under a number has not. A 0 may have specks in it, so the lengths
-        of a frame's contents must have a least sum.
-        """
-        numbers, boxes = list(self.pieces), [p.box for p in self.pieces.values()]
-        x0, y0, x1, y1 = corners = np.array(boxes, int).reshape(-1, 4).T
-        longest = np.maximum(x1 - x0, y1 - y0)
-        for at in np.flatnonzero(np.minimum(x1 - x0, y1 - y0) > SMALLEST):
-            left, top, right, bottom = corners[:, at]
-            inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
-            room = INSIDE * (bottom - top)
-            for k in np.flatnonzero(inside & (longest > SMALLEST)):
-                row = self.owner[(y0[k] + y1[k]) // 2]
-                column = self.owner[:, (x0[k] + x1[k]) // 2]
-                sides = row[: x0[k]], row[x1[k] :], column[: y0[k]], column[y1[k] :]
-                room -= longest[k] if all(numbers[at] in side for side in sides) else 0
-                if room < 0:
-                    del self.pieces[numbers[at]]
-                    break
+        """Remove what is drawn around digits: boxes of a form, rings."""
+        boxes = np.array([p.box for p in self.pieces.values()], int).reshape(-1, 4)
+        for number, piece in list(self.pieces.items()):
+            if _is_frame(self.owner, number, piece.box, boxes):
+                del self.pieces[number]
 
     def _bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds; those of parts of one component tell the ink between."""
@@ -334,7 +318,8 @@ class StrokePage(_Page):
         """Remove the strokes that are drawn around digits; see `PicturePage`.
 
         Strokes that cross or touch are one component of a small picture: a rectangle
-        may consist of four, and a 0 with a slash is no ring around something.
+        may consist of four, and a 0 with a slash is no ring around something. If one of
+        them is a frame without the others, it alone is removed.
         """
         if len(self.pieces) < 2:
             return
@@ -345,10 +330,20 @@ class StrokePage(_Page):
         size = int((x1 - x0) / step) + 3, int((y1 - y0) / step) + 3
         drawn = draw_finely(points, [4.0] * len(points), size, 1)
         page = PicturePage(np.asarray(drawn, np.float32) / np.float32(255))
+        boxes = np.array([piece.box for piece in page.pieces.values()], int)
         page.unframe()
+        touching: dict[int, list[int]] = {}
         for n, stroke in enumerate(points):
             x, y = stroke[0].astype(int)
-            if page.owner[y, x] not in page.pieces:
+            touching.setdefault(int(page.owner[y, x]), []).append(n)
+        for number in touching.keys() - page.pieces.keys():
+            frames = []
+            for n in touching[number]:
+                alone = draw_finely([points[n]], [4.0], size, 1)
+                box = alone.getbbox() or (0, 0, 0, 0)
+                if _is_frame(np.asarray(alone), 255, box, boxes):
+                    frames.append(n)
+            for n in frames or touching[number]:
                 del self.pieces[n]
 
     def _gap(self, i: int, j: int, height: float) -> float:
@@ -624,6 +619,31 @@ def _boxes(owner: NDArray[np.integer]) -> dict[int, Box]:
     """Return the boxes of the numbers in an array of them, without 0."""
     found = enumerate(ndimage.find_objects(owner), 1)
     return {n: (s[1].start, s[0].start, s[1].stop, s[0].stop) for n, s in found if s}
+
+
+def _is_frame(
+    owner: NDArray[np.integer], number: int, box: Box, boxes: NDArray[np.integer]
+) -> bool:
+    """Return whether a number in an array (H, W) is drawn around some boxes (N, 4).
+
+    A frame has ink on all four sides of the middle of something that may be a digit; a
+    line under a number has not. A 0 may have specks in it, so the lengths of a frame's
+    contents must have a least sum.
+    """
+    left, top, right, bottom = box
+    if min(right - left, bottom - top) <= SMALLEST:
+        return False
+    x0, y0, x1, y1 = boxes.T
+    longest = np.maximum(x1 - x0, y1 - y0)
+    inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
+    room = INSIDE * (bottom - top)
+    for k in np.flatnonzero(inside & (longest > SMALLEST)):
+        row, column = owner[(y0[k] + y1[k]) // 2], owner[:, (x0[k] + x1[k]) // 2]
+        sides = row[: x0[k]], row[x1[k] :], column[: y0[k]], column[y1[k] :]
+        room -= longest[k] if all(number in side for side in sides) else 0
+        if room < 0:
+            return True
+    return False
 
 
 def around(boxes: Sequence[Box]) -> Box:
