@@ -150,7 +150,7 @@ def _trainer(
     rng = np.random.default_rng([seed, 3])  # independent of order and deformations
     parts = [(digits, names)]
     for number in range(COMPOSED):
-        parts.append(practice.stacked(practice.compose(digits, names, rng)))
+        parts.append(practice.compose(digits, names, rng))
         yield 0.3 * number / COMPOSED
     replayed = sum(len(part) for part, _ in parts)
     repeats = max(replayed // (CORRECTIONS_SHARE - 1), len(labels))

@@ -14,10 +14,10 @@ from tinycnn.ink.normalize import normalize, normalize_strokes, with_pen
 from tinycnn.reading import practice, segment
 from tinycnn.reading.practice import (
     NONE,
-    from_images,
-    from_print,
-    from_scribble,
-    from_strokes,
+    _from_images,
+    _from_print,
+    _from_scribble,
+    _from_strokes,
     with_composed,
 )
 
@@ -29,19 +29,19 @@ LABELS = SAMPLE.test_labels[:100]
 def of_images(seed, count=4):
     rng = np.random.default_rng(seed)
     chosen = rng.integers(0, len(IMAGES), count)
-    return list(from_images(IMAGES[chosen], LABELS[chosen], rng))
+    return list(_from_images(IMAGES[chosen], LABELS[chosen], rng))
 
 
 def of_strokes(seed, count=4):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, count)
     strokes = [write(str(digit), rng) for digit in labels]
-    return list(from_strokes(strokes, labels, rng))
+    return list(_from_strokes(strokes, labels, rng))
 
 
 def of_scribbles(seed):
     rng = np.random.default_rng(seed)
-    return [example for _ in range(10) for example in from_scribble(rng)]
+    return [example for _ in range(10) for example in _from_scribble(rng)]
 
 
 def alike(a, b):
@@ -79,7 +79,7 @@ def test_what_is_called_a_digit_looks_like_it():
         if len(set(LABELS[chosen].tolist())) < 3:
             continue
         originals = {int(LABELS[k]): normalize(IMAGES[k]) for k in chosen}
-        for image, label in from_images(IMAGES[chosen], LABELS[chosen], rng):
+        for image, label in _from_images(IMAGES[chosen], LABELS[chosen], rng):
             if label != NONE:
                 likeness = {y: alike(image, other) for y, other in originals.items()}
                 right.append(max(likeness, key=likeness.get) == label)
@@ -156,7 +156,7 @@ def test_strokes_are_labelled_by_the_digit_they_belong_to():
     found = []
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        found += from_strokes([cross, bar], np.array([4, 1]), rng)
+        found += _from_strokes([cross, bar], np.array([4, 1]), rng)
     assert {label for _, label in found} == {1, 4, NONE}
     assert 4 in labels_of(normalize_strokes(cross), found)
 
@@ -179,7 +179,7 @@ def test_letters_are_none_but_their_uprights_are_left_out():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         letters = [write(letter, rng) for letter in "HkT"]
-        found = list(from_strokes(letters, np.full(3, NONE), rng))
+        found = list(_from_strokes(letters, np.full(3, NONE), rng))
         assert {label for _, label in found} == {NONE}
         for upright in ([[0, 0], [0, 9]], [[0, 9], [1, 0]]):
             bar = normalize_strokes([np.array(upright, float)])
@@ -187,7 +187,7 @@ def test_letters_are_none_but_their_uprights_are_left_out():
 
 
 def test_print_gives_digits_and_letters():
-    examples = [e for n in range(40) for e in from_print(np.random.default_rng(n))]
+    examples = [e for n in range(40) for e in _from_print(np.random.default_rng(n))]
     assert {label for _, label in examples} == set(range(11))
 
 

@@ -68,7 +68,7 @@ def with_composed(
     """
     count = max(round(share * len(images)), 1)
     made = [
-        stacked(compose(images, labels, np.random.default_rng([seed, stream, i])))
+        compose(images, labels, np.random.default_rng([seed, stream, i]))
         for i in tqdm(range(count), "numbers", unit="", disable=None)
     ]
     rng = np.random.default_rng([seed, stream, 4])
@@ -82,8 +82,8 @@ def with_composed(
 
 def compose(
     images: Images, labels: Labels, rng: np.random.Generator
-) -> Iterator[Example]:
-    """Yield the candidates of a composed number, two scribbles, and what code writes.
+) -> tuple[Images, Labels]:
+    """Return the candidates of a composed number, two scribbles, and what code writes.
 
     That is a number, letters and signs, or printed digits or letters, or several.
 
@@ -93,41 +93,37 @@ def compose(
         Single digits, 255 = ink; the number has one to eight.
     labels : uint8 array (N,)
     rng : numpy Generator
+
+    Returns
+    -------
+    images : uint8 array (K, 28, 28)
+    labels : uint8 array (K,)
+        0 to 9, or NONE.
     """
     chosen = rng.integers(0, len(images), rng.integers(1, MOST_DIGITS + 1))
     ink = images[chosen].astype(np.float32) / 255
-    yield from from_images([*ink], labels[chosen], rng)
-    yield from from_scribble(rng)
-    yield from from_scribble(rng)
+    examples = [*_from_images(ink, labels[chosen], rng)]
+    examples += [*_from_scribble(rng), *_from_scribble(rng)]
     if rng.random() < 0.1:
-        yield from from_print(rng)
+        examples += _from_print(rng)
     if rng.random() < 0.5:
         chosen = rng.integers(0, 10, rng.integers(1, 6))
         strokes = [write(DIGITS[digit], rng) for digit in chosen]
-        yield from from_strokes(strokes, chosen, rng)
+        examples += _from_strokes(strokes, chosen, rng)
     if rng.random() < 0.8:
         strokes = [write(SIGNS[k], rng) for k in rng.integers(0, len(SIGNS), 3)]
-        yield from from_strokes(strokes, np.full(len(strokes), NONE), rng)
+        examples += _from_strokes(strokes, np.full(len(strokes), NONE), rng)
+    composed, names = zip(*examples, strict=True)
+    grey = np.rint(np.stack(composed) * 255).astype(np.uint8)
+    return grey, np.array(names, np.uint8)
 
 
-def stacked(examples: Iterable[Example]) -> tuple[Images, Labels]:
-    """Return images (N, 28, 28), 255 = ink, and labels (N,) of examples."""
-    images, labels = zip(*examples, strict=True)
-    grey = np.rint(np.stack(images) * 255).astype(np.uint8)
-    return grey, np.array(labels, np.uint8)
-
-
-def from_images(
-    images: Sequence[Floats], labels: NDArray[np.integer], rng: np.random.Generator
+def _from_images(
+    images: Iterable[Floats], labels: NDArray[np.integer], rng: np.random.Generator
 ) -> Iterator[Example]:
     """Set digits side by side and yield the candidates that the segmenter finds.
 
-    Parameters
-    ----------
-    images : N float32 arrays (28, 28)
-        Ink of single digits.
-    labels : int array (N,)
-    rng : numpy Generator
+    Images are float32 arrays (28, 28), the ink of single digits.
     """
     height = int(rng.integers(*PIXEL_HEIGHTS))
     if rng.random() < 0.5:  # otherwise with MNIST's pens
@@ -140,20 +136,14 @@ def from_images(
     yield from _of_picture(layers, labels, rng)
 
 
-def from_strokes(
+def _from_strokes(
     digits: Sequence[list[Points]],
     labels: NDArray[np.integer],
     rng: np.random.Generator,
 ) -> Iterator[Example]:
     """Write digits side by side and yield the candidates, of strokes or of ink.
 
-    Parameters
-    ----------
-    digits : sequence of lists of float arrays (P, 2)
-        The strokes of each digit, in any unit.
-    labels : int array
-        One a digit.
-    rng : numpy Generator
+    The strokes of each digit are float arrays (P, 2), in any unit.
     """
     height = float(rng.integers(*PIXEL_HEIGHTS))
     pen = height * _pen(rng)
@@ -178,7 +168,7 @@ def from_strokes(
     yield from _examples(page, shares, areas, labels, rng)
 
 
-def from_print(rng: np.random.Generator) -> Iterator[Example]:
+def _from_print(rng: np.random.Generator) -> Iterator[Example]:
     """Print digits, or letters, and yield the candidates that the segmenter finds."""
     height = int(rng.integers(*PIXEL_HEIGHTS))
     digits = rng.random() < 0.5
@@ -195,7 +185,7 @@ def from_print(rng: np.random.Generator) -> Iterator[Example]:
     yield from _of_picture(layers, labels, rng)
 
 
-def from_scribble(rng: np.random.Generator) -> Iterator[Example]:
+def _from_scribble(rng: np.random.Generator) -> Iterator[Example]:
     """Scribble, and yield the candidates that the segmenter finds: none is a digit.
 
     A scribble is a few random strokes, a blot, a cluster of specks, or a level bar.
