@@ -77,8 +77,8 @@ SETS: dict[str, Make] = {
 def read(reader: Reader, item: Item) -> Reading:
     """Return what the reader makes of a picture or of strokes."""
     if isinstance(item.given, Strokes):
-        return reader.read_strokes(item.given)
-    return reader.read_picture(item.given)
+        return reader.read(item.given)
+    return reader.read(item.given)
 
 
 def ceiling_text(reader: Reader, item: Item) -> str:

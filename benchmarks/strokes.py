@@ -104,7 +104,7 @@ def _on_a_sheet(
         points = tuple((stroke - low) * scale + HEIGHT / 2 for stroke in shape)
         width, height = np.ceil((high - low) * scale + HEIGHT).astype(int).tolist()
         sheet = drawing.Strokes(points, (THICKNESS,) * len(points), (width, height))
-        read = reader.read_strokes(sheet)
+        read = reader.read(sheet)
         if label == NO_DIGIT:
             counted += any(digit.digit is not None for digit in read.digits)
         else:

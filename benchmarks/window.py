@@ -131,8 +131,8 @@ def replay(at: Place) -> Figures:
             for name in ("drawing.json", "drawing.png"):
                 stage.window.documents.save_path(at.scratch / name)
             until(stage.root, lambda: not stage.worker.is_busy)
-            of_strokes = reader.read_strokes(load_strokes(at.scratch / "drawing.json"))
-            of_picture = reader.read_picture(at.scratch / "drawing.png")
+            of_strokes = reader.read(load_strokes(at.scratch / "drawing.json"))
+            of_picture = reader.read(at.scratch / "drawing.png")
             count += 1
             same_strokes += of_strokes.text == text
             same_picture += of_picture.text == text

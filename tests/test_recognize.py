@@ -75,7 +75,7 @@ def said(monkeypatch):
         def probabilities(self, images):
             return np.full((len(images), 10), 0.1, np.float32)
 
-        def read_ink(self, ink):  # noqa: ARG002
+        def read(self, ink):  # noqa: ARG002
             answer = readings.pop(0)
             if isinstance(answer, BaseException):
                 raise answer
@@ -130,7 +130,7 @@ def test_easy_digits_are_read(page, capsys):
     for i, (read, character) in enumerate(
         zip(result["digits"], characters, strict=True)
     ):
-        assert list(read) == ["digit", "confidence", "line", "box", "top"]
+        assert list(read) == ["line", "digit", "confidence", "box", "top"]
         assert read["line"] == i // 4
         assert character == ("?" if read["digit"] is None else str(read["digit"]))
         assert 0 <= read["confidence"] <= 1

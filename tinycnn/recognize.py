@@ -10,6 +10,7 @@ import json
 import math
 import os
 import sys
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
             source = _stdin() if file == "-" else file
             ink = _ink(source)
             with explained(arguments.network):
-                reading = reader.read_ink(ink)
+                reading = reader.read(ink)
         except (PictureError, StrokesError) as error:
             failed(error)
             continue
@@ -156,13 +157,7 @@ def _ink(source: str | bytes) -> "Ink":
 def _json(file: str, reading: "Reading") -> str:
     """Return the reading for programs, in one line."""
     digits = [
-        {
-            "digit": digit.digit,
-            "confidence": digit.confidence,
-            "line": number,
-            "box": digit.box,
-            "top": digit.top,
-        }
+        {"line": number} | asdict(digit)
         for number, line in enumerate(reading.lines)
         for digit in line
     ]

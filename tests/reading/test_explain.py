@@ -88,7 +88,7 @@ def placed(points, ink):
 
 @pytest.fixture(scope="module")
 def digits(reader, drawing):
-    return reader.read_ink(drawing).digits
+    return reader.read(drawing).digits
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_refused_ink_is_explained_too_and_no_ink_is_not(strokes):
     strict = Reader()
     strict.threshold = 2.0
     ink = strokes_ink(strokes)
-    first = strict.read_ink(ink).digits[0]
+    first = strict.read(ink).digits[0]
     found = explain(strict, ink, first.box)
     assert first.digit is None
     assert found.probabilities.argmax() == 7
@@ -164,7 +164,7 @@ def test_a_correction_has_the_ink_of_its_digits_of_all_or_of_a_part(
     assert 0 < both.sum() < sum(e.image.sum() for e in explanations[:2])
     assert drawn is None or len(drawn.points) == 3
     # The upper half of a seven holds its bar; beside it there is nothing.
-    turns = reader.read_ink(drawing).turns
+    turns = reader.read(drawing).turns
     x0, y0, x1, y1 = turned_box(seven, turns)
     half = turned_box((x0, y0, x1, (y0 + y1) // 2), -turns)
     beside = seven[2], seven[3], seven[2] + 9, seven[3] + 9
@@ -284,7 +284,7 @@ def test_damage_mutes_rounds_and_adds_noise_and_the_reader_sees_it(bench):
     before, reader = state(bench), bench._reader
     whole = bench.right()
     page = Strokes((np.array([[30.0, 20], [30, 80]]),), (9.0,), (60, 100))
-    assert reader.read_strokes(page).text == "1"
+    assert reader.read(page).text == "1"
     bench.apply(Damage(((0, 5), (2, 7))))
     maps = feature_maps(reader.model, np.eye(28, dtype=np.float32))
     assert not maps[0].maps[..., 5].any()
@@ -296,7 +296,7 @@ def test_damage_mutes_rounds_and_adds_noise_and_the_reader_sees_it(bench):
         off = np.abs(weight - before["0.weight"]).max()
         assert off < 4 * np.abs(before["0.weight"]).max() / levels
     assert bench.apply(Damage(noise=3.0)) < whole
-    assert reader.read_strokes(page) != Reader().read_strokes(page)
+    assert reader.read(page) != Reader().read(page)
     moved = state(bench)["0.weight"] - before["0.weight"]
     assert moved.std() == pytest.approx(3 * before["0.weight"].std(), rel=0.1)
     assert bench.apply(Damage()) == whole

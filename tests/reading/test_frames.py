@@ -47,7 +47,7 @@ def framed(ink, thickness):
 def read(reader, ink, beyond):
     """Return what is read in dark ink on light paper."""
     picture = np.rint(255 - 255 * np.pad(ink, beyond)).astype(np.uint8)
-    return reader.read_picture(picture).text
+    return reader.read(picture).text
 
 
 @pytest.mark.parametrize("text", ["71", "7295", "20418306"])
@@ -93,4 +93,4 @@ def test_a_ring_drawn_around_a_number_by_pen_is_not_read(reader):
     for ring in (circle, np.array(corners, np.float64)):
         for strokes in ((ring, seven, one), (seven, one, ring)):
             drawing = Strokes(strokes, (8.0,) * 3, (300, 200))
-            assert reader.read_strokes(drawing).text == "71"
+            assert reader.read(drawing).text == "71"

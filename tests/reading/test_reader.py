@@ -91,7 +91,7 @@ FIVE = [
 
 
 def test_a_reading_is_lines_of_digits_each_the_best_of_three_opinions(reader, page):
-    reading = reader.read_ink(as_ink(page("01234", "56789")))
+    reading = reader.read(as_ink(page("01234", "56789")))
     assert reading.text == "01234\n56789"
     assert [len(line) for line in reading.lines] == [5, 5]
     for number, digit in enumerate(reading.digits):
@@ -105,7 +105,7 @@ def test_a_reading_is_lines_of_digits_each_the_best_of_three_opinions(reader, pa
 
 def test_a_box_is_around_the_ink_of_its_digit_in_pixels_of_the_picture(reader, page):
     values = page("4096")
-    boxes = [digit.box for digit in reader.read_ink(as_ink(values)).digits]
+    boxes = [digit.box for digit in reader.read(as_ink(values)).digits]
     for k, box in enumerate(boxes):
         left = (8 + 28 * k) * 3
         x = np.flatnonzero((values[:, left : left + 84] >= 0.4).any(axis=0)) + left
@@ -113,7 +113,7 @@ def test_a_box_is_around_the_ink_of_its_digit_in_pixels_of_the_picture(reader, p
         assert box == (x[0], y[0], x[-1] + 1, y[-1] + 1)
         assert all(isinstance(edge, int) for edge in box)
     for scale in (2.0, 3.0):
-        scaled = reader.read_ink(as_ink(values, scale))
+        scaled = reader.read(as_ink(values, scale))
         assert scaled.text == "4096"
         expected = [tuple(scale * edge for edge in box) for box in boxes]
         assert [digit.box for digit in scaled.digits] == expected
@@ -121,38 +121,38 @@ def test_a_box_is_around_the_ink_of_its_digit_in_pixels_of_the_picture(reader, p
 
 def test_no_box_reaches_beyond_the_picture(reader, page):
     """Ink of a pen that left the canvas; a picture whose last column is half one."""
-    (digit,) = reader.read_strokes(drawn(moved(SEVEN, -40))).digits
+    (digit,) = reader.read(drawn(moved(SEVEN, -40))).digits
     assert digit.box == (0, 36, 54, 164)
-    (digit,) = reader.read_strokes(drawn(SEVEN, size=(90, 162))).digits
+    (digit,) = reader.read(drawn(SEVEN, size=(90, 162))).digits
     assert digit.box == (26, 36, 90, 162)
     values = page("7")
     values = values[:, : np.flatnonzero((values >= 0.4).any(axis=0))[-1] + 1]
     height, width = values.shape
     ink = Ink(values, (2 * width - 1, 2 * height), 2.0)
-    assert reader.read_ink(ink).digits[0].box[2] == 2 * width - 1
+    assert reader.read(ink).digits[0].box[2] == 2 * width - 1
 
 
 def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, page):
     values = page("407325", "986521")[:-1]  # an odd height
     values[-14:-4, 200:216] = 1
-    upright = reader.read_ink(as_ink(values, 2.0))
+    upright = reader.read(as_ink(values, 2.0))
     assert (upright.turns, len(upright.ignored)) == (0, 1)
     for turns in (1, 2, 3):
         ink = as_ink(np.rot90(values, turns), 2.0)
-        assert reader.read_ink(ink).text == upright.text
-        assert reader.read_ink(ink).upright(ink.size) == upright
+        assert reader.read(ink).text == upright.text
+        assert reader.read(ink).upright(ink.size) == upright
     for label in range(10):
         one = np.rot90(page(str(label)), label % 3 + 1)
-        assert reader.read_ink(as_ink(one)).turns == 0
+        assert reader.read(as_ink(one)).turns == 0
 
 
 def test_four_threads_read_what_one_reads(reader, page):
     pictures = [as_picture(page(text)) for text in ("815", "260", "4", "7397")]
     drawings = [drawn(SEVEN), drawn(*FOUR), drawn(*FIVE), drawn(*FOUR, pen=5)]
     with ThreadPoolExecutor(4) as pool:
-        found = [*pool.map(reader.read_picture, pictures * 3)]
-        assert found == [reader.read_picture(picture) for picture in pictures] * 3
-        found = [*pool.map(reader.read_strokes, drawings * 10)]
+        found = [*pool.map(reader.read, pictures * 3)]
+        assert found == [reader.read(picture) for picture in pictures] * 3
+        found = [*pool.map(reader.read, drawings * 10)]
         assert [reading.text for reading in found] == ["7", "4", "5", "4"] * 10
 
 
@@ -161,14 +161,14 @@ def test_reading_changes_neither_what_is_given_nor_what_is_read_next(reader, pag
     picture, images = as_picture(values), np.random.default_rng(0).random((3, 28, 28))
     arrays = [values, picture, images, *strokes.points]
     copies = [array.copy() for array in arrays]
-    before = reader.read_ink(as_ink(values))
-    reader.read_picture(picture)
-    reader.read_strokes(strokes)
+    before = reader.read(as_ink(values))
+    reader.read(picture)
+    reader.read(strokes)
     reader.probabilities(images)
     for array, copy in zip(arrays, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
-    assert reader.read_ink(as_ink(values)) == before
-    assert Reader().read_ink(as_ink(values)) == before
+    assert reader.read(as_ink(values)) == before
+    assert Reader().read(as_ink(values)) == before
 
 
 def test_files_images_and_arrays_are_read_alike_and_light_on_dark(
@@ -178,10 +178,10 @@ def test_files_images_and_arrays_are_read_alike_and_light_on_dark(
     path = tmp_path / "number.png"
     Image.fromarray(picture).save(path)
     for same in (path, str(path), Image.fromarray(picture)):
-        assert reader.read_picture(same) == reader.read_picture(picture)
-    assert reader.read_picture(picture).text == "6307"
-    assert reader.read_picture(255 - picture).text == "6307"
-    large = reader.read_picture(Image.fromarray(picture).resize((3001, 1143)))
+        assert reader.read(same) == reader.read(picture)
+    assert reader.read(picture).text == "6307"
+    assert reader.read(255 - picture).text == "6307"
+    large = reader.read(Image.fromarray(picture).resize((3001, 1143)))
     assert large.text == "6307"
     edges = [edge for digit in large.digits for edge in digit.box[::2]]
     assert 0 < edges[0] < edges[-1] < 3001
@@ -193,11 +193,11 @@ def test_blank_paper_no_ink_and_no_strokes_have_no_lines(reader):
     white, half = np.full((80, 120), 255, np.uint8), np.full((80, 120), 0.5)
     black = np.zeros((80, 120, 3), np.uint8)
     for picture in (white, black, half, np.ones((1, 1), bool)):
-        assert reader.read_picture(picture) == NOTHING, picture.shape
+        assert reader.read(picture) == NOTHING, picture.shape
     for shape in ((60, 90), (1, 1)):
-        assert reader.read_ink(as_ink(np.zeros(shape, np.float32))) == NOTHING
-    assert reader.read_strokes(drawn()) == NOTHING
-    assert reader.read_ink(strokes_ink(drawn())) == NOTHING
+        assert reader.read(as_ink(np.zeros(shape, np.float32))) == NOTHING
+    assert reader.read(drawn()) == NOTHING
+    assert reader.read(strokes_ink(drawn())) == NOTHING
 
 
 # --- what is dropped, what is refused ----------------------------------------------
@@ -219,7 +219,7 @@ def test_specks_and_rules_are_dropped_and_a_blot_is_no_digit(reader, page):
         ink = values.copy()
         for x, y, width, height in marks:
             ink[y : y + height, x : x + width] = 1
-        assert reader.read_ink(as_ink(ink)).text in texts, marks
+        assert reader.read(as_ink(ink)).text in texts, marks
 
 
 def test_a_lone_small_digit_is_read(reader, glyphs):
@@ -227,7 +227,7 @@ def test_a_lone_small_digit_is_read(reader, glyphs):
     for label, glyph in enumerate(glyphs):
         values = np.zeros((200, 300), np.float32)
         values[100:128, 200:228] = glyph
-        assert reader.read_ink(as_ink(values)).text == str(label)
+        assert reader.read(as_ink(values)).text == str(label)
 
 
 def comma_of(height, shape):
@@ -257,7 +257,7 @@ def test_a_comma_between_digits_is_none_and_a_small_zero_on_the_line_is_one(
     for text, mark, top in marks:
         ink, left = two.copy(), (two.shape[1] - mark.shape[1]) // 2
         ink[top : top + len(mark), left : left + mark.shape[1]] = mark
-        assert reader.read_ink(as_ink(ink)).text == text, mark.shape
+        assert reader.read(as_ink(ink)).text == text, mark.shape
 
 
 def scribble(seed):
@@ -268,19 +268,19 @@ def scribble(seed):
 def test_a_scribble_is_no_digit_and_dropped_where_the_border_cuts_it(reader):
     for seed in range(5):
         strokes = drawn(scribble(seed), pen=5)
-        by_ink = reader.read_ink(replace(strokes_ink(strokes), strokes=None))
-        for digit in (*reader.read_strokes(strokes).digits, *by_ink.digits):
+        by_ink = reader.read(replace(strokes_ink(strokes), strokes=None))
+        for digit in (*reader.read(strokes).digits, *by_ink.digits):
             assert digit.digit is None or digit.confidence < 0.9, seed
     for seed in range(3):
         for shift, text in [(0, "?"), (-90, "")]:
             ink = strokes_ink(drawn(scribble(seed) + np.array([shift, 0]), pen=5))
-            assert reader.read_ink(replace(ink, strokes=None)).text == text, seed
+            assert reader.read(replace(ink, strokes=None)).text == text, seed
 
 
 def test_a_digit_below_the_threshold_is_refused_with_its_opinion(page, monkeypatch):
     strict = Reader()
     monkeypatch.setattr(strict, "threshold", 1.1)
-    reading = strict.read_ink(as_ink(page("3")))
+    reading = strict.read(as_ink(page("3")))
     (digit,) = reading.digits
     assert (digit.digit, reading.text) == (None, "?")
     assert digit.top[0] == (3, digit.confidence)
@@ -290,11 +290,11 @@ def test_a_digit_below_the_threshold_is_refused_with_its_opinion(page, monkeypat
 
 
 def test_taps_and_what_is_drawn_off_the_canvas_are_not_read(reader):
-    assert reader.read_strokes(drawn(SEVEN, [(200, 160)], pen=6)).text == "7"
-    assert reader.read_strokes(drawn([(100, 100)], pen=6)) == NOTHING
-    assert reader.read_strokes(drawn([(40, 40)], pen=14, size=(80, 80))) == NOTHING
+    assert reader.read(drawn(SEVEN, [(200, 160)], pen=6)).text == "7"
+    assert reader.read(drawn([(100, 100)], pen=6)) == NOTHING
+    assert reader.read(drawn([(40, 40)], pen=14, size=(80, 80))) == NOTHING
     off = [(-500, -500), (-400, -300)]
-    assert reader.read_strokes(drawn(off, pen=14, size=(80, 80))) == NOTHING
+    assert reader.read(drawn(off, pen=14, size=(80, 80))) == NOTHING
 
 
 def ring(x, y, rx, ry):
@@ -355,7 +355,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("letter", LETTERS)
 def test_no_part_of_a_crossed_letter_is_a_digit(reader, letter):
-    reading = reader.read_strokes(drawn(*LETTERS[letter]))
+    reading = reader.read(drawn(*LETTERS[letter]))
     assert reading.text == "?"
     points = np.concatenate([np.array(stroke) for stroke in LETTERS[letter]])
     around = *(points.min(axis=0) - 4), *(points.max(axis=0) + 4)
@@ -365,11 +365,11 @@ def test_no_part_of_a_crossed_letter_is_a_digit(reader, letter):
 @pytest.mark.parametrize(("text", "strokes"), NUMBERS)
 def test_strokes_that_meet_are_one_digit_and_neighbours_are_not(reader, text, strokes):
     strokes = drawn(*strokes)
-    assert reader.read_strokes(strokes).text == text
+    assert reader.read(strokes).text == text
     ink = strokes_ink(strokes)
-    assert reader.read_ink(ink).text == text
+    assert reader.read(ink).text == text
     if len(text) == 1:  # then the ink they leave says as much
-        assert reader.read_ink(replace(ink, strokes=None)).text == text
+        assert reader.read(replace(ink, strokes=None)).text == text
 
 
 def test_a_digit_whose_stroke_is_broken_is_one_digit(reader):
@@ -379,9 +379,9 @@ def test_a_digit_whose_stroke_is_broken_is_one_digit(reader):
     for where in (0.3, 0.5, 0.7):
         middle = corner + (end - corner) * where
         broken = drawn([start, corner, middle - half], [middle + half, end], pen=7)
-        assert reader.read_strokes(broken).text == "7", where
+        assert reader.read(broken).text == "7", where
         ink = replace(strokes_ink(broken), strokes=None)
-        assert reader.read_ink(ink).text == "7", where
+        assert reader.read(ink).text == "7", where
 
 
 def test_small_writing_beside_a_large_digit_is_a_line_of_its_own(reader, glyphs):
@@ -389,7 +389,7 @@ def test_small_writing_beside_a_large_digit_is_a_line_of_its_own(reader, glyphs)
     values[8:248, 10:250] = np.kron(glyphs[5][4:24, 4:24], np.ones((12, 12)))
     for k in range(8):
         values[120:148, 260 + 24 * k : 288 + 24 * k] += glyphs[k]
-    assert reader.read_ink(as_ink(np.clip(values, 0, 1))).text == "5\n01234567"
+    assert reader.read(as_ink(np.clip(values, 0, 1))).text == "5\n01234567"
 
 
 def test_a_gap_wider_than_a_digit_is_a_space():
@@ -406,7 +406,7 @@ def test_a_gap_wider_than_a_digit_is_a_space():
 def test_ink_that_is_left_out_has_a_box(reader, page):
     values = page("4096")
     values[-14:-4, 200:216] = 1
-    reading = reader.read_ink(as_ink(values))
+    reading = reader.read(as_ink(values))
     assert reading.text.replace(" ", "") == "4096"
     assert reading.ignored == ((200, len(values) - 14, 216, len(values) - 4),)
 
@@ -425,7 +425,7 @@ def test_any_drawing_has_few_candidates(reader, monkeypatch, kind):
         return np.full((len(images), 10), 0.05)
 
     monkeypatch.setattr(reader, "probabilities", scores)
-    reader.read_strokes(drawn(*strokes, size=(1800, 300)))
+    reader.read(drawn(*strokes, size=(1800, 300)))
     assert sum(scored) <= module.MOST_CANDIDATES
 
 
@@ -474,7 +474,7 @@ def test_weights_that_overflow_are_named(tmp_path, page):
         model.layers[-1].weight.value *= factor
         save_weights(path, model, facts)
         with pytest.raises(WeightsError, match=r"huge\.safetensors.*train again"):
-            Reader(path).read_ink(as_ink(page("7")))
+            Reader(path).read(as_ink(page("7")))
 
 
 # --- the search --------------------------------------------------------------------

@@ -505,11 +505,3 @@ def test_a_stroke_that_touches_a_frame_stays_beside_those_in_it():
     page = stroke_page(*ONES, ring(), [(200, 70), (200, 190)])
     page.unframe()
     assert sorted(page.pieces) == [0, 1, 3]
-
-
-def test_numbers_spread_as_by_the_filter_of_scipy():
-    for shape in [(1, 1), (1, 7), (5, 1), (6, 9)]:
-        owner = np.random.default_rng(0).integers(0, 9, shape).astype(np.int32)
-        owner[owner < 6] = 0
-        expected = ndimage.maximum_filter(owner, 3)
-        np.testing.assert_array_equal(segment.square(owner), expected)

@@ -425,7 +425,7 @@ def test_saved_drawings_are_read_and_opened_as_they_were_drawn(pilot, monkeypatc
     with Image.open(pilot.folder / "a.png") as picture:
         assert picture.size == size
         assert picture.getpixel((0, 0)) == 255
-    assert Reader().read_strokes(load_strokes(pilot.folder / "a.json")).text == text
+    assert Reader().read(load_strokes(pilot.folder / "a.json")).text == text
     pilot.window.clear()
     pilot.key("o", "Control_L")
     assert pilot.read() == text

@@ -117,13 +117,14 @@ class Reader:
             finder, facts = models.load(models.SHIPPED)
             self._finder = fuse(finder), facts["temperature"], models.SHIPPED
 
-    def read_picture(self, picture: Any) -> Reading:
-        """Read a picture.
+    def read(self, source: Any) -> Reading:
+        """Read a picture, a drawing by its strokes, or ink.
 
         Parameters
         ----------
-        picture : str, Path, bytes, file, PIL.Image.Image or array
-            See `tinycnn.ink.picture.picture_ink`.
+        source : Ink, Strokes, str, Path, bytes, file, PIL.Image.Image or array
+            Ink is read by its strokes if it has any. For what a picture may be see
+            `tinycnn.ink.picture.picture_ink`.
 
         Returns
         -------
@@ -132,38 +133,13 @@ class Reader:
         Raises
         ------
         PictureError
-            If it cannot be read; this is a ValueError.
+            If a picture cannot be read; this is a ValueError.
         WeightsError
             If the weights overflow; so do all methods that read.
         """
-        return self.read_ink(picture_ink(picture))
-
-    def read_strokes(self, strokes: Strokes) -> Reading:
-        """Read a drawing by its strokes.
-
-        Parameters
-        ----------
-        strokes : Strokes
-
-        Returns
-        -------
-        Reading
-            Boxes are in pixels of the canvas.
-        """
-        no_pixels = np.zeros((0, 0), np.float32)
-        return self.read_ink(Ink(no_pixels, strokes.size, strokes=strokes))
-
-    def read_ink(self, ink: Ink) -> Reading:
-        """Read ink, by its strokes if it has any.
-
-        Parameters
-        ----------
-        ink : Ink
-
-        Returns
-        -------
-        Reading
-        """
+        if isinstance(source, Strokes):
+            source = Ink(np.zeros((0, 0), np.float32), source.size, strokes=source)
+        ink = source if isinstance(source, Ink) else picture_ink(source)
         page, lines = self.find(ink)
         turned = ink.turned(page.turns)
         kept = {n for line in lines for found in line for n in found.candidate.pieces}

@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from tinycnn.ink.normalize import ink_window, normalize, normalize_strokes, square
+from tinycnn.ink.normalize import ink_window, normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes, draw_finely
 
 INK = 0.4  # threshold of ink for connectivity
@@ -199,7 +199,7 @@ class PicturePage(_Page):
         self.pieces = {piece.component: piece for piece in pieces[:MOST_COMPONENTS]}
         # Assign the soft edge to the ink beside it.
         for _ in range(EDGE):
-            owner[:] = np.where(owner, owner, square(owner))
+            owner[:] = np.where(owner, owner, ndimage.maximum_filter(owner, 3))
         self._crossed: dict[int, float] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
@@ -303,7 +303,6 @@ class StrokePage(_Page):
             length = float(np.hypot(*np.diff(points, axis=0).T).sum())
             box = x0, y0, x1, y1
             self.pieces[n] = Piece(box, pen * (length + pen), n)
-        self.pen = min(strokes.pen_widths, default=1.0)
         self._dense: dict[tuple[int, float], cKDTree] = {}  # points, by the step
 
     def image(self, pieces: Sequence[int]) -> Floats:
@@ -325,7 +324,7 @@ class StrokePage(_Page):
             return
         x0, y0, x1, y1 = around([piece.box for piece in self.pieces.values()])
         # A pixel of this small picture is at least a quarter of a pen width.
-        step = max(self.pen / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
+        step = max(min(self.strokes.pen_widths) / 4, max(x1 - x0, y1 - y0) / MOST_DRAWN)
         points = [1 + (stroke - (x0, y0)) / step for stroke in self.points]
         size = int((x1 - x0) / step) + 3, int((y1 - y0) / step) + 3
         drawn = draw_finely(points, [4.0] * len(points), size, 1)

@@ -79,14 +79,14 @@ class Reads:
             reader = Reader(weights, network)
             one = np.array([[40.0, 20], [40, 80]])  # compiles what reading needs
             crossed = np.array([[70.0, 20], [130, 80], [70, 80], [130, 20]])
-            reader.read_strokes(Strokes((one, crossed), (10.0, 10.0), (200, 100)))
+            reader.read(Strokes((one, crossed), (10.0, 10.0), (200, 100)))
         self.reader = reader
         self._bench: inside.Workbench | None = None
         self._picture: tuple[Path | None, Ink | None] = None, None  # opened last
 
     def read(self, drawing: Drawing) -> Reading:
         """Read a drawing."""
-        return self.reader.read_ink(self._ink(drawing))
+        return self.reader.read(self._ink(drawing))
 
     def open(self, path: Path) -> Picture | Strokes:
         """Open a picture or a drawing."""

@@ -168,7 +168,7 @@ def window(mine: Any) -> str:
     for name, value in model.state().items():
         refuse("state", value=value, other=reader.model.state()[name], name=name)
     seven = np.array([[90.0, 70], [190, 72], [150, 140], [120, 230]])
-    text = reader.read_strokes(Strokes((seven,), (14.0,), (300, 300))).text
+    text = reader.read(Strokes((seven,), (14.0,), (300, 300))).text
     refuse("seven", text=text)
     return (
         f"{said}; a drawn 7 is read. Now yours: tinycnn draw --weights {path.name} "
