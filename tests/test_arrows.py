@@ -9,7 +9,7 @@ PACKAGE = Path(tinycnn.__file__).parent
 
 # These rooms import nothing of ours but themselves and `files`, as every room may.
 LOWEST = """files threads userfile diagnosis nn ink.strokes
-    reading.result reading.explanation"""
+    reading.result"""
 # The others, and the rooms that they may import, all of them above. Behind the bar:
 # inside functions only, so that `--help` and the window's own process load none of it.
 # A room is the modules that begin with its name but not with that of a longer one.
@@ -26,8 +26,7 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "ink": "ink.strokes",
     "glyphs": "ink ink.strokes",
     "reading.corrections": "ink.strokes data.idx",
-    "reading": "ink ink.strokes glyphs nn fast models pretrained "
-    "reading.result reading.explanation",
+    "reading": "ink ink.strokes glyphs nn fast models pretrained reading.result",
     "reading.practice": "ink ink.strokes glyphs nn fast models pretrained reading "
     "data training",
     "evaluate": "_cli | userfile threads nn models pretrained data data.idx "
@@ -44,10 +43,10 @@ ARROWS = dict.fromkeys(LOWEST.split(), "") | {
     "window.session": "ink.strokes reading.result",
     "window.worker": "",
     "window.served": "window.session userfile threads nn data ink ink.strokes finetune "
-    "reading reading.result reading.explanation reading.corrections",
+    "reading reading.result reading.corrections",
     "tinycnn": "| nn models reading",
     "window": "tinycnn window.session window.worker ink.strokes finetune "
-    "reading.result reading.explanation reading.corrections",
+    "reading.result reading.corrections",
     "draw": "_cli | window.worker window",
     "exercises": "_cli userfile tinycnn nn models data gradcheck diagnosis | "
     "ink.strokes reading",

@@ -163,7 +163,6 @@ def _trainer(
         epochs=1,
         learning_rate=1e-3,
         schedule="cosine",
-        weight_decay=0.0,
         average_decay=0.0,
     )
     model, _ = models.load(models.SHIPPED)

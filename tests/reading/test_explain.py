@@ -29,9 +29,8 @@ from tinycnn.reading.explain import (
     explain,
     gradients,
 )
-from tinycnn.reading.explanation import Damage, turned
 from tinycnn.reading.reader import Reader
-from tinycnn.reading.result import turned_box
+from tinycnn.reading.result import Damage, turned, turned_box
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
 FOUR = [[(170, 30), (130, 110), (210, 110)], [(185, 70), (180, 170)]]

@@ -15,7 +15,8 @@ from tinycnn.ink.normalize import FAINT, ink_window, normalize
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.models import predict
 from tinycnn.reading import segment
-from tinycnn.reading.explanation import (
+from tinycnn.reading.reader import Found, Reader
+from tinycnn.reading.result import (
     Damage,
     Explanation,
     FeatureMaps,
@@ -24,7 +25,6 @@ from tinycnn.reading.explanation import (
     Trial,
     turned,
 )
-from tinycnn.reading.reader import Found, Reader
 
 Box = tuple[int, int, int, int]
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from tinycnn.reading.explanation import (
+from tinycnn.reading.result import (
     Damage,
     Explanation,
     FeatureMaps,

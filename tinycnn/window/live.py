@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from tinycnn.reading.explanation import Explanation
-from tinycnn.reading.result import Reading
+from tinycnn.reading.result import Explanation, Reading
 from tinycnn.window.session import DigitBox, digit_at
 
 PAUSE = 120  # milliseconds before explanations

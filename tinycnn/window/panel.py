@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinycnn.reading.explanation import Damage, Explanation, Gradients, Trial
+from tinycnn.reading.result import Damage, Explanation, Gradients, Trial
 from tinycnn.window import contents
 from tinycnn.window.contents import Spot
 from tinycnn.window.page import Page

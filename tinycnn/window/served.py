@@ -24,9 +24,8 @@ from tinycnn.ink.strokes import Ink, Strokes, draw, load_strokes, save_strokes
 from tinycnn.nn.weights import WeightsError
 from tinycnn.reading import explain as inside
 from tinycnn.reading.corrections import Corrections
-from tinycnn.reading.explanation import Damage, Explanation, Gradients, Trial
 from tinycnn.reading.reader import Reader
-from tinycnn.reading.result import Reading
+from tinycnn.reading.result import Damage, Explanation, Gradients, Reading, Trial
 from tinycnn.threads import available_cores, use_threads
 from tinycnn.userfile import UserFunction, explained
 from tinycnn.window.session import Correction, DigitBox, Drawing, Picture
