@@ -54,24 +54,18 @@ def main(argv: list[str] | None = None) -> int:
             _cli.fail(f"{error}; name another folder with --annotate DIR")
     reader = _reader(arguments.weights, arguments.network)
     several, failures = len(arguments.files) > 1, 0
-
-    def failed(reason: object) -> None:
-        nonlocal failures
-        failures += _cli.report(reason)
-        if arguments.json:
-            print(json.dumps({"file": file, "error": str(reason)}), flush=True)
-
     for file in arguments.files:
         try:
             source = _stdin() if file == "-" else file
             ink = _ink(source)
             with explained(arguments.network):
                 reading = reader.read(ink)
-        except (PictureError, StrokesError) as error:
-            failed(error)
-            continue
-        except MemoryError:
-            failed(f"{file}: not enough memory; make it smaller")
+        except (PictureError, StrokesError, MemoryError) as error:
+            too_large = f"{file}: not enough memory; make it smaller"
+            reason = too_large if isinstance(error, MemoryError) else str(error)
+            failures += _cli.report(reason)
+            if arguments.json:
+                print(json.dumps({"file": file, "error": reason}), flush=True)
             continue
         except ValueError as error:  # of the weights, or a mistake in a layer
             _cli.fail(error)

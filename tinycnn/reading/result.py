@@ -71,9 +71,8 @@ class Reading:
         """Return the same, with digits of a lower confidence refused."""
 
         def checked(digit: Digit) -> Digit:
-            return (
-                replace(digit, digit=None) if digit.confidence < confidence else digit
-            )
+            sure = digit.confidence >= confidence
+            return digit if sure else replace(digit, digit=None)
 
         lines = tuple(tuple(map(checked, line)) for line in self.lines)
         return replace(self, lines=lines)

@@ -331,18 +331,16 @@ class StrokePage(_Page):
         page = PicturePage(np.asarray(drawn, np.float32) / np.float32(255))
         boxes = np.array([piece.box for piece in page.pieces.values()], int)
         page.unframe()
-        touching: dict[int, list[int]] = {}
-        for n, stroke in enumerate(points):
-            x, y = stroke[0].astype(int)
-            touching.setdefault(int(page.owner[y, x]), []).append(n)
-        for number in touching.keys() - page.pieces.keys():
-            frames = []
-            for n in touching[number]:
+        x, y = np.array([stroke[0] for stroke in points], int).T
+        owner = page.owner[y, x]
+        for number in set(owner.tolist()) - page.pieces.keys():
+            touching, frames = np.flatnonzero(owner == number).tolist(), []
+            for n in touching:
                 alone = draw_finely([points[n]], [4.0], size, 1)
                 box = alone.getbbox() or (0, 0, 0, 0)
                 if _is_frame(np.asarray(alone), 255, box, boxes):
                     frames.append(n)
-            for n in frames or touching[number]:
+            for n in frames or touching:
                 del self.pieces[n]
 
     def _gap(self, i: int, j: int, height: float) -> float:
@@ -408,18 +406,9 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
     same from the bottom. Their sum in the middle row is the cost of the cheapest path
     through each column; digits may touch at its minima.
 
-    Parameters
-    ----------
-    values : float32 array (H, W)
-        Ink of one component alone.
-    height : float
-        Of a digit, in pixels.
-
-    Returns
-    -------
-    list of (int array (H,), float)
-        The first column right of the cut in each row, and the ink crossed, in widths
-        of a stroke.
+    Values (H, W) are the ink of one component alone, the height is that of a digit. A
+    path (H,) is the first column right of the cut in each row; it comes with the ink
+    crossed, in widths of a stroke.
     """
     if len(values) < 8 or 0.3 * height > values.shape[1]:
         return []
