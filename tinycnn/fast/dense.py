@@ -42,6 +42,7 @@ def forward(block, blocks, job):
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
     found, inputs = lists(N, ROWS_FORWARD), np.empty((N, ROWS_FORWARD), np.float32)
+    weights = np.empty((ROWS_FORWARD, U), np.float32)
     end = D * (block + 1) // blocks
     for first in range(D * block // blocks, end, ROWS_FORWARD):
         rows = min(ROWS_FORWARD, end - first)
@@ -50,10 +51,15 @@ def forward(block, blocks, job):
         for n in range(uintp(N)):
             for i in range(uintp(rows)):
                 inputs[n, i] = x[n, uintp(first) + i]
+        part = address(weight, first)
+        if N > 8:  # worth a copy, in which rows begin with a line of the cache
+            part = address(weights)
+            for i in range(uintp(rows)):
+                for j in range(uintp(U)):
+                    weights[i, j] = weight[uintp(first) + i, j]
         for n in range(N):
             find(inputs, n, rows, found, n)
-        for n in range(N):
-            add(found, n, 4 * U, address(weight, first), address(y, block, n), U)
+            add(found, n, 4 * U, part, address(y, block, n), U)
 
 
 @inlined
@@ -87,9 +93,11 @@ def backward(block, blocks, job):
     """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows."""
     dy, x, weight, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
-    alive = lists(N, U)
+    alive, gradients = lists(N, U), np.empty((N, U), np.float32)
     for n in range(N):
         find(dy, n, U, alive, n)
+        for j in range(uintp(U)):  # a copy, in which rows begin with a line of the cache
+            gradients[uintp(n), j] = dy[uintp(n), j]
     # Both are turned, in parts: down a column, each number is on another page.
     weights = np.empty((U, ROWS_BACKWARD), np.float32)
     inputs = np.empty((ROWS_BACKWARD, N), np.float32)
@@ -110,7 +118,7 @@ def backward(block, blocks, job):
         for i in range(first, last):
             find(inputs, i - first, N, images, 0)
             dweight[i] = 0
-            add(images, 0, 4 * U, address(dy), address(dweight, i), U)
+            add(images, 0, 4 * U, address(gradients), address(dweight, i), U)
 
 
 class FusedDense(Layer):
