@@ -52,7 +52,7 @@ def forward(block, blocks, job):
             for i in range(uintp(rows)):
                 inputs[n, i] = x[n, uintp(first) + i]
         part = address(weight, first)
-        if N > 8:  # worth a copy, in which rows begin with a line of the cache
+        if N > 8:  # worth a copy: rows begin with a line of the cache
             part = address(weights)
             for i in range(uintp(rows)):
                 for j in range(uintp(U)):
@@ -96,7 +96,7 @@ def backward(block, blocks, job):
     alive, gradients = lists(N, U), np.empty((N, U), np.float32)
     for n in range(N):
         find(dy, n, U, alive, n)
-        for j in range(uintp(U)):  # a copy, in which rows begin with a line of the cache
+        for j in range(uintp(U)):  # a copy: rows begin with a line of the cache
             gradients[uintp(n), j] = dy[uintp(n), j]
     # Both are turned, in parts: down a column, each number is on another page.
     weights = np.empty((U, ROWS_BACKWARD), np.float32)
