@@ -33,9 +33,11 @@ from tinycnn.fast import winograd
 from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.dense import add, find, lists
 from tinycnn.fast.pooling import DEAD, pool
-from tinycnn.fast.vectors import COLUMNS, address, multiply
+from tinycnn.fast.vectors import COLUMNS, add_to_rows, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
+# To images goes what is alive, one by one, of maps of which no more than 1 of 8 is.
+SPARSE = 8
 # Of images, whatever the number of threads; their parts of a sum are added in order.
 BLOCKS = 8
 PATCHES = 32  # of Winograd, of several images: weights come to the processor once
@@ -107,41 +109,51 @@ def _copy(x, n, h, w, y, i, top, left):
 
 @shared(
     dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", dx="N, H, W, C",
-    dweight="blocks, F, K, K, C", dbias="blocks, F", weight="(K + 3)**2, F, C",
-    top=int, left=int, side=int,
+    dweight="blocks, F, K, K, C", dbias="blocks, F", weight="F, K, K * C",
+    transformed="(K + 3)**2, F, C", top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
     """Fill ``dx``, and, of each block, ``dweight`` and ``dbias``, zeros before.
 
-    C and F are multiples of 16, weights those of `winograd.transform_kernels` with
-    channels and filters swapped.
+    C and F are multiples of 16, weights ``transformed`` those of
+    `winograd.transform_kernels` with channels and filters swapped.
     """
-    dy, winner, x, dx, dweight, dbias, weight, top, left, side = job[0]
+    dy, winner, x, dx, dweight, dbias, weight, transformed, top, left, side = job[0]
     (_, OH, OW, F), (N, _, _, C), K = dy.shape, x.shape, dweight.shape[2]
     images, dmaps, grid = _room(blocks, x.shape, dy.shape, (top, left), (K, K), side)
     (group, rows, columns, _), (_, high, wide) = images.shape, grid
-    values, products = winograd.room(weight, group * high * wide)
+    values, products = winograd.room(transformed, group * high * wide)
     dimages, width = np.empty(images.shape, np.float32), dmaps.shape[2]
     pixels = dmaps.reshape(dmaps.size // F, F)
     alive = lists(F, group * OH * OW)  # outputs, by filter: where patches begin, and g
+    counts, patches, shares = alive
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        dimages[...], alive[0][:] = 0, 0
+        dimages[...], counts[:] = 0, 0
         for i in range(count):
-            n, map_pixel = first + i, i * dmaps.shape[1] * width
-            _copy(x, n, 0, 0, images, i, top, left)
-            _unpool(dy, winner, n, side, pixels, map_pixel, width, dbias, block)
-            _collect(dy, winner, n, side, i * rows * columns, columns, alive)
-        winograd.convolve(
-            winograd.BACK, address(dmaps), dmaps.shape, weight, dimages,
-            (count, high, wide), values, products,
-        )  # fmt: skip
-        for i in range(count):
-            _copy(dimages, i, top, left, dx, first + i, 0, 0)
+            _copy(x, first + i, 0, 0, images, i, top, left)
+            _collect(dy, winner, first + i, side, i * rows * columns, columns, alive)
+            _add_to_bias(dy, winner, first + i, dbias, block)
+        sparse = SPARSE * counts.sum() < count * side * OH * side * OW * F
+        for i in range(0 if sparse else count):
+            map_pixel = i * dmaps.shape[1] * width
+            _unpool(dy, winner, first + i, side, pixels, map_pixel, width)
+        if not sparse:
+            winograd.convolve(
+                winograd.BACK, address(dmaps), dmaps.shape, transformed, dimages,
+                (count, high, wide), values, products,
+            )  # fmt: skip
         for f in range(F):
             for kh in range(K):
                 y = address(dweight, block, f, kh)
                 add(alive, f, 4 * C, address(images, 0, kh), y, K * C)
+                if sparse:
+                    add_to_rows(
+                        address(patches, f), address(shares, f), counts[f], 4 * C,
+                        address(dimages, 0, kh), address(weight, f, kh), K * C,
+                    )  # fmt: skip
+        for i in range(count):
+            _copy(dimages, i, top, left, dx, first + i, 0, 0)
 
 
 @inlined
@@ -165,12 +177,12 @@ def _collect(dy, winner, n, side, at, width, alive):
 
 
 @inlined
-def _unpool(dy, winner, n, side, pixels, at, width, dbias, block):
-    """Fill the gradient of a map before pooling, and add to that of the bias.
+def _unpool(dy, winner, n, side, pixels, at, width):
+    """Fill the gradient of a map before pooling.
 
     In ``pixels`` (all, F) it begins at pixel ``at``, and a row is ``width`` pixels.
     """
-    (_, OH, OW, F), n, block = dy.shape, uintp(n), uintp(block)
+    (_, OH, OW, F), n = dy.shape, uintp(n)
     offsets = np.array([0, 1, width, width + 1])
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
@@ -181,6 +193,14 @@ def _unpool(dy, winner, n, side, pixels, at, width, dbias, block):
                     g = dy[n, oh, ow, f]
                     won = winner[n, oh, ow, f] == uint8(cell)
                     pixels[pixel, f] = g if won else np.float32(0)
+
+
+@inlined
+def _add_to_bias(dy, winner, n, dbias, block):
+    """Add an image's gradient of the bias."""
+    (_, OH, OW, F), n, block = dy.shape, uintp(n), uintp(block)
+    for oh in range(uintp(OH)):
+        for ow in range(uintp(OW)):
             for f in range(uintp(F)):
                 g, dead = dy[n, oh, ow, f], winner[n, oh, ow, f] == uint8(DEAD)
                 dbias[block, f] += np.float32(0) if dead else g
@@ -201,7 +221,8 @@ def backward_of_ink(block, blocks, job):
     before = (KH - 1) * W + KW - 1
     dmap = np.zeros((before + HW, F), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _unpool(dy, winner, n, side, dmap, before, W, dbias, block)
+        _unpool(dy, winner, n, side, dmap, before, W)
+        _add_to_bias(dy, winner, n, dbias, block)
         for c in range(C):
             find(planes, n * C + c, HW, ink, 0)
             for kh in range(KH):
@@ -260,10 +281,12 @@ class FusedConvolution(Layer):
             dweight = grad.sum(axis=0)
         else:
             turned = winograd.transform_kernels(weight.swapaxes(2, 3))
+            rows = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
             grad, dx = np.zeros((blocks, F, K, K, C), np.float32), np.empty_like(x)
             backward(
-                blocks, dy, winner, x, dx, grad, dbias, turned, top, left, self._side
-            )
+                blocks, dy, winner, x, dx, grad, dbias, rows.reshape(F, K, K * C),
+                turned, top, left, self._side,
+            )  # fmt: skip
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
         self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
         self.conv.bias.grad = dbias.sum(axis=0) * factor
