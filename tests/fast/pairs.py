@@ -122,6 +122,11 @@ def dense_pair(D, U):
     return pair_of([nn.Dense(D, U, rng=np.random.default_rng(0))])
 
 
+def flat_pair():
+    """Return the step of Flatten and a dense layer, and both."""
+    return pair_of([nn.Flatten(), nn.Dense(96, 64, rng=np.random.default_rng(0))])
+
+
 def norm_pair(C):
     """Return the step of a batch norm and its layer."""
     pair = pair_of([nn.BatchNorm2D(C, momentum=0.3)])
@@ -197,6 +202,7 @@ STEPS = {
     "Winograd without pooling": (UNPOOLED.pair, UNPOOLED.images()),
     "dense": (lambda: dense_pair(144, 80), whole_numbers((9, 144), zeros=0.5)),
     "dense of one image": (lambda: dense_pair(80, 64), whole_numbers((1, 80))),
+    "Flatten and dense": (flat_pair, whole_numbers((9, 2, 3, 16))),
     "batch norm": (lambda: norm_pair(3), whole_numbers((4, 5, 6, 3))),
 }
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tinycnn.fast.pooling import DEAD, pool
+from tinycnn.fast.convolution import DEAD, pool
 
 
 def twin(window, bias, mask):

@@ -65,6 +65,9 @@ with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
             ctypes.CDLL(str(_file.locate()), mode=ctypes.RTLD_GLOBAL)
 
 
+# Inner loops count in uintp: an int64 may count from the end, which is asked at every
+# access (2.3 times the time). Both together give int64; but one name for both, or the
+# smaller of both, is silently float64. So a counter is one or the other throughout.
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function as a part of every kernel that calls it."""
     return njit(inline="always", **_OPTIONS)(function)
