@@ -126,11 +126,10 @@ def pool(maps, i, side, bias, y, winner, n):
             for f in range(uintp(F)):
                 best, cell = maps[place, h, w, f], uint8(0)
                 if side > one:
-                    below, right = h + one, w + one
-                    best, cell = _larger(best, cell, maps[place, h, right, f], uint8(1))
-                    best, cell = _larger(best, cell, maps[place, below, w, f], uint8(2))
-                    across = maps[place, below, right, f]
-                    best, cell = _larger(best, cell, across, uint8(3))
+                    h1, w1 = h + one, w + one
+                    best, cell = _larger(best, cell, maps[place, h, w1, f], uint8(1))
+                    best, cell = _larger(best, cell, maps[place, h1, w, f], uint8(2))
+                    best, cell = _larger(best, cell, maps[place, h1, w1, f], uint8(3))
                 best += bias[f]
                 alive = (best > _ZERO) & (winner[n, oh, ow, f] > 0)
                 y[n, oh, ow, f] = best if alive | (best != best) else _ZERO
@@ -158,10 +157,8 @@ def backward(block, blocks, job):
     dy, winner, x, dx, dweight, dbias, weight, transformed, top, left, side = job[0]
     (_, OH, OW, F), (N, _, _, C), K = dy.shape, x.shape, dweight.shape[2]
     images, _, high, wide = _room(blocks, x, dy, (top, left), (K, K), side)
-    dimages, (group, rows, columns, _) = (
-        np.empty(images.shape, np.float32),
-        images.shape,
-    )
+    dimages = np.empty(images.shape, np.float32)
+    group, rows, columns, _ = images.shape
     dmaps = np.empty((group, rows, columns, F), np.float32)
     pixels = dmaps.reshape(group * rows * columns, F)
     # Outputs, by filter: at which pixel their patch begins, and their gradient.
