@@ -166,20 +166,17 @@ class Twins:
             place = self.at(y + i * y_row + j * y_column, LANES)
             place[:] = result[i, j] + (place if adds else 0)
 
+    def rows(self, places, shares, count, stride, rows, length):
+        found = self.at(places, count, np.int32), self.at(shares, count)
+        for place, share in zip(*found, strict=True):
+            yield self.at(rows + int(place) * int(stride), length), share
+
     def add_weighted_rows(self, places, shares, count, stride, rows, y, length):
-        numbers = zip(
-            self.at(places, count, np.int32), self.at(shares, count), strict=True
-        )
-        for place, share in numbers:
-            row = self.at(rows + int(place) * int(stride), length)
+        for row, share in self.rows(places, shares, count, stride, rows, length):
             self.at(y, length)[:] += share * row
 
     def add_to_rows(self, places, shares, count, stride, rows, y, length):
-        numbers = zip(
-            self.at(places, count, np.int32), self.at(shares, count), strict=True
-        )
-        for place, share in numbers:
-            row = self.at(rows + int(place) * int(stride), length)
+        for row, share in self.rows(places, shares, count, stride, rows, length):
             row[:] += share * self.at(y, length)
 
     def empty(self, shape, dtype):
