@@ -1,4 +1,4 @@
-"""Three micro-kernels, written as instructions for vectors of floats.
+"""Four micro-kernels, written as instructions for vectors of floats.
 
 A core multiplies and adds 8 or 16 floats at once, if they are in registers. A compiler
 that is given plain loops does not keep so many sums there, so these programs are
@@ -8,7 +8,7 @@ written instruction by instruction; LLVM translates them for every processor.
 
     multiply            y = a @ b               some rows of a by 2 vectors at a time
     make_transforms     y = M @ x @ M.T         M is known beforehand; for `winograd`
-    add_weighted_rows   y += shares @ rows[indices]
+    add_weighted_rows   y += shares @ rows[indices]; `add_to_rows` is the way back
 
     sum += number * vector:     a b c d e f g h    <- 8 columns
                               * n n n n n n n n    <- a number, repeated
