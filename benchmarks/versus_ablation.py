@@ -44,7 +44,7 @@ def dense_backward(step: Any, dy: Any) -> Any:
     The gradient is laid out over the whole map, zeros and all, and goes through the two
     dense products of the plain layer.
     """
-    from tinycnn.fast.pooling import DEAD
+    from tinycnn.fast.convolution import DEAD
     from tinycnn.nn import kernels
 
     x, winner, factor, margins = step._recall(dy)

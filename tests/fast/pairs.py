@@ -117,9 +117,9 @@ class Case(NamedTuple):
         return pair_of([conv, nn.ReLU(), *pooling, *dropout])
 
 
-def dense_pair(D, U):
-    """Return a dense step and its layer."""
-    return pair_of([nn.Dense(D, U, rng=np.random.default_rng(0))])
+def dense_pair(D, U, *before):
+    """Return a dense step and its layer, and perhaps Flatten before it."""
+    return pair_of([*before, nn.Dense(D, U, rng=np.random.default_rng(0))])
 
 
 def norm_pair(C):
@@ -197,6 +197,7 @@ STEPS = {
     "Winograd without pooling": (UNPOOLED.pair, UNPOOLED.images()),
     "dense": (lambda: dense_pair(144, 80), whole_numbers((9, 144), zeros=0.5)),
     "dense of one image": (lambda: dense_pair(80, 64), whole_numbers((1, 80))),
+    "flat": (lambda: dense_pair(96, 64, nn.Flatten()), whole_numbers((9, 2, 3, 16))),
     "batch norm": (lambda: norm_pair(3), whole_numbers((4, 5, 6, 3))),
 }
 

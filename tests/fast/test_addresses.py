@@ -17,7 +17,7 @@ import pytest
 import test_dense
 from pairs import Case, norm_pair, python, rounding, whole_numbers
 
-from tinycnn.fast import convolution, dense, normalization, pooling, winograd
+from tinycnn.fast import convolution, dense, normalization, winograd
 from tinycnn.fast.compiled import Kernel
 from tinycnn.fast.vectors import LANES
 
@@ -166,13 +166,18 @@ class Twins:
             place = self.at(y + i * y_row + j * y_column, LANES)
             place[:] = result[i, j] + (place if adds else 0)
 
+    def rows(self, places, shares, count, stride, rows, length):
+        found = self.at(places, count, np.int32), self.at(shares, count)
+        for place, share in zip(*found, strict=True):
+            yield self.at(rows + int(place) * int(stride), length), share
+
     def add_weighted_rows(self, places, shares, count, stride, rows, y, length):
-        numbers = zip(
-            self.at(places, count, np.int32), self.at(shares, count), strict=True
-        )
-        for place, share in numbers:
-            row = self.at(rows + int(place) * int(stride), length)
+        for row, share in self.rows(places, shares, count, stride, rows, length):
             self.at(y, length)[:] += share * row
+
+    def add_to_rows(self, places, shares, count, stride, rows, y, length):
+        for row, share in self.rows(places, shares, count, stride, rows, length):
+            row[:] += share * self.at(y, length)
 
     def empty(self, shape, dtype):
         """Return an array in which a number that is never filled is seen."""
@@ -205,10 +210,11 @@ def interpreted(monkeypatch):
         "multiply": twins.multiply,
         "transform": twins.transform,
         "add_weighted_rows": twins.add_weighted_rows,
-        "pool": pooling.pool.py_func,
+        "add_to_rows": twins.add_to_rows,
+        "pool": convolution.pool.py_func,
     }
     monkeypatch.setattr(Kernel, "__call__", run)
-    for module in (convolution, dense, normalization, pooling, winograd):
+    for module in (convolution, dense, normalization, winograd):
         for name, value in list(vars(module).items()):
             if name in replaced:
                 monkeypatch.setattr(module, name, replaced[name])

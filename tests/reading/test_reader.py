@@ -614,6 +614,13 @@ def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
     assert tidied(*of_a_component(*digits)) == settled
 
 
+@pytest.mark.parametrize(("area", "digit"), [(20.0, 7), (30.0, None)])
+def test_a_digit_is_none_where_a_tenth_of_its_component_was_left_out(area, digit):
+    page, line = of_a_component((7, 0.9), (7, 0.9))
+    page.pieces[2] = segment.Piece((20, 15, 30, 20), area, 1, 2)
+    assert tidied(page, line) == [digit, digit]
+
+
 @pytest.mark.parametrize(
     ("digits", "settled"),
     [

@@ -34,14 +34,14 @@ class Adam(nn.Adam):
     def step(self) -> None:
         """Update every parameter by its gradient; ValueError as `tinycnn.nn.Adam`."""
         steps = self.steps + 1  # with this one
-        numbers = (
+        numbers = [
             1 - self.beta1,
             1 - self.beta2,
             self.learning_rate / (1 - self.beta1**steps),
             1 / (1 - self.beta2**steps),
             self.eps,
             self.learning_rate * self.weight_decay,
-        )
+        ]
         self._numbers = np.array(numbers, np.float32)
         super().step()
 

@@ -43,6 +43,7 @@ from llvmlite import ir
 from numba import from_dtype, njit, prange, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
+from numba.core.cpu import CPUContext
 from numba.extending import intrinsic
 
 # As `tinycnn.nn.kernels.compiled`, and 1 / 0 is infinite, which needs no branch.
@@ -50,6 +51,9 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _EXTERNAL: dict[str, Callable[..., None]] = {}  # by the names that kernels call
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
+# New arrays in kernels begin with a line of the cache, not with half of one, Numba's
+# choice: 16 floats that lie across two lines are two accesses.
+CPUContext.get_preferred_array_alignment = lambda *_: 64  # type: ignore[method-assign]
 # All of the memory as integers of eight bytes: number i lies at address 8 * i.
 _MEMORY = (ctypes.c_int64 * 2**57).from_address(0)
 
@@ -61,6 +65,9 @@ with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
             ctypes.CDLL(str(_file.locate()), mode=ctypes.RTLD_GLOBAL)
 
 
+# Inner loops count in uintp: an int64 may count from the end, which is asked at every
+# access (2.3 times the time). Both together give int64; but one name for both, or the
+# smaller of both, is silently float64. So a counter is one or the other throughout.
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function as a part of every kernel that calls it."""
     return njit(inline="always", **_OPTIONS)(function)

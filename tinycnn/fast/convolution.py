@@ -15,16 +15,19 @@ written, with the number of the cell that won. A map is a product whose left row
 the patches, read straight from the image (in NHWC a row of a patch is one run); from 16
 channels on it is many smaller ones: `winograd.convolve`.
 
-**Backward.** The gradient of the map goes back to the image the same way. It is mostly
-zeros: pooling sends each gradient to one cell of its window, and ReLU sends none where
-it was closed. What is alive, g of filter f at pixel h, w, adds ``g * x[h + kh, w + kw,
-c]`` to ``dweight[f, kh, kw, c]``: by filter, a sum of few rows, which the registers
-hold until all are in. In a first layer such a row is short, but a digit is mostly
-paper: a pixel with ink adds ``x[h, w] * dmap[h - kh, w - kw]`` to ``dweight[kh, kw]``.
+**Backward.** The gradient of the map is mostly zeros: pooling sends each gradient to
+one cell of its window, and ReLU sends none where it was closed. What is alive, g of
+filter f at pixel h, w, adds ``g * x[h + kh, w + kw, c]`` to ``dweight[f, kh, kw, c]``:
+by filter, a sum of few rows, which the registers hold until all are in. To the image,
+all goes the way it came, or, if little is alive, each adds ``g * weight[f]``. In a
+first layer rows are short, but a digit is mostly paper: a pixel with ink adds ``x[h, w]
+* dmap[h - kh, w - kw]`` to ``dweight[kh, kw]``.
 
 **Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
 bias are multiplied instead, and their gradients.
 """
+
+from typing import Any
 
 import numpy as np
 from numba import uint8, uintp
@@ -32,10 +35,12 @@ from numba import uint8, uintp
 from tinycnn.fast import winograd
 from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.dense import add, find, lists
-from tinycnn.fast.pooling import DEAD, pool
-from tinycnn.fast.vectors import COLUMNS, address, multiply
+from tinycnn.fast.vectors import COLUMNS, add_to_rows, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
+DEAD = 255  # the winner where nothing passes: ReLU was closed, or dropped
+_ZERO, _NONE = np.float32(0), uint8(DEAD)
+SPARSE = 8  # of maps of which less than 1 of so many is alive, each goes to the image
 # Of images, whatever the number of threads; their parts of a sum are added in order.
 BLOCKS = 8
 PATCHES = 32  # of Winograd, of several images: weights come to the processor once
@@ -55,9 +60,9 @@ def forward(block, blocks, job):
     """
     y, winner, x, bias, weight, top, left, KH, KW, side = job[0]
     (_, H, W, C), (N, _, _, F) = x.shape, y.shape
-    images, maps, grid = _room(blocks, x.shape, y.shape, (top, left), (KH, KW), side)
-    (group, rows, columns, _), (_, high, wide) = images.shape, grid
-    values, products = winograd.room(weight, 0 if C < COLUMNS else group * high * wide)
+    images, m, high, wide = _room(blocks, x, y, (top, left), (KH, KW), side)
+    group, rows, columns, _ = images.shape
+    maps = np.empty((group, m * high, m * wide, F), np.float32)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count, image = min(group, N * (block + 1) // blocks - first), address(x, first)
         if rows > H or columns > W:
@@ -66,9 +71,8 @@ def forward(block, blocks, job):
                 _copy(x, first + i, 0, 0, images, i, top, left)
         if C >= COLUMNS:
             winograd.convolve(
-                winograd.FORWARD, image, images.shape, weight, maps,
-                (count, high, wide), values, products,
-            )  # fmt: skip
+                winograd.FORWARD, image, images.shape, weight, maps, (count, high, wide)
+            )
         for oh in range(high if C < COLUMNS else 0):  # row by row, directly
             multiply(
                 image + 4 * oh * columns * C, 4 * C, 4 * columns * C, KH, KW * C, wide,
@@ -79,20 +83,18 @@ def forward(block, blocks, job):
 
 
 @inlined
-def _room(blocks, x_shape, y_shape, corner, kernel, side):
-    """Return zeros for a few padded images, and for their maps; and the grid.
+def _room(blocks, x, y, corner, kernel, side):
+    """Return zeros for a few padded images, and how many patches are down and across.
 
-    Of `winograd` maps are whole patches, and images reach as far: the grid is how many
-    images, and how many patches (of direct sums, pixels) down and across.
+    A patch has m rows and columns of outputs: in direct sums m is 1. Maps of `winograd`
+    are whole patches, and images reach as far.
     """
-    (N, H, W, C), (_, OH, OW, F), (KH, KW) = x_shape, y_shape, kernel
+    (N, H, W, C), (_, OH, OW, _), (KH, KW) = x.shape, y.shape, kernel
     (top, left), m = corner, 1 if C < COLUMNS else winograd.OUTPUTS
     high, wide = -(-side * OH // m), -(-side * OW // m)
     group = 1 if m == 1 else min(max(1, PATCHES // (high * wide)), -(-N // blocks))
     rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
-    images = np.zeros((group, rows, columns, C), np.float32)
-    maps = np.zeros((group, m * high, m * wide, F), np.float32)
-    return images, maps, (group, high, wide)
+    return np.zeros((group, rows, columns, C), np.float32), m, high, wide
 
 
 @inlined
@@ -105,50 +107,97 @@ def _copy(x, n, h, w, y, i, top, left):
                 y[uintp(i), uintp(top + row), uintp(left + column), c] = value
 
 
+@inlined
+def pool(maps, i, side, bias, y, winner, n):
+    """Fill image n of ``y`` and ``winner`` (N, OH, OW, F) from map i.
+
+    Of every window of every channel, the largest number and the bias: if the sum is
+    positive and dropout keeps it, it is written, and so is the number of its cell,
+    ``side * kh + kw``. Otherwise 0 is written, and DEAD. ``side`` is 2, without pooling
+    1; ``winner`` is 0 before where dropout drops a number, else 1. A tie goes to the
+    first cell. NaN wins and stays NaN, in spite of dropout; no gradient passes it, as
+    none passes ReLU there. Channels are innermost: a compiler makes them vectors.
+    """
+    _, OH, OW, F = y.shape
+    place, n, side, one = uintp(i), uintp(n), uintp(side), uintp(1)
+    for oh in range(uintp(OH)):
+        for ow in range(uintp(OW)):
+            h, w = side * oh, side * ow
+            for f in range(uintp(F)):
+                best, cell = maps[place, h, w, f], uint8(0)
+                if side > one:
+                    h1, w1 = h + one, w + one
+                    best, cell = _larger(best, cell, maps[place, h, w1, f], uint8(1))
+                    best, cell = _larger(best, cell, maps[place, h1, w, f], uint8(2))
+                    best, cell = _larger(best, cell, maps[place, h1, w1, f], uint8(3))
+                best += bias[f]
+                alive = (best > _ZERO) & (winner[n, oh, ow, f] > 0)
+                y[n, oh, ow, f] = best if alive | (best != best) else _ZERO
+                winner[n, oh, ow, f] = cell if alive else _NONE
+
+
+@inlined
+def _larger(best, cell, value, number):
+    """Return the larger of two values, and its number."""
+    wins = (value > best) | (value != value)
+    return (value if wins else best), (number if wins else cell)
+
+
 @shared(
     dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", dx="N, H, W, C",
-    dweight="blocks, F, K, K, C", dbias="blocks, F", weight="(K + 3)**2, F, C",
-    top=int, left=int, side=int,
+    dweight="blocks, F, K, K, C", dbias="blocks, F", weight="F, K, K * C",
+    transformed="(K + 3)**2, F, C", top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
     """Fill ``dx``, and, of each block, ``dweight`` and ``dbias``, zeros before.
 
-    C and F are multiples of 16, weights those of `winograd.transform_kernels` with
-    channels and filters swapped.
+    C and F are multiples of 16, weights ``transformed`` those of
+    `winograd.transform_kernels` with channels and filters swapped.
     """
-    dy, winner, x, dx, dweight, dbias, weight, top, left, side = job[0]
+    dy, winner, x, dx, dweight, dbias, weight, transformed, top, left, side = job[0]
     (_, OH, OW, F), (N, _, _, C), K = dy.shape, x.shape, dweight.shape[2]
-    images, dmaps, grid = _room(blocks, x.shape, dy.shape, (top, left), (K, K), side)
-    (group, rows, columns, _), (_, high, wide) = images.shape, grid
-    values, products = winograd.room(weight, group * high * wide)
-    dimages, width = np.empty(images.shape, np.float32), dmaps.shape[2]
-    pixels = dmaps.reshape(dmaps.size // F, F)
-    alive = lists(F, group * OH * OW)  # outputs, by filter: where patches begin, and g
+    images, _, high, wide = _room(blocks, x, dy, (top, left), (K, K), side)
+    dimages = np.empty(images.shape, np.float32)
+    group, rows, columns, _ = images.shape
+    dmaps = np.empty((group, rows, columns, F), np.float32)
+    pixels = dmaps.reshape(group * rows * columns, F)
+    # Outputs, by filter: at which pixel their patch begins, and their gradient.
+    counts, places, shares = alive = lists(F, group * OH * OW)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        dimages[...], alive[0][:] = 0, 0
+        dimages[...], counts[:] = 0, 0
         for i in range(count):
-            n, map_pixel = first + i, i * dmaps.shape[1] * width
-            _copy(x, n, 0, 0, images, i, top, left)
-            _unpool(dy, winner, n, side, pixels, map_pixel, width, dbias, block)
-            _collect(dy, winner, n, side, i * rows * columns, columns, alive)
-        winograd.convolve(
-            winograd.BACK, address(dmaps), dmaps.shape, weight, dimages,
-            (count, high, wide), values, products,
-        )  # fmt: skip
-        for i in range(count):
-            _copy(dimages, i, top, left, dx, first + i, 0, 0)
+            pixel = i * rows * columns
+            _copy(x, first + i, 0, 0, images, i, top, left)
+            _collect(dy, winner, first + i, side, pixel, columns, alive, dbias[block])
+        sparse = SPARSE * counts.sum() < count * side * OH * side * OW * F
+        if not sparse:
+            dmaps[...] = 0
+            for f in range(uintp(F)):
+                for i in range(uintp(counts[f])):
+                    pixels[uintp(places[f, i]), f] = shares[f, i]
+            winograd.convolve(
+                winograd.BACK, address(dmaps), dmaps.shape, transformed, dimages,
+                (count, high, wide),
+            )  # fmt: skip
         for f in range(F):
             for kh in range(K):
                 y = address(dweight, block, f, kh)
                 add(alive, f, 4 * C, address(images, 0, kh), y, K * C)
+                if sparse:
+                    add_to_rows(
+                        address(places, f), address(shares, f), counts[f], 4 * C,
+                        address(dimages, 0, kh), address(weight, f, kh), K * C,
+                    )  # fmt: skip
+        for i in range(count):
+            _copy(dimages, i, top, left, dx, first + i, 0, 0)
 
 
 @inlined
-def _collect(dy, winner, n, side, at, width, alive):
-    """Put what is alive of an image, whose pixels begin ``at``, in lists by filter."""
+def _collect(dy, winner, n, side, at, width, alive, dbias):
+    """Put what is alive of an image, from pixel ``at`` on, in lists, and into dbias."""
     (_, OH, OW, F), n = dy.shape, uintp(n)
-    (counts, patches, shares), offsets = alive, np.array([0, 1, width, width + 1])
+    (counts, places, shares), offsets = alive, np.array([0, 1, width, width + 1])
     found = np.empty(F + 1, np.int64)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
@@ -157,33 +206,12 @@ def _collect(dy, winner, n, side, at, width, alive):
                 found[count] = f
                 count += uintp(winner[n, oh, ow, f] != DEAD)
             for i in range(count):
-                f = uintp(found[i])
+                f, g = uintp(found[i]), dy[n, oh, ow, uintp(found[i])]
                 last = uintp(counts[f])
-                patches[f, last] = pixel + offsets[uintp(winner[n, oh, ow, f])]
-                shares[f, last] = dy[n, oh, ow, f]
+                places[f, last] = pixel + offsets[uintp(winner[n, oh, ow, f])]
+                shares[f, last] = g
                 counts[f] += 1
-
-
-@inlined
-def _unpool(dy, winner, n, side, pixels, at, width, dbias, block):
-    """Fill the gradient of a map before pooling, and add to that of the bias.
-
-    In ``pixels`` (all, F) it begins at pixel ``at``, and a row is ``width`` pixels.
-    """
-    (_, OH, OW, F), n, block = dy.shape, uintp(n), uintp(block)
-    offsets = np.array([0, 1, width, width + 1])
-    for oh in range(uintp(OH)):
-        for ow in range(uintp(OW)):
-            window = uintp(at + side * (np.int64(oh) * width + np.int64(ow)))
-            for cell in range(side * side):
-                pixel = window + uintp(offsets[cell])
-                for f in range(uintp(F)):  # without a branch: it runs along vectors
-                    g = dy[n, oh, ow, f]
-                    won = winner[n, oh, ow, f] == uint8(cell)
-                    pixels[pixel, f] = g if won else np.float32(0)
-            for f in range(uintp(F)):
-                g, dead = dy[n, oh, ow, f], winner[n, oh, ow, f] == uint8(DEAD)
-                dbias[block, f] += np.float32(0) if dead else g
+                dbias[f] += g
 
 
 @shared(
@@ -193,15 +221,23 @@ def _unpool(dy, winner, n, side, pixels, at, width, dbias, block):
 def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
     dy, winner, x, dweight, dbias, side = job[0]
-    (N, _, _, F), (_, C, H, W), (_, KH, KW, _, _) = dy.shape, x.shape, dweight.shape
-    HW, planes = H * W, x.reshape(N * C, H * W)
-    ink = lists(1, HW)
+    (N, OH, OW, F), (_, C, H, W), (_, KH, KW, _, _) = dy.shape, x.shape, dweight.shape
+    HW, planes, ink = H * W, x.reshape(N * C, H * W), lists(1, H * W)
     # The gradient of a map before pooling, but as wide as an image: in its last columns
     # and before it there are zeros for windows that would begin to the left or above.
-    before = (KH - 1) * W + KW - 1
+    before, offsets = (KH - 1) * W + KW - 1, np.array([0, 1, W, W + 1])
     dmap = np.zeros((before + HW, F), np.float32)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
-        _unpool(dy, winner, n, side, dmap, before, W, dbias, block)
+        for oh in range(uintp(OH)):
+            for ow in range(uintp(OW)):
+                window = uintp(before + side * (np.int64(oh) * W + np.int64(ow)))
+                for cell in range(side * side):
+                    pixel = window + uintp(offsets[cell])
+                    for f in range(uintp(F)):  # without a branch: it runs along vectors
+                        won = winner[uintp(n), oh, ow, f] == uint8(cell)
+                        g = dy[uintp(n), oh, ow, f] if won else np.float32(0)
+                        dmap[pixel, f] = g
+                        dbias[uintp(block), f] += g
         for c in range(C):
             find(planes, n * C + c, HW, ink, 0)
             for kh in range(KH):
@@ -218,7 +254,7 @@ class FusedConvolution(Layer):
     ) -> None:
         self.conv, self.pool, self.dropout = conv, pool, dropout
         self._side = 1 if pool is None else 2
-        self._kept: tuple[Array, Array] | None = None
+        self._kept: tuple[Any, Any] = None, None
 
     def __repr__(self) -> str:  # sooner than `Layer.__repr__`: for every forward
         conv, pool = self.conv, self.pool and (self.pool.kernel_size, self.pool.stride)
@@ -235,9 +271,8 @@ class FusedConvolution(Layer):
             )
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
         winner, factor, x = np.ones(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
-        dropout = self.dropout if training else None
-        if dropout is not None:
-            winner[...], factor = dropout.next_mask(y.shape)
+        if training and self.dropout is not None:
+            winner[...], factor = self.dropout.next_mask(y.shape)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
             self._rows(factor, training), top, left, KH, KW, self._side,
@@ -260,10 +295,12 @@ class FusedConvolution(Layer):
             dweight = grad.sum(axis=0)
         else:
             turned = winograd.transform_kernels(weight.swapaxes(2, 3))
+            rows = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
             grad, dx = np.zeros((blocks, F, K, K, C), np.float32), np.empty_like(x)
             backward(
-                blocks, dy, winner, x, dx, grad, dbias, turned, top, left, self._side
-            )
+                blocks, dy, winner, x, dx, grad, dbias, rows.reshape(F, K, K * C),
+                turned, top, left, self._side,
+            )  # fmt: skip
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
         self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
         self.conv.bias.grad = dbias.sum(axis=0) * factor
@@ -271,15 +308,12 @@ class FusedConvolution(Layer):
 
     def _rows(self, factor: float, training: bool) -> Array:
         """Return the weights as `forward` takes them; in inference, laid out once."""
-        weight = self.conv.weight.value
-        if self._kept is not None and not training:
-            before, kept = self._kept
-            if np.array_equal(weight, before):
-                return kept
-        (KH, _, C, F), rows = weight.shape, np.ascontiguousarray(weight * factor)
-        direct = C < COLUMNS
-        rows = rows.reshape(KH, -1, F) if direct else winograd.transform_kernels(rows)
-        self._kept = None if training else (weight.copy(), rows)
+        weight, (before, rows) = self.conv.weight.value, self._kept
+        if training or not np.array_equal(weight, before):
+            rows, (KH, _, C, F) = np.ascontiguousarray(weight * factor), weight.shape
+            direct = rows.reshape(KH, -1, F)
+            rows = direct if C < COLUMNS else winograd.transform_kernels(rows)
+            self._kept = (None, None) if training else (weight.copy(), rows)
         return rows
 
 

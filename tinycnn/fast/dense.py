@@ -24,7 +24,7 @@ from numba import uintp
 
 from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address
-from tinycnn.nn.layers import Array, Dense, Layer
+from tinycnn.nn.layers import Array, Dense, Flatten, Layer
 
 BLOCKS = 8
 ROWS_FORWARD = 64
@@ -41,19 +41,23 @@ def forward(block, blocks, job):
     """
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
-    found, inputs = lists(N, ROWS_FORWARD), np.empty((N, ROWS_FORWARD), np.float32)
-    end = D * (block + 1) // blocks
+    found, inputs = lists(1, ROWS_FORWARD), np.empty((N, ROWS_FORWARD), np.float32)
+    weights, end = np.empty((ROWS_FORWARD, U), np.float32), D * (block + 1) // blocks
     for first in range(D * block // blocks, end, ROWS_FORWARD):
-        rows = min(ROWS_FORWARD, end - first)
+        rows, part = min(ROWS_FORWARD, end - first), address(weight, first)
+        if N > 8:  # worth a copy: rows begin with a line of the cache
+            part = address(weights)
+            for i in range(uintp(rows)):
+                for j in range(uintp(U)):
+                    weights[i, j] = weight[uintp(first) + i, j]
         # In x itself, the same place of two images may be a multiple of 4096 bytes
         # apart, and then they drive each other out of the cache.
         for n in range(uintp(N)):
             for i in range(uintp(rows)):
                 inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
-            find(inputs, n, rows, found, n)
-        for n in range(N):
-            add(found, n, 4 * U, address(weight, first), address(y, block, n), U)
+            find(inputs, n, rows, found, 0)
+            add(found, 0, 4 * U, part, address(y, block, n), U)
 
 
 @inlined
@@ -87,9 +91,11 @@ def backward(block, blocks, job):
     """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows."""
     dy, x, weight, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
-    alive = lists(N, U)
+    alive, gradients = lists(N, U), np.empty((N, U), np.float32)
     for n in range(N):
         find(dy, n, U, alive, n)
+        for j in range(uintp(U)):  # a copy: rows begin with a line of the cache
+            gradients[uintp(n), j] = dy[uintp(n), j]
     # Both are turned, in parts: down a column, each number is on another page.
     weights = np.empty((U, ROWS_BACKWARD), np.float32)
     inputs = np.empty((ROWS_BACKWARD, N), np.float32)
@@ -110,37 +116,38 @@ def backward(block, blocks, job):
         for i in range(first, last):
             find(inputs, i - first, N, images, 0)
             dweight[i] = 0
-            add(images, 0, 4 * U, address(dy), address(dweight, i), U)
+            add(images, 0, 4 * U, address(gradients), address(dweight, i), U)
 
 
 class FusedDense(Layer):
-    """Dense, without its products with zero: see `fits`."""
+    """Perhaps Flatten, and Dense without its products with zero: see `fits`."""
 
-    def __init__(self, dense: Dense) -> None:
-        self.dense = dense
+    def __init__(self, flatten: Flatten | None, dense: Dense) -> None:
+        self.flatten, self.dense = flatten, dense
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        """Map (N, in_features) to (N, out_features)."""
+        """Map (N, in_features), or what becomes that if flat, to (N, out_features)."""
         weight, bias = self.dense.weight.value, self.dense.bias.value
         if not fits(self.dense):
             raise ValueError(f"{self} is not what was fused; fuse again")
-        x, (D, U) = np.ascontiguousarray(x), weight.shape
+        x, (D, U), shape = np.ascontiguousarray(x), weight.shape, x.shape
+        x = x.reshape(len(x), -1) if self.flatten else x  # the same memory
         worth = max(1, len(x) * D * U // WORTH_A_THREAD)
         blocks = min(BLOCKS, worth, -(-D // ROWS_FORWARD))
         parts = np.zeros((blocks, len(x), U), np.float32)
         forward(blocks, x, np.ascontiguousarray(weight), parts)
         y = parts.sum(axis=0) + bias
-        self._remember(y, x)
+        self._remember(y, x, shape)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, out_features) to that of x."""
-        (x,) = self._recall(dy)
+        x, shape = self._recall(dy)
         weight = np.ascontiguousarray(self.dense.weight.value)
         dy, grad, dx = np.ascontiguousarray(dy), np.empty_like(weight), np.empty_like(x)
         backward(min(BLOCKS, -(-len(weight) // ROWS_BACKWARD)), dy, x, weight, grad, dx)
         self.dense.weight.grad, self.dense.bias.grad = grad, dy.sum(axis=0)
-        return dx
+        return dx.reshape(shape)
 
 
 def fits(dense: Dense) -> bool:

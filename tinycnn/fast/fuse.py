@@ -11,7 +11,7 @@ from tinycnn.fast.dense import FusedDense
 from tinycnn.fast.normalization import FusedBatchNorm
 from tinycnn.fast.vectors import COLUMNS
 from tinycnn.fast.written import is_as_written
-from tinycnn.nn import BatchNorm2D, Conv2D, Dense, Dropout, MaxPool2D, ReLU
+from tinycnn.nn import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from tinycnn.nn.layers import Array, Layer
 from tinycnn.nn.sequential import Sequential, _check_gradients, _check_output, _named
 
@@ -26,7 +26,7 @@ class Runner:
     ====================================================== =====================
     Conv2D, ReLU and, if they follow, MaxPool2D, Dropout   `FusedConvolution`
     BatchNorm2D                                            `FusedBatchNorm`
-    Dense with at least 64 outputs                         `FusedDense`
+    Dense with at least 64 outputs, Flatten before it      `FusedDense`
     anything else                                          the layer itself
     ====================================================== =====================
 
@@ -121,8 +121,10 @@ def make_steps(model: Sequential, least: int = 1) -> dict[int, Any]:
             steps[place] = FusedConvolution(first, pool, dropout)
         elif _is(BatchNorm2D, [first]):
             steps[place] = FusedBatchNorm(first)
+        elif _is(Flatten, [first]) and _is(Dense, rest) and dense.fits(rest[0]):
+            steps[place + 1] = FusedDense(first, rest.pop(0))
         elif _is(Dense, [first]) and dense.fits(first):
-            steps[place] = FusedDense(first)
+            steps[place] = FusedDense(None, first)
         else:
             steps[place] = first
     return steps

@@ -2,13 +2,14 @@
 
 ::
 
-    forward     x -> mean      x -> variance      x -> x_hat, y
-    backward    dy, x_hat -> sum(dy * x_hat), sum(dy)      dy, x_hat -> dx
+    forward     x -> mean      x -> variance      x -> y
+    backward    dy, x -> sum(dy * x_hat), sum(dy)      dy, x -> dx
 
 Written with NumPy, batch norm makes a new array for each of its operations, and most of
 its time goes into moving them. Here each arrow is one plain loop over arrays (M, C), of
-M = N * H * W values of each of C channels. Sums are kept in float64 and in order, on
-one thread. The plain twin, with the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
+M = N * H * W values of each of C channels; ``x_hat = (x - mean) / std`` is computed
+wherever it is needed. Sums are kept in float64 and in order, on one thread. The plain
+twin, with the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
 """
 
 import numpy as np
@@ -19,17 +20,16 @@ from tinycnn.nn.layers import Array, BatchNorm2D, Layer, _check
 
 
 @shared(
-    x="M, C", eps="1", mean="C", var="C", weight="C", bias="C", std="C", x_hat="M, C",
+    x="M, C", eps="1", mean="C", var="C", weight="C", bias="C", rate="C",
     y="M, C", training=int,
 )  # fmt: skip
 def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
-    """Fill ``x_hat = (x - mean) / std`` and ``y = weight * x_hat + bias``.
+    """Fill ``rate = 1 / sqrt(var + eps)`` and ``y = weight * x_hat + bias``.
 
-    And ``std = sqrt(var + eps)``; in training ``mean`` and ``var``, too, with those of
-    x, the biased variance.
+    In training ``mean`` and ``var``, too, with those of x, the biased variance.
     """
-    x, eps, mean, var, weight, bias, std, x_hat, y, training = job[0]
-    (M, C), one_over_std = x.shape, np.empty(len(std), np.float32)
+    x, eps, mean, var, weight, bias, rate, y, training = job[0]
+    M, C = x.shape
     if training:
         sums, squares = np.zeros(C, np.float64), np.zeros(C, np.float64)
         for m in range(uintp(M)):
@@ -43,32 +43,29 @@ def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
         for c in range(uintp(C)):
             mean[c], var[c] = sums[c], squares[c] / M
     for c in range(uintp(C)):
-        std[c] = np.sqrt(var[c] + eps[0])
-        one_over_std[c] = np.float32(1) / std[c]
+        rate[c] = np.float32(1) / np.sqrt(var[c] + eps[0])
     for m in range(uintp(M)):
         for c in range(uintp(C)):
-            value = (x[m, c] - mean[c]) * one_over_std[c]
-            x_hat[m, c] = value
-            y[m, c] = weight[c] * value + bias[c]
+            y[m, c] = weight[c] * ((x[m, c] - mean[c]) * rate[c]) + bias[c]
 
 
 @shared(
-    dy="M, C", x_hat="M, C", scale="C", dweight="C", dbias="C", dx="M, C", training=int
-)
+    dy="M, C", x="M, C", mean="C", rate="C", weight="C", dweight="C", dbias="C",
+    dx="M, C", training=int,
+)  # fmt: skip
 def backward(block, blocks, job):  # noqa: ARG001 - the one block does all
     """Fill ``dweight = sum(dy * x_hat)``, ``dbias = sum(dy)`` and that of x.
 
-    ``dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat))``, with ``scale`` weight /
-    std. Outside training, mean and variance do not depend on x: then dx has no second
-    terms.
+    ``dx = weight * rate * (dy - mean(dy) - x_hat * mean(dy * x_hat))``. Outside
+    training, mean and variance do not depend on x: then dx has no second terms.
     """
-    dy, x_hat, scale, dweight, dbias, dx, training = job[0]
+    dy, x, mean, rate, weight, dweight, dbias, dx, training = job[0]
     M, C = dy.shape
     products, sums = np.zeros(C, np.float64), np.zeros(C, np.float64)
     for m in range(uintp(M)):
         for c in range(uintp(C)):
             sums[c] += dy[m, c]
-            products[c] += dy[m, c] * x_hat[m, c]
+            products[c] += dy[m, c] * ((x[m, c] - mean[c]) * rate[c])
     mean_dy, mean_dy_x_hat = np.zeros(C, np.float32), np.zeros(C, np.float32)
     for c in range(uintp(C)):
         dweight[c], dbias[c] = products[c], sums[c]
@@ -76,8 +73,9 @@ def backward(block, blocks, job):  # noqa: ARG001 - the one block does all
             mean_dy[c], mean_dy_x_hat[c] = sums[c] / M, products[c] / M
     for m in range(uintp(M)):
         for c in range(uintp(C)):
-            rest = dy[m, c] - mean_dy[c] - x_hat[m, c] * mean_dy_x_hat[c]
-            dx[m, c] = scale[c] * rest
+            x_hat = (x[m, c] - mean[c]) * rate[c]
+            rest = dy[m, c] - mean_dy[c] - x_hat * mean_dy_x_hat[c]
+            dx[m, c] = weight[c] * rate[c] * rest
 
 
 class FusedBatchNorm(Layer):
@@ -93,22 +91,25 @@ class FusedBatchNorm(Layer):
         _check(norm, x, ("N", "H", "W", len(weight)))
         rows = np.ascontiguousarray(x).reshape(-1, len(weight))
         mean, var = norm.running_mean.copy(), norm.running_var.copy()
-        x_hat, y, std = np.empty_like(rows), np.empty_like(rows), np.empty_like(mean)
-        eps = np.full(1, norm.eps, np.float32)
-        forward(1, rows, eps, mean, var, weight, bias, std, x_hat, y, int(training))
+        eps, y, rate = (
+            np.full(1, norm.eps, np.float32),
+            np.empty_like(rows),
+            mean.copy(),
+        )
+        forward(1, rows, eps, mean, var, weight, bias, rate, y, int(training))
         if training:
             unbiased = var * (len(rows) / max(len(rows) - 1, 1))
             norm.running_mean += norm.momentum * (mean - norm.running_mean)
             norm.running_var += norm.momentum * (unbiased - norm.running_var)
-        self._remember(x, x_hat, std, training)
+        self._remember(x, rows, mean, rate, training)
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, H, W, C) to that of x."""
-        x_hat, std, training = self._recall(dy)
-        rows = np.ascontiguousarray(dy).reshape(x_hat.shape)
-        dweight, dbias, dx = np.empty_like(std), np.empty_like(std), np.empty_like(rows)
-        scale = np.ascontiguousarray(self.norm.weight.value / std)
-        backward(1, rows, x_hat, scale, dweight, dbias, dx, int(training))
+        x, mean, rate, training = self._recall(dy)
+        weight = np.ascontiguousarray(self.norm.weight.value)
+        rows = np.ascontiguousarray(dy).reshape(x.shape)
+        (dweight, dbias), dx = np.empty((2, len(rate)), np.float32), np.empty_like(rows)
+        backward(1, rows, x, mean, rate, weight, dweight, dbias, dx, int(training))
         self.norm.weight.grad, self.norm.bias.grad = dweight, dbias
         return dx.reshape(dy.shape)

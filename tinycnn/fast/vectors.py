@@ -1,4 +1,4 @@
-"""Three micro-kernels, written as instructions for vectors of floats.
+"""Four micro-kernels, written as instructions for vectors of floats.
 
 A core multiplies and adds 8 or 16 floats at once, if they are in registers. A compiler
 that is given plain loops does not keep so many sums there, so these programs are
@@ -8,7 +8,7 @@ written instruction by instruction; LLVM translates them for every processor.
 
     multiply            y = a @ b               some rows of a by 2 vectors at a time
     make_transforms     y = M @ x @ M.T         M is known beforehand; for `winograd`
-    add_weighted_rows   y += shares @ rows[indices]
+    add_weighted_rows   y += shares @ rows[indices]; `add_to_rows` is the way back
 
     sum += number * vector:     a b c d e f g h    <- 8 columns
                               * n n n n n n n n    <- a number, repeated
@@ -229,30 +229,39 @@ def make_transforms(*cases: tuple[NDArray[np.floating], bool]) -> Any:
 SIZES = [n for n in (192, 128, 96, 80, 64, 48, 32, 16) if n <= 12 * LANES]
 
 
-@_micro_kernel
-def _weighted_rows(indices, shares, count, stride, rows, y, length):
-    """Write the instructions of `add_weighted_rows`."""
-    builder = y.builder
+def _make_sum_of_rows(scatters: bool) -> Any:
+    """Return the instructions of `add_weighted_rows`, or of its twin `add_to_rows`."""
 
-    def add_part(rows, y):
-        def add_row(indices, shares, *sums):
-            index = Value(builder, builder.sext(indices.load(_INT32).value, _INT64))
-            row, share = rows + index * stride, shares.load_repeated()
-            parts = [(row + offset).load() for offset in offsets]
-            totals = [s + share * part for s, part in zip(sums, parts, strict=True)]
-            return indices + 4, shares + 4, *totals
+    def sum_of_rows(indices, shares, count, stride, rows, y, length):
+        builder = y.builder
 
-        sums = [(y + offset).load() for offset in offsets]
-        _, _, *sums = loop(count, [indices, shares, *sums], add_row)
-        for offset, total in zip(offsets, sums, strict=True):
-            (y + offset).store(total)
-        return rows + 4 * size, y + 4 * size
+        def add_part(rows, y):
+            def add_row(indices, shares, *sums):
+                index = Value(builder, builder.sext(indices.load(_INT32).value, _INT64))
+                row, share, totals = rows + index * stride, shares.load_repeated(), []
+                for offset, s in zip(offsets, sums, strict=True):
+                    part = (row + offset).load()
+                    if scatters:
+                        (row + offset).store(part + share * s)
+                    totals.append(s if scatters else s + share * part)
+                return indices + 4, shares + 4, *totals
 
-    for size in SIZES:
-        offsets = range(0, 4 * size, 4 * LANES)
-        parts = length // size
-        rows, y = loop(parts, [rows, y], add_part)
-        length = length + parts * -size
+            sums = [(y + offset).load() for offset in offsets]
+            _, _, *sums = loop(count, [indices, shares, *sums], add_row)
+            for offset, total in zip(offsets, [] if scatters else sums, strict=False):
+                (y + offset).store(total)
+            return rows + 4 * size, y + 4 * size
+
+        for size in SIZES:
+            offsets = range(0, 4 * size, 4 * LANES)
+            parts = length // size
+            rows, y = loop(parts, [rows, y], add_part)
+            length = length + parts * -size
+
+    return _micro_kernel(sum_of_rows)
+
+
+_gather, _scatter = _make_sum_of_rows(False), _make_sum_of_rows(True)
 
 
 @external
@@ -264,4 +273,10 @@ def add_weighted_rows(indices, shares, count, stride, rows, y, length):
     A row is taken in few parts, whose sums stay in registers until all rows are in.
     Indices are int32, rows ``stride`` bytes apart.
     """
-    _weighted_rows(indices, shares, count, stride, rows, y, length)
+    _gather(indices, shares, count, stride, rows, y, length)
+
+
+@external
+def add_to_rows(indices, shares, count, stride, rows, y, length):
+    """Add a row to some: ``rows[indices[i], j] += shares[i] * y[j]``, for i < count."""
+    _scatter(indices, shares, count, stride, rows, y, length)

@@ -93,19 +93,7 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @inlined
-def room(kernels, patches):
-    """Return where `convolve` keeps values and products of so many patches.
-
-    Rows have LINE numbers more: were the numbers of a patch a power of two apart, they
-    would drive each other out of the cache.
-    """
-    points, C, _ = kernels.shape
-    values = np.empty((points, patches * C + LINE), np.float32)
-    return values, np.empty((points, patches * WIDE + LINE), np.float32)
-
-
-@inlined
-def convolve(way, x, shape, kernels, y, grid, values, products):
+def convolve(way, x, shape, kernels, y, grid):
     """Fill maps y (.., F) from images of a shape (.., H, W, C), from address x on.
 
     Kernels are `transform_kernels`, the grid is how many images, and patches down and
@@ -114,6 +102,10 @@ def convolve(way, x, shape, kernels, y, grid, values, products):
     (points, C, F), (_, H, W, _), (count, high, wide) = kernels.shape, shape, grid
     patches, width, P = count * high * wide, y.shape[2], 6 if points == 36 else 8
     number = way if P == 6 else way + 4
+    # LINE numbers more: were the numbers of a patch a power of two apart, they would
+    # drive each other out of the cache.
+    values = np.empty((points, patches * C + LINE), np.float32)
+    products = np.empty((points, patches * WIDE + LINE), np.float32)
     apart, after = 4 * values.shape[1], 4 * products.shape[1]
     for t in range(patches):
         n, h, w = t // (high * wide), t // wide % high, t % wide

@@ -37,6 +37,7 @@ JUNK = -5.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
+LEFT_OUT = 9  # times its area counts ink of a component that was left out
 AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are named
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 POOR = 0.85  # mean confidence; a picture with a lower one may have to be turned
@@ -467,16 +468,21 @@ def _tidied(
 
     If most of a component's area is no digit, neither is the rest: the ends of a tangle
     look like ones and nines. If most of it is digits, the rest is as well, down to a
-    low confidence: cuts spoil digits that overlap.
+    low confidence: cuts spoil digits that overlap. Where a tenth of it was left out, the
+    rest is part of a letter.
     """
     lines = _without_nothing(lines, ink)
     if ink.strokes is None:
         lines = [_without_walls(line) for line in lines]
-    balance: dict[int, float] = {}
+    kept = {n for found in chain(*lines) for n in found.candidate.pieces}
+    balance = dict.fromkeys((piece.component for piece in page.pieces.values()), 0.0)
+    for n, piece in page.pieces.items():
+        if n not in kept:
+            balance[piece.component] -= LEFT_OUT * piece.area
     for found in chain.from_iterable(lines):
         for piece in (page.pieces[number] for number in found.candidate.pieces):
             area = -piece.area if found.digit.digit is None else piece.area
-            balance[piece.component] = balance.get(piece.component, 0.0) + area
+            balance[piece.component] += area
 
     def settled(found: Found) -> Found:
         digit = found.digit
