@@ -8,8 +8,7 @@ import tinycnn
 PACKAGE = Path(tinycnn.__file__).parent
 
 # These rooms import nothing of ours but themselves and `files`, as every room may.
-LOWEST = """files threads userfile diagnosis nn ink.strokes
-    reading.result"""
+LOWEST = "files threads userfile diagnosis nn ink.strokes reading.result"
 # The others, and the rooms that they may import, all of them above. Behind the bar:
 # inside functions only, so that `--help` and the window's own process load none of it.
 # A room is the modules that begin with its name but not with that of a longer one.
