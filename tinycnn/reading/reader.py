@@ -152,6 +152,8 @@ class Reader:
         digits = tuple(tuple(found.digit for found in line) for line in lines)
         return Reading(digits, tuple(ignored), page.turns)
 
+    read_picture = read_strokes = read_ink = read  # the names of earlier versions
+
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
         """Read ink and return the candidate of every digit.
 
@@ -468,13 +470,13 @@ def _tidied(
 
     If most of a component's area is no digit, neither is the rest: the ends of a tangle
     look like ones and nines. If most of it is digits, the rest is as well, down to a
-    low confidence: cuts spoil digits that overlap. Where a tenth of it was left out, the
-    rest is part of a letter.
+    low confidence: cuts spoil digits that overlap. Where a tenth of it was left out,
+    the rest is part of a letter.
     """
+    kept = {n for found in chain(*lines) for n in found.candidate.pieces}
     lines = _without_nothing(lines, ink)
     if ink.strokes is None:
         lines = [_without_walls(line) for line in lines]
-    kept = {n for found in chain(*lines) for n in found.candidate.pieces}
     balance = dict.fromkeys((piece.component for piece in page.pieces.values()), 0.0)
     for n, piece in page.pieces.items():
         if n not in kept:
