@@ -41,7 +41,6 @@ from benchmarks import reading_sets
 from benchmarks.reading_sets import Box, Item, MissingError
 from benchmarks.tables import markdown
 from tinycnn._cli import Parser, existing_file, existing_folder, integer, run_command
-from tinycnn.ink.strokes import Strokes
 from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Reading
 from tinycnn.threads import use_threads
@@ -76,8 +75,6 @@ SETS: dict[str, Make] = {
 
 def read(reader: Reader, item: Item) -> Reading:
     """Return what the reader makes of a picture or of strokes."""
-    if isinstance(item.given, Strokes):
-        return reader.read(item.given)
     return reader.read(item.given)
 
 

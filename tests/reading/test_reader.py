@@ -144,6 +144,19 @@ def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, pa
     for label in range(10):
         one = np.rot90(page(str(label)), label % 3 + 1)
         assert reader.read(as_ink(one)).turns == 0
+    assert Reader.read_picture is Reader.read_strokes is Reader.read
+
+
+def test_dashes_are_not_read_as_ones_of_a_turned_page(reader):
+    dashes = np.zeros((400, 500), np.float32)
+    for x in range(20, 480, 90):
+        for y in range(100, 390, 24):
+            dashes[y : y + 6, x : x + 60] = 1
+    rng = np.random.default_rng(0)
+    for x in (20, 260):
+        scribble = [rng.uniform(0, 1, (12, 2)) * (180, 70) + (x, 10)]
+        dashes = np.maximum(dashes, Strokes(tuple(scribble), (5.0,), (500, 400)).draw())
+    assert reader.read(as_ink(dashes)).turns == 0
 
 
 def test_four_threads_read_what_one_reads(reader, page):

@@ -9,16 +9,18 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import html5lib
 import numpy as np
 import pytest
 from PIL import Image
 
-from tinycnn import evaluate, report, train
+from tinycnn import evaluate, nn, report, train
 from tinycnn.data import load_mnist, write_idx
 from tinycnn.data.mnist import NAMES, SAMPLE_FOLDER
-from tinycnn.report.figures import difference, learned_at, wilson
+from tinycnn.fast import fuse
+from tinycnn.report.figures import difference, layers, learned_at, wilson
 from tinycnn.report.pictures import Sheet
 
 NETWORK = """
@@ -180,6 +182,17 @@ def test_letters_from_1_few_test_images_and_weights_without_a_run(run, tmp_path)
     assert "of 5 test images" in said
     with pytest.raises(SystemExit, match="2"):
         report.main([str(run), *map(str, weights)])
+
+
+def test_what_runs_a_layer_stands_at_the_first_of_its_layers():
+    rng = np.random.default_rng(0)
+    first = [nn.Flatten(), nn.Dense(784, 64, rng=rng), nn.ReLU()]
+    runner = fuse(nn.Sequential([*first, nn.Dense(64, 10, rng=rng)]))
+    images = np.zeros((1, 28, 28), np.uint8)
+    runner.forward(np.zeros((1, 28, 28, 1), np.float32))
+    rows = layers(SimpleNamespace(runner=runner, images=images))
+    expected = [("FusedDense", 2), ("NoneType", 0), ("ReLU", 1), ("Dense", 1)]
+    assert [row[-2:] for row in rows] == expected
 
 
 def test_intervals_are_those_of_the_papers():

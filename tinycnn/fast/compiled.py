@@ -51,8 +51,8 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _EXTERNAL: dict[str, Callable[..., None]] = {}  # by the names that kernels call
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
-# New arrays in kernels begin with a line of the cache, not with half of one, Numba's
-# choice: 16 floats that lie across two lines are two accesses.
+# New arrays in kernels (of the whole process) begin with a line of the cache, not with
+# half of one, Numba's choice: 16 floats that lie across two lines are two accesses.
 CPUContext.get_preferred_array_alignment = lambda *_: 64  # type: ignore[method-assign]
 # All of the memory as integers of eight bytes: number i lies at address 8 * i.
 _MEMORY = (ctypes.c_int64 * 2**57).from_address(0)

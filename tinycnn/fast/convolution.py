@@ -18,8 +18,8 @@ channels on it is many smaller ones: `winograd.convolve`.
 **Backward.** The gradient of the map is mostly zeros: pooling sends each gradient to
 one cell of its window, and ReLU sends none where it was closed. What is alive, g of
 filter f at pixel h, w, adds ``g * x[h + kh, w + kw, c]`` to ``dweight[f, kh, kw, c]``:
-by filter, a sum of few rows, which the registers hold until all are in. To the image,
-all goes the way it came, or, if little is alive, each adds ``g * weight[f]``. In a
+by filter, a sum of few rows, which the registers hold until all are in. To the image
+it adds ``g * weight[f]``, one by one if little is alive, by Winograd otherwise. In a
 first layer rows are short, but a digit is mostly paper: a pixel with ink adds ``x[h, w]
 * dmap[h - kh, w - kw]`` to ``dweight[kh, kw]``.
 
@@ -40,7 +40,7 @@ from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
 DEAD = 255  # the winner where nothing passes: ReLU was closed, or dropped
 _ZERO, _NONE = np.float32(0), uint8(DEAD)
-SPARSE = 8  # of maps of which less than 1 of so many is alive, each goes to the image
+SPARSE = 8  # where fewer than 1 in 8 outputs is alive, each is added to the image
 # Of images, whatever the number of threads; their parts of a sum are added in order.
 BLOCKS = 8
 PATCHES = 32  # of Winograd, of several images: weights come to the processor once

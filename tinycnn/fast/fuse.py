@@ -26,7 +26,7 @@ class Runner:
     ====================================================== =====================
     Conv2D, ReLU and, if they follow, MaxPool2D, Dropout   `FusedConvolution`
     BatchNorm2D                                            `FusedBatchNorm`
-    Dense with at least 64 outputs, Flatten before it      `FusedDense`
+    Dense with 64 outputs or more and Flatten, if before   `FusedDense`
     anything else                                          the layer itself
     ====================================================== =====================
 
@@ -36,8 +36,8 @@ class Runner:
 
     All layers run as they are written if one was edited (see `tinycnn.fast.written`),
     for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``.
-    Settings changed so that a step no longer does what its layers do are refused. With
-    ``input_gradient``, `backward` also returns the gradient of the images.
+    Settings changed so that a step no longer does what its layers do are refused. x is
+    kept for `backward`, not copied. ``input_gradient``: that returns the one of x, too.
 
     Attributes
     ----------

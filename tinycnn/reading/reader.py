@@ -42,7 +42,7 @@ AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 POOR = 0.85  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.9, 0.15  # mean confidence of the turned one, and its gain, at least
-MOST_TURNED = 150  # components of a page that is turned; bounds the time
+MOST_TURNED = 60  # components of a page that is turned; bounds the time
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 Floats = NDArray[np.floating[Any]]
@@ -142,7 +142,7 @@ class Reader:
             source = Ink(np.zeros((0, 0), np.float32), source.size, strokes=source)
         ink = source if isinstance(source, Ink) else picture_ink(source)
         page, lines = self.find(ink)
-        turned = ink.turned(page.turns)
+        turned = ink.turned(page.turns - ink.turns)
         kept = {n for line in lines for found in line for n in found.candidate.pieces}
         ignored = [
             _outer(piece.box, turned)
@@ -158,8 +158,8 @@ class Reader:
         """Read ink and return the candidate of every digit.
 
         A picture of several digits that is read poorly is read turned by a quarter, a
-        half and three quarters, too. The likeliest is taken instead if it has different
-        digits (bars alone are ones) and is far more confident.
+        half and three quarters, too. The likeliest is taken instead if it is far more
+        confident and half of its digits are no ones: bars are, whichever way they lie.
 
         Parameters
         ----------
@@ -182,9 +182,11 @@ class Reader:
             if 2 * sum(uncut[best]) < len(uncut[best]):
                 return page, lines
             turned = self._find(inks[best])
-            names = {found.digit.digit for found in chain(*turned[1])}
+            digits = [found.digit.digit for found in chain(*turned[1])]
+            others = sum(digit not in (1, None) for digit in digits)
             least = max(TURNED, float(np.mean(sure)) + MORE)
-            if len(names) > 1 and np.mean(_confidences(turned[1])) >= least:
+            surer = bool(digits) and np.mean(_confidences(turned[1])) >= least
+            if surer and 1 < len(digits) <= 2 * others:
                 return turned
         return page, lines
 

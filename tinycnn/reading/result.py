@@ -32,7 +32,7 @@ class Digit:
         refused also depends on its line and on ink it was cut from: an uncertain digit
         among digits is read, a likely one in a scribble is refused.
     box : Box
-        ``x0, y0, x1, y1``, half open, in pixels of the upright picture or the canvas.
+        ``x0, y0, x1, y1``, half open, in pixels of the picture as shown, or the canvas.
     top : three of (int, float)
         The likeliest digits and their probabilities. The probabilities of all digits
         and of no digit add up to 1.

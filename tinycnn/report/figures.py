@@ -88,6 +88,7 @@ def layers(evaluation: Evaluation) -> list[tuple[Any, ...]]:
     """
     model, runner = evaluation.runner.model, evaluation.runner
     steps = runner.steps if runner._fused else dict(enumerate(model.layers))
+    steps = {k - bool(getattr(one, "flatten", 0)): one for k, one in steps.items()}
     ends = dict(zip(steps, [*steps, len(model.layers)][1:], strict=True))
     y, found = as_input(evaluation.images[:1]), []
     for place, layer in enumerate(model.layers):
