@@ -32,6 +32,7 @@ channels. Where no batch size is said here, it is the first of ``--batches``.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -289,7 +290,8 @@ def profiles(arena: Arena, arguments: argparse.Namespace) -> Iterator[str]:
 def a_busy_core() -> Iterator[int]:
     """Let a process spin on one core, the last; yield its number. Linux only."""
     code = "import os\nos.sched_setaffinity(0, {max(os.sched_getaffinity(0))})\n"
-    with subprocess.Popen([sys.executable, "-c", f"{code}while True: pass"]) as process:
+    code += f"while os.getppid() == {os.getpid()}: pass"  # also if this one is killed
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
         try:
             yield process.pid
         finally:

@@ -6,9 +6,12 @@ No peer and no data from outside is needed, and nothing is asserted of a time.
 import gzip
 import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +145,23 @@ def test_a_core_is_busy_until_the_case_ends():
         assert os.sched_getaffinity(pid) == {max(os.sched_getaffinity(0))}
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs Linux")
+def test_a_core_is_free_again_when_the_benchmark_is_killed():
+    code = "from benchmarks.versus import a_busy_core as busy\nwith busy() as pid:\n"
+    code += "    print(pid)\n    input()"
+    command = [sys.executable, "-u", "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    root = Path(versus.__file__).parents[1]
+    with subprocess.Popen(command, cwd=root, **pipes) as process:
+        state = Path(f"/proc/{int(process.stdout.readline())}/stat")
+        process.kill()
+    for _ in range(200):
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("the core is still busy")
 
 
 # --- versus: figures ------------------------------------------------------------------
