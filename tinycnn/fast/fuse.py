@@ -37,7 +37,8 @@ class Runner:
     All layers run as they are written if one was edited (see `tinycnn.fast.written`),
     for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``.
     Settings changed so that a step no longer does what its layers do are refused. x is
-    kept for `backward`, not copied. ``input_gradient``: that returns the one of x, too.
+    kept until `backward`, not copied: it must not be edited before. `backward` returns
+    its gradient if ``input_gradient`` is given.
 
     Attributes
     ----------

@@ -91,11 +91,8 @@ class FusedBatchNorm(Layer):
         _check(norm, x, ("N", "H", "W", len(weight)))
         rows = np.ascontiguousarray(x).reshape(-1, len(weight))
         mean, var = norm.running_mean.copy(), norm.running_var.copy()
-        eps, y, rate = (
-            np.full(1, norm.eps, np.float32),
-            np.empty_like(rows),
-            mean.copy(),
-        )
+        eps, y = np.full(1, norm.eps, np.float32), np.empty_like(rows)
+        rate = mean.copy()
         forward(1, rows, eps, mean, var, weight, bias, rate, y, int(training))
         if training:
             unbiased = var * (len(rows) / max(len(rows) - 1, 1))
