@@ -17,6 +17,7 @@ from test_vectors import example
 
 from tinycnn.fast import compiled as module
 from tinycnn.fast.compiled import shared
+from tinycnn.threads import available_cores
 
 
 @shared(x="M", y="2", values="float64: K", total="float64: 1")
@@ -114,8 +115,9 @@ if __name__ == "__main__":
 """
 has_tbb = pytest.mark.skipif(
     importlib.util.find_spec("numba.np.ufunc.tbbpool") is None
-    or not any(d.name == "tbb" for d in importlib.metadata.distributions()),
-    reason="needs the package tbb, which this system has no wheel of",
+    or not any(d.name == "tbb" for d in importlib.metadata.distributions())
+    or available_cores() == 1,
+    reason="needs two cores and the package tbb, which some systems have no wheel of",
 )
 
 
@@ -123,6 +125,19 @@ has_tbb = pytest.mark.skipif(
 def test_onetbb_shares_the_blocks_and_survives_a_fork():
     unset = dict.fromkeys(("NUMBA_THREADING_LAYER", "NUMBA_NUM_THREADS"))
     assert output(LAYER, **unset) == ["tbb", "True"]
+
+
+ON_ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import test_compiled as t
+print(*t.sums())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_a_process_on_one_core_computes_the_same_and_ends():
+    assert output(ON_ONE_CORE, NUMBA_NUM_THREADS=None) == sums()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import from_dtype, njit, prange, types
+from numba import config, from_dtype, njit, prange, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.cpu import CPUContext
@@ -125,7 +125,14 @@ def _loop() -> Any:
     """Return the loop over blocks as a C function; compile what kernels call, too."""
     for name, function in _EXTERNAL.items():
         llvmlite.binding.add_symbol(name, machine_code(function).address)
+    if config.NUMBA_NUM_THREADS == 1:  # type: ignore[attr-defined]
+        return _in_turn  # at exit, oneTBB would wait for a thread that never was
     return _C_FUNCTION(machine_code(_for_each_block, parallel=True).address)
+
+
+def _in_turn(kernel: int, blocks: int, job: int) -> None:
+    for block in range(blocks):
+        _C_FUNCTION(kernel)(block, blocks, job)
 
 
 class Kernel:
