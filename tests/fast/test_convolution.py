@@ -211,8 +211,8 @@ def test_pooling_keeps_the_largest_of_a_window(side, drops):
             mask = rng.integers(1 - drops, 2, (OH, OW, F), np.uint8)
             y = np.full((2, OH, OW, F), 77, np.float32)
             winner = np.full((2, OH, OW, F), 77, np.uint8)
-            winner[1] = mask
-            pool(maps, 1, side, bias, y, winner, 1)
+            winner[1] = mask if drops else 0
+            pool(maps, 1, side, int(drops), bias, y, winner, 1)
             for oh, ow in itertools.product(range(OH), range(OW)):
                 part = maps[1, oh * side :, ow * side :][:side, :side]
                 wanted, won = twin(part, bias, mask[oh, ow])

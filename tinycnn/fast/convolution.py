@@ -49,7 +49,7 @@ PATCHES = 32  # of Winograd, of several images: weights come to the processor on
 @shared(
     y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
     weight="KH if C < 16 else (KH + 3)**2, KW * C if C < 16 else C, F",
-    top=int, left=int, KH=int, KW=int, side=int,
+    top=int, left=int, KH=int, KW=int, side=int, drops=int,
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
@@ -58,7 +58,7 @@ def forward(block, blocks, job):
     16 channels on, KH is KW, 3 or 5, and weights are those of
     `winograd.transform_kernels`. ``side``, and ``winner`` before: see `pool`.
     """
-    y, winner, x, bias, weight, top, left, KH, KW, side = job[0]
+    y, winner, x, bias, weight, top, left, KH, KW, side, drops = job[0]
     (_, H, W, C), (N, _, _, F) = x.shape, y.shape
     images, m, high, wide = _room(blocks, x, y, (top, left), (KH, KW), side)
     group, rows, columns, _ = images.shape
@@ -79,7 +79,7 @@ def forward(block, blocks, job):
                 address(weight), 4 * F, F, address(maps, 0, oh), 4 * F,
             )  # fmt: skip
         for i in range(count):
-            pool(maps, i, side, bias, y, winner, first + i)
+            pool(maps, i, side, drops, bias, y, winner, first + i)
 
 
 @inlined
@@ -108,13 +108,13 @@ def _copy(x, n, h, w, y, i, top, left):
 
 
 @inlined
-def pool(maps, i, side, bias, y, winner, n):
+def pool(maps, i, side, drops, bias, y, winner, n):
     """Fill image n of ``y`` and ``winner`` (N, OH, OW, F) from map i.
 
     Of every window of every channel, the largest number and the bias: if the sum is
     positive and dropout keeps it, it is written, and so is the number of its cell,
     ``side * kh + kw``. Otherwise 0 is written, and DEAD. ``side`` is 2, without pooling
-    1; ``winner`` is 0 before where dropout drops a number, else 1. A tie goes to the
+    1; if dropout ``drops``, ``winner`` is 0 before where, else 1. A tie goes to the
     first cell. NaN wins and stays NaN, in spite of dropout; no gradient passes it, as
     none passes ReLU there. Channels are innermost: a compiler makes them vectors.
     """
@@ -131,7 +131,8 @@ def pool(maps, i, side, bias, y, winner, n):
                     best, cell = _larger(best, cell, maps[place, h1, w, f], uint8(2))
                     best, cell = _larger(best, cell, maps[place, h1, w1, f], uint8(3))
                 best += bias[f]
-                alive = (best > _ZERO) & (winner[n, oh, ow, f] > 0)
+                kept = (drops == 0) | (winner[n, oh, ow, f] > 0)
+                alive = (best > _ZERO) & kept
                 y[n, oh, ow, f] = best if alive | (best != best) else _ZERO
                 winner[n, oh, ow, f] = cell if alive else _NONE
 
@@ -239,7 +240,7 @@ def backward_of_ink(block, blocks, job):
                         dmap[pixel, f] = g
                         dbias[uintp(block), f] += g
         for c in range(C):
-            find(planes, n * C + c, HW, ink, 0)
+            find(planes, n * C + c, 0, HW, ink, 0)
             for kh in range(KH):
                 for kw in range(KW):
                     rows = address(dmap, before - kh * W - kw)
@@ -270,12 +271,14 @@ class FusedConvolution(Layer):
                 f"{self.conv} and {self.pool} do not take {H}×{W} pixels; fuse again"
             )
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
-        winner, factor, x = np.ones(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
-        if training and self.dropout is not None:
-            winner[...], factor = self.dropout.next_mask(y.shape)
+        winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
+        dropout = self.dropout if training else None
+        if dropout:
+            winner[...], factor = dropout.next_mask(y.shape)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
             self._rows(factor, training), top, left, KH, KW, self._side,
+            int(dropout is not None),
         )  # fmt: skip
         self._remember(y, x, winner, factor, (top, bottom, left, right))
         return y

@@ -5,30 +5,31 @@ so are their gradients. A product with many zeros is a sum of few rows:
 
 ``y[n] = bias + sum over i with x[n, i] != 0 of x[n, i] * weight[i]``,
 ``dx[n] = sum over j with dy[n, j] != 0 of dy[n, j] * weight[:, j]`` and
-``dweight[i] = sum over n with x[n, i] != 0 of x[n, i] * dy[n]``.
+``dweight[:, j] = sum over n with dy[n, j] != 0 of dy[n, j] * x[n]``.
 
 ::
 
     x[n]  3  0  0  2  0       indices 0 3        3 * weight[0] +
                           ->  shares  3 2    ->  2 * weight[3]     = y[n] - bias
 
-Nothing is approximated; only where a weight is infinite or not a number does the
-definition say NaN for 0 times it. The weights are worked through in blocks of rows that
-stay in the cache while all images pass by, and that threads share. Forward, each block
-gives a part of the sums, and the parts are added in order; backward, nothing is summed
-over rows. D and U are multiples of 16, so that rows fill vectors.
+Forward, where less than half of x is zero, the whole product is quicker. Nothing is
+approximated; only where a weight is infinite or not a number does the definition say
+NaN for 0 times it. The weights are worked through in blocks of rows that stay in the
+cache while all images pass by, and that threads share. Forward, each block gives a part
+of the sums, and the parts are added in order; backward, nothing is summed over rows. D
+and U are multiples of 16, so that rows fill vectors.
 """
 
 import numpy as np
 from numba import uintp
 
 from tinycnn.fast.compiled import inlined, shared
-from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address
+from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
 from tinycnn.nn.layers import Array, Dense, Flatten, Layer
 
 BLOCKS = 8
-ROWS_FORWARD = 64
-ROWS_BACKWARD = 96
+ROWS_FORWARD, ROWS_BACKWARD = 64, 96
+FEW = 8  # images, whose zeros stand for those of all
 # To wake a thread takes as long as so many multiplications.
 WORTH_A_THREAD = 2**18
 
@@ -41,22 +42,26 @@ def forward(block, blocks, job):
     """
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
-    found, inputs = lists(1, ROWS_FORWARD), np.empty((N, ROWS_FORWARD), np.float32)
-    weights, end = np.empty((ROWS_FORWARD, U), np.float32), D * (block + 1) // blocks
-    for first in range(D * block // blocks, end, ROWS_FORWARD):
+    start, end, alive = D * block // blocks, D * (block + 1) // blocks, uintp(0)
+    for n in range(uintp(min(N, FEW))):
+        for i in range(uintp(start), uintp(end)):
+            alive += uintp(x[n, i] != 0)
+    if N > FEW and 2 * alive > FEW * (end - start):  # little to leave out
+        multiply(
+            address(x, 0, start), 4 * D, 0, 1, end - start, N,
+            address(weight, start), 4 * U, U, address(y, block), 4 * U,
+        )  # fmt: skip
+        return
+    found, weights = lists(1, ROWS_FORWARD), np.empty((ROWS_FORWARD, U), np.float32)
+    for first in range(start, end, ROWS_FORWARD):
         rows, part = min(ROWS_FORWARD, end - first), address(weight, first)
-        if N > 8:  # worth a copy: rows begin with a line of the cache
+        if N > FEW:  # worth a copy: rows begin with a line of the cache
             part = address(weights)
             for i in range(uintp(rows)):
                 for j in range(uintp(U)):
                     weights[i, j] = weight[uintp(first) + i, j]
-        # In x itself, the same place of two images may be a multiple of 4096 bytes
-        # apart, and then they drive each other out of the cache.
-        for n in range(uintp(N)):
-            for i in range(uintp(rows)):
-                inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
-            find(inputs, n, rows, found, 0)
+            find(x, n, first, rows, found, 0)
             add(found, 0, 4 * U, part, address(y, block, n), U)
 
 
@@ -68,12 +73,13 @@ def lists(count, most):
 
 
 @inlined
-def find(x, n, count, found, row):
-    """Make list ``row`` what is not zero in ``x[n, :count]``: where it is, and what."""
+def find(x, n, first, count, found, row):
+    """Make list ``row`` what is not zero in a part of ``x[n]``: where, and what."""
     (counts, indices, shares), end, n, row = found, uintp(0), uintp(n), uintp(row)
     for i in range(uintp(count)):
-        indices[row, end], shares[row, end] = i, x[n, i]
-        end += uintp(x[n, i] != 0)  # a branch would often be guessed wrongly
+        value = x[n, uintp(first) + i]
+        indices[row, end], shares[row, end] = i, value
+        end += uintp(value != 0)  # a branch would often be guessed wrongly
     counts[row] = end
 
 
@@ -86,20 +92,25 @@ def add(found, n, stride, rows, y, length):
     )
 
 
-@shared(dy="N, U", x="N, D", weight="D, U", dweight="D, U", dx="N, D")
+@shared(
+    dy="N, U", columns="U, N", x="N, D", weight="D, U", dweight="D, U", dx="N, D"
+)  # fmt: skip
 def backward(block, blocks, job):
-    """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows."""
-    dy, x, weight, dweight, dx = job[0]
+    """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows.
+
+    ``columns`` is ``dy.T``.
+    """
+    dy, columns, x, weight, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
-    alive, gradients = lists(N, U), np.empty((N, U), np.float32)
+    of_images, of_outputs = lists(N, U), lists(U, N)
     for n in range(N):
-        find(dy, n, U, alive, n)
-        for j in range(uintp(U)):  # a copy: rows begin with a line of the cache
-            gradients[uintp(n), j] = dy[uintp(n), j]
-    # Both are turned, in parts: down a column, each number is on another page.
+        find(dy, n, 0, U, of_images, n)
+    for j in range(U):
+        find(columns, j, 0, N, of_outputs, j)
+    # In parts. Weights and their gradient are turned: their rows become columns.
     weights = np.empty((U, ROWS_BACKWARD), np.float32)
-    inputs = np.empty((ROWS_BACKWARD, N), np.float32)
-    images, parts = lists(1, N), -(-D // ROWS_BACKWARD)
+    inputs = np.empty((N, ROWS_BACKWARD), np.float32)
+    sums, parts = np.empty((U, ROWS_BACKWARD), np.float32), -(-D // ROWS_BACKWARD)
     for part in range(parts * block // blocks, parts * (block + 1) // blocks):
         first = part * ROWS_BACKWARD
         last = min(first + ROWS_BACKWARD, D)
@@ -108,15 +119,18 @@ def backward(block, blocks, job):
                 weights[j, i] = weight[uintp(first) + i, j]
         for n in range(uintp(N)):
             for i in range(uintp(last - first)):
-                inputs[i, n] = x[n, uintp(first) + i]
+                inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
             dx[n, first:last] = 0
-            part_of_dx = address(dx, n, first)
-            add(alive, n, 4 * ROWS_BACKWARD, address(weights), part_of_dx, last - first)
-        for i in range(first, last):
-            find(inputs, i - first, N, images, 0)
-            dweight[i] = 0
-            add(images, 0, 4 * U, address(gradients), address(dweight, i), U)
+            y = address(dx, n, first)
+            add(of_images, n, 4 * ROWS_BACKWARD, address(weights), y, last - first)
+        sums[...] = 0
+        for j in range(U):
+            y = address(sums, j)
+            add(of_outputs, j, 4 * ROWS_BACKWARD, address(inputs), y, last - first)
+        for i in range(uintp(last - first)):
+            for j in range(uintp(U)):
+                dweight[uintp(first) + i, j] = sums[j, i]
 
 
 class FusedDense(Layer):
@@ -144,8 +158,10 @@ class FusedDense(Layer):
         """Map the gradient of y (N, out_features) to that of x."""
         x, shape = self._recall(dy)
         weight = np.ascontiguousarray(self.dense.weight.value)
-        dy, grad, dx = np.ascontiguousarray(dy), np.empty_like(weight), np.empty_like(x)
-        backward(min(BLOCKS, -(-len(weight) // ROWS_BACKWARD)), dy, x, weight, grad, dx)
+        dy, columns = np.ascontiguousarray(dy), np.ascontiguousarray(dy.T)
+        grad, dx = np.empty_like(weight), np.empty_like(x)
+        blocks = min(BLOCKS, -(-len(weight) // ROWS_BACKWARD))
+        backward(blocks, dy, columns, x, weight, grad, dx)
         self.dense.weight.grad, self.dense.bias.grad = grad, dy.sum(axis=0)
         return dx.reshape(shape)
 

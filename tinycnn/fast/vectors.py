@@ -37,7 +37,7 @@ if _FEATURES is None:
     _FEATURES = llvmlite.binding.get_host_cpu_features().flatten()
 LANES = 16 if "+avx512f" in _FEATURES.split(",") else 8
 COLUMNS = 16  # whatever lies in rows has a multiple of it
-WIDE, ROWS = 2 * LANES, LANES // 2  # of a tile
+WIDE, ROWS = 2 * LANES, 4  # of a tile
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
@@ -133,10 +133,10 @@ def make_tile(rows: int, columns: int) -> Any:
 
     ``y[i, j] = sum over s < S, k < K of a[i, s, k] * b[s * K + k, j]``
 
-    The sums fill 8 registers of the usual 16, or 16 of 32, which leaves some for
-    operands. For every number and vector that it loads, it multiplies and adds several
-    vectors: the arithmetic and not the memory sets the pace (Goto and van de Geijn
-    2008, sections 4 and 6).
+    The sums fill 8 registers of the usual 16, which leaves some for operands. For every
+    number and vector that it loads, it multiplies and adds several vectors: arithmetic
+    and not memory sets the pace (Goto and van de Geijn 2008, sections 4 and 6). More
+    rows are no faster, and the last tile of few rows would compute more of them twice.
 
     ``a`` is read in S runs of K numbers, from run to run ``a_run``, from row to row
     ``a_row`` bytes: the rows of a patch of an image are such runs, so a convolution is

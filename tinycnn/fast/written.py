@@ -22,7 +22,7 @@ from tinycnn.nn import kernels
 LAYERS = nn.Conv2D, nn.ReLU, nn.MaxPool2D, nn.Dropout, nn.BatchNorm2D, nn.Flatten
 KINDS: dict[str, Any] = {"a layer": (*LAYERS, nn.Dense), "Adam": (nn.Adam,)}
 LOOPS = ("im2col", "col2im", "max_pool", "max_pool_backward")
-FINGERPRINTS = {"a layer": "5563c19b9ab25bf3", "Adam": "587e651352b9ce93"}
+FINGERPRINTS = {"a layer": "398848724017da66", "Adam": "587e651352b9ce93"}
 
 
 def fingerprint(what: str) -> str:

@@ -163,7 +163,7 @@ class Layer:
 
     def _remember(self, y: Array, *values: Any) -> None:
         """Keep what backward needs, beside the layer's settings and the kind of y."""
-        self._memory = repr(self), _kind(y), *values
+        self._memory = repr(self), (y.dtype, y.shape), *values
 
     def _recall(self, dy: Array) -> tuple[Any, ...]:
         """Return what forward remembered, if ``dy`` fits and the layer is the same."""
@@ -176,9 +176,10 @@ class Layer:
                 f"{name} has changed between forward and backward, from {settings} to "
                 f"{self}; run forward again"
             )
-        if _kind(dy) != kind:
+        if (getattr(dy, "dtype", None), np.shape(dy)) != kind:
+            wanted = f"{kind[0]} {kind[1]}"
             raise ValueError(
-                f"{name}.backward needs dy like y, {kind}, not {_kind(dy)}"
+                f"{name}.backward needs dy like y, {wanted}, not {_kind(dy)}"
             )
         return tuple(values)
 
@@ -442,9 +443,10 @@ class Dropout(Layer):
 
     def next_mask(self, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], float]:
         """Return which numbers of an array are kept, and their factor."""
-        rng = np.random.default_rng([self._seed, self._number, self._step])
+        rng = np.random.PCG64([self._seed, self._number, self._step])
         self._step += 1
-        random = np.frombuffer(rng.bytes(int(np.prod(shape))), np.uint8)
+        count = int(np.prod(shape))  # of bytes; a number has eight
+        random = rng.random_raw(-(-count // 8)).astype("<u8").view(np.uint8)[:count]
         dropped = min(round(256 * self.rate), 255)  # of the 256 values of a byte
         return random.reshape(shape) >= dropped, 256 / (256 - dropped)
 
