@@ -11,7 +11,6 @@
 A kernel is a Numba function that does one block of the work; it becomes a C function
 that is called by its address. So the parallel loop is compiled once for all kernels,
 and none needs the wrapper with which Python would call it: both take long to compile.
-
 Where the package `tbb` is installed, oneTBB shares the blocks: a thread that runs takes
 those that wait. OpenMP waits at the end of every loop for all of its threads, also for
 one that another program keeps off its core. The bits are the same.
@@ -23,19 +22,12 @@ import ctypes
 import functools
 import importlib.metadata
 import operator
-import os
 import re
 from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-
-# Of OpenMP: between two loops the threads wait busily for a fraction of a millisecond,
-# then they sleep. To wake them takes long for a small kernel; the default, never to
-# sleep, takes the cores from other programs.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 import llvmlite.binding
 import numpy as np
@@ -52,7 +44,7 @@ _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _EXTERNAL: dict[str, Callable[..., None]] = {}  # by the names that kernels call
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
 # New arrays in kernels (of the whole process) begin with a line of the cache, not with
-# half of one, Numba's choice: 16 floats that lie across two lines are two accesses.
+# half of one, Numba's choice: 16 floats across two lines are two accesses.
 CPUContext.get_preferred_array_alignment = lambda *_: 64  # type: ignore[method-assign]
 # All of the memory as integers of eight bytes: number i lies at address 8 * i.
 _MEMORY = (ctypes.c_int64 * 2**57).from_address(0)
@@ -122,17 +114,8 @@ def _for_each_block(kernel, blocks, job):
 
 @functools.cache
 def _loop() -> Any:
-    """Return the loop over blocks as a C function; compile what kernels call, too."""
-    for name, function in _EXTERNAL.items():
-        llvmlite.binding.add_symbol(name, machine_code(function).address)
-    if config.NUMBA_NUM_THREADS == 1:  # type: ignore[attr-defined]
-        return _in_turn  # at exit, oneTBB would wait for a thread that never was
+    """Return the loop over blocks as a C function."""
     return _C_FUNCTION(machine_code(_for_each_block, parallel=True).address)
-
-
-def _in_turn(kernel: int, blocks: int, job: int) -> None:
-    for block in range(blocks):
-        _C_FUNCTION(kernel)(block, blocks, job)
 
 
 class Kernel:
@@ -169,10 +152,12 @@ class Kernel:
         for place, one in zip(places, arrays, strict=True):
             # As one.ctypes.data, which takes long: the first field of its C struct.
             job[place] = _MEMORY[(id(one) + object.__basicsize__) // 8]
-        if blocks == 1:
-            kernel(0, 1, job.buffer_info()[0])
-        else:
+        # On one core, oneTBB would wait at exit for a thread that never was.
+        if blocks > 1 and config.NUMBA_NUM_THREADS > 1:  # type: ignore[attr-defined]
             _loop()(code.address, blocks, job.buffer_info()[0])
+        else:
+            for block in range(blocks):
+                kernel(block, blocks, job.buffer_info()[0])
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Compile; return code and function, the job, where in it addresses go."""
@@ -186,7 +171,8 @@ class Kernel:
                 kinds.append(types.int64)
                 words.append(one)
         job = types.CPointer(types.BaseTuple.from_types(kinds))
-        _loop()
+        for name, function in _EXTERNAL.items():
+            llvmlite.binding.add_symbol(name, machine_code(function).address)
         code = machine_code(self.function, job)
         return code, _C_FUNCTION(code.address), array("q", words), places
 

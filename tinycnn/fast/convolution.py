@@ -9,19 +9,18 @@
     backward    dpatch      <- * weight  0 0 | g 0   <- g, of the cell that won
                 dweight += g * patch
 
-**Forward.** The feature maps of an image, or of a few small ones, are computed into a
-buffer that stays in the cache, and only what survives ReLU, pooling and dropout is
-written, with the number of the cell that won. A map is a product whose left rows are
-the patches, read straight from the image (in NHWC a row of a patch is one run); from 16
-channels on it is many smaller ones: `winograd.convolve`.
+**Forward.** The maps of an image, or of a few small ones, stay in the cache; what
+survives ReLU, pooling and dropout is written, with the number of the cell that won. A
+map is a product whose left rows are the patches, read straight from the image (in NHWC
+a row of a patch is one run); from 16 channels on, many smaller ones: `winograd`.
 
 **Backward.** The gradient of the map is mostly zeros: pooling sends each gradient to
-one cell of its window, and ReLU sends none where it was closed. What is alive, g of
-filter f at pixel h, w, adds ``g * x[h + kh, w + kw, c]`` to ``dweight[f, kh, kw, c]``:
-by filter, a sum of few rows, which the registers hold until all are in. To the image
-it adds ``g * weight[f]``, one by one if little is alive, by Winograd otherwise. In a
-first layer rows are short, but a digit is mostly paper: a pixel with ink adds ``x[h, w]
-* dmap[h - kh, w - kw]`` to ``dweight[kh, kw]``.
+one cell of its window, and a closed ReLU none. What is alive, g of filter f at pixel h,
+w, adds ``g * x[h + kh, w + kw, c]`` to ``dweight[f, kh, kw, c]``: by filter, a sum of
+few rows, which the registers hold until all are in. To the image it adds ``g *
+weight[f]``, one by one if little is alive, otherwise by Winograd. In a first layer, a
+pixel with ink (few have any) adds ``x[h, w] * dmap[h - kh, w - kw]`` to
+``dweight[kh, kw]``.
 
 **Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
 bias are multiplied instead, and their gradients.
@@ -290,8 +289,10 @@ class FusedConvolution(Layer):
         K, _, C, F = weight.shape
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
         if C < COLUMNS:
-            planes = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-            planes = np.ascontiguousarray(planes.transpose(0, 3, 1, 2))
+            N, H, W, _ = x.shape
+            size = N, C, top + H + bottom, left + W + right
+            planes = np.zeros(size, np.float32)
+            planes[..., top : top + H, left : left + W] = x.transpose(0, 3, 1, 2)
             grad = np.zeros((blocks, *weight.shape), np.float32)
             backward_of_ink(blocks, dy, winner, planes, grad, dbias, self._side)
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed

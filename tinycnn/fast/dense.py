@@ -96,10 +96,7 @@ def add(found, n, stride, rows, y, length):
     dy="N, U", columns="U, N", x="N, D", weight="D, U", dweight="D, U", dx="N, D"
 )  # fmt: skip
 def backward(block, blocks, job):
-    """Fill ``dweight = x.T @ dy`` and ``dx = dy @ weight.T``: a block of their rows.
-
-    ``columns`` is ``dy.T``.
-    """
+    """Fill a block of ``dweight = x.T @ dy`` and ``dx``; ``columns`` are ``dy.T``."""
     dy, columns, x, weight, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
     of_images, of_outputs = lists(N, U), lists(U, N)

@@ -32,13 +32,12 @@ class Runner:
 
     Fused are what the networks of `models` are made of: convolutions of 3×3 or 5×5 and
     stride 1, poolings of 2×2 and stride 2, channels in multiples of 16 (a first layer
-    of up to 15: any kernel); every other stays the plain layer, as do subclasses.
-
-    All layers run as they are written if one was edited (see `tinycnn.fast.written`),
-    for float64, for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``.
-    Settings changed so that a step no longer does what its layers do are refused. x is
-    kept until `backward`, not copied: it must not be edited before. `backward` returns
-    its gradient if ``input_gradient`` is given.
+    of up to 15: any kernel); every other stays the plain layer, as do subclasses. All
+    run as they are written if one was edited (see `tinycnn.fast.written`), for float64,
+    for a subclass of `Sequential`, and with ``NUMBA_DISABLE_JIT=1``. Settings changed
+    so that a step no longer does what its layers do are refused. x is kept until
+    `backward`, not copied: it must not be edited before. `backward` returns its
+    gradient if ``input_gradient`` is given.
 
     Attributes
     ----------

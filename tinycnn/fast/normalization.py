@@ -5,11 +5,10 @@
     forward     x -> mean      x -> variance      x -> y
     backward    dy, x -> sum(dy * x_hat), sum(dy)      dy, x -> dx
 
-Written with NumPy, batch norm makes a new array for each of its operations, and most of
-its time goes into moving them. Here each arrow is one plain loop over arrays (M, C), of
-M = N * H * W values of each of C channels; ``x_hat = (x - mean) / std`` is computed
-wherever it is needed. Sums are kept in float64 and in order, on one thread. The plain
-twin, with the formulas, is `tinycnn.nn.layers.BatchNorm2D`.
+With NumPy, each operation makes a new array, and moving them takes most of the time.
+Here each arrow is one plain loop over arrays (M, C), of M = N * H * W values of each of
+C channels; ``x_hat = (x - mean) / std`` is computed where it is needed. Sums are kept
+in float64 and in order, on one thread. Formulas: `tinycnn.nn.layers.BatchNorm2D`.
 """
 
 import numpy as np

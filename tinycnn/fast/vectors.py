@@ -138,10 +138,9 @@ def make_tile(rows: int, columns: int) -> Any:
     and not memory sets the pace (Goto and van de Geijn 2008, sections 4 and 6). More
     rows are no faster, and the last tile of few rows would compute more of them twice.
 
-    ``a`` is read in S runs of K numbers, from run to run ``a_run``, from row to row
-    ``a_row`` bytes: the rows of a patch of an image are such runs, so a convolution is
-    this product with nothing copied. The rows of b and y are ``b_row`` and ``y_row``
-    bytes apart.
+    ``a`` is read in S runs of K numbers, ``a_run`` bytes apart, as a patch of an image
+    is: a convolution is this product with nothing copied. The rows of a, b and y are
+    ``a_row``, ``b_row`` and ``y_row`` bytes apart.
     """
     lanes = range(0, 4 * columns, 4 * LANES)
 
@@ -270,8 +269,8 @@ def add_weighted_rows(indices, shares, count, stride, rows, y, length):
 
     ``y[j] += sum over i < count of shares[i] * rows[indices[i], j]``
 
-    A row is taken in few parts, whose sums stay in registers until all rows are in.
-    Indices are int32, rows ``stride`` bytes apart.
+    Sums stay in registers until all rows are in. Indices are int32, rows ``stride``
+    bytes apart.
     """
     _gather(indices, shares, count, stride, rows, y, length)
 

@@ -25,14 +25,11 @@ The way back is the chain rule: summed over filters, and added where the patch l
 ``dd = B @ ((G @ g @ G.T) * (A @ dy @ A.T)) @ B.T``
 
 The points are infinity, where the value is the last coefficient, and the first of 0, 1,
--1, 2, -2, 1/2 and -1/2, as many as it takes. Rounding grows with the powers of a point
-and with one over its distance to the others; these are small and far apart.
-
+-1, 2, -2, 1/2 and -1/2, as many as it takes: small and far apart, for less rounding.
 What is 0 by definition comes out as some 1e-7 of the largest, unless all of its patch
-is 0, and then a ReLU may let it pass. While biases are exactly 0, in the first step of
-training, this gives them another gradient than the layers do. It is left so: to know
-such zeros takes a second sum, of magnitudes, as long as the first. And what is not
-finite spoils all outputs of its patches.
+is 0, and a ReLU may let it pass: while biases are exactly 0, in the first step, they
+get another gradient than from the layers. To know such zeros takes a second sum, as
+long as the first. What is not finite spoils all outputs of its patches.
 """
 
 import functools

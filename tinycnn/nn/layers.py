@@ -150,15 +150,15 @@ class Layer:
         shown = [
             f"{name}={value.value.shape if isinstance(value, Parameter) else value}"
             for name, value in vars(self).items()
-            if isinstance(value, Parameter | Layer)
-            or (isinstance(value, int | float | str | tuple | list) and name[0] != "_")
+            if isinstance(value, (Parameter, Layer))
+            or (isinstance(value, (int, float, str, tuple, list)) and name[0] != "_")
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def _parts(self) -> Iterator[tuple[str, "Parameter | Layer"]]:
         """Yield name and value of every attribute that is a parameter or a layer."""
         for name, value in vars(self).items():
-            if isinstance(value, Parameter | Layer):
+            if isinstance(value, (Parameter, Layer)):
                 yield name, value
 
     def _remember(self, y: Array, *values: Any) -> None:
