@@ -167,18 +167,11 @@ class Twins:
             place = self.at(y + i * y_row + j * y_column, LANES)
             place[:] = result[i, j] + (place if adds else 0)
 
-    def rows(self, places, shares, count, stride, rows, length):
+    def add_weighted_rows(self, places, shares, count, stride, rows, y, length):
         found = self.at(places, count, np.int32), self.at(shares, count)
         for place, share in zip(*found, strict=True):
-            yield self.at(rows + int(place) * int(stride), length), share
-
-    def add_weighted_rows(self, places, shares, count, stride, rows, y, length):
-        for row, share in self.rows(places, shares, count, stride, rows, length):
+            row = self.at(rows + int(place) * int(stride), length)
             self.at(y, length)[:] += share * row
-
-    def add_to_rows(self, places, shares, count, stride, rows, y, length):
-        for row, share in self.rows(places, shares, count, stride, rows, length):
-            row[:] += share * self.at(y, length)
 
     def empty(self, shape, dtype):
         """Return an array in which a number that is never filled is seen."""
@@ -211,7 +204,6 @@ def interpreted(monkeypatch):
         "multiply": twins.multiply,
         "transform": twins.transform,
         "add_weighted_rows": twins.add_weighted_rows,
-        "add_to_rows": twins.add_to_rows,
         "pool": convolution.pool.py_func,
     }
     monkeypatch.setattr(Kernel, "__call__", run)

@@ -18,9 +18,9 @@ a row of a patch is one run); from 16 channels on, many smaller ones: `winograd`
 one cell of its window, and a closed ReLU none. What is alive, g of filter f at pixel h,
 w, adds ``g * x[h + kh, w + kw, c]`` to ``dweight[f, kh, kw, c]``: by filter, a sum of
 few rows, which the registers hold until all are in. To the image it adds ``g *
-weight[f]``, one by one if little is alive, otherwise by Winograd. In a first layer, a
-pixel with ink (few have any) adds ``x[h, w] * dmap[h - kh, w - kw]`` to
-``dweight[kh, kw]``.
+weight[f]``: by pixel, a sum of few rows as well, or, if much is alive, by Winograd. In
+a first layer, a pixel with ink (few have any) adds ``x[h, w] * dmap[h - kh, w - kw]``
+to ``dweight[kh, kw]``.
 
 **Dropout** multiplies what it keeps by a factor: ReLU lets factors pass, so weights and
 bias are multiplied instead, and their gradients.
@@ -34,12 +34,12 @@ from numba import uint8, uintp
 from tinycnn.fast import winograd
 from tinycnn.fast.compiled import inlined, shared
 from tinycnn.fast.dense import add, find, lists
-from tinycnn.fast.vectors import COLUMNS, add_to_rows, address, multiply
+from tinycnn.fast.vectors import COLUMNS, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 
 DEAD = 255  # the winner where nothing passes: ReLU was closed, or dropped
 _ZERO, _NONE = np.float32(0), uint8(DEAD)
-SPARSE = 8  # where fewer than 1 in 8 outputs is alive, each is added to the image
+SPARSE = 8  # where fewer than 1 in 8 outputs is alive, images get direct sums
 # Of images, whatever the number of threads; their parts of a sum are added in order.
 BLOCKS = 8
 PATCHES = 32  # of Winograd, of several images: weights come to the processor once
@@ -163,6 +163,7 @@ def backward(block, blocks, job):
     pixels = dmaps.reshape(group * rows * columns, F)
     # Outputs, by filter: at which pixel their patch begins, and their gradient.
     counts, places, shares = alive = lists(F, group * OH * OW)
+    of_pixels = lists(len(pixels), F)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
         dimages[...], counts[:] = 0, 0
@@ -170,8 +171,17 @@ def backward(block, blocks, job):
             pixel = i * rows * columns
             _copy(x, first + i, 0, 0, images, i, top, left)
             _collect(dy, winner, first + i, side, pixel, columns, alive, dbias[block])
-        sparse = SPARSE * counts.sum() < count * side * OH * side * OW * F
-        if not sparse:
+        if SPARSE * counts.sum() < count * side * OH * side * OW * F:
+            of_pixels[0][:] = 0
+            for f in range(uintp(F)):
+                for i in range(uintp(counts[f])):
+                    _append(of_pixels, uintp(places[f, i]), f, shares[f, i])
+            for kh in range(K):  # weights of one stay in the cache
+                row, part = address(dimages, 0, kh), address(weight, 0, kh)
+                for p in range(len(pixels)):
+                    if of_pixels[0][p] > 0:
+                        add(of_pixels, p, 4 * K * K * C, part, row + 4 * p * C, K * C)
+        else:
             dmaps[...] = 0
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
@@ -184,11 +194,6 @@ def backward(block, blocks, job):
             for kh in range(K):
                 y = address(dweight, block, f, kh)
                 add(alive, f, 4 * C, address(images, 0, kh), y, K * C)
-                if sparse:
-                    add_to_rows(
-                        address(places, f), address(shares, f), counts[f], 4 * C,
-                        address(dimages, 0, kh), address(weight, f, kh), K * C,
-                    )  # fmt: skip
         for i in range(count):
             _copy(dimages, i, top, left, dx, first + i, 0, 0)
 
@@ -197,7 +202,7 @@ def backward(block, blocks, job):
 def _collect(dy, winner, n, side, at, width, alive, dbias):
     """Put what is alive of an image, from pixel ``at`` on, in lists, and into dbias."""
     (_, OH, OW, F), n = dy.shape, uintp(n)
-    (counts, places, shares), offsets = alive, np.array([0, 1, width, width + 1])
+    offsets = np.array([0, 1, width, width + 1])
     found = np.empty(F + 1, np.int64)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
@@ -207,11 +212,17 @@ def _collect(dy, winner, n, side, at, width, alive, dbias):
                 count += uintp(winner[n, oh, ow, f] != DEAD)
             for i in range(count):
                 f, g = uintp(found[i]), dy[n, oh, ow, uintp(found[i])]
-                last = uintp(counts[f])
-                places[f, last] = pixel + offsets[uintp(winner[n, oh, ow, f])]
-                shares[f, last] = g
-                counts[f] += 1
+                _append(alive, f, pixel + offsets[uintp(winner[n, oh, ow, f])], g)
                 dbias[f] += g
+
+
+@inlined
+def _append(found, row, index, share):
+    """Append to list ``row``: see `lists`."""
+    counts, indices, shares = found
+    last = uintp(counts[row])
+    indices[row, last], shares[row, last] = index, share
+    counts[row] += 1
 
 
 @shared(

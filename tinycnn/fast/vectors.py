@@ -1,4 +1,4 @@
-"""Four micro-kernels, written as instructions for vectors of floats.
+"""Three micro-kernels, written as instructions for vectors of floats.
 
 A core multiplies and adds 8 or 16 floats at once, if they are in registers. A compiler
 that is given plain loops does not keep so many sums there, so these programs are
@@ -8,7 +8,7 @@ written instruction by instruction; LLVM translates them for every processor.
 
     multiply            y = a @ b               some rows of a by 2 vectors at a time
     make_transforms     y = M @ x @ M.T         M is known beforehand; for `winograd`
-    add_weighted_rows   y += shares @ rows[indices]; `add_to_rows` is the way back
+    add_weighted_rows   y += shares @ rows[indices]
 
     sum += number * vector:     a b c d e f g h    <- 8 columns
                               * n n n n n n n n    <- a number, repeated
@@ -228,39 +228,32 @@ def make_transforms(*cases: tuple[NDArray[np.floating], bool]) -> Any:
 SIZES = [n for n in (192, 128, 96, 80, 64, 48, 32, 16) if n <= 12 * LANES]
 
 
-def _make_sum_of_rows(scatters: bool) -> Any:
-    """Return the instructions of `add_weighted_rows`, or of its twin `add_to_rows`."""
+def _sum_of_rows(indices, shares, count, stride, rows, y, length):
+    """Write the instructions of `add_weighted_rows`."""
+    builder = y.builder
 
-    def sum_of_rows(indices, shares, count, stride, rows, y, length):
-        builder = y.builder
+    def add_part(rows, y):
+        def add_row(indices, shares, *sums):
+            index = Value(builder, builder.sext(indices.load(_INT32).value, _INT64))
+            row, share, totals = rows + index * stride, shares.load_repeated(), []
+            for offset, s in zip(offsets, sums, strict=True):
+                totals.append(s + share * (row + offset).load())
+            return indices + 4, shares + 4, *totals
 
-        def add_part(rows, y):
-            def add_row(indices, shares, *sums):
-                index = Value(builder, builder.sext(indices.load(_INT32).value, _INT64))
-                row, share, totals = rows + index * stride, shares.load_repeated(), []
-                for offset, s in zip(offsets, sums, strict=True):
-                    part = (row + offset).load()
-                    if scatters:
-                        (row + offset).store(part + share * s)
-                    totals.append(s if scatters else s + share * part)
-                return indices + 4, shares + 4, *totals
+        sums = [(y + offset).load() for offset in offsets]
+        _, _, *sums = loop(count, [indices, shares, *sums], add_row)
+        for offset, total in zip(offsets, sums, strict=True):
+            (y + offset).store(total)
+        return rows + 4 * size, y + 4 * size
 
-            sums = [(y + offset).load() for offset in offsets]
-            _, _, *sums = loop(count, [indices, shares, *sums], add_row)
-            for offset, total in zip(offsets, [] if scatters else sums, strict=False):
-                (y + offset).store(total)
-            return rows + 4 * size, y + 4 * size
-
-        for size in SIZES:
-            offsets = range(0, 4 * size, 4 * LANES)
-            parts = length // size
-            rows, y = loop(parts, [rows, y], add_part)
-            length = length + parts * -size
-
-    return _micro_kernel(sum_of_rows)
+    for size in SIZES:
+        offsets = range(0, 4 * size, 4 * LANES)
+        parts = length // size
+        rows, y = loop(parts, [rows, y], add_part)
+        length = length + parts * -size
 
 
-_gather, _scatter = _make_sum_of_rows(False), _make_sum_of_rows(True)
+_sum = _micro_kernel(_sum_of_rows)
 
 
 @external
@@ -272,10 +265,4 @@ def add_weighted_rows(indices, shares, count, stride, rows, y, length):
     Sums stay in registers until all rows are in. Indices are int32, rows ``stride``
     bytes apart.
     """
-    _gather(indices, shares, count, stride, rows, y, length)
-
-
-@external
-def add_to_rows(indices, shares, count, stride, rows, y, length):
-    """Add a row to some: ``rows[indices[i], j] += shares[i] * y[j]``, for i < count."""
-    _scatter(indices, shares, count, stride, rows, y, length)
+    _sum(indices, shares, count, stride, rows, y, length)
