@@ -493,6 +493,16 @@ def test_weights_that_overflow_are_named(tmp_path, page):
 # --- the search --------------------------------------------------------------------
 
 
+def test_before_one_is_chosen_no_digit_is_likelier_by_its_odds():
+    shares = np.array([0.5, 0.3] + 8 * [0.0], np.float32)
+    offered = module._as_offered(shares)
+    none, before = 1 - offered.sum(), 1 - shares.sum()
+    odds = none / offered.sum() / (before / shares.sum())
+    assert odds == pytest.approx(module.OFFERED, rel=1e-5)
+    assert offered[0] / offered[1] == pytest.approx(0.5 / 0.3)
+    assert module._as_offered(np.eye(10)[3]).tolist() == np.eye(10)[3].tolist()
+
+
 def problem(seed, count, most):
     """Return a line, its candidates of at most some pieces, and random scores."""
     rng = np.random.default_rng(seed)

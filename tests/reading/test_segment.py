@@ -184,6 +184,12 @@ def test_a_thin_bridge_between_two_blobs_is_cut(monkeypatch):
     assert {part.component for part in parts} == {number}
 
 
+def test_a_cut_crosses_more_ink_where_it_is_broad():
+    """Digits of thick pens overlap by most of their height; a narrow blot is no two."""
+    assert segment._cuts(np.ones((40, 48), np.float32), 60.0)
+    assert not segment._cuts(np.ones((40, 44), np.float32), 60.0)
+
+
 def test_the_bond_across_a_bridge_is_that_of_the_ink_it_crosses():
     """Where more ink is crossed the parts are more likely of one digit."""
 

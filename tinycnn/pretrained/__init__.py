@@ -13,9 +13,9 @@ from tinycnn.nn.layers import Array
 
 SHIPPED = Path(__file__).with_name("reader.safetensors")
 NONE = 10  # the reader's class of what is no digit
-PRIOR = 3.5  # of its logit; see `digit_shares`
+PRIOR = 6.25  # of its logit; see `digit_shares`
 SHARPNESS = 1.25  # of the logits; the file's temperature was fitted without `PRIOR`
-THRESHOLD = 0.3  # of the confidence; a digit below it is refused
+THRESHOLD = 0.63  # of the confidence; a digit below it is refused
 
 
 def reader(rng: np.random.Generator) -> list[nn.Layer]:
@@ -42,8 +42,9 @@ def digit_shares(logits: Array, temperature: float) -> Array:
     """Return the probability of each digit, (N, 10), given the logits of a reader.
 
     `PRIOR` comes off the logit of no digit: more than half of the images learned from
-    are none, far more than on a page (Saerens, Latinne and Decaestecker 2002,
-    "Adjusting the outputs of a classifier to new a priori probabilities").
+    are none, far more than of those that a search chooses (Saerens, Latinne and
+    Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori
+    probabilities").
     """
     logits = logits * np.float32(SHARPNESS / temperature)
     logits[:, NONE] -= np.float32(PRIOR)

@@ -29,11 +29,12 @@ from tinycnn.reading.result import Digit, Reading, turned_box
 
 SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
-BONDS = 1 / 3  # weight of the bonds beside the network's scores
+BONDS = 0.12  # weight of the bonds beside the network's scores
+OFFERED = 15  # odds of no digit among all candidates, by those among the ones chosen
 TALL_PART = 0.75  # of a candidate's height: lower parts of it are no digits
 TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
-JUNK = -5.0  # log probability of ink as large as a digit that is none
+JUNK = -3.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LENIENT = 0.1  # of the threshold, for ink that was cut off digits
@@ -41,8 +42,8 @@ LEFT_OUT = 9  # weight of ink left out: a tenth of a component outweighs the res
 AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are named
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 # Chosen on numbers, cheques and letters of the development sets, turned and upright.
-POOR = 0.85  # mean confidence; a picture with a lower one may have to be turned
-TURNED, MORE = 0.9, 0.15  # mean confidence of the turned one, and its gain, at least
+POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
+TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at least
 MOST_TURNED = 60  # components of a page that is turned; bounds the time
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
@@ -205,11 +206,11 @@ class Reader:
         lines = self._scored(page, scores)
         if cuts and page.cut(_doubtful(page, lines, scores)):
             lines = self._scored(page, scores)
-        found = []
+        found, as_offered = [], {n: _as_offered(s) for n, s in scores.items()}
         for line, offered in lines:
             digits = [
                 self._found(candidate, scores[candidate.pieces], ink)
-                for candidate in _search(line, offered, scores)
+                for candidate in _search(line, offered, as_offered)
             ]
             found.append(self._together(page, line, offered, digits, scores, ink))
         return page, _tidied(page, found, ink, self.threshold)
@@ -316,7 +317,7 @@ def _doubtful(
         low = segment.TALL * line.height
         sure.update(n for n in line.pieces if page.pieces[n].height < low)
         for candidate in offered:
-            if scores[candidate.pieces].max() >= SURE:
+            if _as_offered(scores[candidate.pieces]).max() >= SURE:
                 sure.update(candidate.pieces)
     doubtful = [number for number in page.pieces if number not in sure]
     doubtful.sort(key=lambda number: -page.pieces[number].area)
@@ -360,6 +361,15 @@ def _search(
             found.append(candidate)
         at = candidate.start
     return found[::-1]
+
+
+def _as_offered(shares: Floats) -> Floats:
+    """Return the probability of each digit before any candidate is chosen.
+
+    Few of all candidates are digits, most of the chosen ones are: see `digit_shares`.
+    """
+    shares = shares.astype(np.float64)
+    return shares / (1 + (OFFERED - 1) * max(1 - shares.sum(), 0))
 
 
 def _confidences(lines: list[list[Found]]) -> list[float]:

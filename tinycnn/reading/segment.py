@@ -432,8 +432,9 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
     spacing = max(int(SPACING * height), 2)
     least = ndimage.minimum_filter1d(through, 2 * spacing + 1, mode="nearest")
     margin = max(int(0.1 * height), 1)
-    # A blot is thicker than strokes, and is not cut into ones.
-    dearest = min(THICKEST * stroke, 0.6 * height) + 0.01 * H
+    # A blot is thicker than strokes, and is not cut into ones; a broad one may be two.
+    blot = (0.8 if 0.75 * height < W else 0.6) * height
+    dearest = min(THICKEST * stroke, blot) + 0.01 * H
     minima = np.flatnonzero((through == least) & (through <= dearest))
     chosen: list[int] = []
     for x in minima.tolist():
