@@ -232,6 +232,18 @@ def test_so_does_winograd(case):
 
 
 @interpretedly
+def test_so_do_few_pixels_where_all_filters_are_alive():
+    case = Case(1, 16, 32, (12, 13))
+    pair, x = case.pair(), np.zeros((1, *case.image(), 16), np.float32)
+    x[0, 5, 6, 0] = 1
+    for layer in (pair.layer, pair.plain):
+        weight, bias = layer.parameters()
+        weight.value[...], bias.value[...] = 1, -0.5
+    for ours, theirs in zip(pair.compute(x), pair.compute_plain(x), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+@interpretedly
 def test_so_do_a_dense_layer_and_batch_norm():
     for N, D, U in DENSE:
         test_dense.hold_together(N, D, U)

@@ -130,14 +130,28 @@ def test_onetbb_shares_the_blocks_and_survives_a_fork():
 ON_ONE_CORE = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-import test_compiled as t
-print(*t.sums())
+"""
+SUMS = "import test_compiled as t; print(*t.sums())"
+READ_IN_A_THREAD = """
+import threading
+from tinycnn import Reader
+thread = threading.Thread(target=lambda: print(Reader().finds))
+thread.start()
+thread.join()
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
-def test_a_process_on_one_core_computes_the_same_and_ends():
-    assert output(ON_ONE_CORE, NUMBA_NUM_THREADS=None) == sums()
+@pytest.mark.parametrize("threads", [None, "2"])  # 2: a container with a quota of 1
+def test_a_process_on_one_core_computes_the_same_and_ends(threads):
+    assert output(ON_ONE_CORE + SUMS, NUMBA_NUM_THREADS=threads) == sums()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+@pytest.mark.parametrize("threads", [None, "2"])
+def test_a_reader_in_a_thread_on_one_core_ends(threads):
+    code = ON_ONE_CORE + READ_IN_A_THREAD
+    assert output(code, NUMBA_NUM_THREADS=threads) == ["True"]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ cases = draw.builds(
     N=one_of(1, 2, 5, 17, 33),
     C=one_of(1, 2, 3, 15),
     F=one_of(16, 32, 48),
-    # Tiles have 4 or 8 rows: fewer, exactly one, one and a rest, two, two and a rest.
+    # Tiles have 4 rows: fewer, exactly one, one and a rest, two and more, and a rest.
     size=draw.tuples(draw.integers(3, 7), one_of(3, 4, 5, 8, 12, 16, 17)),
     kernel=one_of((1, 1), (3, 3), (7, 5), (2, 4), (5, 1)),
     padding=one_of(0, 1, (0, 2), "same"),
@@ -291,6 +291,8 @@ def test_where_little_is_alive_images_get_direct_sums():
     """Not Winograd's: dx within 1e-6 of its largest, measured 3e-7 and 4e-6."""
     few, many = ROUNDED, ROUNDED._replace(rate=0)
     assert rounding(few, training=True)[1] <= 1e-6 < rounding(many, training=True)[1]
+    several = Case(33, 16, 80, (9, 20), (5, 5), (2, 0), pool=True, rate=0.9)  # groups
+    assert max(rounding(several, training=True)[1:]) <= 1e-6
 
 
 @drawn

@@ -58,7 +58,7 @@ class Adam(nn.Adam):
 
 @shared(grad="M", m="M", v="M", value="M", numbers="6", decays=int)
 def adam(block, blocks, job):
-    """Take a step of Adam: a block of a parameter; number i needs number i alone."""
+    """Take a step of Adam: a block of a parameter, whose numbers need no others."""
     grad, m, v, value, numbers, decays = job[0]
     to_m, to_v, rate, correction = numbers[0], numbers[1], numbers[2], numbers[3]
     eps, decay = numbers[4], np.float32(1 - decays * numbers[5])

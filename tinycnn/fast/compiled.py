@@ -11,6 +11,7 @@
 A kernel is a Numba function that does one block of the work; it becomes a C function
 that is called by its address. So the parallel loop is compiled once for all kernels,
 and none needs the wrapper with which Python would call it: both take long to compile.
+
 Where the package `tbb` is installed, oneTBB shares the blocks: a thread that runs takes
 those that wait. OpenMP waits at the end of every loop for all of its threads, also for
 one that another program keeps off its core. The bits are the same.
@@ -32,7 +33,7 @@ from typing import Any
 import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import config, from_dtype, njit, prange, types
+from numba import config, from_dtype, get_num_threads, njit, prange, types
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.cpu import CPUContext
@@ -49,12 +50,14 @@ CPUContext.get_preferred_array_alignment = lambda *_: 64  # type: ignore[method-
 # All of the memory as integers of eight bytes: number i lies at address 8 * i.
 _MEMORY = (ctypes.c_int64 * 2**57).from_address(0)
 
-# Before the first parallel loop, when Numba chooses: in a virtual environment it does
-# not find oneTBB by itself.
+# Before Numba chooses: in a virtual environment it does not find oneTBB by itself. And
+# here: started by a thread that ends, oneTBB without threads of its own hangs at exit.
 with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
-    for _file in importlib.metadata.files("tbb") or ():
+    _ALONE = config.NUMBA_NUM_THREADS == 1  # type: ignore[attr-defined]
+    for _file in () if _ALONE else importlib.metadata.files("tbb") or ():
         if _file.name in ("libtbb.so.12", "tbb12.dll"):
             ctypes.CDLL(str(_file.locate()), mode=ctypes.RTLD_GLOBAL)
+            get_num_threads()  # starts it
 
 
 # Inner loops count in uintp: an int64 may count from the end, which is asked at every
@@ -152,8 +155,7 @@ class Kernel:
         for place, one in zip(places, arrays, strict=True):
             # As one.ctypes.data, which takes long: the first field of its C struct.
             job[place] = _MEMORY[(id(one) + object.__basicsize__) // 8]
-        # On one core, oneTBB would wait at exit for a thread that never was.
-        if blocks > 1 and config.NUMBA_NUM_THREADS > 1:  # type: ignore[attr-defined]
+        if blocks > 1 and not _ALONE:  # alone, no threads are started
             _loop()(code.address, blocks, job.buffer_info()[0])
         else:
             for block in range(blocks):

@@ -55,7 +55,7 @@ def forward(block, blocks, job):
 
     Above and to the left of images lie ``top`` rows and ``left`` columns of zeros. From
     16 channels on, KH is KW, 3 or 5, and weights are those of
-    `winograd.transform_kernels`. ``side``, and ``winner`` before: see `pool`.
+    `winograd.transform_kernels`. ``side``, ``drops`` and ``winner`` before: see `pool`.
     """
     y, winner, x, bias, weight, top, left, KH, KW, side, drops = job[0]
     (_, H, W, C), (N, _, _, F) = x.shape, y.shape
@@ -113,9 +113,9 @@ def pool(maps, i, side, drops, bias, y, winner, n):
     Of every window of every channel, the largest number and the bias: if the sum is
     positive and dropout keeps it, it is written, and so is the number of its cell,
     ``side * kh + kw``. Otherwise 0 is written, and DEAD. ``side`` is 2, without pooling
-    1; if dropout ``drops``, ``winner`` is 0 before where, else 1. A tie goes to the
-    first cell. NaN wins and stays NaN, in spite of dropout; no gradient passes it, as
-    none passes ReLU there. Channels are innermost: a compiler makes them vectors.
+    1. With ``drops``, ``winner`` is 0 before where dropout drops it, else 1. A tie goes
+    to the first cell. NaN wins and stays NaN, in spite of dropout; no gradient
+    passes it, as none passes ReLU there. Channels are innermost, to become vectors.
     """
     _, OH, OW, F = y.shape
     place, n, side, one = uintp(i), uintp(n), uintp(side), uintp(1)
@@ -163,7 +163,7 @@ def backward(block, blocks, job):
     pixels = dmaps.reshape(group * rows * columns, F)
     # Outputs, by filter: at which pixel their patch begins, and their gradient.
     counts, places, shares = alive = lists(F, group * OH * OW)
-    of_pixels = lists(len(pixels), F)
+    of_pixels = lists(len(pixels), F)  # the same by pixel: of which filters
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
         dimages[...], counts[:] = 0, 0
@@ -176,7 +176,7 @@ def backward(block, blocks, job):
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     _append(of_pixels, uintp(places[f, i]), f, shares[f, i])
-            for kh in range(K):  # weights of one stay in the cache
+            for kh in range(K):  # a row of each kernel: they stay in the cache
                 row, part = address(dimages, 0, kh), address(weight, 0, kh)
                 for p in range(len(pixels)):
                     if of_pixels[0][p] > 0:
@@ -203,7 +203,7 @@ def _collect(dy, winner, n, side, at, width, alive, dbias):
     """Put what is alive of an image, from pixel ``at`` on, in lists, and into dbias."""
     (_, OH, OW, F), n = dy.shape, uintp(n)
     offsets = np.array([0, 1, width, width + 1])
-    found = np.empty(F + 1, np.int64)
+    found = np.empty(F, np.int64)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
             pixel, count = at + side * (np.int64(oh) * width + np.int64(ow)), uintp(0)

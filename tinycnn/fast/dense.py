@@ -13,8 +13,8 @@ so are their gradients. A product with many zeros is a sum of few rows:
                           ->  shares  3 2    ->  2 * weight[3]     = y[n] - bias
 
 Forward, where less than half of x is zero, the whole product is quicker. Nothing is
-approximated; only where a weight is infinite or not a number does the definition say
-NaN for 0 times it. The weights are worked through in blocks of rows that stay in the
+approximated; only 0 times what is infinite or not a number, which these sums leave out,
+is NaN by definition. The weights are worked through in blocks of rows that stay in the
 cache while all images pass by, and that threads share. Forward, each block gives a part
 of the sums, and the parts are added in order; backward, nothing is summed over rows. D
 and U are multiples of 16, so that rows fill vectors.
@@ -38,12 +38,12 @@ WORTH_A_THREAD = 2**18
 def forward(block, blocks, job):
     """Compute a part of ``x @ weight``: a block of rows of the weights.
 
-    A block adds to its own slice of ``y``, zeros before.
+    A block fills its own slice of ``y``, zeros before.
     """
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
     start, end, alive = D * block // blocks, D * (block + 1) // blocks, uintp(0)
-    for n in range(uintp(min(N, FEW))):
+    for n in range(uintp(FEW if N > FEW else 0)):
         for i in range(uintp(start), uintp(end)):
             alive += uintp(x[n, i] != 0)
     if N > FEW and 2 * alive > FEW * (end - start):  # little to leave out
@@ -68,7 +68,7 @@ def forward(block, blocks, job):
 @inlined
 def lists(count, most):
     """Return empty lists of rows and shares: how many, which, and how much of each."""
-    size, counts = (count, most + 1), np.zeros(count, np.int64)  # `find` writes 1 more
+    size, counts = (count, most), np.zeros(count, np.int64)
     return counts, np.empty(size, np.int32), np.empty(size, np.float32)
 
 
@@ -96,7 +96,7 @@ def add(found, n, stride, rows, y, length):
     dy="N, U", columns="U, N", x="N, D", weight="D, U", dweight="D, U", dx="N, D"
 )  # fmt: skip
 def backward(block, blocks, job):
-    """Fill a block of ``dweight = x.T @ dy`` and ``dx``; ``columns`` are ``dy.T``."""
+    """Fill, for a part of D, ``dweight = (columns @ x).T``, ``dx = dy @ weight.T``."""
     dy, columns, x, weight, dweight, dx = job[0]
     (N, U), D = dy.shape, len(weight)
     of_images, of_outputs = lists(N, U), lists(U, N)
