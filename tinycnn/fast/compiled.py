@@ -52,8 +52,8 @@ _MEMORY = (ctypes.c_int64 * 2**57).from_address(0)
 
 # Before Numba chooses: in a virtual environment it does not find oneTBB by itself. And
 # here: started by a thread that ends, oneTBB without threads of its own hangs at exit.
+_ALONE = config.NUMBA_NUM_THREADS == 1  # type: ignore[attr-defined]
 with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
-    _ALONE = config.NUMBA_NUM_THREADS == 1  # type: ignore[attr-defined]
     for _file in () if _ALONE else importlib.metadata.files("tbb") or ():
         if _file.name in ("libtbb.so.12", "tbb12.dll"):
             ctypes.CDLL(str(_file.locate()), mode=ctypes.RTLD_GLOBAL)
