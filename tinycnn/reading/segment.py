@@ -47,6 +47,7 @@ CROSSED = 0.3  # the bond across a cut, per stroke width of ink that it crosses
 FILL = 0.12  # heights; cuts twice as far apart get another one between them
 SPACING = 0.05  # heights between cuts
 THICKEST = 4.5  # stroke widths of ink that a cut may cross
+BROAD, BLOTS = 0.75, (0.6, 0.8)  # heights: of broad ink; crossed in narrow, in broad
 SIDEWAYS = np.float32(2)  # the cost of a sidestep of a cut, in pixels of ink
 
 Floats = NDArray[np.float32]
@@ -433,8 +434,7 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
     least = ndimage.minimum_filter1d(through, 2 * spacing + 1, mode="nearest")
     margin = max(int(0.1 * height), 1)
     # A blot is thicker than strokes, and is not cut into ones; a broad one may be two.
-    blot = (0.8 if 0.75 * height < W else 0.6) * height
-    dearest = min(THICKEST * stroke, blot) + 0.01 * H
+    dearest = min(THICKEST * stroke, BLOTS[BROAD * height < W] * height) + 0.01 * H
     minima = np.flatnonzero((through == least) & (through <= dearest))
     chosen: list[int] = []
     for x in minima.tolist():
