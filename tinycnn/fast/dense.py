@@ -97,7 +97,7 @@ def add(found, n, stride, rows, y, length):
 )  # fmt: skip
 def backward(block, blocks, job):
     """Fill, for a part of D, ``dweight = (columns @ x).T``, ``dx = dy @ weight.T``."""
-    dy, columns, x, weight, dweight, dx = job[0]
+    dy, columns, x, weight, dweight, dx = job[0]  # columns: dy.T
     (N, U), D = dy.shape, len(weight)
     of_images, of_outputs = lists(N, U), lists(U, N)
     for n in range(N):
