@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from pairs import LAYOUTS, STEPS, USUAL, assert_same, whole_numbers
 
+from tinycnn.fast import compiled
+
 every_step = pytest.mark.parametrize("name", STEPS)
 both_ways = pytest.mark.parametrize("training", [True, False])
 
@@ -78,7 +80,7 @@ def test_several_threads_may_ask_one_step(name):
     """Each call works in arrays of its own; also for batches of other sizes."""
     pair, x = make(name)
     USUAL.pair().step.forward(USUAL.images())  # in parallel, which chooses the layer
-    if numba.threading_layer() == "workqueue":
+    if not compiled._ALONE and numba.threading_layer() == "workqueue":
         pytest.skip("Numba's workqueue aborts when two threads run parallel kernels")
     batches = [np.roll(x, n, axis=0)[: 1 + n % len(x)] for n in range(200)]
     wanted = [make(name)[0].step.forward(batch) for batch in batches]

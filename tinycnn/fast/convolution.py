@@ -70,8 +70,9 @@ def forward(block, blocks, job):
                 _copy(x, first + i, 0, 0, images, i, top, left)
         if C >= COLUMNS:
             winograd.convolve(
-                winograd.FORWARD, image, images.shape, weight, maps, (count, high, wide)
-            )
+                winograd.FORWARD, image, rows, columns, C, address(weight), KH, F,
+                address(maps), count, high, wide,
+            )  # fmt: skip
         for oh in range(high if C < COLUMNS else 0):  # row by row, directly
             multiply(
                 image + 4 * oh * columns * C, 4 * C, 4 * columns * C, KH, KW * C, wide,
@@ -187,8 +188,8 @@ def backward(block, blocks, job):
                 for i in range(uintp(counts[f])):
                     pixels[uintp(places[f, i]), f] = shares[f, i]
             winograd.convolve(
-                winograd.BACK, address(dmaps), dmaps.shape, transformed, dimages,
-                (count, high, wide),
+                winograd.BACK, address(dmaps), rows, columns, F, address(transformed),
+                K, C, address(dimages), count, high, wide,
             )  # fmt: skip
         for f in range(F):
             for kh in range(K):

@@ -2,14 +2,18 @@
 
 ::
 
-    forward     x -> mean      x -> variance      x -> y
-    backward    dy, x -> sum(dy * x_hat), sum(dy)      dy, x -> dx
+    forward     x -> mean, variance                x -> y
+    backward    dy, x -> sum(dy), sum(dy * x)      dy, x -> dx
 
 With NumPy, each operation makes a new array, and moving them takes most of the time.
 Here each arrow is one plain loop over arrays (M, C), of M = N * H * W values of each of
-C channels; ``x_hat = (x - mean) / std`` is computed where it is needed. Sums are kept
-in float64 and in order, on one thread. Formulas: `tinycnn.nn.layers.BatchNorm2D`.
+C channels; y and dx are straight lines of x, or of x and dy. Sums are of float64, which
+has as many digits again as x, so that the variance may be a difference of sums. Each
+block of rows has its own; they are added in order. Formulas:
+`tinycnn.nn.layers.BatchNorm2D`.
 """
+
+from typing import Any
 
 import numpy as np
 from numba import uintp
@@ -17,64 +21,37 @@ from numba import uintp
 from tinycnn.fast.compiled import shared
 from tinycnn.nn.layers import Array, BatchNorm2D, Layer, _check
 
+BLOCKS = 8
+# To wake a thread takes as long as so many numbers.
+WORTH_A_THREAD = 2**14
 
-@shared(
-    x="M, C", eps="1", mean="C", var="C", weight="C", bias="C", rate="C",
-    y="M, C", training=int,
-)  # fmt: skip
-def forward(block, blocks, job):  # noqa: ARG001 - the one block does all
-    """Fill ``rate = 1 / sqrt(var + eps)`` and ``y = weight * x_hat + bias``.
 
-    In training ``mean`` and ``var``, too, with those of x, the biased variance.
+@shared(a="M, C", b="M, C", sums="float64: blocks, 2, C")
+def add_up(block, blocks, job):
+    """Fill the sums of ``a`` and of ``a * b`` by channel: of a block of rows."""
+    a, b, sums = job[0]
+    (M, C), place = a.shape, uintp(block)
+    of_a, of_products = np.zeros(C, np.float64), np.zeros(C, np.float64)
+    for m in range(uintp(M * block // blocks), uintp(M * (block + 1) // blocks)):
+        for c in range(uintp(C)):
+            of_a[c] += a[m, c]
+            of_products[c] += np.float64(a[m, c]) * np.float64(b[m, c])
+    for c in range(uintp(C)):
+        sums[place, 0, c], sums[place, 1, c] = of_a[c], of_products[c]
+
+
+@shared(x="M, C", dy="M, C", line="4, C", y="M, C", both=int)
+def follow(block, blocks, job):
+    """Fill a block of rows of ``y = scale * (x - mean) + share * (dy - shift)``.
+
+    ``line`` is mean, scale, share and shift; without ``both``, dy is 0.
     """
-    x, eps, mean, var, weight, bias, rate, y, training = job[0]
+    x, dy, line, y, both = job[0]
     M, C = x.shape
-    if training:
-        sums, squares = np.zeros(C, np.float64), np.zeros(C, np.float64)
-        for m in range(uintp(M)):
-            for c in range(uintp(C)):
-                sums[c] += x[m, c]
-        sums /= M
-        for m in range(uintp(M)):
-            for c in range(uintp(C)):
-                apart = x[m, c] - sums[c]
-                squares[c] += apart * apart
+    for m in range(uintp(M * block // blocks), uintp(M * (block + 1) // blocks)):
         for c in range(uintp(C)):
-            mean[c], var[c] = sums[c], squares[c] / M
-    for c in range(uintp(C)):
-        rate[c] = np.float32(1) / np.sqrt(var[c] + eps[0])
-    for m in range(uintp(M)):
-        for c in range(uintp(C)):
-            y[m, c] = weight[c] * ((x[m, c] - mean[c]) * rate[c]) + bias[c]
-
-
-@shared(
-    dy="M, C", x="M, C", mean="C", rate="C", weight="C", dweight="C", dbias="C",
-    dx="M, C", training=int,
-)  # fmt: skip
-def backward(block, blocks, job):  # noqa: ARG001 - the one block does all
-    """Fill ``dweight = sum(dy * x_hat)``, ``dbias = sum(dy)`` and that of x.
-
-    ``dx = weight * rate * (dy - mean(dy) - x_hat * mean(dy * x_hat))``. Outside
-    training, mean and variance do not depend on x: then dx has no second terms.
-    """
-    dy, x, mean, rate, weight, dweight, dbias, dx, training = job[0]
-    M, C = dy.shape
-    products, sums = np.zeros(C, np.float64), np.zeros(C, np.float64)
-    for m in range(uintp(M)):
-        for c in range(uintp(C)):
-            sums[c] += dy[m, c]
-            products[c] += dy[m, c] * ((x[m, c] - mean[c]) * rate[c])
-    mean_dy, mean_dy_x_hat = np.zeros(C, np.float32), np.zeros(C, np.float32)
-    for c in range(uintp(C)):
-        dweight[c], dbias[c] = products[c], sums[c]
-        if training:
-            mean_dy[c], mean_dy_x_hat[c] = sums[c] / M, products[c] / M
-    for m in range(uintp(M)):
-        for c in range(uintp(C)):
-            x_hat = (x[m, c] - mean[c]) * rate[c]
-            rest = dy[m, c] - mean_dy[c] - x_hat * mean_dy_x_hat[c]
-            dx[m, c] = weight[c] * rate[c] * rest
+            rest = (dy[m, c] if both else np.float32(0)) - line[3, c]
+            y[m, c] = line[1, c] * (x[m, c] - line[0, c]) + line[2, c] * rest
 
 
 class FusedBatchNorm(Layer):
@@ -85,27 +62,49 @@ class FusedBatchNorm(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to the same shape."""
-        norm, parameters = self.norm, (self.norm.weight.value, self.norm.bias.value)
-        weight, bias = map(np.ascontiguousarray, parameters)
+        norm, weight = self.norm, self.norm.weight.value
         _check(norm, x, ("N", "H", "W", len(weight)))
         rows = np.ascontiguousarray(x).reshape(-1, len(weight))
-        mean, var = norm.running_mean.copy(), norm.running_var.copy()
-        eps, y = np.full(1, norm.eps, np.float32), np.empty_like(rows)
-        rate = mean.copy()
-        forward(1, rows, eps, mean, var, weight, bias, rate, y, int(training))
+        mean, var = norm.running_mean.copy(), norm.running_var
         if training:
+            mean, square = _sums(rows, rows) / len(rows)
+            var = np.maximum(square - mean * mean, 0)
             unbiased = var * (len(rows) / max(len(rows) - 1, 1))
             norm.running_mean += norm.momentum * (mean - norm.running_mean)
             norm.running_var += norm.momentum * (unbiased - norm.running_var)
+        rate = 1 / np.sqrt(var + norm.eps)
+        y = _line(rows, rows, mean, weight * rate, 1, -norm.bias.value)
         self._remember(x, rows, mean, rate, training)
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, H, W, C) to that of x."""
         x, mean, rate, training = self._recall(dy)
-        weight = np.ascontiguousarray(self.norm.weight.value)
         rows = np.ascontiguousarray(dy).reshape(x.shape)
-        (dweight, dbias), dx = np.empty((2, len(rate)), np.float32), np.empty_like(rows)
-        backward(1, rows, x, mean, rate, weight, dweight, dbias, dx, int(training))
-        self.norm.weight.grad, self.norm.bias.grad = dweight, dbias
+        dbias, products = _sums(rows, x)
+        dweight = rate * (products - mean * dbias)
+        # Outside training, mean and variance do not depend on x.
+        share, M = self.norm.weight.value * rate, len(rows) if training else np.inf
+        scale = -share * rate * dweight / M
+        dx = _line(x, rows, mean, scale, share, dbias / M, both=True)
+        self.norm.weight.grad = dweight.astype(np.float32)
+        self.norm.bias.grad = dbias.astype(np.float32)
         return dx.reshape(dy.shape)
+
+
+def _sums(a: Array, b: Array) -> Any:
+    """Return the sums of ``a`` and of ``a * b`` by channel."""
+    blocks = max(1, min(BLOCKS, a.size // WORTH_A_THREAD))
+    sums = np.empty((blocks, 2, a.shape[1]), np.float64)
+    add_up(blocks, a, b, sums)
+    return sums.sum(axis=0)
+
+
+def _line(x: Array, dy: Array, *numbers: Any, both: bool = False) -> Array:
+    """Return what `follow` fills."""
+    blocks = max(1, min(BLOCKS, x.size // WORTH_A_THREAD))
+    line, y = np.empty((4, x.shape[1]), np.float32), np.empty_like(x)
+    for row, values in zip(line, numbers, strict=True):
+        row[...] = values
+    follow(blocks, x, dy, line, y, int(both))
+    return y

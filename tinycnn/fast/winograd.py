@@ -37,7 +37,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import external, inlined
+from tinycnn.fast.compiled import external
 from tinycnn.fast.vectors import LANES, WIDE, address, make_transforms, multiply
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
@@ -89,20 +89,20 @@ def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray((G @ rows).reshape(-1, C, F))
 
 
-@inlined
-def convolve(way, x, shape, kernels, y, grid):
-    """Fill maps y (.., F) from images of a shape (.., H, W, C), from address x on.
+@external
+def convolve(way, x, H, W, C, kernels, K, F, y, count, high, wide):
+    """Fill maps y (.., F) from images x (.., H, W, C): some images, by their patches.
 
-    Kernels are `transform_kernels`, the grid is how many images, and patches down and
-    across. BACK, from gradients of maps: those of patches are added to y.
+    Kernels are `transform_kernels`, a map is as high and as wide as its patches. BACK,
+    from gradients of maps: those of patches are added to y, which is as large as x.
     """
-    (points, C, F), (_, H, W, _), (count, high, wide) = kernels.shape, shape, grid
-    patches, width, P = count * high * wide, y.shape[2], 6 if points == 36 else 8
-    number = way if P == 6 else way + 4
+    patches, width, P = count * high * wide, OUTPUTS * wide, K + OUTPUTS - 1
+    height, width = (OUTPUTS * high, width) if way == FORWARD else (H, W)
+    number = way if K == 3 else way + 4
     # LINE numbers more: were the numbers of a patch a power of two apart, they would
     # drive each other out of the cache.
-    values = np.empty((points, patches * C + LINE), np.float32)
-    products = np.empty((points, patches * WIDE + LINE), np.float32)
+    values = np.empty((P * P, patches * C + LINE), np.float32)
+    products = np.empty((P * P, patches * WIDE + LINE), np.float32)
     apart, after = 4 * values.shape[1], 4 * products.shape[1]
     for t in range(patches):
         n, h, w = t // (high * wide), t // wide % high, t % wide
@@ -112,16 +112,16 @@ def convolve(way, x, shape, kernels, y, grid):
             transform(number, patch + 4 * c, 4 * W * C, 4 * C, value, P * apart, apart)
     for f in range(0, F, WIDE):
         columns = min(WIDE, F - f)
-        for point in range(points):
+        for point in range(P * P):
             multiply(
                 address(values, point), 4 * C, 0, 1, C, patches,
-                address(kernels, point, 0, f), 4 * F, columns,
+                kernels + 4 * (point * C * F + f), 4 * F, columns,
                 address(products, point), 4 * columns,
             )  # fmt: skip
         for t in range(patches):
             n, h, w = t // (high * wide), t // wide % high, t % wide
+            map_ = y + 4 * ((n * height + OUTPUTS * h) * width + OUTPUTS * w) * F
             for j in range(0, columns, LANES):
                 product = address(products, 0, t * columns + j)
-                place = address(y, n, OUTPUTS * h, OUTPUTS * w, f + j)
-                row = 4 * width * F
+                place, row = map_ + 4 * (f + j), 4 * width * F
                 transform(number + 1, product, P * after, after, place, row, 4 * F)
