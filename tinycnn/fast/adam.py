@@ -12,12 +12,9 @@ import numpy as np
 from numba import uintp
 
 from tinycnn import nn
-from tinycnn.fast.compiled import KIND, shared
+from tinycnn.fast.compiled import BLOCK, KIND, shared
 from tinycnn.fast.written import is_as_written
 from tinycnn.nn.layers import Array
-
-# To wake the threads takes as long as so many numbers.
-BLOCK = 2**15
 
 
 class Adam(nn.Adam):

@@ -43,6 +43,7 @@ from numba.extending import intrinsic
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
 _C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _EXTERNAL: dict[str, Callable[..., None]] = {}  # by the names that kernels call
+BLOCK = 2**15  # numbers; to wake the threads takes as long as a pass over so many
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
 # New arrays in kernels (of the whole process) begin with a line of the cache, not with
 # half of one, Numba's choice: 16 floats across two lines are two accesses.

@@ -150,7 +150,7 @@ def _larger(best, cell, value, number):
     transformed="(K + 3)**2, F, C", top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
-    """Fill ``dx``, and, of each block, ``dweight`` and ``dbias``, zeros before.
+    """Fill ``dx``, and, of each block, ``dweight``, and ``dbias``, zeros before.
 
     C and F are multiples of 16, weights ``transformed`` those of
     `winograd.transform_kernels` with channels and filters swapped.
@@ -164,6 +164,7 @@ def backward(block, blocks, job):
     pixels = dmaps.reshape(group * rows * columns, F)
     # Outputs, by filter: at which pixel their patch begins, and their gradient.
     counts, places, shares = alive = lists(F, group * OH * OW)
+    dweight[block] = 0
     of_pixels = lists(len(pixels), F)  # the same by pixel: of which filters
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
@@ -267,6 +268,7 @@ class FusedConvolution(Layer):
         self.conv, self.pool, self.dropout = conv, pool, dropout
         self._side = 1 if pool is None else 2
         self._kept: tuple[Any, Any] = None, None
+        self._plan: tuple[Any, Any] = None, None  # settings and sizes of the last batch
 
     def __repr__(self) -> str:  # sooner than `Layer.__repr__`: for every forward
         conv, pool = self.conv, self.pool and (self.pool.kernel_size, self.pool.stride)
@@ -275,12 +277,15 @@ class FusedConvolution(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
         (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
-        top, bottom, left, right = self.conv.margins(H, W)
-        OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
-        if min(OH, OW) < self._side or not fits(self.conv, self.pool):
-            raise ValueError(
-                f"{self.conv} and {self.pool} do not take {H}×{W} pixels; fuse again"
-            )
+        settings, plan = (repr(self), H, W), self._plan
+        if settings != plan[0]:  # as they seldom do
+            top, bottom, left, right = margins = self.conv.margins(H, W)
+            OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
+            if min(OH, OW) < self._side or not fits(self.conv, self.pool):
+                refused = f"{self.conv} and {self.pool} do not take {H}×{W} pixels"
+                raise ValueError(f"{refused}; fuse again")
+            plan = self._plan = settings, (OH, OW, margins)
+        OH, OW, (top, bottom, left, right) = plan[1]
         y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
         dropout = self.dropout if training else None
@@ -310,9 +315,10 @@ class FusedConvolution(Layer):
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
-            turned = winograd.transform_kernels(weight.swapaxes(2, 3))
             rows = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
-            grad, dx = np.zeros((blocks, F, K, K, C), np.float32), np.empty_like(x)
+            turned = np.empty(((K + 3) ** 2, F, C), np.float32)
+            winograd.transform_kernels(BLOCKS, turned, rows.reshape(-1), K, 1)
+            grad, dx = np.empty((blocks, F, K, K, C), np.float32), np.empty_like(x)
             backward(
                 blocks, dy, winner, x, dx, grad, dbias, rows.reshape(F, K, K * C),
                 turned, top, left, self._side,
@@ -326,9 +332,11 @@ class FusedConvolution(Layer):
         """Return the weights as `forward` takes them; in inference, laid out once."""
         weight, (before, rows) = self.conv.weight.value, self._kept
         if training or not np.array_equal(weight, before):
-            rows, (KH, _, C, F) = np.ascontiguousarray(weight * factor), weight.shape
-            direct = rows.reshape(KH, -1, F)
-            rows = direct if C < COLUMNS else winograd.transform_kernels(rows)
+            direct, (KH, _, C, F) = np.ascontiguousarray(weight * factor), weight.shape
+            rows = direct.reshape(KH, -1, F)
+            if C >= COLUMNS:
+                rows = np.empty(((KH + 3) ** 2, C, F), np.float32)
+                winograd.transform_kernels(BLOCKS, rows, direct.reshape(-1), KH, 0)
             self._kept = (None, None) if training else (weight.copy(), rows)
         return rows
 

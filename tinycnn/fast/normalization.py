@@ -13,17 +13,13 @@ block of rows has its own; they are added in order. Formulas:
 `tinycnn.nn.layers.BatchNorm2D`.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import uintp
 
-from tinycnn.fast.compiled import shared
+from tinycnn.fast.compiled import BLOCK, shared
 from tinycnn.nn.layers import Array, BatchNorm2D, Layer, _check
 
 BLOCKS = 8
-# To wake a thread takes as long as so many numbers.
-WORTH_A_THREAD = 2**14
 
 
 @shared(a="M, C", b="M, C", sums="float64: blocks, 2, C")
@@ -62,49 +58,40 @@ class FusedBatchNorm(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map (N, H, W, C) to the same shape."""
-        norm, weight = self.norm, self.norm.weight.value
+        norm, weight, bias = self.norm, self.norm.weight.value, self.norm.bias.value
         _check(norm, x, ("N", "H", "W", len(weight)))
         rows = np.ascontiguousarray(x).reshape(-1, len(weight))
+        (M, C), blocks = rows.shape, min(BLOCKS, -(-x.size // BLOCK))
         mean, var = norm.running_mean.copy(), norm.running_var
         if training:
-            mean, square = _sums(rows, rows) / len(rows)
+            sums = np.empty((blocks, 2, C), np.float64)
+            add_up(blocks, rows, rows, sums)
+            mean, square = sums.sum(axis=0) / M
             var = np.maximum(square - mean * mean, 0)
-            unbiased = var * (len(rows) / max(len(rows) - 1, 1))
+            unbiased = var * (M / max(M - 1, 1))
             norm.running_mean += norm.momentum * (mean - norm.running_mean)
             norm.running_var += norm.momentum * (unbiased - norm.running_var)
-        rate = 1 / np.sqrt(var + norm.eps)
-        y = _line(rows, rows, mean, weight * rate, 1, -norm.bias.value)
+        rate, y = 1 / np.sqrt(var + norm.eps), np.empty_like(rows)
+        line = np.array([mean, weight * rate, np.ones(C), -bias], np.float32)
+        follow(blocks, rows, rows, line, y, 0)
         self._remember(x, rows, mean, rate, training)
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, H, W, C) to that of x."""
         x, mean, rate, training = self._recall(dy)
-        rows = np.ascontiguousarray(dy).reshape(x.shape)
-        dbias, products = _sums(rows, x)
+        rows, dx = np.ascontiguousarray(dy).reshape(x.shape), np.empty_like(x)
+        blocks = min(BLOCKS, -(-x.size // BLOCK))
+        sums = np.empty((blocks, 2, len(rate)), np.float64)
+        add_up(blocks, rows, x, sums)
+        dbias, products = sums.sum(axis=0)
         dweight = rate * (products - mean * dbias)
         # Outside training, mean and variance do not depend on x.
-        share, M = self.norm.weight.value * rate, len(rows) if training else np.inf
-        scale = -share * rate * dweight / M
-        dx = _line(x, rows, mean, scale, share, dbias / M, both=True)
+        share, M = self.norm.weight.value * rate, len(x) if training else np.inf
+        line = np.array(
+            [mean, -share * rate * dweight / M, share, dbias / M], np.float32
+        )
+        follow(blocks, x, rows, line, dx, 1)
         self.norm.weight.grad = dweight.astype(np.float32)
         self.norm.bias.grad = dbias.astype(np.float32)
         return dx.reshape(dy.shape)
-
-
-def _sums(a: Array, b: Array) -> Any:
-    """Return the sums of ``a`` and of ``a * b`` by channel."""
-    blocks = max(1, min(BLOCKS, a.size // WORTH_A_THREAD))
-    sums = np.empty((blocks, 2, a.shape[1]), np.float64)
-    add_up(blocks, a, b, sums)
-    return sums.sum(axis=0)
-
-
-def _line(x: Array, dy: Array, *numbers: Any, both: bool = False) -> Array:
-    """Return what `follow` fills."""
-    blocks = max(1, min(BLOCKS, x.size // WORTH_A_THREAD))
-    line, y = np.empty((4, x.shape[1]), np.float32), np.empty_like(x)
-    for row, values in zip(line, numbers, strict=True):
-        row[...] = values
-    follow(blocks, x, dy, line, y, int(both))
-    return y

@@ -189,7 +189,7 @@ def multiply(a, a_row, a_run, S, K, M, b, b_row, columns, y, y_row):
         j += WIDE if wide else COLUMNS
 
 
-def make_transforms(*cases: tuple[NDArray[np.floating], bool]) -> Any:
+def make_transforms(*cases: tuple[NDArray[np.floating], int]) -> Any:
     """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
     A case is a matrix and whether it is ``y += ...``; kernels give its number first.

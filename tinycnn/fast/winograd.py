@@ -37,13 +37,14 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import external
+from tinycnn.fast.compiled import external, shared
 from tinycnn.fast.vectors import LANES, WIDE, address, make_transforms, multiply
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 OUTPUTS = 4  # of a patch, in each direction
 LINE = 16  # floats of the processor's cache come and go together
-FORWARD, BACK = 0, 2  # the transforms before products; those after follow
+# Cases: before products (those after follow), of kernels; and how many a K has.
+FORWARD, BACK, KERNELS, WAYS = 0, 2, 4, 5
 
 
 @functools.cache
@@ -66,27 +67,32 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
     )
 
 
-# Of patches and of products, and those of the way back: a matrix, and whether it adds.
+# Of patches, products, both on the way back, kernels: a matrix; whether it adds.
 CASES = [
     case
-    for A_T, _, B_T in map(matrices, (3, 5))
-    for case in ((B_T, False), (A_T, False), (A_T.T, False), (B_T.T, True))
+    for A_T, G, B_T in map(matrices, (3, 5))
+    for case in ((B_T, 0), (A_T, 0), (A_T.T, 0), (B_T.T, 1), (G, 0))
 ]
 _transform = make_transforms(*CASES)
 
 
 @external
 def transform(number, x, x_row, x_column, y, y_row, y_column):
-    """Transform a patch, or its products, and a vector of channels."""
+    """Transform a patch, its products, or a kernel, and a vector of channels."""
     _transform(number, x, x_row, x_column, y, y_row, y_column)
 
 
-def transform_kernels(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``G @ g @ G.T`` (P * P, C, F) of all kernels (K, K, C, F)."""
-    K, _, C, F = weight.shape
-    G = matrices(K)[1].astype(np.float32)
-    rows = (G @ weight.reshape(K, K * C * F)).reshape(-1, K, C * F)
-    return np.ascontiguousarray((G @ rows).reshape(-1, C, F))
+@shared(y="(K + 3)**2, C, F", x="K * K * C * F", K=int, turned=int)
+def transform_kernels(block, blocks, job):
+    """Fill ``y = G @ g @ G.T`` for kernels x (K, K, C, F); if turned, (C, K, K, F)."""
+    y, x, K, turned = job[0]
+    _, C, F = y.shape
+    apart, column = (K * K * F, F) if turned else (F, C * F)
+    case, row = KERNELS if K == 3 else KERNELS + WAYS, 4 * (K + OUTPUTS - 1) * C * F
+    for c in range(C * block // blocks, C * (block + 1) // blocks):
+        for f in range(0, F, LANES):
+            kernel, place = address(x, c * apart + f), address(y, 0, c, f)
+            transform(case, kernel, 4 * K * column, 4 * column, place, row, 4 * C * F)
 
 
 @external
@@ -98,7 +104,7 @@ def convolve(way, x, H, W, C, kernels, K, F, y, count, high, wide):
     """
     patches, width, P = count * high * wide, OUTPUTS * wide, K + OUTPUTS - 1
     height, width = (OUTPUTS * high, width) if way == FORWARD else (H, W)
-    number = way if K == 3 else way + 4
+    number = way if K == 3 else way + WAYS
     # LINE numbers more: were the numbers of a patch a power of two apart, they would
     # drive each other out of the cache.
     values = np.empty((P * P, patches * C + LINE), np.float32)
