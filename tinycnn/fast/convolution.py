@@ -290,7 +290,8 @@ class FusedConvolution(Layer):
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
         dropout = self.dropout if training else None
         if dropout:
-            winner[...], factor = dropout.next_mask(y.shape)
+            mask, factor = dropout.next_mask(y.shape)
+            winner = mask.view(np.uint8)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
             self._rows(factor, training), top, left, KH, KW, self._side,
@@ -302,7 +303,7 @@ class FusedConvolution(Layer):
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
         x, winner, factor, (top, bottom, left, right) = self._recall(dy)
-        weight, blocks = self.conv.weight.value * factor, min(BLOCKS, len(x))
+        weight, blocks = self.conv.weight.value, min(BLOCKS, len(x))
         K, _, C, F = weight.shape
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
         if C < COLUMNS:
@@ -315,7 +316,7 @@ class FusedConvolution(Layer):
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
-            rows = np.ascontiguousarray(weight.transpose(3, 0, 1, 2))
+            rows = np.multiply(weight.transpose(3, 0, 1, 2), factor, order="C")
             turned = np.empty(((K + 3) ** 2, F, C), np.float32)
             winograd.transform_kernels(BLOCKS, turned, rows.reshape(-1), K, 1)
             grad, dx = np.empty((blocks, F, K, K, C), np.float32), np.empty_like(x)
@@ -324,7 +325,7 @@ class FusedConvolution(Layer):
                 turned, top, left, self._side,
             )  # fmt: skip
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
-        self.conv.weight.grad = np.ascontiguousarray(dweight * factor)
+        self.conv.weight.grad = np.multiply(dweight, factor, order="C")
         self.conv.bias.grad = dbias.sum(axis=0) * factor
         return dx
 

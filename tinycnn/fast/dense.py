@@ -38,7 +38,7 @@ WORTH_A_THREAD = 2**18
 def forward(block, blocks, job):
     """Compute a part of ``x @ weight``: a block of rows of the weights.
 
-    A block fills its own slice of ``y``, zeros before.
+    A block fills its own slice of ``y``.
     """
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
@@ -52,6 +52,7 @@ def forward(block, blocks, job):
             address(weight, start), 4 * U, U, address(y, block), 4 * U,
         )  # fmt: skip
         return
+    y[block] = 0
     found, weights = lists(1, ROWS_FORWARD), np.empty((ROWS_FORWARD, U), np.float32)
     for first in range(start, end, ROWS_FORWARD):
         rows, part = min(ROWS_FORWARD, end - first), address(weight, first)
@@ -145,7 +146,7 @@ class FusedDense(Layer):
         x = x.reshape(len(x), -1) if self.flatten else x  # the same memory
         worth = max(1, len(x) * D * U // WORTH_A_THREAD)
         blocks = min(BLOCKS, worth, -(-D // ROWS_FORWARD))
-        parts = np.zeros((blocks, len(x), U), np.float32)
+        parts = np.empty((blocks, len(x), U), np.float32)
         forward(blocks, x, np.ascontiguousarray(weight), parts)
         y = parts.sum(axis=0) + bias
         self._remember(y, x, shape)
