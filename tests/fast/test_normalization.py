@@ -17,7 +17,7 @@ def run(layer, compute, x, dy, training):
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("mean", [0, 1000])
-@pytest.mark.parametrize("C", [1, 3, 16, 17])
+@pytest.mark.parametrize("C", [1, 3, 16, 17, 200])  # 200: several blocks
 def test_the_step_is_batch_norm_in_float64(C, mean, training):
     """To rounding: measured 2e-7, and 1.3e-5 where the mean is a thousand times std."""
     tolerance, pair = 3e-5 if mean else 1e-6, norm_pair(C)
