@@ -26,7 +26,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from tinycnn.ink.strokes import draw_finely
 
@@ -90,11 +89,12 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     float32 array (h, w)
         About `GRID` pixels a pixel of the box; empty if all ink is far smaller.
     """
+    from scipy import ndimage  # training imports this file and does without
+
     tight = tighten(values)
     scale = GRID * BOX / max(tight.shape)
     size = [max(round(length * scale), 1) for length in tight.shape[::-1]]
-    image = Image.fromarray(tight).resize(size, Image.Resampling.BILINEAR)
-    ink = np.asarray(image)
+    ink = np.asarray(Image.fromarray(tight).resize(size, Image.Resampling.BILINEAR))
     steps = (GRID * pen - stroke_width(ink)) / 2
     sign = np.float32(np.sign(steps))  # erosion is the dilation of the paper
     ink = sign * np.pad(ink, math.ceil(max(steps, 0)) + 1)
