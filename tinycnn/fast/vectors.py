@@ -18,6 +18,7 @@ Arguments are integers: addresses, counts, and distances in bytes. The caller ma
 that what lies there is float32 and large enough.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,7 @@ WIDE, ROWS = 2 * LANES, 4  # of a tile
 
 _FLOAT, _INT32, _INT64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _VECTOR = ir.VectorType(_FLOAT, LANES)
+_constant = functools.cache(ir.Constant)  # to write many floats as text takes long
 
 
 class Value:
@@ -49,23 +51,18 @@ class Value:
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder, self.value = builder, value
 
-    def __add__(self, other: "Value | int") -> "Value":
-        return self._with("add", other)
-
-    def __mul__(self, other: "Value | float") -> "Value":
-        return self._with("mul", other)
-
-    def __floordiv__(self, other: int) -> "Value":
-        return self._with("udiv", other)
-
     def _with(self, name: str, other: "Value | float") -> "Value":
         is_vector = self.value.type == _VECTOR
         if not isinstance(other, Value):
-            constant: Any = [float(other)] * LANES if is_vector else other
-            other = Value(self.builder, ir.Constant(self.value.type, constant))
+            constant: Any = (float(other),) * LANES if is_vector else other
+            other = Value(self.builder, _constant(self.value.type, constant))
         instruction = getattr(self.builder, f"f{name}" if is_vector else name)
         flags = ("contract",) if is_vector else ()  # a + b * c in one instruction
         return Value(self.builder, instruction(self.value, other.value, flags=flags))
+
+    __add__ = functools.partialmethod(_with, "add")
+    __mul__ = functools.partialmethod(_with, "mul")
+    __floordiv__ = functools.partialmethod(_with, "udiv")
 
     def load(self, kind: Any = _VECTOR) -> "Value":
         """Return what lies at this address: a vector, or something of another kind."""
@@ -228,6 +225,7 @@ def make_transforms(*cases: tuple[NDArray[np.floating], int]) -> Any:
 SIZES = [n for n in (192, 128, 96, 80, 64, 48, 32, 16) if n <= 12 * LANES]
 
 
+@_micro_kernel
 def _sum_of_rows(indices, shares, count, stride, rows, y, length):
     """Write the instructions of `add_weighted_rows`."""
     builder = y.builder
@@ -253,9 +251,6 @@ def _sum_of_rows(indices, shares, count, stride, rows, y, length):
         length = length + parts * -size
 
 
-_sum = _micro_kernel(_sum_of_rows)
-
-
 @external
 def add_weighted_rows(indices, shares, count, stride, rows, y, length):
     """Add a weighted sum of rows; their length is a multiple of 16.
@@ -265,4 +260,4 @@ def add_weighted_rows(indices, shares, count, stride, rows, y, length):
     Sums stay in registers until all rows are in. Indices are int32, rows ``stride``
     bytes apart.
     """
-    _sum(indices, shares, count, stride, rows, y, length)
+    _sum_of_rows(indices, shares, count, stride, rows, y, length)
