@@ -140,13 +140,14 @@ class Twins:
         self.arrays = list(arrays)
 
     def at(self, address, count, dtype=np.float32):
-        """Return numbers from an address on, all of them in one array."""
+        """Return numbers, or bytes, from an address on, all of them in one array."""
+        size = np.dtype(dtype).itemsize
         for array in self.arrays:
             first = int(address) - array.ctypes.data
-            inside = first >= 0 and first + count * array.itemsize <= array.nbytes
-            if array.dtype == dtype and inside:
-                assert first % array.itemsize == 0
-                return array.reshape(-1)[first // array.itemsize :][:count]
+            inside = first >= 0 and first + count * size <= array.nbytes
+            if dtype in (array.dtype, np.uint8) and inside:
+                assert first % size == 0
+                return array.reshape(-1).view(dtype)[first // size :][:count]
         raise IndexError(f"{count} numbers at {address} are not in any array")
 
     def multiply(self, a, a_row, a_run, S, K, M, b, b_row, columns, y, y_row):
@@ -172,6 +173,12 @@ class Twins:
         for place, share in zip(*found, strict=True):
             row = self.at(rows + int(place) * int(stride), length)
             self.at(y, length)[:] += share * row
+
+    def memset(self, y, value, size):
+        self.at(y, size, np.uint8)[:] = value
+
+    def memcpy(self, y, x, size):
+        self.at(y, size, np.uint8)[:] = self.at(x, size, np.uint8)
 
     def empty(self, shape, dtype):
         """Return an array in which a number that is never filled is seen."""
@@ -200,6 +207,9 @@ def interpreted(monkeypatch):
     replaced = {
         "np": numpy,
         "uintp": int,
+        "empty": lambda dtype, *sizes: twins.empty(sizes, dtype),
+        "memset": twins.memset,
+        "memcpy": twins.memcpy,
         "address": lambda a, *i: a.ctypes.data + int(np.dot(i, a.strides[: len(i)])),
         "multiply": twins.multiply,
         "transform": twins.transform,

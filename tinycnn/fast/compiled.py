@@ -31,19 +31,20 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
-import numpy as np
 from llvmlite import ir
 from numba import config, from_dtype, get_num_threads, njit, prange, types
+from numba.core import cgutils
 from numba.core.caching import FunctionCache
 from numba.core.ccallback import CFunc
 from numba.core.cpu import CPUContext
 from numba.extending import intrinsic
+from numba.np.arrayobj import _empty_nd_impl
 
 # As `tinycnn.nn.kernels.compiled`, and 1 / 0 is infinite, which needs no branch.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
-_C_FUNCTION = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)
 _EXTERNAL: dict[str, Callable[..., None]] = {}  # by the names that kernels call
 BLOCK = 2**15  # numbers; to wake the threads takes as long as a pass over so many
+BLOCKS = 8  # at most, whatever the number of threads: their sums are added in order
 KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an array
 # New arrays in kernels (of the whole process) begin with a line of the cache, not with
 # half of one, Numba's choice: 16 floats across two lines are two accesses.
@@ -81,7 +82,7 @@ def external(function: Callable[..., None]) -> Any:
 
 @functools.cache  # and kept: with what is returned, its machine code would be freed
 def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> Any:
-    """Return a C function, by its `address`, that does what a Python function does.
+    """Return a C function, also by its `address`, that does what one of Python does.
 
     Its arguments are integers, but the last ones, whose Numba types are given.
     """
@@ -96,6 +97,8 @@ def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> A
     # In a thread of its own, because Ctrl-C in its middle would leave Numba unusable.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(code.compile).result()
+    function_of = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * len(kinds))
+    code.function = function_of(code.address)
     return code
 
 
@@ -111,15 +114,26 @@ def call(_, address, block, blocks, job):
     return types.void(*[types.int64] * 4), generate
 
 
+@intrinsic
+def empty(_, dtype, *sizes):
+    """Return a new array; what `numpy.empty` compiles to for each shape takes long."""
+    kind = types.Array(dtype.dtype, len(sizes), "C")
+
+    def generate(context, builder, signature, values):
+        numbers = cgutils.unpack_tuple(builder, values[1], len(sizes))
+        return _empty_nd_impl(context, builder, kind, numbers)._getvalue()
+
+    return kind(dtype, types.UniTuple(types.int64, len(sizes))), generate
+
+
+# C's functions, of addresses and bytes: slices take long to compile, too.
+memcpy: Any = types.ExternalFunction("memcpy", types.void(*[types.int64] * 3))
+memset: Any = types.ExternalFunction("memset", types.void(*[types.int64] * 3))
+
+
 def _for_each_block(kernel, blocks, job):
     for block in prange(blocks):
         call(kernel, block, blocks, job)
-
-
-@functools.cache
-def _loop() -> Any:
-    """Return the loop over blocks as a C function."""
-    return _C_FUNCTION(machine_code(_for_each_block, parallel=True).address)
 
 
 class Kernel:
@@ -151,33 +165,31 @@ class Kernel:
             if len(self._jobs) == 1000:  # of many shapes there is no end
                 self._jobs.clear()
             prepared = self._jobs[key] = self._prepare(arguments)
-        code, kernel, words, places = prepared
+        code, words, places = prepared
         job = words[:]
         for place, one in zip(places, arrays, strict=True):
             # As one.ctypes.data, which takes long: the first field of its C struct.
             job[place] = _MEMORY[(id(one) + object.__basicsize__) // 8]
         if blocks > 1 and not _ALONE:  # alone, no threads are started
-            _loop()(code.address, blocks, job.buffer_info()[0])
+            loop = machine_code(_for_each_block, parallel=True).function
+            loop(code.address, blocks, job.buffer_info()[0])
         else:
             for block in range(blocks):
-                kernel(block, blocks, job.buffer_info()[0])
+                code.function(block, blocks, job.buffer_info()[0])
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Compile; return code and function, the job, where in it addresses go."""
+        """Compile; return the code, the job, where in it addresses go."""
         kinds, words, places = list[Any](), list[int](), list[int]()
-        for one in arguments:
-            if isinstance(one, np.ndarray):  # in memory, as Numba's ArrayModel says
-                kinds.append(types.Array(from_dtype(one.dtype), one.ndim, "C"))
-                places.append(len(words) + 4)
-                words += [0, 0, one.size, one.itemsize, 0, *one.shape, *one.strides]
-            else:
-                kinds.append(types.int64)
-                words.append(one)
+        for one in arguments[: self._arrays]:  # in memory, as Numba's ArrayModel says
+            kinds.append(types.Array(from_dtype(one.dtype), one.ndim, "C"))
+            places.append(len(words) + 4)
+            words += [0, 0, one.size, one.itemsize, 0, *one.shape, *one.strides]
+        kinds += [types.int64] * (len(arguments) - self._arrays)
+        words += arguments[self._arrays :]
         job = types.CPointer(types.BaseTuple.from_types(kinds))
         for name, function in _EXTERNAL.items():
             llvmlite.binding.add_symbol(name, machine_code(function).address)
-        code = machine_code(self.function, job)
-        return code, _C_FUNCTION(code.address), array("q", words), places
+        return machine_code(self.function, job), array("q", words), places
 
     def _check(self, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Refuse what is not as declared: kernels go by addresses."""

@@ -32,7 +32,7 @@ import numpy as np
 from numba import uint8, uintp
 
 from tinycnn.fast import winograd
-from tinycnn.fast.compiled import inlined, shared
+from tinycnn.fast.compiled import BLOCKS, empty, inlined, memcpy, memset, shared
 from tinycnn.fast.dense import add, find, lists
 from tinycnn.fast.vectors import COLUMNS, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
@@ -40,8 +40,6 @@ from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 DEAD = 255  # the winner where nothing passes: ReLU was closed, or dropped
 _ZERO, _NONE = np.float32(0), uint8(DEAD)
 SPARSE = 8  # where fewer than 1 in 8 outputs is alive, images get direct sums
-# Of images, whatever the number of threads; their parts of a sum are added in order.
-BLOCKS = 8
 PATCHES = 32  # of Winograd, of several images: weights come to the processor once
 
 
@@ -61,13 +59,12 @@ def forward(block, blocks, job):
     (_, H, W, C), (N, _, _, F) = x.shape, y.shape
     images, m, high, wide = _room(blocks, x, y, (top, left), (KH, KW), side)
     group, rows, columns, _ = images.shape
-    maps = np.empty((group, m * high, m * wide, F), np.float32)
+    maps = empty(np.float32, group, m * high, m * wide, F)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count, image = min(group, N * (block + 1) // blocks - first), address(x, first)
         if rows > H or columns > W:
             image = address(images)
-            for i in range(count):
-                _copy(x, first + i, 0, 0, images, i, top, left)
+            _copy(count, x, first, 0, 0, images, 0, top, left)
         if C >= COLUMNS:
             winograd.convolve(
                 winograd.FORWARD, image, rows, columns, C, address(weight), KH, F,
@@ -94,17 +91,19 @@ def _room(blocks, x, y, corner, kernel, side):
     high, wide = -(-side * OH // m), -(-side * OW // m)
     group = 1 if m == 1 else min(max(1, PATCHES // (high * wide)), -(-N // blocks))
     rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
-    return np.zeros((group, rows, columns, C), np.float32), m, high, wide
+    images = empty(np.float32, group, rows, columns, C)
+    memset(address(images), 0, 4 * group * rows * columns * C)
+    return images, m, high, wide
 
 
 @inlined
-def _copy(x, n, h, w, y, i, top, left):
-    """Copy image n to image i, from row h and column w on as much as both have."""
-    for row in range(min(x.shape[1], y.shape[1])):  # a slice takes long to compile
-        for column in range(min(x.shape[2], y.shape[2])):
-            for c in range(uintp(x.shape[3])):
-                value = x[uintp(n), uintp(h + row), uintp(w + column), c]
-                y[uintp(i), uintp(top + row), uintp(left + column), c] = value
+def _copy(count, x, n, h, w, y, i, top, left):
+    """Copy images from n on to i and on: from row h and column w what both have."""
+    size = 4 * min(x.shape[2], y.shape[2]) * x.shape[3]
+    for image in range(count):
+        for row in range(min(x.shape[1], y.shape[1])):
+            place = address(y, i + image, top + row, left)
+            memcpy(place, address(x, n + image, h + row, w), size)
 
 
 @inlined
@@ -126,22 +125,16 @@ def pool(maps, i, side, drops, bias, y, winner, n):
             for f in range(uintp(F)):
                 best, cell = maps[place, h, w, f], uint8(0)
                 if side > one:
-                    h1, w1 = h + one, w + one
-                    best, cell = _larger(best, cell, maps[place, h, w1, f], uint8(1))
-                    best, cell = _larger(best, cell, maps[place, h1, w, f], uint8(2))
-                    best, cell = _larger(best, cell, maps[place, h1, w1, f], uint8(3))
+                    for other in range(one, uintp(4)):  # in one piece, after unrolling
+                        value = maps[place, h + (other >> one), w + (other & one), f]
+                        wins = (value > best) | (value != value)
+                        best = value if wins else best
+                        cell = uint8(other) if wins else cell
                 best += bias[f]
                 kept = (drops == 0) | (winner[n, oh, ow, f] > 0)
                 alive = (best > _ZERO) & kept
                 y[n, oh, ow, f] = best if alive | (best != best) else _ZERO
                 winner[n, oh, ow, f] = cell if alive else _NONE
-
-
-@inlined
-def _larger(best, cell, value, number):
-    """Return the larger of two values, and its number."""
-    wins = (value > best) | (value != value)
-    return (value if wins else best), (number if wins else cell)
 
 
 @shared(
@@ -158,23 +151,23 @@ def backward(block, blocks, job):
     dy, winner, x, dx, dweight, dbias, weight, transformed, top, left, side = job[0]
     (_, OH, OW, F), (N, _, _, C), K = dy.shape, x.shape, dweight.shape[2]
     images, _, high, wide = _room(blocks, x, dy, (top, left), (K, K), side)
-    dimages = np.empty(images.shape, np.float32)
     group, rows, columns, _ = images.shape
-    dmaps = np.empty((group, rows, columns, F), np.float32)
-    pixels = dmaps.reshape(group * rows * columns, F)
+    dimages = empty(np.float32, group, rows, columns, C)
+    pixels = empty(np.float32, group * rows * columns, F)  # the gradient of maps
     # Outputs, by filter: at which pixel their patch begins, and their gradient.
     counts, places, shares = alive = lists(F, group * OH * OW)
-    dweight[block] = 0
+    memset(address(dweight, block), 0, 4 * F * K * K * C)
     of_pixels = lists(len(pixels), F)  # the same by pixel: of which filters
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        dimages[...], counts[:] = 0, 0
+        memset(address(dimages), 0, 4 * len(pixels) * C)
+        memset(address(counts), 0, 8 * F)
+        _copy(count, x, first, 0, 0, images, 0, top, left)
         for i in range(count):
             pixel = i * rows * columns
-            _copy(x, first + i, 0, 0, images, i, top, left)
             _collect(dy, winner, first + i, side, pixel, columns, alive, dbias[block])
-        if SPARSE * counts.sum() < count * side * OH * side * OW * F:
-            of_pixels[0][:] = 0
+        if SPARSE * sum(counts) < count * side * OH * side * OW * F:
+            memset(address(of_pixels[0]), 0, 8 * len(pixels))
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     _append(of_pixels, uintp(places[f, i]), f, shares[f, i])
@@ -184,28 +177,26 @@ def backward(block, blocks, job):
                     if of_pixels[0][p] > 0:
                         add(of_pixels, p, 4 * K * K * C, part, row + 4 * p * C, K * C)
         else:
-            dmaps[...] = 0
+            memset(address(pixels), 0, 4 * len(pixels) * F)
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     pixels[uintp(places[f, i]), f] = shares[f, i]
             winograd.convolve(
-                winograd.BACK, address(dmaps), rows, columns, F, address(transformed),
+                winograd.BACK, address(pixels), rows, columns, F, address(transformed),
                 K, C, address(dimages), count, high, wide,
             )  # fmt: skip
         for f in range(F):
             for kh in range(K):
                 y = address(dweight, block, f, kh)
                 add(alive, f, 4 * C, address(images, 0, kh), y, K * C)
-        for i in range(count):
-            _copy(dimages, i, top, left, dx, first + i, 0, 0)
+        _copy(count, dimages, 0, top, left, dx, first, 0, 0)
 
 
 @inlined
 def _collect(dy, winner, n, side, at, width, alive, dbias):
     """Put what is alive of an image, from pixel ``at`` on, in lists, and into dbias."""
     (_, OH, OW, F), n = dy.shape, uintp(n)
-    offsets = np.array([0, 1, width, width + 1])
-    found = np.empty(F, np.int64)
+    found = empty(np.int64, F)
     for oh in range(uintp(OH)):
         for ow in range(uintp(OW)):
             pixel, count = at + side * (np.int64(oh) * width + np.int64(ow)), uintp(0)
@@ -214,7 +205,8 @@ def _collect(dy, winner, n, side, at, width, alive, dbias):
                 count += uintp(winner[n, oh, ow, f] != DEAD)
             for i in range(count):
                 f, g = uintp(found[i]), dy[n, oh, ow, uintp(found[i])]
-                _append(alive, f, pixel + offsets[uintp(winner[n, oh, ow, f])], g)
+                cell = np.int64(winner[n, oh, ow, f])
+                _append(alive, f, pixel + cell // 2 * width + cell % 2, g)
                 dbias[f] += g
 
 
@@ -228,24 +220,25 @@ def _append(found, row, index, share):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, C, H, W",
-    dweight="blocks, KH, KW, C, F", dbias="blocks, F", side=int,
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", dweight="blocks, KH, KW, C, F",
+    dbias="blocks, F", planes="N * C, HW", W=int, side=int,
 )  # fmt: skip
 def backward_of_ink(block, blocks, job):
     """Give every pixel with ink its share of the weights' gradient; as `backward`."""
-    dy, winner, x, dweight, dbias, side = job[0]
-    (N, OH, OW, F), (_, C, H, W), (_, KH, KW, _, _) = dy.shape, x.shape, dweight.shape
-    HW, planes, ink = H * W, x.reshape(N * C, H * W), lists(1, H * W)
+    dy, winner, dweight, dbias, planes, W, side = job[0]
+    (N, OH, OW, F), (_, KH, KW, C, _) = dy.shape, dweight.shape
+    HW, ink = planes.shape[1], lists(1, planes.shape[1])
     # The gradient of a map before pooling, but as wide as an image: in its last columns
     # and before it there are zeros for windows that would begin to the left or above.
-    before, offsets = (KH - 1) * W + KW - 1, np.array([0, 1, W, W + 1])
-    dmap = np.zeros((before + HW, F), np.float32)
+    before = (KH - 1) * W + KW - 1
+    dmap = empty(np.float32, before + HW, F)
+    memset(address(dmap), 0, 4 * (before + HW) * F)
     for n in range(N * block // blocks, N * (block + 1) // blocks):
         for oh in range(uintp(OH)):
             for ow in range(uintp(OW)):
                 window = uintp(before + side * (np.int64(oh) * W + np.int64(ow)))
                 for cell in range(side * side):
-                    pixel = window + uintp(offsets[cell])
+                    pixel = window + uintp(cell // 2 * W + cell % 2)
                     for f in range(uintp(F)):  # without a branch: it runs along vectors
                         won = winner[uintp(n), oh, ow, f] == uint8(cell)
                         g = dy[uintp(n), oh, ow, f] if won else np.float32(0)
@@ -308,11 +301,13 @@ class FusedConvolution(Layer):
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
         if C < COLUMNS:
             N, H, W, _ = x.shape
-            size = N, C, top + H + bottom, left + W + right
-            planes = np.zeros(size, np.float32)
+            planes = np.zeros((N, C, top + H + bottom, left + W + right), np.float32)
             planes[..., top : top + H, left : left + W] = x.transpose(0, 3, 1, 2)
             grad = np.zeros((blocks, *weight.shape), np.float32)
-            backward_of_ink(blocks, dy, winner, planes, grad, dbias, self._side)
+            planes = planes.reshape(N * C, -1)
+            backward_of_ink(
+                blocks, dy, winner, grad, dbias, planes, left + W + right, self._side
+            )
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             dweight = grad.sum(axis=0)
         else:

@@ -23,11 +23,10 @@ and U are multiples of 16, so that rows fill vectors.
 import numpy as np
 from numba import uintp
 
-from tinycnn.fast.compiled import inlined, shared
+from tinycnn.fast.compiled import BLOCKS, empty, inlined, memcpy, memset, shared
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
 from tinycnn.nn.layers import Array, Dense, Flatten, Layer
 
-BLOCKS = 8
 ROWS_FORWARD, ROWS_BACKWARD = 64, 96
 FEW = 8  # images, whose zeros stand for those of all
 # To wake a thread takes as long as so many multiplications.
@@ -52,15 +51,13 @@ def forward(block, blocks, job):
             address(weight, start), 4 * U, U, address(y, block), 4 * U,
         )  # fmt: skip
         return
-    y[block] = 0
-    found, weights = lists(1, ROWS_FORWARD), np.empty((ROWS_FORWARD, U), np.float32)
+    memset(address(y, block), 0, 4 * N * U)
+    found, weights = lists(1, ROWS_FORWARD), empty(np.float32, ROWS_FORWARD, U)
     for first in range(start, end, ROWS_FORWARD):
         rows, part = min(ROWS_FORWARD, end - first), address(weight, first)
         if N > FEW:  # worth a copy: rows begin with a line of the cache
             part = address(weights)
-            for i in range(uintp(rows)):
-                for j in range(uintp(U)):
-                    weights[i, j] = weight[uintp(first) + i, j]
+            memcpy(part, address(weight, first), 4 * rows * U)
         for n in range(N):
             find(x, n, first, rows, found, 0)
             add(found, 0, 4 * U, part, address(y, block, n), U)
@@ -69,8 +66,9 @@ def forward(block, blocks, job):
 @inlined
 def lists(count, most):
     """Return empty lists of rows and shares: how many, which, and how much of each."""
-    size, counts = (count, most), np.zeros(count, np.int64)
-    return counts, np.empty(size, np.int32), np.empty(size, np.float32)
+    counts = empty(np.int64, count)
+    memset(address(counts), 0, 8 * count)
+    return counts, empty(np.int32, count, most), empty(np.float32, count, most)
 
 
 @inlined
@@ -106,23 +104,21 @@ def backward(block, blocks, job):
     for j in range(U):
         find(columns, j, 0, N, of_outputs, j)
     # In parts. Weights and their gradient are turned: their rows become columns.
-    weights = np.empty((U, ROWS_BACKWARD), np.float32)
-    inputs = np.empty((N, ROWS_BACKWARD), np.float32)
-    sums, parts = np.empty((U, ROWS_BACKWARD), np.float32), -(-D // ROWS_BACKWARD)
+    weights = empty(np.float32, U, ROWS_BACKWARD)
+    inputs = empty(np.float32, N, ROWS_BACKWARD)
+    sums, parts = empty(np.float32, U, ROWS_BACKWARD), -(-D // ROWS_BACKWARD)
     for part in range(parts * block // blocks, parts * (block + 1) // blocks):
         first = part * ROWS_BACKWARD
         last = min(first + ROWS_BACKWARD, D)
         for i in range(uintp(last - first)):
             for j in range(uintp(U)):
                 weights[j, i] = weight[uintp(first) + i, j]
-        for n in range(uintp(N)):
-            for i in range(uintp(last - first)):
-                inputs[n, i] = x[n, uintp(first) + i]
         for n in range(N):
-            dx[n, first:last] = 0
+            memcpy(address(inputs, n), address(x, n, first), 4 * (last - first))
             y = address(dx, n, first)
+            memset(y, 0, 4 * (last - first))
             add(of_images, n, 4 * ROWS_BACKWARD, address(weights), y, last - first)
-        sums[...] = 0
+        memset(address(sums), 0, 4 * U * ROWS_BACKWARD)
         for j in range(U):
             y = address(sums, j)
             add(of_outputs, j, 4 * ROWS_BACKWARD, address(inputs), y, last - first)

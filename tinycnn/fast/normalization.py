@@ -16,10 +16,8 @@ block of rows has its own; they are added in order. Formulas:
 import numpy as np
 from numba import uintp
 
-from tinycnn.fast.compiled import BLOCK, shared
+from tinycnn.fast.compiled import BLOCK, BLOCKS, empty, shared
 from tinycnn.nn.layers import Array, BatchNorm2D, Layer, _check
-
-BLOCKS = 8
 
 
 @shared(a="M, C", b="M, C", sums="float64: blocks, 2, C")
@@ -27,7 +25,9 @@ def add_up(block, blocks, job):
     """Fill the sums of ``a`` and of ``a * b`` by channel: of a block of rows."""
     a, b, sums = job[0]
     (M, C), place = a.shape, uintp(block)
-    of_a, of_products = np.zeros(C, np.float64), np.zeros(C, np.float64)
+    of_a, of_products = empty(np.float64, C), empty(np.float64, C)
+    for c in range(uintp(C)):
+        of_a[c] = of_products[c] = 0
     for m in range(uintp(M * block // blocks), uintp(M * (block + 1) // blocks)):
         for c in range(uintp(C)):
             of_a[c] += a[m, c]
@@ -88,9 +88,8 @@ class FusedBatchNorm(Layer):
         dweight = rate * (products - mean * dbias)
         # Outside training, mean and variance do not depend on x.
         share, M = self.norm.weight.value * rate, len(x) if training else np.inf
-        line = np.array(
-            [mean, -share * rate * dweight / M, share, dbias / M], np.float32
-        )
+        scale = -share * rate * dweight / M
+        line = np.array([mean, scale, share, dbias / M], np.float32)
         follow(blocks, x, rows, line, dx, 1)
         self.norm.weight.grad = dweight.astype(np.float32)
         self.norm.bias.grad = dbias.astype(np.float32)

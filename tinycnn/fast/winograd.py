@@ -37,7 +37,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import external, shared
+from tinycnn.fast.compiled import empty, external, shared
 from tinycnn.fast.vectors import LANES, WIDE, address, make_transforms, multiply
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
@@ -107,8 +107,8 @@ def convolve(way, x, H, W, C, kernels, K, F, y, count, high, wide):
     number = way if K == 3 else way + WAYS
     # LINE numbers more: were the numbers of a patch a power of two apart, they would
     # drive each other out of the cache.
-    values = np.empty((P * P, patches * C + LINE), np.float32)
-    products = np.empty((P * P, patches * WIDE + LINE), np.float32)
+    values = empty(np.float32, P * P, patches * C + LINE)
+    products = empty(np.float32, P * P, patches * WIDE + LINE)
     apart, after = 4 * values.shape[1], 4 * products.shape[1]
     for t in range(patches):
         n, h, w = t // (high * wide), t // wide % high, t % wide
