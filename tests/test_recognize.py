@@ -121,7 +121,7 @@ def test_easy_digits_are_read(page, capsys):
     assert err == ""
     (line,) = out.splitlines()
     result = json.loads(line)
-    assert list(result) == ["file", "text", "digits"]
+    assert list(result) == ["file", "text", "turned", "digits"]
     assert result["file"] == "page.png"
     assert result["text"] == text.rstrip("\n")
     characters = result["text"].replace("\n", "")
@@ -209,8 +209,8 @@ def test_programs_get_a_line_a_file_with_null_for_a_refused_digit(said, capsys):
     )
     five["top"] = [[5, 0.9], [0, 0.04], [1, 0.01]]
     refused["top"] = [[7, 0.25], [0, 0.04], [1, 0.01]]
-    wanted = {"file": "a.png", "text": "5\n?", "digits": [five, refused]}
-    assert json.loads(line) == wanted
+    wanted = {"file": "a.png", "text": "5\n?", "turned": 0}
+    assert json.loads(line) == wanted | {"digits": [five, refused]}
     assert exit_code("--json", "--annotate", "copies", "a.png") == 0
     assert capsys.readouterr().out == out
 
@@ -219,7 +219,8 @@ def test_no_digits_are_an_empty_text_and_a_word_on_stderr(capsys):
     blank("blank.png")
     assert exit_code("--json", "blank.png") == 0
     out, err = capsys.readouterr()
-    assert json.loads(out) == {"file": "blank.png", "text": "", "digits": []}
+    wanted = {"file": "blank.png", "text": "", "turned": 0, "digits": []}
+    assert json.loads(out) == wanted
     assert err == "blank.png: no digits found\n"
     assert exit_code("blank.png") == 0
     assert capsys.readouterr().out.strip() == ""
@@ -333,10 +334,13 @@ def test_a_copy_shows_boxes_and_labels_a_refused_one_in_grey(said):
         assert left.any(axis=1).all()
 
 
-def test_the_copy_of_a_turned_page_is_the_copy_turned(page):
+def test_the_copy_of_a_turned_page_is_the_copy_turned(page, capsys):
     page("407", "265", times=1).save("0.png")
     page("407", "265", times=1).rotate(90, expand=True).save("90.png")
-    assert exit_code("--annotate", "copies", "0.png", "90.png") == 0
+    assert exit_code("--json", "--annotate", "copies", "0.png", "90.png") == 0
+    upright, turned = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (upright["turned"], turned["turned"]) == (0, 270)
+    assert turned["text"] == upright["text"]
     assert (pixels("copies/90.png") == np.rot90(pixels("copies/0.png"))).all()
 
 

@@ -149,14 +149,14 @@ def _ink(source: str | bytes) -> "Ink":
 
 
 def _json(file: str, reading: "Reading") -> str:
-    """Return the reading for programs, in one line."""
+    """Return the reading for programs, in one line; ``turned`` is in degrees."""
     digits = [
         {"line": number} | asdict(digit)
         for number, line in enumerate(reading.lines)
         for digit in line
     ]
-    facts = {"file": file, "text": reading.text, "digits": digits}
-    return json.dumps(facts, allow_nan=False)
+    facts = {"file": file, "text": reading.text, "turned": 90 * reading.turns}
+    return json.dumps(facts | {"digits": digits}, allow_nan=False)
 
 
 def _text(file: str, reading: "Reading", several: bool) -> str:
