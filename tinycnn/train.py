@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     It is 0, or 130 or 143 if a signal stopped the run. Other failures (1, 2, or 3 if
     training diverged) leave by `SystemExit`.
     """
-    # Imports and compiling make many objects and few cycles: to look for them so often
-    # takes a tenth of the time.
+    # For the process: imports and compiling make many objects and few cycles, and to
+    # look for these as often as Python does takes a twentieth of a first start.
     gc.set_threshold(100_000)
     rank = launched()
     if rank is None:

@@ -48,3 +48,28 @@ def test_what_is_not_a_number_reaches_the_whole_channel_and_no_other():
     broken = np.isnan(norm_pair(3).step.forward(x, training=True))
     assert broken[..., 1].all()
     assert not broken[..., [0, 2]].any()
+
+
+@pytest.mark.parametrize("mean", [1e3, 1e5])
+def test_a_large_mean_and_a_level_channel_cost_no_digits(mean):
+    pair, (x, dy) = norm_pair(3), normal(2, 65, 7, 7, 3)
+    pair.plain.cast(np.float64)
+    x[..., 0], x[..., 1:] = mean / 3, mean + 0.5 * x[..., 1:]
+    exact = x.astype(np.float64), dy.astype(np.float64)
+    found = run(pair.layer, pair.compute, x, dy, True)
+    wanted = run(pair.plain, pair.compute_plain, *exact, True)
+    for ours, theirs in zip(found[:2], wanted[:2], strict=True):
+        for c in range(3):
+            off = np.abs(ours - theirs)[..., c].max()
+            assert off <= 1e-6 * mean * np.abs(theirs[..., c]).max() + 1e-9
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outside_training_what_is_not_a_number_stays_where_it_is(value):
+    pair, (x, dy) = norm_pair(3), normal(2, 2, 4, 5, 3)
+    for broken in (x, dy):
+        kept, broken[1, 2, 3, 1] = broken[1, 2, 3, 1], value
+        pair.step.forward(x)
+        dx = pair.step.backward(dy)
+        assert np.isfinite(dx).sum() == dx.size - (broken is dy)
+        broken[1, 2, 3, 1] = kept

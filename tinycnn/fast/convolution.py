@@ -143,7 +143,7 @@ def pool(maps, i, side, drops, bias, y, winner, n):
     transformed="(K + 3)**2, F, C", top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
-    """Fill ``dx``, and, of each block, ``dweight``, and ``dbias``, zeros before.
+    """Fill ``dx``, and, of each block, ``dbias``, zeros before, and ``dweight``.
 
     C and F are multiples of 16, weights ``transformed`` those of
     `winograd.transform_kernels` with channels and filters swapped.
@@ -224,7 +224,7 @@ def _append(found, row, index, share):
     dbias="blocks, F", planes="N * C, HW", W=int, side=int,
 )  # fmt: skip
 def backward_of_ink(block, blocks, job):
-    """Give every pixel with ink its share of the weights' gradient; as `backward`."""
+    """Give pixels with ink their share of ``dweight``, zeros before; as `backward`."""
     dy, winner, dweight, dbias, planes, W, side = job[0]
     (N, OH, OW, F), (_, KH, KW, C, _) = dy.shape, dweight.shape
     HW, ink = planes.shape[1], lists(1, planes.shape[1])

@@ -7,10 +7,10 @@
 
 With NumPy, each operation makes a new array, and moving them takes most of the time.
 Here each arrow is one plain loop over arrays (M, C), of M = N * H * W values of each of
-C channels; y and dx are straight lines of x, or of x and dy. Sums are of float64, which
-has as many digits again as x, so that the variance may be a difference of sums. Each
-block of rows has its own; they are added in order. Formulas:
-`tinycnn.nn.layers.BatchNorm2D`.
+C channels; y and dx are straight lines of x, or of x and dy. Sums are of float64, and
+of distances from the first row, or the mean: then a variance may be their difference,
+even where the mean is large. Each block of rows has its own; they are added in order.
+Formulas: `tinycnn.nn.layers.BatchNorm2D`.
 """
 
 import numpy as np
@@ -20,18 +20,19 @@ from tinycnn.fast.compiled import BLOCK, BLOCKS, empty, shared
 from tinycnn.nn.layers import Array, BatchNorm2D, Layer, _check
 
 
-@shared(a="M, C", b="M, C", sums="float64: blocks, 2, C")
+@shared(a="M, C", b="M, C", start="2, C", sums="float64: blocks, 2, C")
 def add_up(block, blocks, job):
-    """Fill the sums of ``a`` and of ``a * b`` by channel: of a block of rows."""
-    a, b, sums = job[0]
+    """Fill sums of ``a`` and ``a * b``, from ``start`` on, by channel: of some rows."""
+    a, b, start, sums = job[0]
     (M, C), place = a.shape, uintp(block)
     of_a, of_products = empty(np.float64, C), empty(np.float64, C)
     for c in range(uintp(C)):
         of_a[c] = of_products[c] = 0
     for m in range(uintp(M * block // blocks), uintp(M * (block + 1) // blocks)):
         for c in range(uintp(C)):
-            of_a[c] += a[m, c]
-            of_products[c] += np.float64(a[m, c]) * np.float64(b[m, c])
+            apart = np.float64(a[m, c]) - start[0, c]
+            of_a[c] += apart
+            of_products[c] += apart * (np.float64(b[m, c]) - start[1, c])
     for c in range(uintp(C)):
         sums[place, 0, c], sums[place, 1, c] = of_a[c], of_products[c]
 
@@ -65,9 +66,9 @@ class FusedBatchNorm(Layer):
         mean, var = norm.running_mean.copy(), norm.running_var
         if training:
             sums = np.empty((blocks, 2, C), np.float64)
-            add_up(blocks, rows, rows, sums)
-            mean, square = sums.sum(axis=0) / M
-            var = np.maximum(square - mean * mean, 0)
+            add_up(blocks, rows, rows, rows[[0, 0]], sums)
+            apart, square = sums.sum(axis=0) / M
+            mean, var = rows[0] + apart, np.maximum(square - apart * apart, 0)
             unbiased = var * (M / max(M - 1, 1))
             norm.running_mean += norm.momentum * (mean - norm.running_mean)
             norm.running_var += norm.momentum * (unbiased - norm.running_var)
@@ -83,14 +84,15 @@ class FusedBatchNorm(Layer):
         rows, dx = np.ascontiguousarray(dy).reshape(x.shape), np.empty_like(x)
         blocks = min(BLOCKS, -(-x.size // BLOCK))
         sums = np.empty((blocks, 2, len(rate)), np.float64)
-        add_up(blocks, rows, x, sums)
+        share, none = self.norm.weight.value * rate, np.zeros(len(rate))
+        add_up(blocks, rows, x, np.array([none, mean], np.float32), sums)
         dbias, products = sums.sum(axis=0)
-        dweight = rate * (products - mean * dbias)
-        # Outside training, mean and variance do not depend on x.
-        share, M = self.norm.weight.value * rate, len(x) if training else np.inf
-        scale = -share * rate * dweight / M
-        line = np.array([mean, scale, share, dbias / M], np.float32)
-        follow(blocks, x, rows, line, dx, 1)
+        dweight = rate * products
+        line = [none, share, none, none]  # of dy alone
+        if training:  # mean and variance depend on x
+            line = [mean, -share * rate * dweight / len(x), share, dbias / len(x)]
+        x = x if training else rows
+        follow(blocks, x, rows, np.array(line, np.float32), dx, int(training))
         self.norm.weight.grad = dweight.astype(np.float32)
         self.norm.bias.grad = dbias.astype(np.float32)
         return dx.reshape(dy.shape)

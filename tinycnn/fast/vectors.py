@@ -189,7 +189,7 @@ def multiply(a, a_row, a_run, S, K, M, b, b_row, columns, y, y_row):
 def make_transforms(*cases: tuple[NDArray[np.floating], int]) -> Any:
     """Return ``y = matrix @ x @ matrix.T`` for the channels of a vector, for kernels.
 
-    A case is a matrix and whether it is ``y += ...``; kernels give its number first.
+    A case is a matrix and whether it adds, 1; kernels give its number first.
     Matrices are small and known beforehand, so there is no loop, and each product with
     0 is left out. From row to row of x it is ``x_row`` bytes, from column to column
     ``x_column``.

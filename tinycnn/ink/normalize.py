@@ -89,7 +89,7 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     float32 array (h, w)
         About `GRID` pixels a pixel of the box; empty if all ink is far smaller.
     """
-    from scipy import ndimage  # training imports this file and does without
+    from scipy import ndimage  # slow to load; writing digits does without
 
     tight = tighten(values)
     scale = GRID * BOX / max(tight.shape)
