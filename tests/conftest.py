@@ -1,8 +1,12 @@
-"""A screen in memory for the tests of the window; without Xvfb they say so and skip."""
+"""Nothing is timed. A screen in memory for the window's tests, skipped without Xvfb."""
 
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # first calls import and compile
+settings.load_profile("untimed")
 
 HAS_TKINTER = find_spec("_tkinter") is not None
 # These import tkinter, which some systems have in a package of its own.

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tinycnn.ink import strokes as module
@@ -137,7 +137,6 @@ drawings = st.lists(
 
 
 @given(drawings, st.integers(1, 8192), st.integers(1, 8192))
-@settings(deadline=None)
 def test_a_file_gives_back_what_was_saved(tmp_path_factory, drawing, width, height):
     path = tmp_path_factory.getbasetemp() / "drawing.json"
     points = tuple(np.array(stroke, float) for stroke, _ in drawing)
