@@ -84,7 +84,7 @@ class FusedBatchNorm(Layer):
         rows, dx = np.ascontiguousarray(dy).reshape(x.shape), np.empty_like(x)
         blocks = min(BLOCKS, -(-x.size // BLOCK))
         sums = np.empty((blocks, 2, len(rate)), np.float64)
-        share, none = self.norm.weight.value * rate, np.zeros(len(rate))
+        share, none = self.norm.weight.value * rate, np.zeros(len(rate), np.float32)
         add_up(blocks, rows, x, np.array([none, mean], np.float32), sums)
         dbias, products = sums.sum(axis=0)
         dweight = rate * products
