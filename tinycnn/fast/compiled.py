@@ -82,7 +82,7 @@ def external(function: Callable[..., None]) -> Any:
 
 @functools.cache  # and kept: with what is returned, its machine code would be freed
 def machine_code(function: Callable[..., None], *last: Any, **options: Any) -> Any:
-    """Return a C function, also by its `address`, that does what one of Python does.
+    """Compile a Python function for C; return it, with `function` and `address`.
 
     Its arguments are integers, but the last ones, whose Numba types are given.
     """
