@@ -47,9 +47,9 @@ def dense_backward(step: Any, dy: Any) -> Any:
     from tinycnn.fast.convolution import DEAD
     from tinycnn.nn import kernels
 
-    x, winner, factor, margins = step._recall(dy)
+    x, winner, factor, _ = step._recall(dy)
     (KH, KW, C, F), side = step.conv.weight.value.shape, step._side
-    top, bottom, left, right = margins
+    top, bottom, left, right = margins = step.conv.margins(*x.shape[1:3])
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     N, H, W, _ = padded.shape
     OH, OW = H - KH + 1, W - KW + 1

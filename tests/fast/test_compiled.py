@@ -174,9 +174,9 @@ def sums():
 # --- other processes ------------------------------------------------------------------
 
 CALLEE = """
-from tinycnn.fast.compiled import inlined
+from tinycnn.fast.compiled import inline
 
-@inlined
+@inline
 def twice(x):
     return 2 * x
 """

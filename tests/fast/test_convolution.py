@@ -273,15 +273,16 @@ ROUNDINGS = [
 
 def hold_rounding(case):
     y, dx, dweight, dbias = rounding(case, training=True)
-    assert y <= 1.5e-5, case
-    assert dx <= 1e-5, case
+    more = 1 if case.kernel == (5, 5) else 1.6  # of 3 × 3, m may be 6
+    assert y <= 1.5e-5 * more, case
+    assert dx <= 1e-5 * more, case
     assert max(dweight, dbias) <= 2e-6, case
 
 
-def test_with_winograd_it_is_fifteen_millionths():
-    """Of 5e-5 that are allowed; measured at most 1.4e-5, where the largest is small.
+def test_with_winograd_it_is_24_millionths():
+    """Of 5e-5 that are allowed; measured at most 1.9e-5, where the largest is small.
 
-    The gradient of x: 7e-6 of its largest; of weights and biases, direct sums: 1.5e-6.
+    The gradient of x: 9e-6 of its largest; of weights and biases, direct sums: 1.5e-6.
     """
     for case in ROUNDINGS:
         hold_rounding(case)

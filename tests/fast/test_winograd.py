@@ -8,11 +8,11 @@ from tinycnn.fast import winograd
 from tinycnn.fast.fuse import make_steps
 
 
-@pytest.mark.parametrize("K", [2, 3, 4, 5])
-def test_the_matrices_are_a_convolution(K):
+@pytest.mark.parametrize(("K", "m"), [(2, 4), (3, 4), (4, 4), (5, 4), (3, 6), (2, 7)])
+def test_the_matrices_are_a_convolution(K, m):
     """On whole numbers below ten; measured: 4e-12, of sums up to two thousand."""
-    A, G, B = winograd.matrices(K)
-    P, m = K + 3, 4
+    A, G, B = winograd.matrices(K, m)
+    P = K + m - 1
     assert (A.shape, G.shape, B.shape) == ((m, P), (P, K), (P, P))
     rng = np.random.default_rng(K)
     for _ in range(20):
@@ -53,3 +53,22 @@ def test_weights_that_were_edited_in_place_are_transformed_anew():
     wanted = make_steps(pair.layer)[0].forward(x)
     assert not np.array_equal(wanted, before)
     np.testing.assert_array_equal(pair.step.forward(x), wanted)
+
+
+@pytest.mark.parametrize(("size", "m"), [(4, 4), (8, 4), (5, 6), (12, 6), (24, 6)])
+def test_patches_are_those_of_fewest_products(size, m):
+    """Of 36 for each patch of 4 × 4 outputs, and 64 for 6 × 6."""
+    case = WINOGRAD._replace(size=(size, size), N=1)
+    step = case.pair().step
+    step.forward(case.images())
+    y, (rows, columns) = -(-size // m) * m, step._plan[1][2][1:3]
+    assert rows == columns == y + 2
+
+
+def test_an_image_of_another_size_gets_weights_of_its_own():
+    """Kept weights are for patches of 4 × 4 or of 6 × 6 outputs."""
+    few, many = WINOGRAD._replace(size=(4, 4)), WINOGRAD._replace(size=(12, 12))
+    pair, fresh = few.pair(), many.pair()
+    pair.step.forward(few.images())
+    x = many.images()
+    np.testing.assert_array_equal(pair.step.forward(x), fresh.step.forward(x))

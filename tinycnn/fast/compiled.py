@@ -22,6 +22,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.metadata
+import math
 import operator
 import re
 from array import array
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding
+import numpy as np
 from llvmlite import ir
 from numba import config, from_dtype, get_num_threads, njit, prange, types
 from numba.core import cgutils
@@ -39,6 +41,7 @@ from numba.core.ccallback import CFunc
 from numba.core.cpu import CPUContext
 from numba.extending import intrinsic
 from numba.np.arrayobj import _empty_nd_impl
+from numpy.typing import NDArray
 
 # As `tinycnn.nn.kernels.compiled`, and 1 / 0 is infinite, which needs no branch.
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
@@ -49,8 +52,10 @@ KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an ar
 # New arrays in kernels (of the whole process) begin with a line of the cache, not with
 # half of one, Numba's choice: 16 floats across two lines are two accesses.
 CPUContext.get_preferred_array_alignment = lambda *_: 64  # type: ignore[method-assign]
-# All of the memory as integers of eight bytes: number i lies at address 8 * i.
-_MEMORY = (ctypes.c_int64 * 2**57).from_address(0)
+LINE = 16  # floats of the processor's cache come and go together
+# All of the memory as integers of eight bytes: number i lies at address 8 * i. One of
+# them is ``array.ctypes.data``, which takes long: the first field of its C struct.
+_MEMORY, DATA = (ctypes.c_int64 * 2**57).from_address(0), object.__basicsize__
 
 # Before Numba chooses: in a virtual environment it does not find oneTBB by itself. And
 # here: started by a thread that ends, oneTBB without threads of its own hangs at exit.
@@ -65,9 +70,7 @@ with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
 # Inner loops count in uintp: an int64 may count from the end, which is asked at every
 # access (2.3 times the time). Both together give int64; but one name for both, or the
 # smaller of both, is silently float64. So a counter is one or the other throughout.
-def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a function as a part of every kernel that calls it."""
-    return njit(inline="always", **_OPTIONS)(function)
+inline: Any = njit(inline="always", **_OPTIONS)  # a part of every kernel that calls it
 
 
 def external(function: Callable[..., None]) -> Any:
@@ -136,6 +139,16 @@ def _for_each_block(kernel, blocks, job):
         call(kernel, block, blocks, job)
 
 
+def aligned(*shape: int) -> NDArray[np.float32]:
+    """Return a new array; large ones begin with a line of the cache, unlike NumPy's."""
+    size = math.prod(shape)
+    if size < BLOCK:
+        return np.empty(shape, np.float32)
+    memory = np.empty(size + LINE, np.float32)
+    first = -_MEMORY[(id(memory) + DATA) // 8] // 4 % LINE
+    return memory[first : first + size].reshape(shape)
+
+
 class Kernel:
     """A function of ``(block, blocks, job)`` that does block ``block`` of ``blocks``.
 
@@ -168,8 +181,7 @@ class Kernel:
         code, words, places = prepared
         job = words[:]
         for place, one in zip(places, arrays, strict=True):
-            # As one.ctypes.data, which takes long: the first field of its C struct.
-            job[place] = _MEMORY[(id(one) + object.__basicsize__) // 8]
+            job[place] = _MEMORY[(id(one) + DATA) // 8]
         if blocks > 1 and not _ALONE:  # alone, no threads are started
             loop = machine_code(_for_each_block, parallel=True).function
             loop(code.address, blocks, job.buffer_info()[0])

@@ -32,7 +32,7 @@ import numpy as np
 from numba import uint8, uintp
 
 from tinycnn.fast import winograd
-from tinycnn.fast.compiled import BLOCKS, empty, inlined, memcpy, memset, shared
+from tinycnn.fast.compiled import BLOCKS, aligned, empty, inline, memcpy, memset, shared
 from tinycnn.fast.dense import add, find, lists
 from tinycnn.fast.vectors import COLUMNS, address, multiply
 from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
@@ -40,73 +40,59 @@ from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 DEAD = 255  # the winner where nothing passes: ReLU was closed, or dropped
 _ZERO, _NONE = np.float32(0), uint8(DEAD)
 SPARSE = 8  # where fewer than 1 in 8 outputs is alive, images get direct sums
-PATCHES = 32  # of Winograd, of several images: weights come to the processor once
+PIXELS = 800  # of several images: weights come to the processor once
 
 
 @shared(
-    y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", bias="F",
-    weight="KH if C < 16 else (KH + 3)**2, KW * C if C < 16 else C, F",
-    top=int, left=int, KH=int, KW=int, side=int, drops=int,
+    y="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, XH, XW, C", bias="F",
+    weight="KH if m == 1 else (KH + m - 1)**2, KW * C if m == 1 else C, F",
+    m=int, H=int, W=int, top=int, left=int, KH=int, KW=int, side=int, drops=int,
 )  # fmt: skip
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Above and to the left of images lie ``top`` rows and ``left`` columns of zeros. From
-    16 channels on, KH is KW, 3 or 5, and weights are those of
+    Images are x in zeros, of H × W pixels: maps are whole patches of m × m outputs. If
+    m is 1, sums are direct; else KH is KW, 3 or 5, and weights are those of
     `winograd.transform_kernels`. ``side``, ``drops`` and ``winner`` before: see `pool`.
     """
-    y, winner, x, bias, weight, top, left, KH, KW, side, drops = job[0]
-    (_, H, W, C), (N, _, _, F) = x.shape, y.shape
-    images, m, high, wide = _room(blocks, x, y, (top, left), (KH, KW), side)
-    group, rows, columns, _ = images.shape
+    y, winner, x, bias, weight, m, H, W, top, left, KH, KW, side, drops = job[0]
+    (N, OH, OW, F), C = y.shape, x.shape[3]
+    high, wide = -(-side * OH // m), -(-side * OW // m)
+    group = 1 if m == 1 else min(max(1, PIXELS // (H * W)), -(-N // blocks))
     maps = empty(np.float32, group, m * high, m * wide, F)
+    images = empty(np.float32, group, H, W, C)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
-        count, image = min(group, N * (block + 1) // blocks - first), address(x, first)
-        if rows > H or columns > W:
-            image = address(images)
-            _copy(count, x, first, 0, 0, images, 0, top, left)
-        if C >= COLUMNS:
+        count = min(group, N * (block + 1) // blocks - first)
+        image = _in_zeros(x, first, count, images, top, left)
+        if m > 1:
             winograd.convolve(
-                winograd.FORWARD, image, rows, columns, C, address(weight), KH, F,
+                winograd.FORWARD, image, H, W, C, address(weight), KH, m, F,
                 address(maps), count, high, wide,
             )  # fmt: skip
-        for oh in range(high if C < COLUMNS else 0):  # row by row, directly
+        for oh in range(high if m == 1 else 0):  # row by row, directly
             multiply(
-                image + 4 * oh * columns * C, 4 * C, 4 * columns * C, KH, KW * C, wide,
+                image + 4 * oh * W * C, 4 * C, 4 * W * C, KH, KW * C, wide,
                 address(weight), 4 * F, F, address(maps, 0, oh), 4 * F,
             )  # fmt: skip
         for i in range(count):
             pool(maps, i, side, drops, bias, y, winner, first + i)
 
 
-@inlined
-def _room(blocks, x, y, corner, kernel, side):
-    """Return zeros for a few padded images, and how many patches are down and across.
-
-    A patch has m rows and columns of outputs: in direct sums m is 1. Maps of `winograd`
-    are whole patches, and images reach as far.
-    """
-    (N, H, W, C), (_, OH, OW, _), (KH, KW) = x.shape, y.shape, kernel
-    (top, left), m = corner, 1 if C < COLUMNS else winograd.OUTPUTS
-    high, wide = -(-side * OH // m), -(-side * OW // m)
-    group = 1 if m == 1 else min(max(1, PATCHES // (high * wide)), -(-N // blocks))
-    rows, columns = max(m * high + KH - 1, top + H), max(m * wide + KW - 1, left + W)
-    images = empty(np.float32, group, rows, columns, C)
-    memset(address(images), 0, 4 * group * rows * columns * C)
-    return images, m, high, wide
+@inline
+def _in_zeros(x, n, count, images, top, left):
+    """Return where images n and on are: in x, or, in zeros around them, ``images``."""
+    (_, XH, XW, C), (_, H, W, _) = x.shape, images.shape
+    if H == XH and W == XW:
+        return address(x, n)
+    for i in range(count):
+        memset(address(images, i), 0, 4 * H * W * C)
+        for h in range(XH):
+            place = address(images, i, top + h, left)
+            memcpy(place, address(x, n + i, h), 4 * XW * C)
+    return address(images)
 
 
-@inlined
-def _copy(count, x, n, h, w, y, i, top, left):
-    """Copy images from n on to i and on: from row h and column w what both have."""
-    size = 4 * min(x.shape[2], y.shape[2]) * x.shape[3]
-    for image in range(count):
-        for row in range(min(x.shape[1], y.shape[1])):
-            place = address(y, i + image, top + row, left)
-            memcpy(place, address(x, n + image, h + row, w), size)
-
-
-@inlined
+@inline
 def pool(maps, i, side, drops, bias, y, winner, n):
     """Fill image n of ``y`` and ``winner`` (N, OH, OW, F) from map i.
 
@@ -138,61 +124,60 @@ def pool(maps, i, side, drops, bias, y, winner, n):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, H, W, C", dx="N, H, W, C",
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, XH, XW, C", dx="N, H, W, C",
     dweight="blocks, F, K, K, C", dbias="blocks, F", weight="F, K, K * C",
-    transformed="(K + 3)**2, F, C", top=int, left=int, side=int,
+    turned="(K + m - 1)**2, F, C", m=int, top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
     """Fill ``dx``, and, of each block, ``dbias``, zeros before, and ``dweight``.
 
-    C and F are multiples of 16, weights ``transformed`` those of
+    C and F are multiples of 16, images as in `forward`, weights ``turned`` those of
     `winograd.transform_kernels` with channels and filters swapped.
     """
-    dy, winner, x, dx, dweight, dbias, weight, transformed, top, left, side = job[0]
-    (_, OH, OW, F), (N, _, _, C), K = dy.shape, x.shape, dweight.shape[2]
-    images, _, high, wide = _room(blocks, x, dy, (top, left), (K, K), side)
-    group, rows, columns, _ = images.shape
-    dimages = empty(np.float32, group, rows, columns, C)
-    pixels = empty(np.float32, group * rows * columns, F)  # the gradient of maps
+    dy, winner, x, dx, dweight, dbias, weight, turned, m, top, left, side = job[0]
+    (_, OH, OW, F), (N, H, W, C), K = dy.shape, dx.shape, dweight.shape[2]
+    group = min(max(1, PIXELS // (H * W)), -(-N // blocks))
+    images = empty(np.float32, group, H, W, C)
+    pixels = empty(np.float32, group * H * W, F)  # the gradient of maps
     # Outputs, by filter: at which pixel their patch begins, and their gradient.
     counts, places, shares = alive = lists(F, group * OH * OW)
     memset(address(dweight, block), 0, 4 * F * K * K * C)
     of_pixels = lists(len(pixels), F)  # the same by pixel: of which filters
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        memset(address(dimages), 0, 4 * len(pixels) * C)
+        image, size = _in_zeros(x, first, count, images, top, left), count * H * W
+        dimage = address(dx, first)
+        memset(dimage, 0, 4 * size * C)
         memset(address(counts), 0, 8 * F)
-        _copy(count, x, first, 0, 0, images, 0, top, left)
         for i in range(count):
-            pixel = i * rows * columns
-            _collect(dy, winner, first + i, side, pixel, columns, alive, dbias[block])
+            _collect(dy, winner, first + i, side, i * H * W, W, alive, dbias[block])
         if SPARSE * sum(counts) < count * side * OH * side * OW * F:
-            memset(address(of_pixels[0]), 0, 8 * len(pixels))
+            memset(address(of_pixels[0]), 0, 8 * size)
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     _append(of_pixels, uintp(places[f, i]), f, shares[f, i])
             for kh in range(K):  # a row of each kernel: they stay in the cache
-                row, part = address(dimages, 0, kh), address(weight, 0, kh)
-                for p in range(len(pixels)):
+                row, part = dimage + 4 * kh * W * C, address(weight, 0, kh)
+                for p in range(size):
                     if of_pixels[0][p] > 0:
                         add(of_pixels, p, 4 * K * K * C, part, row + 4 * p * C, K * C)
         else:
-            memset(address(pixels), 0, 4 * len(pixels) * F)
+            memset(address(pixels), 0, 4 * size * F)
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     pixels[uintp(places[f, i]), f] = shares[f, i]
+            high, wide = -(-side * OH // m), -(-side * OW // m)
             winograd.convolve(
-                winograd.BACK, address(pixels), rows, columns, F, address(transformed),
-                K, C, address(dimages), count, high, wide,
+                winograd.BACK, address(pixels), H, W, F, address(turned), K, m, C,
+                dimage, count, high, wide,
             )  # fmt: skip
         for f in range(F):
             for kh in range(K):
-                y = address(dweight, block, f, kh)
-                add(alive, f, 4 * C, address(images, 0, kh), y, K * C)
-        _copy(count, dimages, 0, top, left, dx, first, 0, 0)
+                rows, y = image + 4 * kh * W * C, address(dweight, block, f, kh)
+                add(alive, f, 4 * C, rows, y, K * C)
 
 
-@inlined
+@inline
 def _collect(dy, winner, n, side, at, width, alive, dbias):
     """Put what is alive of an image, from pixel ``at`` on, in lists, and into dbias."""
     (_, OH, OW, F), n = dy.shape, uintp(n)
@@ -210,7 +195,7 @@ def _collect(dy, winner, n, side, at, width, alive, dbias):
                 dbias[f] += g
 
 
-@inlined
+@inline
 def _append(found, row, index, share):
     """Append to list ``row``: see `lists`."""
     counts, indices, shares = found
@@ -269,17 +254,24 @@ class FusedConvolution(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Map images (N, H, W, C) to pooled feature maps (N, OH, OW, F)."""
-        (N, H, W, _), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
+        (N, H, W, C), (KH, KW, _, F) = x.shape, self.conv.weight.value.shape
         settings, plan = (repr(self), H, W), self._plan
         if settings != plan[0]:  # as they seldom do
-            top, bottom, left, right = margins = self.conv.margins(H, W)
+            top, bottom, left, right = self.conv.margins(H, W)
             OH, OW = top + H + bottom - KH + 1, left + W + right - KW + 1
             if min(OH, OW) < self._side or not fits(self.conv, self.pool):
                 refused = f"{self.conv} and {self.pool} do not take {H}×{W} pixels"
                 raise ValueError(f"{refused}; fuse again")
-            plan = self._plan = settings, (OH, OW, margins)
-        OH, OW, (top, bottom, left, right) = plan[1]
-        y = np.empty((N, OH // self._side, OW // self._side, F), np.float32)
+            # The patches, of m × m outputs each, that take the fewest products.
+            ways = (1,) if C < COLUMNS else winograd.OUTPUTS[KH]
+            m = min(ways, key=lambda m: -(-OH // m) * -(-OW // m) * (KH + m - 1) ** 2)
+            rows = max(-(-OH // m) * m + KH - 1, top + H)
+            columns = max(-(-OW // m) * m + KW - 1, left + W)
+            sizes = OH // self._side, OW // self._side, (m, rows, columns, top, left)
+            plan = self._plan = settings, sizes
+            self._kept = None, None  # m may be another
+        OH, OW, room = plan[1]
+        y = aligned(N, OH, OW, F)
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
         dropout = self.dropout if training else None
         if dropout:
@@ -287,52 +279,52 @@ class FusedConvolution(Layer):
             winner = mask.view(np.uint8)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
-            self._rows(factor, training), top, left, KH, KW, self._side,
+            self._rows(factor, room[0], training), *room, KH, KW, self._side,
             int(dropout is not None),
         )  # fmt: skip
-        self._remember(y, x, winner, factor, (top, bottom, left, right))
+        self._remember(y, x, winner, factor, room)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
-        x, winner, factor, (top, bottom, left, right) = self._recall(dy)
-        weight, blocks = self.conv.weight.value, min(BLOCKS, len(x))
-        K, _, C, F = weight.shape
+        x, winner, factor, (m, rows, columns, top, left) = self._recall(dy)
+        weight, (N, H, W, C) = self.conv.weight.value, x.shape
+        K, blocks, F = len(weight), min(BLOCKS, N), weight.shape[3]
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
         if C < COLUMNS:
-            N, H, W, _ = x.shape
-            planes = np.zeros((N, C, top + H + bottom, left + W + right), np.float32)
-            planes[..., top : top + H, left : left + W] = x.transpose(0, 3, 1, 2)
+            planes = np.zeros((N, C, rows, columns), np.float32)
+            planes[:, :, top : top + H, left : left + W] = x.transpose(0, 3, 1, 2)
             grad = np.zeros((blocks, *weight.shape), np.float32)
-            planes = planes.reshape(N * C, -1)
             backward_of_ink(
-                blocks, dy, winner, grad, dbias, planes, left + W + right, self._side
-            )
+                blocks, dy, winner, grad, dbias, planes.reshape(N * C, -1), columns,
+                self._side,
+            )  # fmt: skip
             dx = np.broadcast_to(np.float32(np.nan), x.shape)  # not computed
             dweight = grad.sum(axis=0)
         else:
-            rows = np.multiply(weight.transpose(3, 0, 1, 2), factor, order="C")
-            turned = np.empty(((K + 3) ** 2, F, C), np.float32)
-            winograd.transform_kernels(BLOCKS, turned, rows.reshape(-1), K, 1)
-            grad, dx = np.empty((blocks, F, K, K, C), np.float32), np.empty_like(x)
+            by_filter = np.multiply(weight.transpose(3, 0, 1, 2), factor, order="C")
+            turned = aligned((K + m - 1) ** 2, F, C)
+            winograd.transform_kernels(BLOCKS, turned, by_filter.reshape(-1), K, m, 1)
+            grad, dx = aligned(blocks, F, K, K, C), aligned(N, rows, columns, C)
             backward(
-                blocks, dy, winner, x, dx, grad, dbias, rows.reshape(F, K, K * C),
-                turned, top, left, self._side,
+                blocks, dy, winner, x, dx, grad, dbias, by_filter.reshape(F, K, -1),
+                turned, m, top, left, self._side,
             )  # fmt: skip
+            dx = dx[:, top : top + H, left : left + W]
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
         self.conv.weight.grad = np.multiply(dweight, factor, order="C")
         self.conv.bias.grad = dbias.sum(axis=0) * factor
         return dx
 
-    def _rows(self, factor: float, training: bool) -> Array:
+    def _rows(self, factor: float, m: int, training: bool) -> Array:
         """Return the weights as `forward` takes them; in inference, laid out once."""
         weight, (before, rows) = self.conv.weight.value, self._kept
         if training or not np.array_equal(weight, before):
             direct, (KH, _, C, F) = np.ascontiguousarray(weight * factor), weight.shape
             rows = direct.reshape(KH, -1, F)
             if C >= COLUMNS:
-                rows = np.empty(((KH + 3) ** 2, C, F), np.float32)
-                winograd.transform_kernels(BLOCKS, rows, direct.reshape(-1), KH, 0)
+                rows = aligned((KH + m - 1) ** 2, C, F)
+                winograd.transform_kernels(BLOCKS, rows, direct.reshape(-1), KH, m, 0)
             self._kept = (None, None) if training else (weight.copy(), rows)
         return rows
 

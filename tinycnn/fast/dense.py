@@ -23,7 +23,7 @@ and U are multiples of 16, so that rows fill vectors.
 import numpy as np
 from numba import uintp
 
-from tinycnn.fast.compiled import BLOCKS, empty, inlined, memcpy, memset, shared
+from tinycnn.fast.compiled import BLOCKS, aligned, empty, inline, memcpy, memset, shared
 from tinycnn.fast.vectors import COLUMNS, add_weighted_rows, address, multiply
 from tinycnn.nn.layers import Array, Dense, Flatten, Layer
 
@@ -35,10 +35,7 @@ WORTH_A_THREAD = 2**18
 
 @shared(x="N, D", weight="D, U", y="blocks, N, U")
 def forward(block, blocks, job):
-    """Compute a part of ``x @ weight``: a block of rows of the weights.
-
-    A block fills its own slice of ``y``.
-    """
+    """Fill a block's slice of y, the part of ``x @ weight`` of some rows of weights."""
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
     start, end, alive = D * block // blocks, D * (block + 1) // blocks, uintp(0)
@@ -63,7 +60,7 @@ def forward(block, blocks, job):
             add(found, 0, 4 * U, part, address(y, block, n), U)
 
 
-@inlined
+@inline
 def lists(count, most):
     """Return empty lists of rows and shares: how many, which, and how much of each."""
     counts = empty(np.int64, count)
@@ -71,7 +68,7 @@ def lists(count, most):
     return counts, empty(np.int32, count, most), empty(np.float32, count, most)
 
 
-@inlined
+@inline
 def find(x, n, first, count, found, row):
     """Make list ``row`` what is not zero in a part of ``x[n]``: where, and what."""
     (counts, indices, shares), end, n, row = found, uintp(0), uintp(n), uintp(row)
@@ -82,7 +79,7 @@ def find(x, n, first, count, found, row):
     counts[row] = end
 
 
-@inlined
+@inline
 def add(found, n, stride, rows, y, length):
     """Add to y the weighted sum of the rows in list n: see `add_weighted_rows`."""
     counts, indices, shares = found
@@ -142,7 +139,7 @@ class FusedDense(Layer):
         x = x.reshape(len(x), -1) if self.flatten else x  # the same memory
         worth = max(1, len(x) * D * U // WORTH_A_THREAD)
         blocks = min(BLOCKS, worth, -(-D // ROWS_FORWARD))
-        parts = np.empty((blocks, len(x), U), np.float32)
+        parts = aligned(blocks, len(x), U)
         forward(blocks, x, np.ascontiguousarray(weight), parts)
         y = parts.sum(axis=0) + bias
         self._remember(y, x, shape)
@@ -153,7 +150,7 @@ class FusedDense(Layer):
         x, shape = self._recall(dy)
         weight = np.ascontiguousarray(self.dense.weight.value)
         dy, columns = np.ascontiguousarray(dy), np.ascontiguousarray(dy.T)
-        grad, dx = np.empty_like(weight), np.empty_like(x)
+        grad, dx = aligned(*weight.shape), aligned(*x.shape)
         blocks = min(BLOCKS, -(-len(weight) // ROWS_BACKWARD))
         backward(blocks, dy, columns, x, weight, grad, dx)
         self.dense.weight.grad, self.dense.bias.grad = grad, dy.sum(axis=0)

@@ -16,7 +16,7 @@ Formulas: `tinycnn.nn.layers.BatchNorm2D`.
 import numpy as np
 from numba import uintp
 
-from tinycnn.fast.compiled import BLOCK, BLOCKS, empty, shared
+from tinycnn.fast.compiled import BLOCK, BLOCKS, aligned, empty, shared
 from tinycnn.nn.layers import Array, BatchNorm2D, Layer, _check
 
 
@@ -72,7 +72,7 @@ class FusedBatchNorm(Layer):
             unbiased = var * (M / max(M - 1, 1))
             norm.running_mean += norm.momentum * (mean - norm.running_mean)
             norm.running_var += norm.momentum * (unbiased - norm.running_var)
-        rate, y = 1 / np.sqrt(var + norm.eps), np.empty_like(rows)
+        rate, y = 1 / np.sqrt(var + norm.eps), aligned(*rows.shape)
         line = np.array([mean, weight * rate, np.ones(C), -bias], np.float32)
         follow(blocks, rows, rows, line, y, 0)
         self._remember(x, rows, mean, rate, training)
@@ -81,7 +81,7 @@ class FusedBatchNorm(Layer):
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, H, W, C) to that of x."""
         x, mean, rate, training = self._recall(dy)
-        rows, dx = np.ascontiguousarray(dy).reshape(x.shape), np.empty_like(x)
+        rows, dx = np.ascontiguousarray(dy).reshape(x.shape), aligned(*x.shape)
         blocks = min(BLOCKS, -(-x.size // BLOCK))
         sums = np.empty((blocks, 2, len(rate)), np.float64)
         share, none = self.norm.weight.value * rate, np.zeros(len(rate), np.float32)

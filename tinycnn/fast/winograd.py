@@ -3,19 +3,19 @@
 The idea is that of multiplying polynomials: instead of working with their coefficients,
 take the values of both at enough points, multiply these, and read the coefficients of
 the product off its values (Toom and Cook; Lavin and Gray, arXiv:1509.09308, section 4).
-With ``g`` a kernel of K × K weights and ``d`` a patch of P × P pixels, P = K + 3, both
-of one channel,
+With ``g`` a kernel of K × K weights and ``d`` a patch of P × P pixels, P = K + m - 1,
+both of one channel,
 
 ``y = A.T @ ((G @ g @ G.T) * (B.T @ d @ B)) @ A``
 
-are the 4 × 4 outputs whose windows lie in the patch. The product in the middle is one
-number by one number, ``P ** 2`` in all, where the definition takes ``(4 * K) ** 2``: 36
-instead of 144 for K = 3, 64 instead of 400 for K = 5. Summed over channels, and for all
-kernels and all patches, each of the ``P ** 2`` is a matrix product.
+are the m × m outputs whose windows lie in the patch. The product in the middle is one
+number by one number, ``P ** 2`` in all, where the definition takes ``(m * K) ** 2``: 64
+instead of 324 for K = 3, m = 6, and instead of 400 for K = 5, m = 4. Summed over
+channels, for all kernels and all patches, each of the ``P ** 2`` is a matrix product.
 
 ::
 
-    patches of (P, P)        P * P points: patches × channels           (4, 4) outputs
+    patches of (P, P)        P * P points: patches × channels           (m, m) outputs
     +-----+                  . . . .     @ kernels of point 1
     |  +--|--+       ->      . . . .     @ kernels of point 2      ->   +--+--+
     +--|--+  |               . . . .     ...                            +--+--+
@@ -32,36 +32,32 @@ get another gradient than from the layers. To know such zeros takes a second sum
 long as the first. What is not finite spoils all outputs of its patches.
 """
 
-import functools
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tinycnn.fast.compiled import empty, external, shared
+from tinycnn.fast.compiled import LINE, empty, external, shared
 from tinycnn.fast.vectors import LANES, WIDE, address, make_transforms, multiply
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
-OUTPUTS = 4  # of a patch, in each direction
-LINE = 16  # floats of the processor's cache come and go together
-# Cases: before products (those after follow), of kernels; and how many a K has.
+OUTPUTS = {3: (4, 6), 5: (4,)}  # m by K; more points would round too much
+# Cases: before products (those after follow), of kernels; and how many K and m have.
 FORWARD, BACK, KERNELS, WAYS = 0, 2, 4, 5
 
 
-@functools.cache
-def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
-    """Return A.T (4, P), G (P, K) and B.T (P, P).
+def matrices(K: int, m: int) -> tuple[NDArray[np.float64], ...]:
+    """Return A.T (m, P), G (P, K) and B.T (P, P).
 
     The value of a kernel at a point p is ``sum of weight[k] * p ** k``; G divides it by
     the product of p's distances to the other points. A row of B.T holds the
     coefficients of the polynomial that is zero at all other points.
     """
-    points = POINTS[: K + OUTPUTS - 2]
+    points = POINTS[: K + m - 2]
     others = {p: [q for q in points if q != p] for p in points}
-    A = [[p**i for i in range(OUTPUTS)] for p in points]
+    A = [[p**i for i in range(m)] for p in points]
     G = [[p**k / np.prod([p - q for q in others[p]]) for k in range(K)] for p in points]
     B = [[*np.poly(others[p])[::-1], 0] for p in points]
     return (
-        np.array([*A, [0] * (OUTPUTS - 1) + [1]], np.float64).T,
+        np.array([*A, [0] * (m - 1) + [1]], np.float64).T,
         np.array([*G, [0] * (K - 1) + [1]], np.float64),
         np.array([*B, np.poly(points)[::-1]], np.float64),
     )
@@ -70,7 +66,8 @@ def matrices(K: int) -> tuple[NDArray[np.float64], ...]:
 # Of patches, products, both on the way back, kernels: a matrix; whether it adds.
 CASES = [
     case
-    for A_T, G, B_T in map(matrices, (3, 5))
+    for K, ways in OUTPUTS.items()
+    for A_T, G, B_T in [matrices(K, m) for m in ways]
     for case in ((B_T, 0), (A_T, 0), (A_T.T, 0), (B_T.T, 1), (G, 0))
 ]
 _transform = make_transforms(*CASES)
@@ -82,13 +79,13 @@ def transform(number, x, x_row, x_column, y, y_row, y_column):
     _transform(number, x, x_row, x_column, y, y_row, y_column)
 
 
-@shared(y="(K + 3)**2, C, F", x="K * K * C * F", K=int, turned=int)
+@shared(y="(K + m - 1)**2, C, F", x="K * K * C * F", K=int, m=int, turned=int)
 def transform_kernels(block, blocks, job):
     """Fill ``y = G @ g @ G.T`` for kernels x (K, K, C, F); if turned, (C, K, K, F)."""
-    y, x, K, turned = job[0]
+    y, x, K, m, turned = job[0]
     _, C, F = y.shape
     apart, column = (K * K * F, F) if turned else (F, C * F)
-    case, row = KERNELS if K == 3 else KERNELS + WAYS, 4 * (K + OUTPUTS - 1) * C * F
+    case, row = KERNELS + WAYS * (K // 5 * 2 + m // 6), 4 * (K + m - 1) * C * F
     for c in range(C * block // blocks, C * (block + 1) // blocks):
         for f in range(0, F, LANES):
             kernel, place = address(x, c * apart + f), address(y, 0, c, f)
@@ -96,15 +93,18 @@ def transform_kernels(block, blocks, job):
 
 
 @external
-def convolve(way, x, H, W, C, kernels, K, F, y, count, high, wide):
+def convolve(way, x, H, W, C, kernels, K, m, F, y, count, high, wide):
     """Fill maps y (.., F) from images x (.., H, W, C): some images, by their patches.
 
     Kernels are `transform_kernels`, a map is as high and as wide as its patches. BACK,
     from gradients of maps: those of patches are added to y, which is as large as x.
     """
-    patches, width, P = count * high * wide, OUTPUTS * wide, K + OUTPUTS - 1
-    height, width = (OUTPUTS * high, width) if way == FORWARD else (H, W)
-    number = way if K == 3 else way + WAYS
+    patches, P, number = (
+        count * high * wide,
+        K + m - 1,
+        way + WAYS * (K // 5 * 2 + m // 6),
+    )
+    height, width = (m * high, m * wide) if way == FORWARD else (H, W)
     # LINE numbers more: were the numbers of a patch a power of two apart, they would
     # drive each other out of the cache.
     values = empty(np.float32, P * P, patches * C + LINE)
@@ -112,7 +112,7 @@ def convolve(way, x, H, W, C, kernels, K, F, y, count, high, wide):
     apart, after = 4 * values.shape[1], 4 * products.shape[1]
     for t in range(patches):
         n, h, w = t // (high * wide), t // wide % high, t % wide
-        patch = x + 4 * ((n * H + OUTPUTS * h) * W + OUTPUTS * w) * C
+        patch = x + 4 * ((n * H + m * h) * W + m * w) * C
         for c in range(0, C, LANES):
             value = address(values, 0, t * C + c)
             transform(number, patch + 4 * c, 4 * W * C, 4 * C, value, P * apart, apart)
@@ -126,7 +126,7 @@ def convolve(way, x, H, W, C, kernels, K, F, y, count, high, wide):
             )  # fmt: skip
         for t in range(patches):
             n, h, w = t // (high * wide), t // wide % high, t % wide
-            map_ = y + 4 * ((n * height + OUTPUTS * h) * width + OUTPUTS * w) * F
+            map_ = y + 4 * ((n * height + m * h) * width + m * w) * F
             for j in range(0, columns, LANES):
                 product = address(products, 0, t * columns + j)
                 place, row = map_ + 4 * (f + j), 4 * width * F
