@@ -56,8 +56,8 @@ def forward(block, blocks, job):
     `winograd.transform_kernels`. ``side``, ``drops`` and ``winner`` before: see `pool`.
     """
     y, winner, x, bias, weight, m, H, W, top, left, KH, KW, side, drops = job[0]
-    (N, OH, OW, F), C = y.shape, x.shape[3]
-    high, wide = -(-side * OH // m), -(-side * OW // m)
+    N, C, F = len(y), x.shape[3], len(bias)
+    high, wide = (H - KH + 1) // m, (W - KW + 1) // m
     group = 1 if m == 1 else min(max(1, PIXELS // (H * W)), -(-N // blocks))
     maps = empty(np.float32, group, m * high, m * wide, F)
     images = empty(np.float32, group, H, W, C)
@@ -66,8 +66,8 @@ def forward(block, blocks, job):
         image = _in_zeros(x, first, count, images, top, left)
         if m > 1:
             winograd.convolve(
-                winograd.FORWARD, image, H, W, C, address(weight), KH, m, F,
-                address(maps), count, high, wide,
+                winograd.FORWARD, image, count, H, W, C, address(weight), KH, m, F,
+                address(maps),
             )  # fmt: skip
         for oh in range(high if m == 1 else 0):  # row by row, directly
             multiply(
@@ -166,10 +166,9 @@ def backward(block, blocks, job):
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     pixels[uintp(places[f, i]), f] = shares[f, i]
-            high, wide = -(-side * OH // m), -(-side * OW // m)
             winograd.convolve(
-                winograd.BACK, address(pixels), H, W, F, address(turned), K, m, C,
-                dimage, count, high, wide,
+                winograd.BACK, address(pixels), count, H, W, F, address(turned), K, m,
+                C, dimage,
             )  # fmt: skip
         for f in range(F):
             for kh in range(K):
@@ -265,8 +264,7 @@ class FusedConvolution(Layer):
             # The patches, of m × m outputs each, that take the fewest products.
             ways = (1,) if C < COLUMNS else winograd.OUTPUTS[KH]
             m = min(ways, key=lambda m: -(-OH // m) * -(-OW // m) * (KH + m - 1) ** 2)
-            rows = max(-(-OH // m) * m + KH - 1, top + H)
-            columns = max(-(-OW // m) * m + KW - 1, left + W)
+            rows, columns = -(-OH // m) * m + KH - 1, -(-OW // m) * m + KW - 1
             sizes = OH // self._side, OW // self._side, (m, rows, columns, top, left)
             plan = self._plan = settings, sizes
             self._kept = None, None  # m may be another

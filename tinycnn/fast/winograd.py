@@ -93,17 +93,15 @@ def transform_kernels(block, blocks, job):
 
 
 @external
-def convolve(way, x, H, W, C, kernels, K, m, F, y, count, high, wide):
-    """Fill maps y (.., F) from images x (.., H, W, C): some images, by their patches.
+def convolve(way, x, count, H, W, C, kernels, K, m, F, y):
+    """Fill maps y (count, .., F) from images x (count, H, W, C), by their patches.
 
-    Kernels are `transform_kernels`, a map is as high and as wide as its patches. BACK,
-    from gradients of maps: those of patches are added to y, which is as large as x.
+    Patches fill an image, and maps are their outputs; kernels are those of
+    `transform_kernels`. BACK, from gradients of maps, in so large images: those of
+    patches are added to y, which is as large as x.
     """
-    patches, P, number = (
-        count * high * wide,
-        K + m - 1,
-        way + WAYS * (K // 5 * 2 + m // 6),
-    )
+    high, wide, P = (H - K + 1) // m, (W - K + 1) // m, K + m - 1
+    patches, number = count * high * wide, way + WAYS * (K // 5 * 2 + m // 6)
     height, width = (m * high, m * wide) if way == FORWARD else (H, W)
     # LINE numbers more: were the numbers of a patch a power of two apart, they would
     # drive each other out of the cache.
