@@ -16,7 +16,7 @@ from pairs import output
 from test_vectors import example
 
 from tinycnn.fast import compiled as module
-from tinycnn.fast.compiled import shared
+from tinycnn.fast.compiled import BLOCK, aligned, shared
 from tinycnn.threads import available_cores
 
 
@@ -246,3 +246,16 @@ def test_an_install_that_cannot_be_written_and_no_home_still_compute(folder):
     nowhere = {"NUMBA_CACHE_DIR": None, "HOME": os.devnull, "XDG_CACHE_HOME": None}
     assert ask(ASK, folder, **nowhere) == [0, 2, 4, 6, 8, 0]
     assert not list(folder.parent.rglob("*.nb?"))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (BLOCK - 1,), (BLOCK,), (3, 5, BLOCK + 1)])
+def test_large_arrays_begin_with_a_line_of_the_cache(shape):
+    array = aligned(*shape)
+    assert array.shape == shape
+    assert array.dtype == np.float32
+    assert array.flags.c_contiguous
+    if array.size >= BLOCK:
+        first, memory = array.ctypes.data, array.base
+        assert first % 64 == 0
+        assert memory.ctypes.data <= first
+        assert first + array.nbytes <= memory.ctypes.data + memory.nbytes

@@ -260,7 +260,7 @@ ROUNDINGS = [
     Case(3, 16, 32, (7, 6)),
     Case(3, 16, 48, (12, 15), padding=(2, 3)),
     Case(1, 48, 32, (8, 7), padding="same"),
-    Case(1, 32, 16, (41, 117), padding="same"),  # more patches than a group has
+    Case(1, 32, 16, (41, 117), padding="same"),  # more pixels than a group has
     Case(2, 16, 16, (9, 9), padding=5),  # more padding than kernel
     Case(1, 16, 16, (1, 1), (5, 5)),  # one place for the window
     Case(3, 128, 64, (14, 14), (5, 5), padding="same"),

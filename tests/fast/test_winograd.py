@@ -58,11 +58,20 @@ def test_weights_that_were_edited_in_place_are_transformed_anew():
 @pytest.mark.parametrize(("size", "m"), [(4, 4), (8, 4), (5, 6), (12, 6), (24, 6)])
 def test_patches_are_those_of_fewest_products(size, m):
     """Of 36 for each patch of 4 × 4 outputs, and 64 for 6 × 6."""
+    case = WINOGRAD._replace(size=(size, size), N=1, pool=False)
+    step = case.pair().step
+    step.forward(case.images())
+    assert step._plan[1][2][0] == m
+
+
+@pytest.mark.parametrize(("size", "m"), [(5, 4), (7, 6), (9, 4), (13, 6), (25, 6)])
+def test_what_pooling_leaves_out_takes_none(size, m):
     case = WINOGRAD._replace(size=(size, size), N=1)
     step = case.pair().step
     step.forward(case.images())
-    y, (rows, columns) = -(-size // m) * m, step._plan[1][2][1:3]
-    assert rows == columns == y + 2
+    found, rows, columns, top, left = step._plan[1][2]
+    assert (found, top, left) == (m, 1, 1)
+    assert rows == columns == size + 1
 
 
 def test_an_image_of_another_size_gets_weights_of_its_own():

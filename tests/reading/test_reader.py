@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -167,6 +168,25 @@ def test_four_threads_read_what_one_reads(reader, page):
         assert found == [reader.read(picture) for picture in pictures] * 3
         found = [*pool.map(reader.read, drawings * 10)]
         assert [reading.text for reading in found] == ["7", "4", "5", "4"] * 10
+
+
+def test_blas_has_one_thread_while_a_page_is_read(page):
+    """Its threads waited for each other: 12 s instead of 1, on a busy machine."""
+
+    def threads(*_):
+        found = threadpoolctl.threadpool_info()
+        counts.append(
+            {one["num_threads"] for one in found if one["user_api"] == "blas"}
+        )
+        return probabilities(*_)
+
+    reader, counts = Reader(), []
+    probabilities, reader.probabilities = reader.probabilities, threads
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        reader.read(as_picture(page("815")))
+        threads(np.zeros((1, 28, 28)))
+    assert counts[0] == {1}
+    assert counts[-1] == {2}
 
 
 def test_reading_changes_neither_what_is_given_nor_what_is_read_next(reader, page):

@@ -53,8 +53,8 @@ KIND = operator.attrgetter("__class__", "dtype", "shape", "strides")  # of an ar
 # half of one, Numba's choice: 16 floats across two lines are two accesses.
 CPUContext.get_preferred_array_alignment = lambda *_: 64  # type: ignore[method-assign]
 LINE = 16  # floats of the processor's cache come and go together
-# All of the memory as integers of eight bytes: number i lies at address 8 * i. One of
-# them is ``array.ctypes.data``, which takes long: the first field of its C struct.
+# All of the memory as integers of eight bytes: number i lies at address 8 * i. That of
+# an array's numbers is the first field of its C struct; ``array.ctypes.data`` is slow.
 _MEMORY, DATA = (ctypes.c_int64 * 2**57).from_address(0), object.__basicsize__
 
 # Before Numba chooses: in a virtual environment it does not find oneTBB by itself. And

@@ -40,7 +40,7 @@ from tinycnn.nn.layers import Array, Conv2D, Dropout, Layer, MaxPool2D, _pair
 DEAD = 255  # the winner where nothing passes: ReLU was closed, or dropped
 _ZERO, _NONE = np.float32(0), uint8(DEAD)
 SPARSE = 8  # where fewer than 1 in 8 outputs is alive, images get direct sums
-PIXELS = 800  # of several images: weights come to the processor once
+PIXELS = 800  # of the images of a group: for all, weights come to the processor once
 
 
 @shared(
@@ -51,8 +51,8 @@ PIXELS = 800  # of several images: weights come to the processor once
 def forward(block, blocks, job):
     """Convolve, add the bias, close what is negative, pool, and drop.
 
-    Images are x in zeros, of H × W pixels: maps are whole patches of m × m outputs. If
-    m is 1, sums are direct; else KH is KW, 3 or 5, and weights are those of
+    Images are x in zeros, H × W pixels: then maps are whole patches of m × m outputs.
+    If m is 1, sums are direct; else KH is KW, 3 or 5, and weights are those of
     `winograd.transform_kernels`. ``side``, ``drops`` and ``winner`` before: see `pool`.
     """
     y, winner, x, bias, weight, m, H, W, top, left, KH, KW, side, drops = job[0]
@@ -63,7 +63,7 @@ def forward(block, blocks, job):
     images = empty(np.float32, group, H, W, C)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        image = _in_zeros(x, first, count, images, top, left)
+        image = _padded(x, first, count, images, top, left)
         if m > 1:
             winograd.convolve(
                 winograd.FORWARD, image, count, H, W, C, address(weight), KH, m, F,
@@ -79,8 +79,8 @@ def forward(block, blocks, job):
 
 
 @inline
-def _in_zeros(x, n, count, images, top, left):
-    """Return where images n and on are: in x, or, in zeros around them, ``images``."""
+def _padded(x, n, count, images, top, left):
+    """Return the address of images n and on: in x, or, with zeros, in ``images``."""
     (_, XH, XW, C), (_, H, W, _) = x.shape, images.shape
     if H == XH and W == XW:
         return address(x, n)
@@ -145,7 +145,7 @@ def backward(block, blocks, job):
     of_pixels = lists(len(pixels), F)  # the same by pixel: of which filters
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        image, size = _in_zeros(x, first, count, images, top, left), count * H * W
+        image, size = _padded(x, first, count, images, top, left), count * H * W
         dimage = address(dx, first)
         memset(dimage, 0, 4 * size * C)
         memset(address(counts), 0, 8 * F)
@@ -244,7 +244,7 @@ class FusedConvolution(Layer):
     ) -> None:
         self.conv, self.pool, self.dropout = conv, pool, dropout
         self._side = 1 if pool is None else 2
-        self._kept: tuple[Any, Any] = None, None
+        self._kept: tuple[Any, Any, Any] = None, None, None  # m, weights, laid out
         self._plan: tuple[Any, Any] = None, None  # settings and sizes of the last batch
 
     def __repr__(self) -> str:  # sooner than `Layer.__repr__`: for every forward
@@ -261,15 +261,15 @@ class FusedConvolution(Layer):
             if min(OH, OW) < self._side or not fits(self.conv, self.pool):
                 refused = f"{self.conv} and {self.pool} do not take {H}×{W} pixels"
                 raise ValueError(f"{refused}; fuse again")
+            OH, OW = OH - OH % self._side, OW - OW % self._side
             # The patches, of m × m outputs each, that take the fewest products.
             ways = (1,) if C < COLUMNS else winograd.OUTPUTS[KH]
             m = min(ways, key=lambda m: -(-OH // m) * -(-OW // m) * (KH + m - 1) ** 2)
-            rows, columns = -(-OH // m) * m + KH - 1, -(-OW // m) * m + KW - 1
-            sizes = OH // self._side, OW // self._side, (m, rows, columns, top, left)
-            plan = self._plan = settings, sizes
-            self._kept = None, None  # m may be another
+            rows = max(-(-OH // m) * m + KH - 1, top + H)
+            columns = max(-(-OW // m) * m + KW - 1, left + W)
+            plan = self._plan = settings, (OH, OW, (m, rows, columns, top, left))
         OH, OW, room = plan[1]
-        y = aligned(N, OH, OW, F)
+        m, y = room[0], aligned(N, OH // self._side, OW // self._side, F)
         winner, factor, x = np.empty(y.shape, np.uint8), 1.0, np.ascontiguousarray(x)
         dropout = self.dropout if training else None
         if dropout:
@@ -277,7 +277,7 @@ class FusedConvolution(Layer):
             winner = mask.view(np.uint8)
         forward(
             min(BLOCKS, N), y, winner, x, self.conv.bias.value * factor,
-            self._rows(factor, room[0], training), *room, KH, KW, self._side,
+            self._rows(factor, m, training), *room, KH, KW, self._side,
             int(dropout is not None),
         )  # fmt: skip
         self._remember(y, x, winner, factor, room)
@@ -303,6 +303,7 @@ class FusedConvolution(Layer):
             by_filter = np.multiply(weight.transpose(3, 0, 1, 2), factor, order="C")
             turned = aligned((K + m - 1) ** 2, F, C)
             winograd.transform_kernels(BLOCKS, turned, by_filter.reshape(-1), K, m, 1)
+            # Of zeros around images, too: patches write there.
             grad, dx = aligned(blocks, F, K, K, C), aligned(N, rows, columns, C)
             backward(
                 blocks, dy, winner, x, dx, grad, dbias, by_filter.reshape(F, K, -1),
@@ -316,14 +317,14 @@ class FusedConvolution(Layer):
 
     def _rows(self, factor: float, m: int, training: bool) -> Array:
         """Return the weights as `forward` takes them; in inference, laid out once."""
-        weight, (before, rows) = self.conv.weight.value, self._kept
-        if training or not np.array_equal(weight, before):
+        weight, (kept_m, before, rows) = self.conv.weight.value, self._kept
+        if training or m != kept_m or not np.array_equal(weight, before):
             direct, (KH, _, C, F) = np.ascontiguousarray(weight * factor), weight.shape
             rows = direct.reshape(KH, -1, F)
             if C >= COLUMNS:
                 rows = aligned((KH + m - 1) ** 2, C, F)
                 winograd.transform_kernels(BLOCKS, rows, direct.reshape(-1), KH, m, 0)
-            self._kept = (None, None) if training else (weight.copy(), rows)
+            self._kept = (None,) * 3 if training else (m, weight.copy(), rows)
         return rows
 
 

@@ -35,7 +35,7 @@ WORTH_A_THREAD = 2**18
 
 @shared(x="N, D", weight="D, U", y="blocks, N, U")
 def forward(block, blocks, job):
-    """Fill a block's slice of y, the part of ``x @ weight`` of some rows of weights."""
+    """Fill ``y[block]``: the part of ``x @ weight`` of a block of rows of weights."""
     x, weight, y = job[0]
     (N, D), U = x.shape, weight.shape[1]
     start, end, alive = D * block // blocks, D * (block + 1) // blocks, uintp(0)

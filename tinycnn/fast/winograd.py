@@ -26,7 +26,7 @@ The way back is the chain rule: summed over filters, and added where the patch l
 
 The points are infinity, where the value is the last coefficient, and the first of 0, 1,
 -1, 2, -2, 1/2 and -1/2, as many as it takes: small and far apart, for less rounding.
-What is 0 by definition comes out as some 1e-7 of the largest, unless all of its patch
+What is 0 by definition comes out as some 1e-6 of the largest, unless all of its patch
 is 0, and a ReLU may let it pass: while biases are exactly 0, in the first step, they
 get another gradient than from the layers. To know such zeros takes a second sum, as
 long as the first. What is not finite spoils all outputs of its patches.
@@ -40,7 +40,8 @@ from tinycnn.fast.vectors import LANES, WIDE, address, make_transforms, multiply
 
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 OUTPUTS = {3: (4, 6), 5: (4,)}  # m by K; more points would round too much
-# Cases: before products (those after follow), of kernels; and how many K and m have.
+# Places in CASES: before products (after them: the next), of kernels. Those of K and m
+# are from WAYS * (K // 5 * 2 + m // 6) on.
 FORWARD, BACK, KERNELS, WAYS = 0, 2, 4, 5
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import threadpoolctl
 from numpy.typing import NDArray
 
 from tinycnn import models
-from tinycnn.fast import fuse
+from tinycnn.fast.fuse import _LOCK, fuse
 from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.nn import softmax
@@ -47,6 +48,7 @@ TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at 
 MOST_TURNED = 60  # components of a page that is turned; bounds the time
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
+_BLAS = threadpoolctl.ThreadpoolController()
 Floats = NDArray[np.floating[Any]]
 Scores = dict[tuple[int, ...], Floats]  # probability of each digit, by the pieces
 
@@ -251,9 +253,10 @@ class Reader:
                 break
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
-        if new:
-            images = np.stack([page.image(pieces) for pieces in new])
-            scores.update(zip(new, self.probabilities(images), strict=True))
+        if new:  # more threads of BLAS round otherwise, and wait for each other long
+            with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
+                shares = self.probabilities(np.stack([page.image(c) for c in new]))
+            scores.update(zip(new, shares, strict=True))
         return lines
 
     def _together(
@@ -319,9 +322,8 @@ def _doubtful(
         for candidate in offered:
             if _as_offered(scores[candidate.pieces]).max() >= SURE:
                 sure.update(candidate.pieces)
-    doubtful = [number for number in page.pieces if number not in sure]
-    doubtful.sort(key=lambda number: -page.pieces[number].area)
-    return doubtful[:MOST_DOUBTS]
+    doubtful = (n for n in page.pieces if n not in sure)
+    return sorted(doubtful, key=lambda n: -page.pieces[n].area)[:MOST_DOUBTS]
 
 
 def _search(
@@ -335,15 +337,13 @@ def _search(
     """
     bonds = np.array(line.bonds)
     joined = BONDS * -np.logaddexp(0, -bonds)
-    parted = BONDS * -np.logaddexp(0, bonds)
+    parted = np.append(0, BONDS * -np.logaddexp(0, bonds))
     best = [0.0] + [-math.inf] * len(line.pieces)
     last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
     runs = {(candidate.start, candidate.stop): candidate for candidate in offered}
     for candidate in offered:  # in order of their start
         start, stop, (x0, y0, x1, y1) = candidate.start, candidate.stop, candidate.box
-        so_far = best[start] + joined[start : stop - 1].sum()
-        if start > 0:
-            so_far += parted[start - 1]
+        so_far = best[start] + joined[start : stop - 1].sum() + parted[start]
         low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / LOW, 1)
         shares = scores[candidate.pieces].astype(np.float64)
         sure = shares.max() * (1 - _divides(line, candidate, runs, scores))
@@ -353,8 +353,7 @@ def _search(
         for score, kept in scored:
             if so_far + score > best[stop]:
                 best[stop], last[stop] = so_far + score, (candidate, kept)
-    found = []
-    at = len(line.pieces)
+    found, at = [], len(line.pieces)
     while (step := last[at]) is not None:
         candidate, kept = step
         if kept:
