@@ -61,9 +61,12 @@ def forward(block, blocks, job):
     group = 1 if m == 1 else min(max(1, PIXELS // (H * W)), -(-N // blocks))
     maps = empty(np.float32, group, m * high, m * wide, F)
     images = empty(np.float32, group, H, W, C)
+    memset(address(images), 0, 4 * images.size)
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
-        count = min(group, N * (block + 1) // blocks - first)
-        image = _padded(x, first, count, images, top, left)
+        count, image = min(group, N * (block + 1) // blocks - first), address(x, first)
+        if x.shape[1:3] != (H, W):
+            image = address(images)
+            _copy(count, x, first, 0, 0, images, 0, top, left)
         if m > 1:
             winograd.convolve(
                 winograd.FORWARD, image, count, H, W, C, address(weight), KH, m, F,
@@ -79,17 +82,13 @@ def forward(block, blocks, job):
 
 
 @inline
-def _padded(x, n, count, images, top, left):
-    """Return the address of images n and on: in x, or, with zeros, in ``images``."""
-    (_, XH, XW, C), (_, H, W, _) = x.shape, images.shape
-    if H == XH and W == XW:
-        return address(x, n)
-    for i in range(count):
-        memset(address(images, i), 0, 4 * H * W * C)
-        for h in range(XH):
-            place = address(images, i, top + h, left)
-            memcpy(place, address(x, n + i, h), 4 * XW * C)
-    return address(images)
+def _copy(count, x, n, h, w, y, i, top, left):
+    """Copy images from n on to i and on: from row h and column w what both have."""
+    size = 4 * min(x.shape[2], y.shape[2]) * x.shape[3]
+    for image in range(count):
+        for row in range(min(x.shape[1], y.shape[1])):
+            place = address(y, i + image, top + row, left)
+            memcpy(place, address(x, n + image, h + row, w), size)
 
 
 @inline
@@ -124,9 +123,10 @@ def pool(maps, i, side, drops, bias, y, winner, n):
 
 
 @shared(
-    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, XH, XW, C", dx="N, H, W, C",
-    dweight="blocks, F, K, K, C", dbias="blocks, F", weight="F, K, K * C",
-    turned="(K + m - 1)**2, F, C", m=int, top=int, left=int, side=int,
+    dy="N, OH, OW, F", winner="uint8: N, OH, OW, F", x="N, XH, XW, C",
+    dx="N, XH, XW, C", dweight="blocks, F, K, K, C", dbias="blocks, F",
+    weight="F, K, K * C",
+    turned="(K + m - 1)**2, F, C", m=int, H=int, W=int, top=int, left=int, side=int,
 )  # fmt: skip
 def backward(block, blocks, job):
     """Fill ``dx``, and, of each block, ``dbias``, zeros before, and ``dweight``.
@@ -134,10 +134,12 @@ def backward(block, blocks, job):
     C and F are multiples of 16, images as in `forward`, weights ``turned`` those of
     `winograd.transform_kernels` with channels and filters swapped.
     """
-    dy, winner, x, dx, dweight, dbias, weight, turned, m, top, left, side = job[0]
-    (_, OH, OW, F), (N, H, W, C), K = dy.shape, dx.shape, dweight.shape[2]
+    dy, winner, x, dx, dweight, dbias, weight, turned, m, H, W, top, left, side = job[0]
+    (N, OH, OW, F), C, K = dy.shape, x.shape[3], dweight.shape[2]
     group = min(max(1, PIXELS // (H * W)), -(-N // blocks))
     images = empty(np.float32, group, H, W, C)
+    memset(address(images), 0, 4 * images.size)
+    dimages = empty(np.float32, group, H, W, C)
     pixels = empty(np.float32, group * H * W, F)  # the gradient of maps
     # Outputs, by filter: at which pixel their patch begins, and their gradient.
     counts, places, shares = alive = lists(F, group * OH * OW)
@@ -145,35 +147,35 @@ def backward(block, blocks, job):
     of_pixels = lists(len(pixels), F)  # the same by pixel: of which filters
     for first in range(N * block // blocks, N * (block + 1) // blocks, group):
         count = min(group, N * (block + 1) // blocks - first)
-        image, size = _padded(x, first, count, images, top, left), count * H * W
-        dimage = address(dx, first)
-        memset(dimage, 0, 4 * size * C)
+        _copy(count, x, first, 0, 0, images, 0, top, left)
+        memset(address(dimages), 0, 4 * dimages.size)
         memset(address(counts), 0, 8 * F)
         for i in range(count):
             _collect(dy, winner, first + i, side, i * H * W, W, alive, dbias[block])
         if SPARSE * sum(counts) < count * side * OH * side * OW * F:
-            memset(address(of_pixels[0]), 0, 8 * size)
+            memset(address(of_pixels[0]), 0, 8 * len(pixels))
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     _append(of_pixels, uintp(places[f, i]), f, shares[f, i])
             for kh in range(K):  # a row of each kernel: they stay in the cache
-                row, part = dimage + 4 * kh * W * C, address(weight, 0, kh)
-                for p in range(size):
+                row, part = address(dimages, 0, kh), address(weight, 0, kh)
+                for p in range(len(pixels)):
                     if of_pixels[0][p] > 0:
                         add(of_pixels, p, 4 * K * K * C, part, row + 4 * p * C, K * C)
         else:
-            memset(address(pixels), 0, 4 * size * F)
+            memset(address(pixels), 0, 4 * pixels.size)
             for f in range(uintp(F)):
                 for i in range(uintp(counts[f])):
                     pixels[uintp(places[f, i]), f] = shares[f, i]
             winograd.convolve(
                 winograd.BACK, address(pixels), count, H, W, F, address(turned), K, m,
-                C, dimage,
+                C, address(dimages),
             )  # fmt: skip
         for f in range(F):
             for kh in range(K):
-                rows, y = image + 4 * kh * W * C, address(dweight, block, f, kh)
-                add(alive, f, 4 * C, rows, y, K * C)
+                y = address(dweight, block, f, kh)
+                add(alive, f, 4 * C, address(images, 0, kh), y, K * C)
+        _copy(count, dimages, 0, top, left, dx, first, 0, 0)
 
 
 @inline
@@ -285,7 +287,8 @@ class FusedConvolution(Layer):
 
     def backward(self, dy: Array) -> Array:
         """Map the gradient of y (N, OH, OW, F) to that of x (N, H, W, C)."""
-        x, winner, factor, (m, rows, columns, top, left) = self._recall(dy)
+        x, winner, factor, room = self._recall(dy)
+        m, rows, columns, top, left = room
         weight, (N, H, W, C) = self.conv.weight.value, x.shape
         K, blocks, F = len(weight), min(BLOCKS, N), weight.shape[3]
         dy, dbias = np.ascontiguousarray(dy), np.zeros((blocks, F), np.float32)
@@ -303,13 +306,11 @@ class FusedConvolution(Layer):
             by_filter = np.multiply(weight.transpose(3, 0, 1, 2), factor, order="C")
             turned = aligned((K + m - 1) ** 2, F, C)
             winograd.transform_kernels(BLOCKS, turned, by_filter.reshape(-1), K, m, 1)
-            # Of zeros around images, too: patches write there.
-            grad, dx = aligned(blocks, F, K, K, C), aligned(N, rows, columns, C)
+            grad, dx = aligned(blocks, F, K, K, C), aligned(*x.shape)
             backward(
                 blocks, dy, winner, x, dx, grad, dbias, by_filter.reshape(F, K, -1),
-                turned, m, top, left, self._side,
+                turned, *room, self._side,
             )  # fmt: skip
-            dx = dx[:, top : top + H, left : left + W]
             dweight = grad.sum(axis=0).transpose(1, 2, 3, 0)
         self.conv.weight.grad = np.multiply(dweight, factor, order="C")
         self.conv.bias.grad = dbias.sum(axis=0) * factor
