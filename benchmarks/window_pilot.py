@@ -41,8 +41,8 @@ def screen(width: int = 1440, height: int = 900) -> Iterator[str]:
     """Start a screen in memory and yield its name, as ``DISPLAY`` has it."""
     reading, writing = os.pipe()
     server = subprocess.Popen(
-        [
-            *("Xvfb", "-displayfd", str(writing)),
+        [  # a reset, when the last client leaves, throws out who comes just then
+            *("Xvfb", "-noreset", "-displayfd", str(writing)),
             *("-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"),
         ],
         pass_fds=[writing],
