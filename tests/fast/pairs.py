@@ -146,7 +146,7 @@ def rounding(case, training=True):
     y = pair.step.forward(x, training)
     pair.layer.seed_dropout(3)
     (N, OH, OW, F), side = y.shape, 2 if case.pool else 1
-    maps = pair.plain.layers[0].forward(x.astype(np.float64)) / (1 - case.rate)
+    maps = pair.plain.layers[0].forward(x.astype(np.float64))
     windows = maps[:, : side * OH, : side * OW].reshape(N, OH, side, OW, side, F)
     windows = windows.transpose(2, 4, 0, 1, 3, 5).reshape(-1, *y.shape)
     *_, second, best = np.sort([np.zeros(y.shape), *windows], axis=0)
