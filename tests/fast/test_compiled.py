@@ -127,31 +127,39 @@ def test_onetbb_shares_the_blocks_and_survives_a_fork():
     assert output(LAYER, **unset) == ["tbb", "True"]
 
 
-ON_ONE_CORE = """
-import os
+IN_A_THREAD_AND_FORKED = """
+import os, threading
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-"""
-SUMS = "import test_compiled as t; print(*t.sums())"
-READ_IN_A_THREAD = """
-import threading
-from tinycnn import Reader
-thread = threading.Thread(target=lambda: print(Reader().finds))
+import test_compiled as t
+thread = threading.Thread(target=lambda: print(*t.sums(), flush=True))
 thread.start()
 thread.join()
+os.fork()
+"""
+FORKED_MEANWHILE = """
+import os, threading, time
+from tinycnn.fast.fuse import _LOCK
+def compute():
+    with _LOCK:
+        time.sleep(1)
+threading.Thread(target=compute).start()
+time.sleep(0.2)
+child = os.fork()
+if child == 0:
+    os._exit(not _LOCK.acquire(timeout=9))
+print(os.waitpid(child, 0)[1])
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 @pytest.mark.parametrize("threads", [None, "2"])  # 2: a container with a quota of 1
 def test_a_process_on_one_core_computes_the_same_and_ends(threads):
-    assert output(ON_ONE_CORE + SUMS, NUMBA_NUM_THREADS=threads) == sums()
+    assert output(IN_A_THREAD_AND_FORKED, NUMBA_NUM_THREADS=threads) == sums()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
-@pytest.mark.parametrize("threads", [None, "2"])
-def test_a_reader_in_a_thread_on_one_core_ends(threads):
-    code = ON_ONE_CORE + READ_IN_A_THREAD
-    assert output(code, NUMBA_NUM_THREADS=threads) == ["True"]
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
+def test_a_fork_waits_for_the_thread_that_computes():
+    assert output(FORKED_MEANWHILE) == ["0"]
 
 
 @pytest.mark.parametrize(

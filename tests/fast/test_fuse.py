@@ -13,10 +13,10 @@ import pytest
 from pairs import assert_same, output, whole_numbers
 
 from tinycnn import fast, models, nn
-from tinycnn.fast import written
+from tinycnn.fast import fuse, written
 from tinycnn.fast.convolution import FusedConvolution
 from tinycnn.fast.dense import FusedDense
-from tinycnn.fast.fuse import fuse, make_steps
+from tinycnn.fast.fuse import make_steps
 from tinycnn.nn import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 
 

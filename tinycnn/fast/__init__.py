@@ -6,6 +6,7 @@ below these two ideas: `winograd`, fewer multiplications, and `vectors`, many at
 """
 
 from tinycnn.fast.adam import Adam
-from tinycnn.fast.fuse import Runner, fuse
+from tinycnn.fast.fuse import Runner
 
+fuse = Runner
 __all__ = ["Adam", "Runner", "fuse"]

@@ -58,8 +58,10 @@ LINE = 16  # floats of the processor's cache come and go together
 _MEMORY, DATA = (ctypes.c_int64 * 2**57).from_address(0), object.__basicsize__
 
 # Before Numba chooses: in a virtual environment it does not find oneTBB by itself. And
-# here: started by a thread that ends, oneTBB without threads of its own hangs at exit.
-_ALONE = config.NUMBA_NUM_THREADS == 1  # type: ignore[attr-defined]
+# here: started by a thread that ends, oneTBB without threads of its own hangs at exit;
+# and so it does after a fork, if there is one core.
+_CONFIG: Any = config
+_ALONE = min(_CONFIG.NUMBA_NUM_THREADS, _CONFIG.NUMBA_DEFAULT_NUM_THREADS) == 1
 with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
     for _file in () if _ALONE else importlib.metadata.files("tbb") or ():
         if _file.name in ("libtbb.so.12", "tbb12.dll"):

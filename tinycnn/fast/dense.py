@@ -29,8 +29,7 @@ from tinycnn.nn.layers import Array, Dense, Flatten, Layer
 
 ROWS_FORWARD, ROWS_BACKWARD = 64, 96
 FEW = 8  # images, whose zeros stand for those of all
-# To wake a thread takes as long as so many multiplications.
-WORTH_A_THREAD = 2**18
+WORTH_A_THREAD = 2**18  # multiplications: to wake a thread takes as long
 
 
 @shared(x="N, D", weight="D, U", y="blocks, N, U")
@@ -88,9 +87,7 @@ def add(found, n, stride, rows, y, length):
     )
 
 
-@shared(
-    dy="N, U", columns="U, N", x="N, D", weight="D, U", dweight="D, U", dx="N, D"
-)  # fmt: skip
+@shared(dy="N, U", columns="U, N", x="N, D", weight="D, U", dweight="D, U", dx="N, D")
 def backward(block, blocks, job):
     """Fill, for a part of D, ``dweight = (columns @ x).T``, ``dx = dy @ weight.T``."""
     dy, columns, x, weight, dweight, dx = job[0]  # columns: dy.T

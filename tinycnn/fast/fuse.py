@@ -1,5 +1,6 @@
 """Which layers become one step, and the runner that takes the steps."""
 
+import os
 import threading
 from typing import Any
 
@@ -18,6 +19,9 @@ from tinycnn.nn.sequential import Sequential, _check_gradients, _check_output, _
 # One thread at a time: a runner and its steps remember the last forward, and Numba's
 # simplest threading layer aborts the process when two threads run parallel kernels.
 _LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):  # held by nobody in the child: its threads are gone
+    _end = _LOCK.release
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_end, after_in_child=_end)
 
 
 class Runner:
@@ -46,8 +50,8 @@ class Runner:
     """
 
     def __init__(self, model: Sequential, *, input_gradient: bool = False) -> None:
-        least = COLUMNS if input_gradient else 1  # channels of a first convolution
-        self.model, self.steps = model, make_steps(model, least)
+        self.model = model
+        self.steps = make_steps(model, COLUMNS if input_gradient else 1)
         self._input_gradient = input_gradient
         self._shapes: dict[int, tuple[int, ...]] = {}  # of each step's x
         self._layers, self._parameters = model.layers, model.parameters()
@@ -96,9 +100,6 @@ class Runner:
                     _check_gradients(layer, dy, dx, shape)
                 dy = dx
         return dy if self._input_gradient else None
-
-
-fuse = Runner
 
 
 def make_steps(model: Sequential, least: int = 1) -> dict[int, Any]:

@@ -19,7 +19,8 @@ import threadpoolctl
 from numpy.typing import NDArray
 
 from tinycnn import models
-from tinycnn.fast.fuse import _LOCK, fuse
+from tinycnn.fast import fuse
+from tinycnn.fast.fuse import _LOCK
 from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.nn import softmax
