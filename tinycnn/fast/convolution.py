@@ -246,10 +246,10 @@ class FusedConvolution(Layer):
     ) -> None:
         self.conv, self.pool, self.dropout = conv, pool, dropout
         self._side = 1 if pool is None else 2
-        self._kept: tuple[Any, Any, Any] = None, None, None  # m, weights, laid out
+        self._kept: tuple[Any, Any] = None, None  # what of, and weights laid out
         self._plan: tuple[Any, Any] = None, None  # settings and sizes of the last batch
 
-    def __repr__(self) -> str:  # sooner than `Layer.__repr__`: for every forward
+    def __repr__(self) -> str:  # quicker than a layer's; called once a forward
         conv, pool = self.conv, self.pool and (self.pool.kernel_size, self.pool.stride)
         return f"{conv.weight.value.shape}, {conv.stride, conv.padding}, {pool}"
 
@@ -282,7 +282,7 @@ class FusedConvolution(Layer):
             self._rows(factor, m, training), *room, KH, KW, self._side,
             int(dropout is not None),
         )  # fmt: skip
-        self._remember(y, x, winner, factor, room)
+        self._memory = settings[0], (y.dtype, y.shape), x, winner, factor, room
         return y
 
     def backward(self, dy: Array) -> Array:
@@ -318,14 +318,14 @@ class FusedConvolution(Layer):
 
     def _rows(self, factor: float, m: int, training: bool) -> Array:
         """Return the weights as `forward` takes them; in inference, laid out once."""
-        weight, (kept_m, before, rows) = self.conv.weight.value, self._kept
-        if training or m != kept_m or not np.array_equal(weight, before):
+        weight, (before, rows) = self.conv.weight.value, self._kept
+        if training or (of := (m, weight.shape, weight.tobytes())) != before:
             direct, (KH, _, C, F) = np.ascontiguousarray(weight * factor), weight.shape
             rows = direct.reshape(KH, -1, F)
             if C >= COLUMNS:
                 rows = aligned((KH + m - 1) ** 2, C, F)
                 winograd.transform_kernels(BLOCKS, rows, direct.reshape(-1), KH, m, 0)
-            self._kept = (None,) * 3 if training else (m, weight.copy(), rows)
+            self._kept = (None, None) if training else (of, rows)
         return rows
 
 
