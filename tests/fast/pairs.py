@@ -206,11 +206,12 @@ def python(code, folder=Path(__file__).parent, **settings):
     """Run code in a process of its own; a setting of None is taken away."""
     env = (os.environ | settings).items()
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-W", "ignore:This process", "-c", code],
         cwd=folder,
         env={name: value for name, value in env if value is not None},
         capture_output=True,
         text=True,
+        timeout=100,
     )
 
 

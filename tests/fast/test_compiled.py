@@ -138,28 +138,27 @@ os.fork()
 """
 FORKED_MEANWHILE = """
 import os, threading, time
-from tinycnn.fast.fuse import _LOCK
+from tinycnn.{} as lock
 def compute():
-    with _LOCK:
+    with lock:
         time.sleep(1)
 threading.Thread(target=compute).start()
 time.sleep(0.2)
-child = os.fork()
-if child == 0:
-    os._exit(not _LOCK.acquire(timeout=9))
+child = os.fork() or os._exit(not lock.acquire(timeout=9))
 print(os.waitpid(child, 0)[1])
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
-@pytest.mark.parametrize("threads", [None, "2"])  # 2: a container with a quota of 1
+@pytest.mark.parametrize("threads", [None, "2"])
 def test_a_process_on_one_core_computes_the_same_and_ends(threads):
     assert output(IN_A_THREAD_AND_FORKED, NUMBA_NUM_THREADS=threads) == sums()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
-def test_a_fork_waits_for_the_thread_that_computes():
-    assert output(FORKED_MEANWHILE) == ["0"]
+@pytest.mark.parametrize("lock", ["fast.fuse import _LOCK", "ink.picture import _lock"])
+def test_a_fork_waits_for_the_thread_that_computes(lock):
+    assert output(FORKED_MEANWHILE.format(lock)) == ["0"]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ _MEMORY, DATA = (ctypes.c_int64 * 2**57).from_address(0), object.__basicsize__
 
 # Before Numba chooses: in a virtual environment it does not find oneTBB by itself. And
 # here: started by a thread that ends, oneTBB without threads of its own hangs at exit;
-# and so it does after a fork, if there is one core.
+# so it does after a fork on one core (if that is a quota, it is not seen here).
 _CONFIG: Any = config
 _ALONE = min(_CONFIG.NUMBA_NUM_THREADS, _CONFIG.NUMBA_DEFAULT_NUM_THREADS) == 1
 with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):

@@ -246,10 +246,10 @@ class FusedConvolution(Layer):
     ) -> None:
         self.conv, self.pool, self.dropout = conv, pool, dropout
         self._side = 1 if pool is None else 2
-        self._kept: tuple[Any, Any] = None, None  # what of, and weights laid out
+        self._kept: tuple[Any, Any] = None, None  # key, and weights laid out
         self._plan: tuple[Any, Any] = None, None  # settings and sizes of the last batch
 
-    def __repr__(self) -> str:  # quicker than a layer's; called once a forward
+    def __repr__(self) -> str:  # what `_recall` compares; quicker than a layer's
         conv, pool = self.conv, self.pool and (self.pool.kernel_size, self.pool.stride)
         return f"{conv.weight.value.shape}, {conv.stride, conv.padding}, {pool}"
 
@@ -318,14 +318,14 @@ class FusedConvolution(Layer):
 
     def _rows(self, factor: float, m: int, training: bool) -> Array:
         """Return the weights as `forward` takes them; in inference, laid out once."""
-        weight, (before, rows) = self.conv.weight.value, self._kept
-        if training or (of := (m, weight.shape, weight.tobytes())) != before:
+        weight, (kept, rows) = self.conv.weight.value, self._kept
+        if training or (key := (m, weight.shape, weight.tobytes())) != kept:
             direct, (KH, _, C, F) = np.ascontiguousarray(weight * factor), weight.shape
             rows = direct.reshape(KH, -1, F)
             if C >= COLUMNS:
                 rows = aligned((KH + m - 1) ** 2, C, F)
                 winograd.transform_kernels(BLOCKS, rows, direct.reshape(-1), KH, m, 0)
-            self._kept = (None, None) if training else (of, rows)
+            self._kept = (None, None) if training else (key, rows)
         return rows
 
 

@@ -19,7 +19,7 @@ from tinycnn.nn.sequential import Sequential, _check_gradients, _check_output, _
 # One thread at a time: a runner and its steps remember the last forward, and Numba's
 # simplest threading layer aborts the process when two threads run parallel kernels.
 _LOCK = threading.RLock()
-if hasattr(os, "register_at_fork"):  # held by nobody in the child: its threads are gone
+if hasattr(os, "register_at_fork"):  # held by no thread that a child would lack
     _end = _LOCK.release
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_end, after_in_child=_end)
 

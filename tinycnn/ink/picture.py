@@ -17,6 +17,7 @@ the size of file and picture, the pieces and bytes of metadata, the scans of a J
 
 import contextlib
 import io
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -54,7 +55,10 @@ BLOCK = 2**16  # bytes; behind the header, only texts are read in larger pieces
 PACKED = (b"iCCP", b"zTXt", b"iTXt")  # chunks of a PNG that unpack to a megabyte
 UNPACKED = 80_000  # bytes of metadata that take as long as unpacking one
 
-_warnings_lock = threading.Lock()  # `warnings.catch_warnings` is not thread-safe
+_lock = threading.Lock()  # `warnings.catch_warnings` is not thread-safe
+if hasattr(os, "register_at_fork"):  # held by no thread that a child would lack
+    _end = _lock.release
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_end, after_in_child=_end)
 
 Size = tuple[int, int]
 
@@ -225,7 +229,7 @@ def _refusing(name: str) -> Iterator[None]:
     """
     shown = name if name and name.isprintable() else repr(name)
     try:
-        with _warnings_lock, warnings.catch_warnings():
+        with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except (UnreadableError, PictureError) as error:

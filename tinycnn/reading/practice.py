@@ -231,8 +231,9 @@ def _of_picture(
     page = segment.PicturePage(_worn(ink, rng) if rng.random() < WORN else ink)
     page.cut(list(page.pieces))
     owner = page.owner.ravel()
-    shares = np.stack([_sums(owner, layer) for layer in layers])
-    yield from _examples(page, shares, _sums(owner, page.values), labels, rng)
+    shares: Any = np.stack([np.bincount(owner, layer.ravel()) for layer in layers])
+    areas: Any = np.bincount(owner, page.values.ravel())
+    yield from _examples(page, shares, areas, labels, rng)
 
 
 def _worn(ink: Floats, rng: np.random.Generator) -> Floats:
@@ -241,11 +242,6 @@ def _worn(ink: Floats, rng: np.random.Generator) -> Floats:
     grain *= rng.uniform(0, 0.1) / grain.std()
     soft = ndimage.gaussian_filter(ink, rng.uniform(0.3, 0.8)) * (1 + 2 * grain) + grain
     return np.clip((soft - 0.3) / 0.4, 0, 1).astype(np.float32) * (soft > 0.3)
-
-
-def _sums(owner: NDArray[np.int32], ink: Floats) -> Floats:
-    """Return the sum of ink of every piece, indexed by its number."""
-    return np.bincount(owner, weights=ink.ravel()).astype(np.float64)
 
 
 def _examples(
