@@ -4,9 +4,10 @@
 
 1. *Networks*: sizes, orders of layers, batches and nested networks are drawn; between
    two steps, weights are edited or replaced. Output, gradients and the state of batch
-   norm must be those of the layers as they are written, to `MOST` of the largest. Where
-   rounding opens a ReLU or lets another cell win, gradients differ by right: a network
-   is wrong if it is with `TRIES` inputs.
+   norm must be those of the layers as they are written, to `MOST` of the largest, or as
+   near to the layers in float64 as these are in float32: behind several batch norms of
+   few values, rounding grows to a hundredth. Where it opens a ReLU or lets another cell
+   win, gradients differ by right: a network is wrong if it is with `TRIES` inputs.
 2. *Threads*: two and four threads ask one fused network, four ask one `Reader`, and,
    where processes fork, a pool of two asks. All answers must have the same bits.
 
@@ -64,6 +65,12 @@ def computed(runner: Any, model: nn.Sequential, x: Any, dy: Any) -> list[Any]:
     return [y, np.concatenate(grads), *buffers]
 
 
+def distance(found: list[Any], wanted: list[Any]) -> float:
+    """Return the greatest difference, as a share of the largest number of its array."""
+    pairs = zip(found, wanted, strict=True)
+    return float(max(np.abs(a - b).max() / (np.abs(b).max() + 1e-6) for a, b in pairs))
+
+
 def differs(seed: int) -> str:
     """Return what differs between a drawn network and its plain twin, or nothing."""
     rng = np.random.default_rng(seed)
@@ -81,14 +88,17 @@ def differs(seed: int) -> str:
             x = rng.standard_normal((N, *shape)).astype(np.float32)
             x[rng.random(x.shape) < rng.choice([0, 0.7])] = 0
             dy = rng.standard_normal(plain.forward(x).shape).astype(np.float32)
-            dy = dy if training else None
-            found, wanted = (
-                computed(runner, model, x, dy),
-                computed(plain, plain, x, dy),
-            )
-            apart = zip(found, wanted, strict=True)
-            error = [np.abs(a - b).max() / (np.abs(b).max() + 1e-6) for a, b in apart]
-            errors.append(float(max(error)))
+            dy, exact = dy if training else None, copy.deepcopy(plain)
+            exact.cast(np.float64)
+            found = computed(runner, model, x, dy)
+            wanted = computed(plain, plain, x, dy)
+            error = distance(found, wanted)
+            if error > MOST:
+                dy = dy if dy is None else dy.astype(np.float64)
+                true = computed(exact, exact, x.astype(np.float64), dy)
+                if distance(found, true) <= distance(wanted, true):
+                    error = 0.0
+            errors.append(error)
         if min(errors) > MOST:
             return f"seed {seed}, {model.layers}, {N} of {shape}: {errors}"
     return ""
