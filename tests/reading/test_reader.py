@@ -4,7 +4,6 @@ Digits are typical ones of the bundled sample, enlarged, so that no law rests on
 that is hard to read. How often hard ones are read right is for benchmarks/reading.py.
 """
 
-import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -133,7 +132,7 @@ def test_no_box_reaches_beyond_the_picture(reader, page):
     assert reader.read(ink).digits[0].box[2] == 2 * width - 1
 
 
-def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, page):
+def test_a_turned_page_reads_as_upright_and_two_digits_are_never_turned(reader, page):
     values = page("407325", "986521")[:-1]  # an odd height
     values[-14:-4, 200:216] = 1
     upright = reader.read(as_ink(values, 2.0))
@@ -143,8 +142,9 @@ def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, pa
         assert reader.read(ink).text == upright.text
         assert reader.read(ink).upright(ink.size) == upright
     for label in range(10):
-        one = np.rot90(page(str(label)), label % 3 + 1)
-        assert reader.read(as_ink(one)).turns == 0
+        for few in (str(label), f"8{label}"):
+            turned = np.rot90(page(few), label % 3 + 1)
+            assert reader.read(as_ink(turned)).turns == 0
     assert Reader.read_picture is Reader.read_strokes is Reader.read
 
 
@@ -187,6 +187,23 @@ def test_blas_has_one_thread_while_a_page_is_read(page):
         threads(np.zeros((1, 28, 28)))
     assert counts[0] == {1}
     assert counts[-1] == {2}
+
+
+def test_what_was_found_is_seen_leaning_broader_and_narrower(reader, glyphs):
+    """A digit's probabilities are the mean over its views, the first as it is."""
+    images = np.stack(glyphs).astype(np.float32)
+    views = [module._view(images, *view) for view in module.VIEWS]
+    assert np.array_equal(views[0], images)
+    shares = np.mean([reader.probabilities(view) for view in views], axis=0)
+    found = reader.probabilities(images, len(views))
+    np.testing.assert_allclose(found, shares, atol=1e-5)
+
+    bar = np.zeros((2, 28, 28), np.float32)
+    bar[:, 4:24, 13:15] = 1
+    slanted = module._view(bar, 0.5, 1)[0]  # row y moves by -y / 2
+    columns = slanted @ np.arange(28) / np.maximum(slanted.sum(axis=1), 1)
+    np.testing.assert_allclose(columns[4:24], 13.5 - (np.arange(4, 24) - 13.5) / 2)
+    assert module._view(bar, 0, 1.5).sum() == pytest.approx(1.5 * bar.sum())
 
 
 def test_reading_changes_neither_what_is_given_nor_what_is_read_next(reader, page):
@@ -366,7 +383,7 @@ NUMBERS = [
     ("13", [moved(LEFT, 20), THREE]),
     ("13", [moved(LEFT, 20), [(50, 40), *THREE[1:-1], (48, 146)]]),
     ("11", [LEFT, moved(LEFT, 30)]),
-    ("11", [LEFT, moved(LEFT, 10)]),
+    ("11", [LEFT, moved(LEFT, 16)]),
     # ... a dash between two, one that nearly touches, two commas, a letter, ...
     ("11", [LEFT, [(70, 90), (95, 90)], moved(LEFT, 90)]),
     ("11", [LEFT, [(48, 90), (122, 90)], moved(LEFT, 90)]),
@@ -453,8 +470,8 @@ def test_any_drawing_has_few_candidates(reader, monkeypatch, kind):
         strokes = [s + np.array((3 * k, 0)) for k, s in enumerate(strokes)]
     scored = []
 
-    def scores(images):
-        scored.append(len(images))
+    def scores(images, views):
+        scored.append(len(images) if views == 1 else 0)
         return np.full((len(images), 10), 0.05)
 
     monkeypatch.setattr(reader, "probabilities", scores)
@@ -556,19 +573,11 @@ def log_sigmoid(x):
     return -math.log1p(math.exp(-x)) if x > 0 else x - math.log1p(math.exp(x))
 
 
-def of_candidate(candidate, line, offered, scores):
+def of_candidate(candidate, line, scores):
     """Return the log probability of a candidate, and whether it is kept as a digit."""
     x0, y0, x1, y1 = candidate.box
     low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / module.LOW, 1)
-    apart = 0.0  # the probability that it is two digits
-    for left, right in itertools.product(offered, offered):
-        if left.pieces + right.pieces == candidate.pieces:
-            heights = [part.box[3] - part.box[1] for part in (left, right)]
-            sure = min(scores[part.pieces].max() for part in (left, right))
-            bond = line.bonds[right.start - 1]
-            sure *= math.exp(log_sigmoid(2 * (module.TOUCHING - bond)))
-            apart = max(apart, sure * (min(heights) >= module.TALL_PART * (y1 - y0)))
-    as_digit = max(scores[candidate.pieces].max() * (1 - apart), module.LEAST)
+    as_digit = max(scores[candidate.pieces].max(), module.LEAST)
     as_junk = max(1 - scores[candidate.pieces].sum(), module.LEAST)
     kept = max(math.log(as_digit) + math.log(low), math.log(as_junk) + module.JUNK)
     return max((kept, True), (candidate.dropped, False))
@@ -578,7 +587,7 @@ def of_candidate(candidate, line, offered, scores):
 @settings(max_examples=300, deadline=None)
 def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
     line, offered, scores = problem(seed, count, most)
-    scored = {c.pieces: of_candidate(c, line, offered, scores) for c in offered}
+    scored = {c.pieces: of_candidate(c, line, scores) for c in offered}
     best, expected = -math.inf, None
     for partition in partitions(offered, 0, len(line.pieces)):
         ends = {candidate.stop for candidate in partition}
@@ -598,8 +607,8 @@ def test_the_search_finds_the_best_of_all_partitions(seed, count, most):
     [
         ((0.1, 0.5), (1, 0.99), 0.0, True),  # surely a digit, of two doubtful ones
         ((1, 0.99), (0.1, 0.5), 0.0, False),
-        ((1, 0.97), (1, 0.999), 4.0, True),  # two digits, but they touch
-        ((1, 0.97), (1, 0.999), 0.2, False),
+        ((1, 0.97), (1, 0.9), 0.0, False),
+        ((1, 0.97), (1, 0.9), 4.0, True),  # two digits, but they touch
     ],
 )
 def test_two_pieces_are_one_digit_or_two(half, both, bond, is_one):

@@ -205,6 +205,20 @@ def test_the_bond_across_a_bridge_is_that_of_the_ink_it_crosses():
     assert 0 < bond(2) < bond(6)
 
 
+def test_parts_one_above_the_other_are_of_one_digit():
+    """A slanted 1 is cut in two, neither of which is a digit."""
+
+    def bond(top):
+        parts = (10, top, 30, top + 20), (30, 28, 50, 48)
+        page = PicturePage(bars(*parts, height=80))
+        page.pieces = {n: segment.Piece(box, 400, 1, n) for n, box in enumerate(parts)}
+        page._crossed = dict.fromkeys(page.pieces, 1.0)
+        return page._bond(0, 1, 40)
+
+    assert bond(9) == bond(47) == segment.SAME
+    assert bond(20) == bond(36) == segment.CROSSED
+
+
 def test_only_what_is_named_is_cut_and_no_stroke_and_nothing_as_narrow_as_a_1():
     blobs = [(10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50)]
     moved = [(x0 + 75, y0, x1 + 75, y1) for x0, y0, x1, y1 in blobs]

@@ -33,8 +33,6 @@ SURE = 0.9  # candidates of at least this confidence are not cut, and ones may t
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 0.12  # weight of the bonds beside the network's scores
 OFFERED = 15  # odds of no digit, of all by those chosen; the search has a prior of 3.5
-TALL_PART = 0.75  # of a candidate's height: lower parts of it are no digits
-TOUCHING = 1.0  # bonds of strokes that touch are above it, others below
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 JUNK = -3.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
@@ -46,12 +44,16 @@ MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 # Chosen on numbers, cheques and letters of the development sets, turned and upright.
 POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at least
+LEAST_TURNED = 3  # digits; turned by a half, 58 is 85
 MOST_TURNED = 60  # components of a page that is turned; bounds the time
+# Slants and breadths of the views of a candidate; the first is the image as it is.
+VIEWS = (0, 1), (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
 Floats = NDArray[np.floating[Any]]
-Scores = dict[tuple[int, ...], Floats]  # probability of each digit, by the pieces
+Pieces = tuple[int, ...]  # of a candidate, their numbers
+Scores = dict[Pieces, Floats]  # probability of each digit
 
 
 class Found(NamedTuple):
@@ -162,9 +164,10 @@ class Reader:
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
         """Read ink and return the candidate of every digit.
 
-        A picture of several digits that is read poorly is read turned by a quarter, a
-        half and three quarters, too. The likeliest is taken instead if it is far more
-        confident and half of its digits are no ones: bars are, whichever way they lie.
+        A picture of three digits or more that is read poorly is read turned by a
+        quarter, a half and three quarters, too. The likeliest is taken instead if it is
+        far more confident and half of its digits are no ones: bars are, whichever way
+        they lie.
 
         Parameters
         ----------
@@ -180,7 +183,8 @@ class Reader:
         page, lines = self._find(ink)
         sure = _confidences(lines)
         few = len({piece.component for piece in page.pieces.values()}) <= MOST_TURNED
-        if ink.strokes is None and few and len(sure) > 1 and np.mean(sure) < POOR:
+        many = len(sure) >= LEAST_TURNED
+        if ink.strokes is None and few and many and np.mean(sure) < POOR:
             inks = [ink.turned(turns) for turns in (1, 2, 3)]  # first uncut: faster
             uncut = [_confidences(self._find(one, cuts=False)[1]) for one in inks]
             best = max(range(3), key=lambda n: sum(uncut[n]))
@@ -191,7 +195,7 @@ class Reader:
             others = sum(digit not in (1, None) for digit in digits)
             least = max(TURNED, float(np.mean(sure)) + MORE)
             surer = bool(digits) and np.mean(_confidences(turned[1])) >= least
-            if surer and 1 < len(digits) <= 2 * others:
+            if surer and LEAST_TURNED <= len(digits) <= 2 * others:
                 return turned
         return page, lines
 
@@ -210,21 +214,22 @@ class Reader:
         if cuts and page.cut(_doubtful(page, lines, scores)):
             lines = self._scored(page, scores)
         found, as_offered = [], {n: _as_offered(s) for n, s in scores.items()}
-        for line, offered in lines:
-            digits = [
-                self._found(candidate, scores[candidate.pieces], ink)
-                for candidate in _search(line, offered, as_offered)
-            ]
+        chosen = [_search(line, offered, as_offered) for line, offered in lines]
+        self._score(page, [c.pieces for c in chain(*chosen)], scores, len(VIEWS))
+        for (line, offered), candidates in zip(lines, chosen, strict=True):
+            digits = [self._found(c, scores[c.pieces], ink) for c in candidates]
             found.append(self._together(page, line, offered, digits, scores, ink))
         return page, _tidied(page, found, ink, self.threshold)
 
-    def probabilities(self, images: Floats) -> Floats:
+    def probabilities(self, images: Floats, views: int = 1) -> Floats:
         """Return the calibrated probability of each digit.
 
         Parameters
         ----------
         images : float array (N, 28, 28)
             See `tinycnn.ink.normalize`.
+        views : int
+            The mean over so many of `VIEWS`: of a digit that was found, over all.
 
         Returns
         -------
@@ -236,12 +241,13 @@ class Reader:
         WeightsError
             If a network's weights are so large that its logits overflow.
         """
-        shares = digit_shares(*_logits(*self._finder, images))
-        if self.finds:
-            return shares
-        logits, temperature = _logits(*self._namer, images)
-        names = softmax(logits / np.float32(temperature))
-        return names * shares.sum(axis=1, keepdims=True)
+        seen = np.concatenate([_view(images, *view) for view in VIEWS[:views]])
+        shares = digit_shares(*_logits(*self._finder, seen))
+        if not self.finds:
+            logits, temperature = _logits(*self._namer, seen)
+            names = softmax(logits / np.float32(temperature))
+            shares = names * shares.sum(axis=1, keepdims=True)
+        return shares.reshape(views, len(images), -1).mean(axis=0)
 
     def _scored(
         self, page: segment.Page, scores: Scores
@@ -254,11 +260,18 @@ class Reader:
                 break
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
-        if new:  # more threads of BLAS round otherwise, and wait for each other long
-            with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
-                shares = self.probabilities(np.stack([page.image(c) for c in new]))
-            scores.update(zip(new, shares, strict=True))
+        self._score(page, new, scores, views=1)
         return lines
+
+    def _score(
+        self, page: segment.Page, new: list[Pieces], scores: Scores, views: int
+    ) -> None:
+        """Add the probabilities of candidates, given by their pieces, to the scores."""
+        if new:  # more threads of BLAS round otherwise, and wait for each other long
+            images = np.stack([page.image(pieces) for pieces in new])
+            with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
+                shares = self.probabilities(images, views)
+            scores.update(zip(new, shares, strict=True))
 
     def _together(
         self,
@@ -341,14 +354,12 @@ def _search(
     parted = np.append(0, BONDS * -np.logaddexp(0, bonds))
     best = [0.0] + [-math.inf] * len(line.pieces)
     last: list[tuple[segment.Candidate, bool] | None] = [None] * len(best)
-    runs = {(candidate.start, candidate.stop): candidate for candidate in offered}
     for candidate in offered:  # in order of their start
         start, stop, (x0, y0, x1, y1) = candidate.start, candidate.stop, candidate.box
         so_far = best[start] + joined[start : stop - 1].sum() + parted[start]
         low = min(max(y1 - y0, (x1 - x0) / 2) / line.height / LOW, 1)
         shares = scores[candidate.pieces].astype(np.float64)
-        sure = shares.max() * (1 - _divides(line, candidate, runs, scores))
-        as_digit = math.log(max(sure, LEAST)) + math.log(low)
+        as_digit = math.log(max(shares.max(), LEAST)) + math.log(low)
         as_junk = math.log(max(1 - shares.sum(), LEAST)) + JUNK
         scored = (as_digit, True), (as_junk, True), (candidate.dropped, False)
         for score, kept in scored:
@@ -378,32 +389,6 @@ def _confidences(lines: list[list[Found]]) -> list[float]:
     return [0.0 if one.digit is None else one.confidence for one in digits]
 
 
-def _divides(
-    line: segment.Line,
-    candidate: segment.Candidate,
-    runs: dict[tuple[int, int], segment.Candidate],
-    scores: Scores,
-) -> float:
-    """Return how sure it is that a candidate is two digits side by side.
-
-    It is no surer than the less sure of the two, and less so where strokes touch: those
-    of a 4 or of a 5 may be digits by themselves.
-    """
-    _, y0, _, y1 = candidate.box
-    most = 0.0
-    for middle in range(candidate.start + 1, candidate.stop):
-        parts = runs.get((candidate.start, middle)), runs.get((middle, candidate.stop))
-        sure = [
-            float(scores[part.pieces].max())
-            for part in parts
-            if part and part.box[3] - part.box[1] >= TALL_PART * (y1 - y0)
-        ]
-        if len(sure) == 2:
-            touching = 2 * (line.bonds[middle - 1] - TOUCHING)
-            most = max(most, min(sure) / (1 + math.exp(touching)))
-    return most
-
-
 def _outer(box: segment.Box, ink: Ink) -> tuple[int, int, int, int]:
     """Return a box in whole pixels of the picture, which is not turned."""
     x0, y0, x1, y1 = (edge * ink.scale for edge in box)
@@ -427,10 +412,19 @@ def seen(strokes: Strokes) -> Strokes:
     return strokes.only(kept)
 
 
+def _view(images: Floats, slant: float, breadth: float) -> Floats:
+    """Return images (N, 28, 28) slanted and broadened about their middle."""
+    y, x, column = np.ogrid[-13.5:14, -13.5:14, -13.5:14]
+    # A matrix for each row, of linear interpolation: its columns are those of the view.
+    shares = np.maximum(1 - abs(column / breadth + slant * y - x), 0)
+    rows = images.transpose(1, 0, 2) @ shares.astype(images.dtype)
+    return rows.transpose(1, 0, 2)
+
+
 def _logits(
     runner: models.Model, temperature: float, path: Path, images: Floats
 ) -> tuple[Floats, float]:
-    """Return logits (N, K), from one view to save time, and their temperature."""
+    """Return logits (N, K), and their temperature."""
     with contextlib.suppress(ArithmeticError):
         logits = models.predict(runner, images)
         if np.abs(logits).max() < LARGEST_LOGIT:

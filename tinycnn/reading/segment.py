@@ -43,6 +43,8 @@ ONE_DIGIT = 1.3  # typical heights of two strokes, one above the other
 CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 APART = -20.0  # the bond of unrelated pieces
 UNLIKELY = -6.0  # the least bond within a candidate
+STACKED = 0.3  # shared height; less, as a share of the lower part's, is one digit's
+SAME = 20.0  # the bond of parts that are one above the other: digits are not
 CROSSED = 0.3  # the bond across a cut, per stroke width of ink that it crosses
 FILL = 0.12  # heights; cuts twice as far apart get another one between them
 SPACING = 0.05  # heights between cuts
@@ -264,8 +266,11 @@ class PicturePage(_Page):
         """Return the log odds; those of parts of one component tell the ink between."""
         a, b = self.pieces[i], self.pieces[j]
         if a.component == b.component:
-            neighbours = abs(a.part - b.part) == 1
-            return CROSSED * self._crossed[max(i, j)] if neighbours else APART
+            if abs(a.part - b.part) > 1:
+                return APART
+            shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
+            stacked = shared < STACKED * min(a.height, b.height)
+            return SAME if stacked else CROSSED * self._crossed[max(i, j)]
         return super()._bond(i, j, height)
 
     def _gap(self, i: int, j: int, height: float) -> float:  # noqa: ARG002
