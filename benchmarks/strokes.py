@@ -31,7 +31,7 @@ from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.data import DataError, load_mnist
 from tinycnn.ink import strokes as drawing
 from tinycnn.ink.normalize import PEN, normalize_strokes
-from tinycnn.reading.reader import Reader
+from tinycnn.reading.reader import VIEWS, Reader
 from tinycnn.threads import use_threads
 from tinycnn.training.metrics import calibration_error
 
@@ -125,7 +125,7 @@ def _row(
     sheet: str,
 ) -> list[str]:
     """Return a set's row of the table."""
-    shares = reader.probabilities(images)
+    shares = reader.probabilities(images, len(VIEWS))
     accepted = (shares.max(axis=1) >= reader.threshold).mean()
     cells = ["", ""]
     if NO_DIGIT not in labels:
