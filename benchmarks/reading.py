@@ -41,7 +41,7 @@ from benchmarks import reading_sets
 from benchmarks.reading_sets import Box, Item, MissingError
 from benchmarks.tables import markdown
 from tinycnn._cli import Parser, existing_file, existing_folder, integer, run_command
-from tinycnn.reading.reader import VIEWS, Reader
+from tinycnn.reading.reader import Reader
 from tinycnn.reading.result import Reading
 from tinycnn.threads import use_threads
 
@@ -82,7 +82,7 @@ def ceiling_text(reader: Reader, item: Item) -> str:
     """Return what the network makes of the true digits, in the same lines."""
     if not item.text:
         return ""
-    shares = reader.probabilities(item.images, len(VIEWS))
+    shares = reader.probabilities(item.images, views=True)
     labels = iter(shares.argmax(axis=1).tolist())
     return "".join(c if c == "\n" else str(next(labels)) for c in item.text)
 

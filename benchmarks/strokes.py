@@ -31,7 +31,7 @@ from tinycnn._cli import Parser, existing_folder, fail, run_command
 from tinycnn.data import DataError, load_mnist
 from tinycnn.ink import strokes as drawing
 from tinycnn.ink.normalize import PEN, normalize_strokes
-from tinycnn.reading.reader import VIEWS, Reader
+from tinycnn.reading.reader import Reader
 from tinycnn.threads import use_threads
 from tinycnn.training.metrics import calibration_error
 
@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
             rows.append(_row(name, reader, _drawn(shapes), labels, sheet))
             for pen in arguments.pens if NO_DIGIT not in labels else ():
                 images = _drawn(shapes, pen)
-                right = reader.probabilities(images).argmax(axis=1) == labels
+                shares = reader.probabilities(images, views=True)
+                right = shares.argmax(axis=1) == labels
                 share = f"{right.mean():.4f}"
                 rows.append([f"pen {pen}", "", _ink(images), share, *[""] * 3])
     except (DataError, MissingError) as error:
@@ -125,7 +126,7 @@ def _row(
     sheet: str,
 ) -> list[str]:
     """Return a set's row of the table."""
-    shares = reader.probabilities(images, len(VIEWS))
+    shares = reader.probabilities(images, views=True)
     accepted = (shares.max(axis=1) >= reader.threshold).mean()
     cells = ["", ""]
     if NO_DIGIT not in labels:

@@ -108,7 +108,7 @@ def test_the_probabilities_are_those_of_the_reader_and_of_the_plain_layers(
         assert [shares[digit] for digit, _ in top] == [share for _, share in top]
         assert sorted(shares)[-4] <= top[-1][1]
         image, facts = explanation.image[np.newaxis], read_facts(models.SHIPPED)
-        x = np.concatenate([_view(image, *view) for view in VIEWS])[..., np.newaxis]
+        x = np.concatenate([image, *(_view(image, *v) for v in VIEWS)])[..., np.newaxis]
         expected = digit_shares(reader.model.forward(x), facts["temperature"])
         np.testing.assert_allclose(shares, expected.mean(axis=0), atol=1e-5)
 
@@ -264,7 +264,7 @@ def test_a_training_step_is_gradient_descent_and_is_undone_unless_kept(bench):
     trial = bench.train(image, 3, 0.05)
     assert trial.loss[0] == found.loss > trial.loss[1]
     assert trial.right[0] == bench.right()
-    shares = bench._reader.probabilities(image[np.newaxis])[0]
+    shares = bench._reader.probabilities(image[np.newaxis], views=True)[0]
     np.testing.assert_allclose(trial.probabilities[0], shares, atol=1e-6)
     for name, array in state(bench).items():
         np.testing.assert_array_equal(array, before[name])

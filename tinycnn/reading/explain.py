@@ -177,7 +177,8 @@ class Workbench:
 
         def figures() -> tuple[float, Floats, int]:
             loss = gradients(self._reader.model, image, label).loss
-            return loss, self._reader.probabilities(image[np.newaxis])[0], self.right()
+            shares = self._reader.probabilities(image[np.newaxis], views=True)[0]
+            return loss, shares, self.right()
 
         weights, before = self._copy(), figures()
         nn.SGD(self._reader.model.parameters(), rate).step()

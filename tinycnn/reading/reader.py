@@ -44,10 +44,9 @@ MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 # Chosen on numbers, cheques and letters of the development sets, turned and upright.
 POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at least
-LEAST_TURNED = 3  # digits; turned by a half, 58 is 85
-MOST_TURNED = 60  # components of a page that is turned; bounds the time
-# Slants and breadths of the views of a candidate; the first is the image as it is.
-VIEWS = (0, 1), (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)
+LEAST_TURNED, MOST_TURNED = 3, 60  # digits (58 turned is 85); components, for the time
+MOST_VIEWED = 300  # digits of a page with several views; bounds the time
+VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant and breadth
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
@@ -215,21 +214,22 @@ class Reader:
             lines = self._scored(page, scores)
         found, as_offered = [], {n: _as_offered(s) for n, s in scores.items()}
         chosen = [_search(line, offered, as_offered) for line, offered in lines]
-        self._score(page, [c.pieces for c in chain(*chosen)], scores, len(VIEWS))
+        first = [c.pieces for c in chain(*chosen)][:MOST_VIEWED]
+        self._score(page, first, scores, views=True)
         for (line, offered), candidates in zip(lines, chosen, strict=True):
             digits = [self._found(c, scores[c.pieces], ink) for c in candidates]
             found.append(self._together(page, line, offered, digits, scores, ink))
         return page, _tidied(page, found, ink, self.threshold)
 
-    def probabilities(self, images: Floats, views: int = 1) -> Floats:
+    def probabilities(self, images: Floats, views: bool = False) -> Floats:
         """Return the calibrated probability of each digit.
 
         Parameters
         ----------
         images : float array (N, 28, 28)
             See `tinycnn.ink.normalize`.
-        views : int
-            The mean over so many of `VIEWS`: of a digit that was found, over all.
+        views : bool
+            The mean over the images and their `VIEWS`, as of digits that were found.
 
         Returns
         -------
@@ -241,13 +241,13 @@ class Reader:
         WeightsError
             If a network's weights are so large that its logits overflow.
         """
-        seen = np.concatenate([_view(images, *view) for view in VIEWS[:views]])
-        shares = digit_shares(*_logits(*self._finder, seen))
+        every = np.concatenate([images, *(_view(images, *v) for v in VIEWS if views)])
+        shares = digit_shares(*_logits(*self._finder, every))
         if not self.finds:
-            logits, temperature = _logits(*self._namer, seen)
+            logits, temperature = _logits(*self._namer, every)
             names = softmax(logits / np.float32(temperature))
             shares = names * shares.sum(axis=1, keepdims=True)
-        return shares.reshape(views, len(images), -1).mean(axis=0)
+        return shares.reshape(-1, len(images), 10).mean(axis=0)
 
     def _scored(
         self, page: segment.Page, scores: Scores
@@ -260,11 +260,11 @@ class Reader:
                 break
         new = [c.pieces for _, offered in lines for c in offered]
         new = [pieces for pieces in new if pieces not in scores]
-        self._score(page, new, scores, views=1)
+        self._score(page, new, scores, views=False)
         return lines
 
     def _score(
-        self, page: segment.Page, new: list[Pieces], scores: Scores, views: int
+        self, page: segment.Page, new: list[Pieces], scores: Scores, views: bool
     ) -> None:
         """Add the probabilities of candidates, given by their pieces, to the scores."""
         if new:  # more threads of BLAS round otherwise, and wait for each other long
@@ -303,6 +303,7 @@ class Reader:
             box = segment.around([page.pieces[n].box for n in pieces])
             joined = replace(inside[0].candidate, pieces=pieces, box=box)
             # What is wider than any digit has no score.
+            self._score(page, [pieces] if pieces in scores else [], scores, views=True)
             together = self._found(joined, scores.get(pieces, np.zeros(10)), ink)
             at = found.index(inside[0])
             rest = [one for one in found[at:] if one not in inside]
@@ -417,8 +418,7 @@ def _view(images: Floats, slant: float, breadth: float) -> Floats:
     y, x, column = np.ogrid[-13.5:14, -13.5:14, -13.5:14]
     # A matrix for each row, of linear interpolation: its columns are those of the view.
     shares = np.maximum(1 - abs(column / breadth + slant * y - x), 0)
-    rows = images.transpose(1, 0, 2) @ shares.astype(images.dtype)
-    return rows.transpose(1, 0, 2)
+    return (images.transpose(1, 0, 2) @ shares.astype(images.dtype)).transpose(1, 0, 2)
 
 
 def _logits(

@@ -44,7 +44,7 @@ CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 APART = -20.0  # the bond of unrelated pieces
 UNLIKELY = -6.0  # the least bond within a candidate
 STACKED = 0.3  # shared height; less, as a share of the lower part's, is one digit's
-SAME = 20.0  # the bond of parts that are one above the other: digits are not
+SAME = 20.0  # the bond of parts one above the other; digits stand side by side
 CROSSED = 0.3  # the bond across a cut, per stroke width of ink that it crosses
 FILL = 0.12  # heights; cuts twice as far apart get another one between them
 SPACING = 0.05  # heights between cuts
@@ -263,7 +263,7 @@ class PicturePage(_Page):
                 del self.pieces[number]
 
     def _bond(self, i: int, j: int, height: float) -> float:
-        """Return the log odds; those of parts of one component tell the ink between."""
+        """Return the log odds; of parts of one component they tell how it was cut."""
         a, b = self.pieces[i], self.pieces[j]
         if a.component == b.component:
             if abs(a.part - b.part) > 1:
