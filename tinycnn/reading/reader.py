@@ -44,7 +44,7 @@ MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 # Chosen on numbers, cheques and letters of the development sets, turned and upright.
 POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at least
-LEAST_TURNED, MOST_TURNED = 3, 60  # digits (58 turned is 85); components, for the time
+MOST_TURNED = 60  # components of a page that is turned; bounds the time
 MOST_VIEWED = 300  # digits of a page with several views; bounds the time
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant and breadth
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
@@ -163,10 +163,10 @@ class Reader:
     def find(self, ink: Ink) -> tuple[segment.Page, list[list[Found]]]:
         """Read ink and return the candidate of every digit.
 
-        A picture of three digits or more that is read poorly is read turned by a
-        quarter, a half and three quarters, too. The likeliest is taken instead if it is
-        far more confident and half of its digits are no ones: bars are, whichever way
-        they lie.
+        A picture of several digits that is read poorly is read turned by a quarter, a
+        half and three quarters, too. The likeliest is taken instead if it is far more
+        confident and half of its digits are no ones: bars are, whichever way they lie.
+        A picture of two is not turned if one of them is sure.
 
         Parameters
         ----------
@@ -182,8 +182,7 @@ class Reader:
         page, lines = self._find(ink)
         sure = _confidences(lines)
         few = len({piece.component for piece in page.pieces.values()}) <= MOST_TURNED
-        many = len(sure) >= LEAST_TURNED
-        if ink.strokes is None and few and many and np.mean(sure) < POOR:
+        if ink.strokes is None and few and len(sure) > 1 and np.mean(sure) < POOR:
             inks = [ink.turned(turns) for turns in (1, 2, 3)]  # first uncut: faster
             uncut = [_confidences(self._find(one, cuts=False)[1]) for one in inks]
             best = max(range(3), key=lambda n: sum(uncut[n]))
@@ -194,7 +193,8 @@ class Reader:
             others = sum(digit not in (1, None) for digit in digits)
             least = max(TURNED, float(np.mean(sure)) + MORE)
             surer = bool(digits) and np.mean(_confidences(turned[1])) >= least
-            if surer and LEAST_TURNED <= len(digits) <= 2 * others:
+            either = len(digits) == 2 and max(sure) >= SURE  # 58 upside down is 85
+            if surer and not either and 1 < len(digits) <= 2 * others:
                 return turned
         return page, lines
 
