@@ -29,7 +29,7 @@ from tinycnn.reading.explain import (
     explain,
     gradients,
 )
-from tinycnn.reading.reader import VIEWS, Reader, _view
+from tinycnn.reading.reader import CERTAIN, VIEWS, Reader, _view
 from tinycnn.reading.result import Damage, turned, turned_box
 
 SEVEN = [[(30, 40), (90, 40), (50, 160)]]
@@ -110,6 +110,7 @@ def test_the_probabilities_are_those_of_the_reader_and_of_the_plain_layers(
         image, facts = explanation.image[np.newaxis], read_facts(models.SHIPPED)
         x = np.concatenate([image, *(_view(image, *v) for v in VIEWS)])[..., np.newaxis]
         expected = digit_shares(reader.model.forward(x), facts["temperature"])
+        expected = expected[: 1 if expected[0].max() >= CERTAIN else 5]
         np.testing.assert_allclose(shares, expected.mean(axis=0), atol=1e-5)
 
 

@@ -209,8 +209,7 @@ def test_parts_one_above_the_other_are_of_one_digit():
     """A slanted 1 is cut in two, neither of which is a digit."""
 
     def bond(top):
-        parts = (10, top, 30, top + 20), (30, 28, 50, 48)
-        page = PicturePage(bars(*parts, height=80))
+        page, parts = PicturePage(paper()), ((10, top, 30, top + 20), (30, 28, 50, 48))
         page.pieces = {n: segment.Piece(box, 400, 1, n) for n, box in enumerate(parts)}
         page._crossed = dict.fromkeys(page.pieces, 1.0)
         return page._bond(0, 1, 40)

@@ -45,7 +45,7 @@ MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at least
 MOST_TURNED = 60  # components of a page that is turned; bounds the time
-MOST_VIEWED = 300  # digits of a page with several views; bounds the time
+CERTAIN, MOST_VIEWED = 0.99, 300  # surer digits, and more, have one view: the time
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant and breadth
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
@@ -214,8 +214,8 @@ class Reader:
             lines = self._scored(page, scores)
         found, as_offered = [], {n: _as_offered(s) for n, s in scores.items()}
         chosen = [_search(line, offered, as_offered) for line, offered in lines]
-        first = [c.pieces for c in chain(*chosen)][:MOST_VIEWED]
-        self._score(page, first, scores, views=True)
+        pieces = [c.pieces for c in chain(*chosen) if scores[c.pieces].max() < CERTAIN]
+        self._score(page, pieces[:MOST_VIEWED], scores, views=True)
         for (line, offered), candidates in zip(lines, chosen, strict=True):
             digits = [self._found(c, scores[c.pieces], ink) for c in candidates]
             found.append(self._together(page, line, offered, digits, scores, ink))
@@ -229,7 +229,7 @@ class Reader:
         images : float array (N, 28, 28)
             See `tinycnn.ink.normalize`.
         views : bool
-            The mean over the images and their `VIEWS`, as of digits that were found.
+            The mean over images and `VIEWS`, as of what is found and not certain.
 
         Returns
         -------

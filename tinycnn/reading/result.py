@@ -250,8 +250,8 @@ def turned(points: Floats, degrees: float) -> Floats:
 class Trial(NamedTuple):
     """A training step on one digit; pairs are before and after it.
 
-    Losses are as of `Gradients`, probabilities as of `Explanation`, and `right` counts
-    the sample's test digits that are named right.
+    Losses are as of `Gradients`, probabilities are means over five views, and `right`
+    counts the sample's test digits that are named right.
     """
 
     loss: tuple[float, float]
