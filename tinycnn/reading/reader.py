@@ -45,8 +45,8 @@ MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at least
 MOST_TURNED = 60  # components of a page that is turned; bounds the time
-CERTAIN, MOST_VIEWED = 0.99, 300  # surer digits, and more, have one view: the time
-VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant and breadth
+CERTAIN, MOST_VIEWED = 0.99, 300  # surer and further digits of a page: one view
+VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant, breadth; chosen on CROHME
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
@@ -193,8 +193,8 @@ class Reader:
             others = sum(digit not in (1, None) for digit in digits)
             least = max(TURNED, float(np.mean(sure)) + MORE)
             surer = bool(digits) and np.mean(_confidences(turned[1])) >= least
-            either = len(digits) == 2 and max(sure) >= SURE  # 58 upside down is 85
-            if surer and not either and 1 < len(digits) <= 2 * others:
+            ambiguous = len(digits) == 2 and max(sure) >= SURE  # 58 turned is 85
+            if surer and not ambiguous and 1 < len(digits) <= 2 * others:
                 return turned
         return page, lines
 
