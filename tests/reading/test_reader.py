@@ -206,6 +206,21 @@ def test_what_was_found_is_seen_leaning_broader_and_narrower(reader, glyphs):
     assert module._view(bar, 0, 1.5).sum() == pytest.approx(1.5 * bar.sum())
 
 
+def test_what_is_chosen_was_seen_in_all_views(reader, monkeypatch):
+    """Two strokes look like one digit, but not when they lean."""
+
+    def sevens(images, views):
+        found = np.zeros((len(images), 10))
+        found[:, 7] = [[0.1], [0.95, 0.95], [0.95, 0.97, 0.95]][len(images) - 1]
+        asked.append((len(images), views))
+        return found
+
+    asked = []
+    monkeypatch.setattr(reader, "probabilities", sevens)
+    assert reader.read(drawn([(30, 40), (50, 160)], [(80, 40), (60, 160)])).text == "77"
+    assert asked == [(3, False), (1, True), (2, True)]
+
+
 def test_reading_changes_neither_what_is_given_nor_what_is_read_next(reader, page):
     values, strokes = page("815", "260"), drawn(*FOUR)
     picture, images = as_picture(values), np.random.default_rng(0).random((3, 28, 28))

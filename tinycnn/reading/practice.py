@@ -39,7 +39,7 @@ WORN = 0.25  # of composed pictures: those with ragged edges
 PENS = 0.02, 0.25  # of the height; of composed digits
 THINNING = 0.6  # of an image's own pen that is left at least
 PRINTED = "ABCDEFGHJKLMNPRTUVWXYacdefhijkmnprtuvwxy%&?#"  # none looks like a digit
-SIGNS_EACH = 4  # letters and signs by themselves, for each number composed
+SIGNS_EACH = 8  # letters and signs by themselves, for each number composed
 Floats = NDArray[np.floating[Any]]
 Images = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
@@ -75,8 +75,8 @@ def with_composed(
     others, _ = written(SIGNS, SIGNS_EACH * count, rng)
     none = np.full(len(others), NONE, np.uint8)
     return (
-        np.concatenate([images, *(part for part, _ in made), others]),
-        np.concatenate([labels, *(part for _, part in made), none]),
+        np.concatenate([images, images, *(part for part, _ in made), others]),
+        np.concatenate([labels, labels, *(part for _, part in made), none]),
     )
 
 
@@ -103,14 +103,15 @@ def compose(
     chosen = rng.integers(0, len(images), rng.integers(1, MOST_DIGITS + 1))
     ink = images[chosen].astype(np.float32) / 255
     examples = [*_from_images(ink, labels[chosen], rng)]
-    examples += [*_from_scribble(rng), *_from_scribble(rng)]
+    for _ in range(3):
+        examples += _from_scribble(rng)
     if rng.random() < 0.1:
         examples += _from_print(rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.9:
         chosen = rng.integers(0, 10, rng.integers(1, 6))
         strokes = [write(DIGITS[digit], rng) for digit in chosen]
         examples += _from_strokes(strokes, chosen, rng)
-    if rng.random() < 0.8:
+    if rng.random() < 1:
         strokes = [write(SIGNS[k], rng) for k in rng.integers(0, len(SIGNS), 3)]
         examples += _from_strokes(strokes, np.full(len(strokes), NONE), rng)
     composed, names = zip(*examples, strict=True)
@@ -303,7 +304,7 @@ def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:
 
 def _pen(rng: np.random.Generator) -> float:
     """Return the width of a pen in heights of a digit, mostly a thin one."""
-    return float(np.exp(rng.uniform(*np.log(PENS))))
+    return float(rng.uniform(*PENS))
 
 
 def _side_by_side(

@@ -212,10 +212,17 @@ class Reader:
         lines = self._scored(page, scores)
         if cuts and page.cut(_doubtful(page, lines, scores)):
             lines = self._scored(page, scores)
-        found, as_offered = [], {n: _as_offered(s) for n, s in scores.items()}
-        chosen = [_search(line, offered, as_offered) for line, offered in lines]
-        pieces = [c.pieces for c in chain(*chosen) if scores[c.pieces].max() < CERTAIN]
-        self._score(page, pieces[:MOST_VIEWED], scores, views=True)
+        found, viewed = [], set[Pieces]()
+        while True:  # until all that is chosen was seen in all views
+            as_offered = {n: _as_offered(s) for n, s in scores.items()}
+            chosen = [_search(line, offered, as_offered) for line, offered in lines]
+            every = {candidate.pieces for candidate in chain(*chosen)}
+            doubtful = {pieces for pieces in every if scores[pieces].max() < CERTAIN}
+            new = sorted(doubtful - viewed)[: MOST_VIEWED - len(viewed)]
+            if not new:
+                break
+            self._score(page, new, scores, views=True)
+            viewed.update(new)
         for (line, offered), candidates in zip(lines, chosen, strict=True):
             digits = [self._found(c, scores[c.pieces], ink) for c in candidates]
             found.append(self._together(page, line, offered, digits, scores, ink))
@@ -517,12 +524,11 @@ def _among_digits(line: list[Found], threshold: float) -> list[Found]:
     """
     if 2 * sum(found.digit.digit is not None for found in line) < len(line):
         return line
-    digits = [replace(found.digit, digit=found.digit.top[0][0]) for found in line]
     return [
-        found._replace(digit=digit)
-        if AMONG * threshold < digit.confidence < threshold
+        found._replace(digit=replace(found.digit, digit=found.digit.top[0][0]))
+        if AMONG * threshold < found.digit.confidence < threshold
         else found
-        for found, digit in zip(line, digits, strict=True)
+        for found in line
     ]
 
 

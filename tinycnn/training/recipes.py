@@ -70,7 +70,7 @@ _tiny = Recipe(
 _reader = replace(
     _default,
     network="reader",
-    epochs=8,
+    epochs=13,
     deformation=Deformation(8, scale=0.1, shear=0.1, shift=1, bend=1.5, pen=0.3),
     average_decay=0.999,
     written=0.4,
