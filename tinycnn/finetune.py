@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Labels = NDArray[np.uint8]
 
 CORRECTIONS_SHARE = 8  # one training image in so many is a correction
-COMPOSED = 60  # numbers composed of the sample; each gives some fifty images
+COMPOSED = 60  # numbers composed of the sample; each gives some sixty images
 STEPS = (0.25, 0.5, 0.75, 1.0)  # of the way from the old to the new weights
 WEIGHTS = "weights.safetensors"
 PREVIOUS = "previous.safetensors"

@@ -161,12 +161,11 @@ def _json(file: str, reading: "Reading") -> str:
 
 def _text(file: str, reading: "Reading", several: bool) -> str:
     """Return the reading as text, after the file's name if there are several."""
+    if not several:
+        return reading.text
     lines = reading.text.splitlines()
-    if several and len(lines) == 1:
-        lines = [f"{_cli.printable(file)}: {lines[0]}"]
-    elif several:
-        lines = [f"{_cli.printable(file)}:", *(f"  {line}" for line in lines)]
-    return "\n".join(lines)
+    between = " " if len(lines) == 1 else "\n  "
+    return between.join([f"{_cli.printable(file)}:", *lines])
 
 
 def _annotated(file: str | bytes, ink: "Ink", reading: "Reading") -> bytes:

@@ -326,7 +326,7 @@ class Run(contextlib.ExitStack):
         trainer, preset = self.trainer, self.settings.preset
         weights = sum(one.value.size for one in trainer.model.parameters())
         what = f"preset {preset}" if preset else trainer.recipe.network
-        written = f" and {self.written:,} written by code" if self.written else ""
+        written = f" and {self.written:,} more" if self.written else ""
         images = len(trainer.train_images) - self.written
         _say(
             f"{what}: {weights:,} weights; {self.digits.source}: "

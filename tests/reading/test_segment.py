@@ -252,13 +252,6 @@ def test_a_page_that_is_empty_or_has_faint_ink_has_no_lines():
     assert segment.lines(stroke_page()) == []
 
 
-def test_two_rows_are_two_lines_from_top_to_bottom_and_left_to_right():
-    upper = [(x, 5, x + 12, 35) for x in (10, 40, 70)]
-    lower = [(x, 60, x + 12, 90) for x in (15, 45, 75)]
-    shuffled = [lower[2], upper[1], lower[0], upper[2], upper[0], lower[1]]
-    assert line_boxes(PicturePage(bars(*shuffled, height=100))) == [upper, lower]
-
-
 def test_strokes_are_read_by_place_and_not_by_the_order_they_were_drawn():
     page = stroke_page(
         [(250, 20), (250, 80)], [(50, 120), (50, 180)], [(150, 20), (150, 80)]
@@ -397,11 +390,6 @@ def test_strokes_meet_that_cross_or_touch_but_run_not_side_by_side():
         page = stroke_page([(20, 0), (20, 100)], stroke)
         assert page.meet(0, 1, 100.0) == meets, stroke
         assert page.meet(1, 0, 100.0) == meets, stroke
-
-
-def test_the_box_of_a_stroke_has_room_for_its_pen():
-    page = stroke_page([(20, 30), (60, 30), (60, 90)], pen=8)
-    assert page.pieces[0].box == (16, 26, 64, 94)
 
 
 def test_a_dot_is_a_piece_with_bonds():

@@ -31,8 +31,7 @@ IS_DIGIT, IS_NONE = 0.88, 0.75  # likeness above or below which a candidate is o
 BEST_IS_DIGIT = 0.6  # the same for the candidate most like a digit
 SLIM = 0.4  # heights; a narrower piece of a letter may be a 1
 HALF = 0.5  # of a digit's ink: a candidate that holds more of two digits is none
-MOST_NONE = 6  # candidates of a page that are none: they are many and much alike
-MOST_TWO = 6  # candidates of a page that hold two digits
+MOST_NONE = 6  # candidates of a page that hold two digits, and that are none else
 MOST_DIGITS = 8  # of a number
 PIXEL_HEIGHTS = 24, 72  # of composed digits
 WORN = 0.25  # of composed pictures: those with ragged edges
@@ -50,7 +49,7 @@ Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
 def with_composed(
     share: float, seed: int, stream: int, images: Images, labels: Labels
 ) -> tuple[Images, Labels]:
-    """Return digits, then what is composed of them, then letters and signs.
+    """Return digits twice, then what is composed of them, then letters and signs.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ def with_composed(
     rng = np.random.default_rng([seed, stream, 4])
     others, _ = written(SIGNS, SIGNS_EACH * count, rng)
     none = np.full(len(others), NONE, np.uint8)
-    return (
+    return (  # twice, because most of the rest is written by code or is no digit
         np.concatenate([images, images, *(part for part, _ in made), others]),
         np.concatenate([labels, labels, *(part for _, part in made), none]),
     )
@@ -83,9 +82,9 @@ def with_composed(
 def compose(
     images: Images, labels: Labels, rng: np.random.Generator
 ) -> tuple[Images, Labels]:
-    """Return the candidates of a composed number, two scribbles, and what code writes.
+    """Return the candidates of a composed number, scribbles, and what code writes.
 
-    That is a number, letters and signs, or printed digits or letters, or several.
+    That is letters and signs, mostly a number, and sometimes print.
 
     Parameters
     ----------
@@ -111,9 +110,8 @@ def compose(
         chosen = rng.integers(0, 10, rng.integers(1, 6))
         strokes = [write(DIGITS[digit], rng) for digit in chosen]
         examples += _from_strokes(strokes, chosen, rng)
-    if rng.random() < 1:
-        strokes = [write(SIGNS[k], rng) for k in rng.integers(0, len(SIGNS), 3)]
-        examples += _from_strokes(strokes, np.full(len(strokes), NONE), rng)
+    strokes = [write(SIGNS[k], rng) for k in rng.integers(0, len(SIGNS), 3)]
+    examples += _from_strokes(strokes, np.full(len(strokes), NONE), rng)
     composed, names = zip(*examples, strict=True)
     grey = np.rint(np.stack(composed) * 255).astype(np.uint8)
     return grey, np.array(names, np.uint8)
@@ -128,7 +126,7 @@ def _from_images(
     """
     height = int(rng.integers(*PIXEL_HEIGHTS))
     if rng.random() < 0.5:  # otherwise with MNIST's pens
-        pen = BOX * _pen(rng)
+        pen = BOX * rng.uniform(*PENS)
         # Strokes vary, and the thin ones of a thick pen would vanish.
         images = [with_pen(i, max(pen, THINNING * stroke_width(i))) for i in images]
     glyphs = [_scaled(image, height, rng) for image in images]
@@ -147,7 +145,7 @@ def _from_strokes(
     The strokes of each digit are float arrays (P, 2), in any unit.
     """
     height = float(rng.integers(*PIXEL_HEIGHTS))
-    pen = height * _pen(rng)
+    pen = height * rng.uniform(*PENS)
     placed, x = [], 2 * pen
     for strokes in digits:
         everything = np.concatenate(strokes)
@@ -209,7 +207,7 @@ def _from_scribble(rng: np.random.Generator) -> Iterator[Example]:
         strokes = [
             _random_stroke(corners, side, rng) for _ in range(rng.integers(1, 5))
         ]
-        pen = side * _pen(rng)
+        pen = side * rng.uniform(*PENS)
         ink = draw(strokes, [pen] * len(strokes), (2 * side, 2 * side))
         yield normalize(ink), NONE
         yield from _of_picture(np.stack([ink, 0 * ink]), np.array([NONE, NONE]), rng)
@@ -288,8 +286,8 @@ def _examples(
             x0, y0, x1, y1 = candidate.box
             if labels[best] != NONE or x1 - x0 > SLIM * (y1 - y0):
                 none.append(candidate)
-    for others, most in ((none, MOST_NONE), (two, MOST_TWO)):
-        for i in rng.permutation(len(others))[:most].tolist():
+    for others in (none, two):
+        for i in rng.permutation(len(others))[:MOST_NONE].tolist():
             yield page.image(others[i].pieces), NONE
 
 
@@ -300,11 +298,6 @@ def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:
     H, W = (max(int(length * scale), 2) for length in tight.shape)
     picture = Image.fromarray(tight).resize((W, H), Image.Resampling.BICUBIC)
     return np.clip(np.asarray(picture), 0, 1)
-
-
-def _pen(rng: np.random.Generator) -> float:
-    """Return the width of a pen in heights of a digit, mostly a thin one."""
-    return float(rng.uniform(*PENS))
 
 
 def _side_by_side(

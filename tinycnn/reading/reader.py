@@ -457,8 +457,7 @@ def _bundles(
         for n in line.pieces:
             components.setdefault(page.pieces[n].component, set()).add(n)
         return list(components.values())
-    alone = [one for one in offered if len(one.pieces) == 1]
-    strokes = [one.pieces[0] for one in alone if one.dropped < 0]
+    strokes = [c.pieces[0] for c in offered if len(c.pieces) == 1 and c.dropped < 0]
     reach = segment.MEETING * line.height
     near = [
         (i, j)
@@ -503,9 +502,7 @@ def _tidied(
     def settled(found: Found) -> Found:
         digit = found.digit
         components = {page.pieces[n].component for n in found.candidate.pieces}
-        if len(components) > 1:
-            return found  # grouped, not cut
-        around = balance[components.pop()]
+        around = balance[components.pop()] if len(components) == 1 else 0  # grouped
         if around < 0:
             return found._replace(digit=replace(digit, digit=None))
         if around > 0 and digit.confidence > LENIENT * threshold:
