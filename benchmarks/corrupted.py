@@ -21,7 +21,14 @@ from scipy import ndimage
 
 from benchmarks.tables import markdown
 from tinycnn import models
-from tinycnn._cli import Parser, existing_file, existing_folder, integer, run_command
+from tinycnn._cli import (
+    Parser,
+    existing_file,
+    existing_folder,
+    fail,
+    integer,
+    run_command,
+)
 from tinycnn.data import load_mnist
 from tinycnn.fast import fuse
 
@@ -204,9 +211,12 @@ def main(argv: list[str] | None = None) -> int:
     add("weights", type=existing_file, nargs="+", metavar="WEIGHTS", help="of a run")
     add("--seed", type=integer(0, 2**32), default=0, metavar="N")
     arguments = parser.parse_args(argv)
-    digits = load_mnist(arguments.folder)
+    try:
+        digits = load_mnist(arguments.folder)
+        loaded = [models.load(Path(path)) for path in arguments.weights]
+    except (OSError, ValueError) as error:
+        fail(error)
     clean, labels = digits.test_images / np.float32(255), digits.test_labels
-    loaded = [models.load(Path(path)) for path in arguments.weights]
     networks = [(fuse(model), facts["views"]) for model, facts in loaded]
     rows = []
     for n, corrupt in enumerate([None, *CORRUPTIONS]):
