@@ -340,7 +340,7 @@ def test_written_digits_join_the_first_images_and_are_counted_apart(
     assert np.array_equal(trainer.train_labels, [*data.train_labels[:30], *hand_labels])
     out, err = capsys.readouterr()
     assert json.loads(out)["train_images"] == 30
-    assert "30 images to train and 6 more" in err
+    assert "30 images to train and 6 more, made or repeated, " in err
     assert read_facts("run/weights.safetensors")["written"] == 6
 
 

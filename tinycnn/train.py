@@ -326,11 +326,11 @@ class Run(contextlib.ExitStack):
         trainer, preset = self.trainer, self.settings.preset
         weights = sum(one.value.size for one in trainer.model.parameters())
         what = f"preset {preset}" if preset else trainer.recipe.network
-        written = f" and {self.written:,} more" if self.written else ""
+        more = f" and {self.written:,} more, made or repeated" if self.written else ""
         images = len(trainer.train_images) - self.written
         _say(
             f"{what}: {weights:,} weights; {self.digits.source}: "
-            f"{counted(images, 'image')} to train{written}, "
+            f"{counted(images, 'image')} to train{more}, "
             f"{len(trainer.val_images):,} to validate; {counted(threads, 'thread')}; "
             f"run folder {self.folder.path}"
         )

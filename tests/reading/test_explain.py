@@ -270,10 +270,8 @@ def test_a_training_step_is_gradient_descent_and_is_undone_unless_kept(bench):
     for name, array in state(bench).items():
         np.testing.assert_array_equal(array, before[name])
     bench.train(image, 3, 0.0003, keep=True)
-    weight = state(bench)["0.weight"]
-    np.testing.assert_allclose(
-        weight, before["0.weight"] - 0.0003 * found.feature_maps[0].dkernels
-    )
+    expected = before["0.weight"] - 0.0003 * found.feature_maps[0].dkernels
+    np.testing.assert_allclose(state(bench)["0.weight"], expected)
     bench.apply(Damage(noise=0.1))
     bench.apply(Damage())
     for name, array in state(bench).items():

@@ -206,15 +206,17 @@ def test_what_was_found_is_seen_leaning_broader_and_narrower(reader, glyphs):
     assert module._view(bar, 0, 1.5).sum() == pytest.approx(1.5 * bar.sum())
 
 
-def test_what_is_chosen_was_seen_in_all_views(reader, monkeypatch):
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_what_is_chosen_was_seen_in_all_views(reader, monkeypatch, most):
     """Two strokes look like one digit, but not when they lean."""
 
     def sevens(images, views):
         assert views == (len(images) < 3)
         return np.eye(10)[[7]] * np.transpose([next(shares)])
 
-    shares = iter([(0.95, 0.97, 0.95), (0.1,), (0.95, 0.95)])
+    shares = iter([(0.95, 0.97, 0.95), (0.1,), (0.95, 0.95)[: most - 1]][: most + 1])
     monkeypatch.setattr(reader, "probabilities", sevens)
+    monkeypatch.setattr(module, "MOST_VIEWED", most)
     assert reader.read(drawn([(30, 40), (50, 160)], [(80, 40), (60, 160)])).text == "77"
     assert not [*shares]
 

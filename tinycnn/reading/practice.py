@@ -31,7 +31,7 @@ IS_DIGIT, IS_NONE = 0.88, 0.75  # likeness above or below which a candidate is o
 BEST_IS_DIGIT = 0.6  # the same for the candidate most like a digit
 SLIM = 0.4  # heights; a narrower piece of a letter may be a 1
 HALF = 0.5  # of a digit's ink: a candidate that holds more of two digits is none
-MOST_NONE = 6  # candidates of a page that hold two digits, and that are none else
+MOST_NONE = 6  # candidates of a page that hold two digits; as many that are else none
 MOST_DIGITS = 8  # of a number
 PIXEL_HEIGHTS = 24, 72  # of composed digits
 WORN = 0.25  # of composed pictures: those with ragged edges
@@ -73,7 +73,7 @@ def with_composed(
     rng = np.random.default_rng([seed, stream, 4])
     others, _ = written(SIGNS, SIGNS_EACH * count, rng)
     none = np.full(len(others), NONE, np.uint8)
-    return (  # twice, because most of the rest is written by code or is no digit
+    return (  # twice: most of the rest is written by code or is no digit
         np.concatenate([images, images, *(part for part, _ in made), others]),
         np.concatenate([labels, labels, *(part for _, part in made), none]),
     )
@@ -84,7 +84,7 @@ def compose(
 ) -> tuple[Images, Labels]:
     """Return the candidates of a composed number, scribbles, and what code writes.
 
-    That is letters and signs, mostly a number, and sometimes print.
+    Code writes letters and signs, in nine of ten calls a number, in one of ten print.
 
     Parameters
     ----------

@@ -213,12 +213,12 @@ class Reader:
         if cuts and page.cut(_doubtful(page, lines, scores)):
             lines = self._scored(page, scores)
         found, viewed = [], set[Pieces]()
-        while True:  # until all that is chosen was seen in all views
+        while True:  # until all views of what is chosen and not certain were seen
             as_offered = {n: _as_offered(s) for n, s in scores.items()}
             chosen = [_search(line, offered, as_offered) for line, offered in lines]
             every = {candidate.pieces for candidate in chain(*chosen)}
-            doubtful = {pieces for pieces in every if scores[pieces].max() < CERTAIN}
-            new = sorted(doubtful - viewed)[: MOST_VIEWED - len(viewed)]
+            unsure = {pieces for pieces in every if scores[pieces].max() < CERTAIN}
+            new = sorted(unsure - viewed)[: MOST_VIEWED - len(viewed)]
             if not new:
                 break
             self._score(page, new, scores, views=True)
@@ -502,7 +502,7 @@ def _tidied(
     def settled(found: Found) -> Found:
         digit = found.digit
         components = {page.pieces[n].component for n in found.candidate.pieces}
-        around = balance[components.pop()] if len(components) == 1 else 0  # grouped
+        around = balance[components.pop()] if len(components) == 1 else 0  # not cut
         if around < 0:
             return found._replace(digit=replace(digit, digit=None))
         if around > 0 and digit.confidence > LENIENT * threshold:

@@ -22,8 +22,8 @@ class Recipe:
     deformation: Deformation = Deformation()  # of every image, anew each epoch
     average_decay: float = 0.0  # of the moving average of the weights; 0 for none
     # Digits written by code, and numbers composed and cut by code, that join the
-    # training images, as shares of these; with the latter, each of them comes twice.
-    # See `tinycnn.reading.practice`.
+    # training images, as shares of these; with the latter, these come twice, as do
+    # those that validate. See `tinycnn.reading.practice`.
     written: float = 0.0
     composed: float = 0.0
     views: int = 1  # or 5: of `tinycnn.models.predict`, in validation and tests
