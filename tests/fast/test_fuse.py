@@ -104,7 +104,7 @@ def test_every_slow_layer_of_the_networks_is_fused():
     for name in models.NETWORKS:
         kinds = {type(step) for step in make_steps(models.build(name)).values()}
         assert not kinds & {Conv2D, MaxPool2D, BatchNorm2D}, name
-        assert (FusedDense in kinds) == (name == "classic")
+        assert (FusedDense in kinds) == (name in ("classic", "reader"))
 
 
 # --- the runner -----------------------------------------------------------------------
