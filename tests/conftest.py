@@ -17,6 +17,15 @@ def pytest_report_header():
     return None if HAS_TKINTER else "no tkinter: test_view.py and test_draw.py left out"
 
 
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """Work in an empty folder, without network or this machine's own MNIST."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TINYCNN_OFFLINE", "1")
+    monkeypatch.delenv("TINYCNN_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def display():
     from benchmarks import window_pilot

@@ -22,14 +22,7 @@ IMAGES = 60
 SAMPLE = Path(evaluate.__file__).parent / "data" / "sample"
 FACTS = {"network": "default", "preset": "default", "seed": 4, "views": 5}
 
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    """Work in an empty folder and without network."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TINYCNN_OFFLINE", "1")
-    monkeypatch.delenv("TINYCNN_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture(scope="module")

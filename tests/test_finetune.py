@@ -53,7 +53,7 @@ def drawn(*strokes, count=4):
 
 
 # A one with an upstroke like that of a seven, and a zero of which half is missing.
-FLAGGED = drawn([(0, 18), (55, 0), (20, 100)])
+FLAGGED = drawn([(0, 12), (62, 0), (20, 100)])
 OPEN = drawn(
     [(72, 38), (60, 8), (40, 0), (10, 20), (0, 50), (10, 85), (45, 100), (70, 90)]
 )

@@ -22,7 +22,7 @@ def test_a_network_turns_images_into_a_logit_a_class(name):
     x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
     for training in (True, False):
         logits = model.forward(x, training)
-        assert logits.shape == (2, 11 if name == "reader" else 10)
+        assert logits.shape == (2, 12 if name == "reader" else 10)
         assert logits.dtype == np.float32
         assert np.isfinite(logits).all()
     model.backward(np.ones_like(logits))

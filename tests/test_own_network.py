@@ -60,10 +60,8 @@ class KilledError(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
+def surroundings(empty_folder):  # noqa: ARG001
     """Work in a folder with the file, and another beside it that it imports."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TINYCNN_OFFLINE", "1")
     Path("mine").mkdir()
     Path("mine/net.py").write_text(FILE)
     Path("mine/slopes.py").write_text(SLOPES)

@@ -45,12 +45,8 @@ class PowerCut(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path, monkeypatch):
-    """Work in an empty folder, without network, and undo what a command sets."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TINYCNN_OFFLINE", "1")
-    monkeypatch.delenv("TINYCNN_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def surroundings(empty_folder):  # noqa: ARG001
+    """Undo what a command sets."""
     before = numba.get_num_threads()
     yield
     numba.set_num_threads(before)
@@ -352,12 +348,12 @@ def test_the_reader_learns_from_composed_numbers_and_is_tested_on_digits(
     (trainer,) = trainers
     result = json.loads(capsys.readouterr().out)
     assert (result["preset"], result["train_images"]) == ("reader", 30)
-    assert read_facts("run/weights.safetensors")["classes"] == 11
+    assert read_facts("run/weights.safetensors")["classes"] == 12
     assert result["written"] == len(trainer.train_images) - 30 > 200
     for labels in (trainer.train_labels, trainer.val_labels):
         assert 0.2 < (labels == 10).mean() < 0.9
     images, labels = trainer.val_images, trainer.val_labels
-    assert trainer.evaluate(images, labels).confusion.shape == (11, 11)
+    assert trainer.evaluate(images, labels).confusion.shape == (12, 12)
     digits = labels < 10
     measured = trainer.evaluate(images[digits], labels[digits])
     assert measured.confusion.shape == (10, 10)

@@ -100,7 +100,7 @@ class Evaluation:
         with userfile.explained(network):
             logits = models.predict(self.runner, self.images, facts["views"])
         if facts["network"] == "reader":
-            sure = pretrained.digit_shares(logits, temperature).max(axis=1)
+            sure = pretrained.class_shares(logits, temperature)[:, :10].max(axis=1)
             self.refused["refused"] = int((sure < pretrained.THRESHOLD).sum())
             logits = logits[:, :10]
         self.labels = idx.from_zero(labels, facts["first_label"], logits.shape[1])

@@ -176,9 +176,9 @@ def _right(trainer: Trainer, images: Images, labels: Labels, temperature: float)
 
     from tinycnn.fast import fuse
     from tinycnn.models import predict
-    from tinycnn.pretrained import NONE, THRESHOLD, digit_shares
+    from tinycnn.pretrained import NONE, THRESHOLD, class_shares
 
-    shares = digit_shares(predict(fuse(trainer.model), images), temperature)
+    shares = class_shares(predict(fuse(trainer.model), images), temperature)[:, :NONE]
     refused = shares.max(axis=1) < THRESHOLD
     read = np.where(refused, NONE, shares.argmax(axis=1))
     return int((read == labels).sum())

@@ -1,6 +1,6 @@
 """The named networks, each a list that can be read aloud; how they are loaded and used.
 
-Images are (N, 28, 28, 1), ink 1 and paper 0; logits (N, 10), those of `reader` (N, 11).
+Images are (N, 28, 28, 1), ink 1 and paper 0; logits (N, 10), those of `reader` (N, 12).
 A network of your own needs no entry here: see `build`.
 """
 

@@ -271,8 +271,9 @@ class Run(contextlib.ExitStack):
             from tinycnn.reading.practice import with_composed
 
             more = partial(with_composed, recipe.composed, settings.seed)
-            images, labels = more(0, images, labels)
-            val_images, val_labels = more(1, val_images, val_labels)
+            # Twice: most of the rest is written by code or is no digit.
+            images, labels = more(0, images, labels, times=2)
+            val_images, val_labels = more(1, val_images, val_labels, times=1)
         # Written digits are Latin; those of other data (KMNIST) may not be.
         known = digits.source in ("mnist", "sample")
         if known and (written := round(recipe.written * original)):
@@ -408,7 +409,7 @@ def _network(settings: Namespace, digits: "Digits") -> "tuple[Sequential, int, D
 
     model = models.build(settings.network or settings.recipe.network, settings.seed)
     if settings.network is None:
-        return model, 11 if settings.recipe.composed else 10, digits.for_network()
+        return model, 12 if settings.recipe.composed else 10, digits.for_network()
     size = digits.train_images.shape[1:]
     with explained(settings.network):
         classes = models.classes(model, size)

@@ -3,26 +3,14 @@
 import numpy as np
 import pytest
 
-from tinycnn.data import load_mnist
-from tinycnn.data.mnist import SAMPLE_FOLDER
 from tinycnn.ink.strokes import Strokes
-from tinycnn.reading.reader import Reader
 
 
 @pytest.fixture(scope="module")
-def reader():
-    return Reader()
-
-
-@pytest.fixture(scope="module")
-def digits():
+def digits(glyphs):
     """Return the typical digit of each label, cut to its ink, 60 pixels high."""
-    sample = load_mnist(SAMPLE_FOLDER)
     typical = []
-    for label in range(10):
-        images = sample.train_images[sample.train_labels == label] / np.float32(255)
-        far = np.square(images - images.mean(axis=0)).sum(axis=(1, 2))
-        image = images[far.argmin()]
+    for image in glyphs:
         y, x = np.nonzero(image > 0.3)
         tight = image[y.min() : y.max() + 1, x.min() : x.max() + 1]
         typical.append(np.pad(np.kron(tight, np.ones((3, 3))), ((0, 0), (6, 6))))

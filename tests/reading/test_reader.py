@@ -32,24 +32,6 @@ NOTHING = Reading(())
 
 
 @pytest.fixture(scope="module")
-def reader():
-    return Reader()
-
-
-@pytest.fixture(scope="module")
-def glyphs():
-    """Return a typical digit in one piece of each label, (10, 28, 28) in [0, 1]."""
-    sample = load_mnist(SAMPLE_FOLDER)
-    typical = []
-    for label in range(10):
-        images = sample.train_images[sample.train_labels == label] / np.float32(255)
-        far = np.square(images - images.mean(axis=0)).sum(axis=(1, 2))
-        nearest = images[far.argsort(kind="stable")]
-        typical.append(next(i for i in nearest if ndimage.label(i >= 0.4)[1] == 1))
-    return np.stack(typical)
-
-
-@pytest.fixture(scope="module")
 def page(glyphs):
     """Return a function that sets lines of digits; 1 = ink, enlarged three times."""
 
@@ -180,13 +162,13 @@ def test_blas_has_one_thread_while_a_page_is_read(page):
         counts.append(
             {one["num_threads"] for one in found if one["user_api"] == "blas"}
         )
-        return probabilities(*_)
+        return shares(*_)
 
     reader, counts = Reader(), []
-    probabilities, reader.probabilities = reader.probabilities, threads
+    shares, reader._shares = reader._shares, threads
     with threadpoolctl.threadpool_limits(2, "blas"):
         reader.read(as_picture(page("815")))
-        threads(np.zeros((1, 28, 28)))
+        threads(np.zeros((1, 28, 28)), False)
     assert counts[0] == {1}
     assert counts[-1] == {2}
 
@@ -212,10 +194,10 @@ def test_what_is_chosen_was_seen_in_all_views(reader, monkeypatch, most):
 
     def sevens(images, views):
         assert views == (len(images) < 3)
-        return np.eye(10)[[7]] * np.transpose([next(shares)])
+        return np.eye(12)[[7]] * np.transpose([next(shares)])
 
     shares = iter([(0.95, 0.97, 0.95), (0.1,), (0.95, 0.95)[: most - 1]][: most + 1])
-    monkeypatch.setattr(reader, "probabilities", sevens)
+    monkeypatch.setattr(reader, "_shares", sevens)
     monkeypatch.setattr(module, "MOST_VIEWED", most)
     assert reader.read(drawn([(30, 40), (50, 160)], [(80, 40), (60, 160)])).text == "77"
     assert not [*shares]
@@ -426,6 +408,17 @@ def test_no_part_of_a_crossed_letter_is_a_digit(reader, letter):
     assert np.allclose(reading.digits[0].box, around, atol=1)
 
 
+def test_crossed_sevens_are_two_if_both_look_like_several(reader, monkeypatch):
+    def score(page, new, scores, views):  # noqa: ARG001
+        scores.update({n: seven if len(n) == 1 else whole for n in new})
+
+    monkeypatch.setattr(reader, "_score", score)
+    seven, whole = np.eye(12)[7] * 0.95, np.zeros(12)
+    for several, text in ((0.3, "77"), (1e-6, "?")):
+        whole[10:] = 1 - several, several
+        assert reader.read(drawn(*LETTERS["X"])).text == text
+
+
 @pytest.mark.parametrize(("text", "strokes"), NUMBERS)
 def test_strokes_that_meet_are_one_digit_and_neighbours_are_not(reader, text, strokes):
     strokes = drawn(*strokes)
@@ -486,9 +479,9 @@ def test_any_drawing_has_few_candidates(reader, monkeypatch, kind):
 
     def scores(images, views):
         scored.append(len(images) * (5 * views or 1))
-        return np.full((len(images), 10), 0.05)
+        return np.full((len(images), 12), 0.05)
 
-    monkeypatch.setattr(reader, "probabilities", scores)
+    monkeypatch.setattr(reader, "_shares", scores)
     reader.read(drawn(*strokes, size=(1800, 300)))
     assert sum(scored) <= module.MOST_CANDIDATES + 5 * module.MOST_VIEWED
 

@@ -12,14 +12,14 @@ from tinycnn import nn
 from tinycnn.nn.layers import Array
 
 SHIPPED = Path(__file__).with_name("reader.safetensors")
-NONE = 10  # the reader's class of what is no digit
-PRIOR = 6.25  # of its logit; see `digit_shares`
+NONE, SEVERAL = 10, 11  # the reader's classes of what is no digit and of several
+PRIOR = 6.75  # of their logits; see `class_shares`
 SHARPNESS = 1.25  # of the logits; the file's temperature was fitted without `PRIOR`
 THRESHOLD = 0.58  # of the confidence; a digit below it is refused
 
 
 def reader(rng: np.random.Generator) -> list[nn.Layer]:
-    """Return the network that reads: ten digits, and an eleventh class, no digit."""
+    """Return the network that reads: ten digits, no digit, and several."""
     return [
         nn.Conv2D(1, 48, 5, padding="same", rng=rng),
         nn.ReLU(),
@@ -37,18 +37,18 @@ def reader(rng: np.random.Generator) -> list[nn.Layer]:
         nn.Dense(4 * 4 * 192, 128, rng=rng),
         nn.ReLU(),
         nn.Dropout(0.2),
-        nn.Dense(128, 11, rng=rng),
+        nn.Dense(128, 12, rng=rng),
     ]
 
 
-def digit_shares(logits: Array, temperature: float) -> Array:
-    """Return the probability of each digit, (N, 10), given the logits of a reader.
+def class_shares(logits: Array, temperature: float) -> Array:
+    """Return the probability of each class, (N, 12), given the logits of a reader.
 
-    `PRIOR` comes off the logit of no digit: more than half of the images learned from
-    are none, far more than of those that a search chooses (Saerens, Latinne and
-    Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori
-    probabilities").
+    `PRIOR` comes off the logits of no digit and of several: more than half of the
+    images learned from are these, far more than of what a search chooses (Saerens,
+    Latinne and Decaestecker 2002, "Adjusting the outputs of a classifier to new a
+    priori probabilities").
     """
     logits = logits * np.float32(SHARPNESS / temperature)
-    logits[:, NONE] -= np.float32(PRIOR)
-    return nn.softmax(logits)[:, :NONE]
+    logits[:, NONE:] -= np.float32(PRIOR)
+    return nn.softmax(logits)

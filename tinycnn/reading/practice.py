@@ -1,7 +1,7 @@
 """What the reader learns from: candidates cut from numbers that the code composes.
 
-The reader tells digits from pieces of digits, from two digits taken for one, from
-letters and from scribbles. Digits are set side by side and the segmenter offers its
+The reader tells digits from several digits run together, and both from pieces of
+digits, letters and scribbles. Digits are set side by side and the segmenter offers its
 candidates. Which ink belongs to which digit is known, so the labels are, too.
 """
 
@@ -24,14 +24,14 @@ from tinycnn.ink.normalize import (
     with_pen,
 )
 from tinycnn.ink.strokes import Strokes, draw
-from tinycnn.pretrained import NONE
+from tinycnn.pretrained import NONE, SEVERAL
 from tinycnn.reading import segment
 
 IS_DIGIT, IS_NONE = 0.88, 0.75  # likeness above or below which a candidate is one
 BEST_IS_DIGIT = 0.6  # the same for the candidate most like a digit
 SLIM = 0.4  # heights; a narrower piece of a letter may be a 1
-HALF = 0.5  # of a digit's ink: a candidate that holds more of two digits is none
-MOST_NONE = 6  # of a page: candidates of two digits, and as many others that are none
+HALF = 0.5  # of a digit's ink: a candidate that holds more of two digits is several
+MOST_OTHERS = 6  # of a page: candidates of several digits, and as many of none
 MOST_DIGITS = 8  # of a number
 PIXEL_HEIGHTS = 24, 72  # of composed digits
 WORN = 0.25  # of composed pictures: those with ragged edges
@@ -43,13 +43,13 @@ Floats = NDArray[np.floating[Any]]
 Images = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 Points = NDArray[np.float64]
-Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9 or NONE
+Example = tuple[Floats, int]  # a 28×28 image and its label, 0 to 9, NONE or SEVERAL
 
 
 def with_composed(
-    share: float, seed: int, stream: int, images: Images, labels: Labels
+    share: float, seed: int, stream: int, images: Images, labels: Labels, times: int
 ) -> tuple[Images, Labels]:
-    """Return digits twice, then what is composed of them, then letters and signs.
+    """Return digits, then what is composed of them, then letters and signs.
 
     Parameters
     ----------
@@ -59,11 +59,13 @@ def with_composed(
         What is composed is a function of these and of the digits.
     images : uint8 array (N, 28, 28)
     labels : uint8 array (N,)
+    times : int
+        How often the digits are returned.
 
     Returns
     -------
     images, labels
-        Labels are 0 to 9, or NONE.
+        Labels are 0 to 9, NONE or SEVERAL.
     """
     count = max(round(share * len(images)), 1)
     made = [
@@ -73,9 +75,9 @@ def with_composed(
     rng = np.random.default_rng([seed, stream, 4])
     others, _ = written(SIGNS, SIGNS_EACH * count, rng)
     none = np.full(len(others), NONE, np.uint8)
-    return (  # twice: most of the rest is written by code or is no digit
-        np.concatenate([images, images, *(part for part, _ in made), others]),
-        np.concatenate([labels, labels, *(part for _, part in made), none]),
+    return (
+        np.concatenate([images] * times + [part for part, _ in made] + [others]),
+        np.concatenate([labels] * times + [part for _, part in made] + [none]),
     )
 
 
@@ -97,7 +99,7 @@ def compose(
     -------
     images : uint8 array (K, 28, 28)
     labels : uint8 array (K,)
-        0 to 9, or NONE.
+        0 to 9, NONE or SEVERAL.
     """
     chosen = rng.integers(0, len(images), rng.integers(1, MOST_DIGITS + 1))
     ink = images[chosen].astype(np.float32) / 255
@@ -257,7 +259,7 @@ def _examples(
     ink that the candidate holds, and of the candidate's ink that is the digit's. Above
     a bound the candidate is the digit; the bound is lower for the candidate that is
     most like it, because digits that overlap are never cut quite right. It is none
-    below another bound, or if it holds most of two digits. Others are left out.
+    below another bound, and several if it holds most of two. Others are left out.
     """
     offered = [
         candidate
@@ -271,24 +273,23 @@ def _examples(
     held = ink / np.maximum(shares.sum(axis=1), 1e-6)  # others may hide a whole digit
     like = np.minimum(held, ink / all_ink[:, np.newaxis])
     closest = like.argmax(axis=0)
-    none: list[segment.Candidate] = []
-    two: list[segment.Candidate] = []
+    others: dict[int, list[segment.Candidate]] = {NONE: [], SEVERAL: []}
     for i, candidate in enumerate(offered):
         best = int(like[i].argmax())
         least = BEST_IS_DIGIT if closest[best] == i else IS_DIGIT
-        of_two = (held[i] > HALF).sum() > 1
-        if of_two:
-            two.append(candidate)
+        whole = labels[held[i] > HALF]
+        if len(whole) > 1:
+            others[NONE if NONE in whole else SEVERAL].append(candidate)
         elif like[i, best] > least:
             yield page.image(candidate.pieces), int(labels[best])
         elif like[i, best] < IS_NONE:
             # The upright of a letter is a 1 by itself.
             x0, y0, x1, y1 = candidate.box
             if labels[best] != NONE or x1 - x0 > SLIM * (y1 - y0):
-                none.append(candidate)
-    for others in (none, two):
-        for i in rng.permutation(len(others))[:MOST_NONE].tolist():
-            yield page.image(others[i].pieces), NONE
+                others[NONE].append(candidate)
+    for label, found in others.items():
+        for i in rng.permutation(len(found))[:MOST_OTHERS].tolist():
+            yield page.image(found[i].pieces), label
 
 
 def _scaled(image: Floats, height: float, rng: np.random.Generator) -> Floats:

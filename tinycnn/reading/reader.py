@@ -1,9 +1,7 @@
 """Reader: pictures, ink and strokes become numbers.
 
-One network scores every candidate: its eleven classes are the ten digits, and no digit.
-It has also learned from pieces of digits, digits run together, letters and scribbles
-(`tinycnn.reading.practice`). A search then picks, of all ways to divide a line into
-candidates, the likeliest.
+One network scores every candidate: its classes are ten digits, none, and several. A
+search then picks, of all ways to divide a line into candidates, the likeliest.
 """
 
 import contextlib
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import threadpoolctl
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from tinycnn import models
 from tinycnn.fast import fuse
@@ -25,7 +24,7 @@ from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError
-from tinycnn.pretrained import THRESHOLD, digit_shares
+from tinycnn.pretrained import NONE, SEVERAL, THRESHOLD, class_shares
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading, turned_box
 
@@ -47,12 +46,13 @@ TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at 
 MOST_TURNED = 60  # components of a page that is turned; bounds the time
 CERTAIN, MOST_VIEWED = 0.99, 300  # surer and further digits of a page: one view
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant, breadth; chosen on CROHME
+PARTS = 0.8, 1.2  # weight of the odds of parts of pictures, of strokes; CROHME
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
 Floats = NDArray[np.floating[Any]]
 Pieces = tuple[int, ...]  # of a candidate, their numbers
-Scores = dict[Pieces, Floats]  # probability of each digit
+Scores = dict[Pieces, Floats]  # probability of each class
 
 
 class Found(NamedTuple):
@@ -111,7 +111,7 @@ class Reader:
         path = models.SHIPPED if weights is None else Path(weights)
         self.model, facts = models.load(path, network)
         self.finds = facts["network"] == "reader"
-        count = 11 if self.finds else 10
+        count = 12 if self.finds else 10
         fits = (facts["image_size"], facts["first_label"]) == ([28, 28], 0)
         if not fits or models.classes(self.model, (28, 28)) != count:
             raise WeightsError(
@@ -217,7 +217,7 @@ class Reader:
             as_offered = {n: _as_offered(s) for n, s in scores.items()}
             chosen = [_search(line, offered, as_offered) for line, offered in lines]
             every = {candidate.pieces for candidate in chain(*chosen)}
-            unsure = {pieces for pieces in every if scores[pieces].max() < CERTAIN}
+            unsure = {n for n in every if scores[n][:NONE].max() < CERTAIN}
             new = sorted(unsure - viewed)[: MOST_VIEWED - len(viewed)]
             if not new:
                 break
@@ -248,13 +248,17 @@ class Reader:
         WeightsError
             If a network's weights are so large that its logits overflow.
         """
+        return self._shares(images, views)[:, :NONE]
+
+    def _shares(self, images: Floats, views: bool) -> Floats:
+        """Return the probability of each class, (N, 12): see `probabilities`."""
         every = np.concatenate([images, *(_view(images, *v) for v in VIEWS if views)])
-        shares = digit_shares(*_logits(*self._finder, every))
+        shares = class_shares(*_logits(*self._finder, every))
         if not self.finds:
             logits, temperature = _logits(*self._namer, every)
             names = softmax(logits / np.float32(temperature))
-            shares = names * shares.sum(axis=1, keepdims=True)
-        return shares.reshape(-1, len(images), 10).mean(axis=0)
+            shares[:, :NONE] = names * shares[:, :NONE].sum(axis=1, keepdims=True)
+        return shares.reshape(-1, *shares[: len(images)].shape).mean(axis=0)
 
     def _scored(
         self, page: segment.Page, scores: Scores
@@ -277,7 +281,7 @@ class Reader:
         if new:  # more threads of BLAS round otherwise, and wait for each other long
             images = np.stack([page.image(pieces) for pieces in new])
             with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
-                shares = self.probabilities(images, views)
+                shares = self._shares(images, views)
             scores.update(zip(new, shares, strict=True))
 
     def _together(
@@ -289,37 +293,32 @@ class Reader:
         scores: Scores,
         ink: Ink,
     ) -> list[Found]:
-        """Score bundles together in which only ones were read.
+        """Score bundles as a whole where that is likelier than several digits.
 
-        To the network any straight stroke is a 1: both uprights of an H, both strokes
-        of an X. That other ink meets it says more than its shape. But two sure ones of
-        a picture may be two that touch.
+        The parts of a letter look like digits, uprights like ones. The more they do,
+        the less may the whole look like several.
         """
-        if all(one.digit.digit != 1 for one in found):
-            return found
         for bundle in _bundles(page, line, offered, found):
-            inside = [one for one in found if bundle.issuperset(one.candidate.pieces)]
-            near = [one for one in found if bundle.intersection(one.candidate.pieces)]
-            named = {one.digit.digit for one in inside} - {None}
-            if named != {1} or bundle == set(inside[0].candidate.pieces):
-                continue
-            sure = min(one.digit.confidence for one in near) >= SURE
-            if ink.strokes is None and (len(near) < 2 or (len(near) == 2 and sure)):
-                continue
+            parts = [one for one in found if bundle.issuperset(one.candidate.pieces)]
             pieces = tuple(n for n in line.pieces if n in bundle)
+            wide = ink.strokes is None and pieces not in scores  # wider than any digit
+            if wide or not parts or parts[0].candidate.pieces == pieces:
+                continue
+            self._score(page, [pieces], scores, views=True)
             box = segment.around([page.pieces[n].box for n in pieces])
-            joined = replace(inside[0].candidate, pieces=pieces, box=box)
-            # What is wider than any digit has no score.
-            self._score(page, [pieces] if pieces in scores else [], scores, views=True)
-            together = self._found(joined, scores.get(pieces, np.zeros(10)), ink)
-            at = found.index(inside[0])
-            rest = [one for one in found[at:] if one not in inside]
-            found = [*found[:at], together, *rest]
+            whole = replace(parts[0].candidate, pieces=pieces, box=box)
+            shares = [scores[pieces][SEVERAL], *(one.digit.confidence for one in parts)]
+            several, *of_parts = logit(np.clip(shares, LEAST, 1 - LEAST))
+            if several + PARTS[ink.strokes is not None] * sum(of_parts) >= 0:
+                continue
+            together = self._found(whole, scores[pieces], ink)
+            found = [one for one in found if one is parts[0] or one not in parts]
+            found[found.index(parts[0])] = together
         return found
 
     def _found(self, candidate: segment.Candidate, shares: Floats, ink: Ink) -> Found:
         """Return a candidate with its digit, box and probabilities."""
-        probabilities = shares.astype(np.float64)
+        probabilities = shares[:NONE].astype(np.float64)
         order = np.argsort(-probabilities, kind="stable")[:3].tolist()
         top = tuple((n, float(probabilities[n])) for n in order)
         label, confidence = top[0]
@@ -385,10 +384,10 @@ def _search(
 def _as_offered(shares: Floats) -> Floats:
     """Return the probability of each digit before any candidate is chosen.
 
-    Few of all candidates are digits, most of the chosen ones are: see `digit_shares`.
+    Few of all candidates are digits, most of the chosen ones are: see `class_shares`.
     """
-    shares = shares.astype(np.float64)
-    return shares / (1 + (OFFERED - 1) * max(1 - shares.sum(), 0))
+    digits = shares[:NONE].astype(np.float64)
+    return digits / (1 + (OFFERED - 1) * max(1 - digits.sum(), 0))
 
 
 def _confidences(lines: list[list[Found]]) -> list[float]:

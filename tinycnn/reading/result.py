@@ -187,8 +187,8 @@ class Gradients:
         Cross-entropy of the logits as they are: without the temperature and the prior
         that calibrate what the reader says.
     dlogits : float32 array (K,)
-        The gradient of the loss with respect to the logits; of 11 classes the last is
-        no digit.
+        The gradient of the loss with respect to the logits; of 12 classes the last
+        two are no digit, and several.
     ink : float32 array (28, 28)
         With respect to the image.
     feature_maps : tuple of FeatureMaps

@@ -159,11 +159,11 @@ class Trainer:
     def evaluate(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Metrics:
         """Measure the averaged network on labelled images (N, H, W).
 
-        A reader's last class, no digit, is left out unless there are labels of it.
+        A reader's classes that are no digit are left out unless there are labels of it.
         """
         logits = self._predict(images)
-        if self.recipe.composed and labels.max() < logits.shape[1] - 1:
-            logits = logits[:, :-1]
+        if self.recipe.composed and labels.max() < 10:
+            logits = logits[:, :10]
         return measure(logits, labels)
 
     def temperature(self) -> float:

@@ -21,9 +21,8 @@ class Recipe:
     label_smoothing: float = 0.0
     deformation: Deformation = Deformation()  # of every image, anew each epoch
     average_decay: float = 0.0  # of the moving average of the weights; 0 for none
-    # Digits written by code, and numbers composed and cut by code, that join the
-    # training images, as shares of these; with the latter, these come twice, as do
-    # those that validate. See `tinycnn.reading.practice`.
+    # Digits written, and numbers composed and cut, by code, as shares of the training
+    # images, which come twice beside composed ones. See `tinycnn.reading.practice`.
     written: float = 0.0
     composed: float = 0.0
     views: int = 1  # or 5: of `tinycnn.models.predict`, in validation and tests
@@ -71,6 +70,7 @@ _tiny = Recipe(
 _reader = replace(
     _default,
     network="reader",
+    learning_rate=4e-3,
     epochs=13,
     deformation=Deformation(8, scale=0.1, shear=0.1, shift=1, bend=1.5, pen=0.3),
     average_decay=0.999,
