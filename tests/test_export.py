@@ -9,15 +9,7 @@ import pytest
 from tinycnn import export, models
 from tinycnn.data import load_mnist
 from tinycnn.data.mnist import SAMPLE_FOLDER
-from tinycnn.nn import (
-    BatchNorm2D,
-    Conv2D,
-    Dense,
-    Flatten,
-    MaxPool2D,
-    ReLU,
-    Sequential,
-)
+from tinycnn.nn import BatchNorm2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from tinycnn.nn.weights import save_weights
 
 FACTS = {"image_size": [28, 28], "first_label": 0, "temperature": 1.5, "views": 1}

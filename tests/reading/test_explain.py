@@ -23,12 +23,7 @@ from tinycnn.nn import (
 from tinycnn.nn.weights import read_facts
 from tinycnn.pretrained import NONE, class_shares
 from tinycnn.reading import segment
-from tinycnn.reading.explain import (
-    Workbench,
-    corrected,
-    explain,
-    gradients,
-)
+from tinycnn.reading.explain import Workbench, corrected, explain, gradients
 from tinycnn.reading.reader import CERTAIN, VIEWS, Reader, _view
 from tinycnn.reading.result import Damage, turned, turned_box
 

@@ -144,6 +144,17 @@ def test_dashes_are_not_read_as_ones_of_a_turned_page(reader):
     assert reader.read(as_ink(dashes)).turns == 0
 
 
+def test_no_ink_is_of_two_digits(reader):
+    """Of three that touch, a piece of the first was also read with the second."""
+    ink = np.zeros((40, 80), np.float32)
+    for k, image in enumerate(load_mnist(SAMPLE_FOLDER).test_images[:3]):
+        place = ink[6:34, 17 * k + 4 : 17 * k + 32]
+        np.maximum(place, image / np.float32(255), out=place)
+    _, lines = reader.find(as_ink(np.kron(ink, np.ones((3, 3), np.float32))))
+    pieces = [n for line in lines for found in line for n in found.candidate.pieces]
+    assert len(pieces) == len({*pieces})
+
+
 def test_four_threads_read_what_one_reads(reader, page):
     pictures = [as_picture(page(text)) for text in ("815", "260", "4", "7397")]
     drawings = [drawn(SEVEN), drawn(*FOUR), drawn(*FIVE), drawn(*FOUR, pen=5)]

@@ -8,21 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinycnn.ink.strokes import (
-    LARGEST_SIDE,
-    MOST_STROKES,
-    load_strokes,
-    save_strokes,
-)
+from tinycnn.ink.strokes import LARGEST_SIDE, MOST_STROKES, load_strokes, save_strokes
 from tinycnn.reading.result import Digit, Reading, turned_box
 from tinycnn.window.correcting import Correcting
-from tinycnn.window.session import (
-    MARGIN,
-    MOST_STEPS,
-    SPACING,
-    Session,
-    digit_at,
-)
+from tinycnn.window.session import MARGIN, MOST_STEPS, SPACING, Session, digit_at
 
 
 def draw(session, *positions):

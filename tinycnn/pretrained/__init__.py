@@ -44,10 +44,10 @@ def reader(rng: np.random.Generator) -> list[nn.Layer]:
 def class_shares(logits: Array, temperature: float) -> Array:
     """Return the probability of each class, (N, 12), given the logits of a reader.
 
-    `PRIOR` comes off the logits of no digit and of several: more than half of the
-    images learned from are these, far more than of what a search chooses (Saerens,
-    Latinne and Decaestecker 2002, "Adjusting the outputs of a classifier to new a
-    priori probabilities").
+    `PRIOR` comes off the logits of no digit and of several: half of the images
+    learned from are these, far more than of what a search chooses (Saerens, Latinne and
+    Decaestecker 2002, "Adjusting the outputs of a classifier to new a priori
+    probabilities").
     """
     logits = logits * np.float32(SHARPNESS / temperature)
     logits[:, NONE:] -= np.float32(PRIOR)

@@ -28,7 +28,7 @@ from tinycnn.pretrained import NONE, SEVERAL, THRESHOLD, class_shares
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading, turned_box
 
-SURE = 0.9  # candidates of at least this confidence are not cut, and ones may touch
+SURE = 0.9  # candidates of at least this confidence are not cut
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 0.12  # weight of the bonds beside the network's scores
 OFFERED = 15  # odds of no digit, of all by those chosen; the search has a prior of 3.5
@@ -46,7 +46,7 @@ TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at 
 MOST_TURNED = 60  # components of a page that is turned; bounds the time
 CERTAIN, MOST_VIEWED = 0.99, 300  # surer and further digits of a page: one view
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant, breadth; chosen on CROHME
-PARTS = 0.8, 1.2  # weight of the odds of parts of pictures, of strokes; CROHME
+PARTS = 0.8, 1.2  # weights of parts of pictures, of strokes; chosen on CROHME
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
@@ -241,7 +241,7 @@ class Reader:
         Returns
         -------
         float32 array (N, 10)
-            The sum of a row is the probability of a digit at all.
+            The sum of a row is the probability of one digit.
 
         Raises
         ------
@@ -295,14 +295,15 @@ class Reader:
     ) -> list[Found]:
         """Score bundles as a whole where that is likelier than several digits.
 
-        The parts of a letter look like digits, uprights like ones. The more they do,
-        the less may the whole look like several.
+        The parts of a letter look like digits, uprights like ones. The surer they are,
+        the less need the whole look like several digits for them to stay apart.
         """
         for bundle in _bundles(page, line, offered, found):
-            parts = [one for one in found if bundle.issuperset(one.candidate.pieces)]
+            parts = [one for one in found if bundle.intersection(one.candidate.pieces)]
             pieces = tuple(n for n in line.pieces if n in bundle)
-            wide = ink.strokes is None and pieces not in scores  # wider than any digit
-            if wide or not parts or parts[0].candidate.pieces == pieces:
+            beyond = {n for one in parts for n in one.candidate.pieces} - bundle
+            wide = ink.strokes is None and pieces not in scores  # no candidate
+            if not parts or beyond or wide or parts[0].candidate.pieces == pieces:
                 continue
             self._score(page, [pieces], scores, views=True)
             box = segment.around([page.pieces[n].box for n in pieces])

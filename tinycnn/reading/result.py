@@ -34,8 +34,8 @@ class Digit:
     box : Box
         ``x0, y0, x1, y1``, half open, in pixels of the picture as shown, or the canvas.
     top : three of (int, float)
-        The likeliest digits and their probabilities. The probabilities of all digits
-        and of no digit add up to 1.
+        The likeliest digits and their probabilities. Those of all digits, of no digit
+        and of several add up to 1.
     """
 
     digit: int | None
@@ -209,7 +209,7 @@ class Explanation:
     Attributes
     ----------
     probabilities : float array (10,)
-        Of each digit, calibrated; 1 minus their sum is the probability of no digit.
+        Of each digit, calibrated; 1 minus their sum is that of none or several.
     image : float32 array (28, 28)
         The input of the network, 1 = ink.
     feature_maps : tuple of FeatureMaps

@@ -21,7 +21,7 @@ from tinycnn.window.page import INNER, Floats, Page, Pixels
 Click = Callable[[int, int, float, float], object]
 Spot = tuple[int, int, float, float]  # layer, map, and the place in it, 0 to 1
 COLUMNS = 8  # maps a row
-CLASSES = "0123456789–"  # the last is no digit
+CLASSES = "0123456789–+"  # the last are no digit, and several
 
 
 def sees(
@@ -49,14 +49,14 @@ def sees(
 
 
 def _shares(page: Page, states: Sequence[Floats], bold: str) -> None:
-    """Show the share of each digit, and of no digit, in one state or in several."""
-    page.heading("How sure it is of each digit (–: of none)")
+    """Show the share of each digit, and of the rest, in one state or in several."""
+    page.heading("How sure it is of each digit (–: of none or several)")
     columns = [
         [*shares.tolist(), max(1 - float(shares.sum()), 0.0)] for shares in states
     ]
     rows = [
         (k, row, " → ".join(f"{100 * share:.1f}" for share in row) + " %")
-        for k, row in zip(CLASSES, zip(*columns, strict=True), strict=True)
+        for k, row in zip(CLASSES[:11], zip(*columns, strict=True), strict=True)
     ]
     page.bars(rows, bold)
 
@@ -100,11 +100,12 @@ def learns(
         _shares(page, [explanation.probabilities], label)
     page.heading(f"If it should be {label}: loss {found.loss:.4f}")
     page.text(
-        "Gradient at the logits: their softmax, minus 1 for the right digit. Loss and "
-        "gradients are of the logits as they are; the shares above are calibrated."
+        "Gradient at the logits (–: none, +: several): their softmax, minus 1 for the "
+        "right digit. Loss and gradients are of the logits as they are; the shares "
+        "above are calibrated."
     )
     most = max(float(np.abs(found.dlogits).max()), 1e-12)
-    slopes = zip(CLASSES, found.dlogits.tolist(), strict=False)
+    slopes = zip(CLASSES[: len(found.dlogits)], found.dlogits.tolist(), strict=True)
     page.bars([(k, [s / most], f"{s:+.4f}") for k, s in slopes], label)
     page.heading("Which pixels would have to change")
     page.pictures([page.ink(explanation.image), page.signed(-found.ink)], 2)
