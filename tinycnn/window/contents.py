@@ -50,7 +50,7 @@ def sees(
 
 def _shares(page: Page, states: Sequence[Floats], bold: str) -> None:
     """Show the share of each digit, and of the rest, in one state or in several."""
-    page.heading("How sure it is of each digit (–: of none or several)")
+    page.heading("How sure it is of each digit (–: the rest)")
     columns = [
         [*shares.tolist(), max(1 - float(shares.sum()), 0.0)] for shares in states
     ]
