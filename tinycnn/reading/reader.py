@@ -302,8 +302,8 @@ class Reader:
             parts = [one for one in found if bundle.intersection(one.candidate.pieces)]
             pieces = tuple(n for n in line.pieces if n in bundle)
             beyond = {n for one in parts for n in one.candidate.pieces} - bundle
-            wide = ink.strokes is None and pieces not in scores  # no candidate
-            if not parts or beyond or wide or parts[0].candidate.pieces == pieces:
+            unscored = ink.strokes is None and pieces not in scores  # mostly too wide
+            if not parts or beyond or unscored or parts[0].candidate.pieces == pieces:
                 continue
             self._score(page, [pieces], scores, views=True)
             box = segment.around([page.pieces[n].box for n in pieces])
