@@ -13,9 +13,9 @@ from tinycnn.nn.layers import Array
 
 SHIPPED = Path(__file__).with_name("reader.safetensors")
 NONE, SEVERAL = 10, 11  # the reader's classes of what is no digit and of several
-PRIOR = 6.75  # of their logits; see `class_shares`
+PRIOR = 5.5  # of their logits; see `class_shares`
 SHARPNESS = 1.25  # of the logits; the file's temperature was fitted without `PRIOR`
-THRESHOLD = 0.58  # of the confidence; a digit below it is refused
+THRESHOLD = 0.55  # of the confidence; a digit below it is refused
 
 
 def reader(rng: np.random.Generator) -> list[nn.Layer]:

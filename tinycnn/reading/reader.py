@@ -31,14 +31,13 @@ from tinycnn.reading.result import Digit, Reading, turned_box
 SURE = 0.9  # candidates of at least this confidence are not cut
 MOST_DOUBTS = 100  # components to cut at most; a page of numbers has fewer
 BONDS = 0.12  # weight of the bonds beside the network's scores
-OFFERED = 15  # odds of no digit, of all by those chosen; the search has a prior of 3.5
+OFFERED = 5  # odds of no digit, of all candidates by those chosen; chosen on CROHME
 MOST_PAIRS = 1_000  # of strokes of a line that are near; writing has fewer
 JUNK = -3.0  # log probability of ink as large as a digit that is none
 LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
-LENIENT = 0.1  # of the threshold, for ink that was cut off digits
 LEFT_OUT = 9  # weight of ink left out: a tenth of a component outweighs the rest
-AMONG = 0.5  # of the threshold, for ink among digits; with 0.1 many letters are named
+AMONG = 0.2  # of the threshold, for ink among digits; with less, letters are named
 MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
 # Chosen on numbers, cheques and letters of the development sets, turned and upright.
 POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
@@ -296,7 +295,8 @@ class Reader:
         """Score bundles as a whole where that is likelier than several digits.
 
         The parts of a letter look like digits, uprights like ones. The surer they are,
-        the less need the whole look like several digits for them to stay apart.
+        the less need the whole look like several digits for them to stay apart. One
+        part alone never does.
         """
         for bundle in _bundles(page, line, offered, found):
             parts = [one for one in found if bundle.intersection(one.candidate.pieces)]
@@ -310,7 +310,8 @@ class Reader:
             whole = replace(parts[0].candidate, pieces=pieces, box=box)
             shares = [scores[pieces][SEVERAL], *(one.digit.confidence for one in parts)]
             several, *of_parts = logit(np.clip(shares, LEAST, 1 - LEAST))
-            if several + PARTS[ink.strokes is not None] * sum(of_parts) >= 0:
+            apart = several + PARTS[ink.strokes is not None] * sum(of_parts) >= 0
+            if apart and len(parts) > 1:
                 continue
             together = self._found(whole, scores[pieces], ink)
             found = [one for one in found if one is parts[0] or one not in parts]
@@ -482,9 +483,8 @@ def _tidied(
     """Drop rules and frames, and let the majority of a cut component decide.
 
     If most of a component's area is no digit, neither is the rest: the ends of a tangle
-    look like ones and nines. If most of it is digits, the rest is as well, down to a
-    low confidence: cuts spoil digits that overlap. Where a tenth of it was left out,
-    the rest is part of a letter.
+    look like ones and nines. Where a tenth of it was left out, the rest is part of a
+    letter.
     """
     kept = {n for found in chain(*lines) for n in found.candidate.pieces}
     lines = _without_nothing(lines, ink)
@@ -500,14 +500,10 @@ def _tidied(
             balance[piece.component] += area
 
     def settled(found: Found) -> Found:
-        digit = found.digit
         components = {page.pieces[n].component for n in found.candidate.pieces}
-        around = balance[components.pop()] if len(components) == 1 else 0  # not cut
-        if around < 0:
-            return found._replace(digit=replace(digit, digit=None))
-        if around > 0 and digit.confidence > LENIENT * threshold:
-            return found._replace(digit=replace(digit, digit=digit.top[0][0]))
-        return found
+        if len(components) > 1 or balance[components.pop()] >= 0:
+            return found
+        return found._replace(digit=replace(found.digit, digit=None))
 
     settled_lines = [[settled(found) for found in line] for line in lines]
     rest = [line for line in _without_nothing(settled_lines, ink) if line]

@@ -39,6 +39,7 @@ SMALL_PART = 0.5  # widths; lower ones are dashes
 SAME_LINE = 0.3  # overlap with a neighbour, as a share of the lower one's height
 MEETING = 0.05  # heights; the distance of strokes that meet
 SIDE_BY_SIDE = 0.5  # share of both strokes near the other, for parallel ones
+RINGS = 0.1  # heights of both; the distance of two strokes, one above the other
 ONE_DIGIT = 1.3  # typical heights of two strokes, one above the other
 CUT_OFF = -1.0  # log probability that what was cut off is no part of a digit
 APART = -20.0  # the bond of unrelated pieces
@@ -656,8 +657,9 @@ def _beside(page: Page, a: Piece, b: Piece, components: Sequence[Piece]) -> floa
     """Return the vertical overlap as a share of the lower one's height.
 
     It is 0.5 for two that are one above the other and nearly touch: a digit broken in
-    two. So it is for strokes that meet where the others (of all `components`) are about
-    as tall as both together: the rings of an 8, the bar of a 5.
+    two. So it is for strokes that overlap a little and nearly meet, where the others
+    (of all `components`), if any, are about as tall as both together: the rings of an
+    8, the bar of a 5.
     """
     shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
     across = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
@@ -665,15 +667,13 @@ def _beside(page: Page, a: Piece, b: Piece, components: Sequence[Piece]) -> floa
     if across > 0 and 0 <= -shared < 0.1 * (a.height + b.height):
         return 0.5
     narrow = min(a.box[2] - a.box[0], b.box[2] - b.box[0])
-    if (
-        isinstance(page, StrokePage)
-        and 0 < shared < SAME_LINE * least
-        and across > narrow / 2
-    ):
+    stacked = 0 < shared < SAME_LINE * least and across > narrow / 2
+    if stacked and isinstance(page, StrokePage):
         both = a.height + b.height - shared
         others = [component for component in components if component not in (a, b)]
-        if not others or both <= ONE_DIGIT * _typical_height(others):
-            return 0.5 if page.meet(a.component, b.component, both) else 0.0
+        near = page._gap(a.component, b.component, both) < RINGS * both
+        if near and (not others or both <= ONE_DIGIT * _typical_height(others)):
+            return 0.5
     return shared / least
 
 
