@@ -295,8 +295,8 @@ class Reader:
         """Score bundles as a whole where that is likelier than several digits.
 
         The parts of a letter look like digits, uprights like ones. The surer they are,
-        the less need the whole look like several digits for them to stay apart. One
-        part alone never does.
+        the less need the whole look like several digits for them to stay apart. Where
+        one part alone is a digit, the whole is read instead.
         """
         for bundle in _bundles(page, line, offered, found):
             parts = [one for one in found if bundle.intersection(one.candidate.pieces)]
