@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 import tinycnn.data
 from tinycnn.data import load_mnist
 from tinycnn.ink.normalize import (
     BOX,
     CENTRE,
+    GRID,
     PEN,
     SIDE,
     THICKEST,
@@ -20,6 +22,8 @@ from tinycnn.ink.normalize import (
     normalize,
     normalize_strokes,
     stroke_width,
+    tighten,
+    with_pen,
 )
 from tinycnn.ink.strokes import draw
 
@@ -149,6 +153,24 @@ def test_whatever_the_pen_the_width_comes_within_bounds(pen, name, height):
     assert max(np.corrcoef(one.ravel(), other.ravel())[0, 1] for one in near) > 0.65
 
 
+def test_a_digit_so_large_that_its_pixels_are_averaged_first_is_the_same(digits):
+    for digit in digits[:50]:
+        large = normalize(np.kron(digit, np.ones((30, 30), np.float32)))
+        assert np.abs(large - normalize(digit)).mean() < 0.01
+
+
+@pytest.mark.parametrize("steps", [-2, -1, 1, 2, 3])
+def test_strokes_grow_and_shrink_as_by_scipy(digits, steps):
+    ink = np.kron(tighten(digits[0]), np.ones((GRID, GRID), np.float32))
+    other = np.sign(steps) * np.pad(ink, max(steps, 0) + 1)
+    for step in range(abs(steps)):
+        pixels = ndimage.generate_binary_structure(2, 2 - step % 2)
+        other = ndimage.grey_dilation(other, footprint=pixels)
+    grown = with_pen(ink, (stroke_width(ink) + 2 * steps) / GRID)
+    wanted = tighten((np.sign(steps) * other).astype(np.float32))
+    np.testing.assert_allclose(grown, wanted, atol=1e-4)
+
+
 def test_nothing_is_stretched():
     for height, width in [(60, 30), (30, 60), (100, 14), (40, 40)]:
         ink = np.zeros((height, width), np.float32)
@@ -181,7 +203,7 @@ def test_no_ink_stays_none():
 
 def test_specks_far_apart_are_ink():
     """Another pen would leave nothing of them."""
-    for height in (100, 200, 437, 900):
+    for height in (100, 200, 437, 900, 3000):
         specks = np.zeros((height, height // 4), np.float32)
         specks[0, 0] = specks[-1, -1] = 0.6
         assert normalize(specks).max() == 1, height

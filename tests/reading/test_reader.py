@@ -248,6 +248,10 @@ def test_files_images_and_arrays_are_read_alike_and_light_on_dark(
     assert edges[-1] > 2500
 
 
+def test_an_image_without_ink_is_no_digit(reader):
+    assert not reader.probabilities(np.zeros((1, 28, 28), np.float32), views=True).any()
+
+
 def test_blank_paper_no_ink_and_no_strokes_have_no_lines(reader):
     white, half = np.full((80, 120), 255, np.uint8), np.full((80, 120), 0.5)
     black = np.zeros((80, 120, 3), np.uint8)

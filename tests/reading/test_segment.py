@@ -161,11 +161,10 @@ def test_a_cut_neither_loses_nor_invents_ink(ink):
 @given(pairs)
 @settings(max_examples=60, deadline=None)
 def test_cuts_run_from_left_to_right_and_never_cross(ink):
-    cuts = segment._cuts(ink, 0.8 * len(ink))
-    for path, crossed in cuts:
-        assert path.shape == (len(ink),)
-        assert crossed >= 0
-    for (left, _), (right, _) in pairwise(cuts):
+    paths, crossed = segment._cuts(ink, 0.8 * len(ink))
+    assert paths.shape == (len(crossed), len(ink))
+    assert min(crossed, default=0) >= 0
+    for left, right in pairwise(paths):
         assert (left <= right).all()
         assert (left < right).any()
 
@@ -186,8 +185,8 @@ def test_a_thin_bridge_between_two_blobs_is_cut(monkeypatch):
 
 def test_a_cut_crosses_more_ink_where_it_is_broad():
     """Digits of thick pens overlap by most of their height; a narrow blot is no two."""
-    assert segment._cuts(np.ones((40, 48), np.float32), 60.0)
-    assert not segment._cuts(np.ones((40, 44), np.float32), 60.0)
+    assert segment._cuts(np.ones((40, 48), np.float32), 60.0)[1]
+    assert not segment._cuts(np.ones((40, 44), np.float32), 60.0)[1]
 
 
 def test_the_bond_across_a_bridge_is_that_of_the_ink_it_crosses():
@@ -422,6 +421,22 @@ def test_of_too_many_components_the_longest_stay(monkeypatch):
     monkeypatch.setattr(segment, "MOST_COMPONENTS", 2)
     page = PicturePage(bars((10, 10, 40, 30), (50, 5, 53, 55), (70, 10, 72, 50)))
     assert pieces_of(page) == [(50, 5, 53, 55), (70, 10, 72, 50)]
+
+
+def test_once_a_page_took_its_time_images_are_blank_and_nothing_is_cut():
+    dumbbell = bars((10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50))
+    for page in (PicturePage(dumbbell), stroke_page([(10, 10), (40, 90)])):
+        (number,) = page.pieces
+        assert page.image([number]).any()
+        page.left = 0
+        assert not page.image([number]).any()
+        assert not page.cut([number])
+
+
+def test_nothing_is_cut_into_more_than_a_page_has(monkeypatch):
+    page = PicturePage(bars((10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50)))
+    monkeypatch.setattr(segment, "MOST_COMPONENTS", 1)
+    assert not page.cut(page.pieces)
 
 
 def test_a_frame_around_digits_is_left_out_and_a_0_around_a_speck_is_not():

@@ -39,6 +39,7 @@ FAINT = 0.05  # fainter ink is ignored: it would widen the tight box
 THINNEST, THICKEST = 1.5, 4.2  # pixels of the box; 19 of 20 of MNIST's are between
 THIN, THICK = 2.0, 3.2  # others are brought to these; half of MNIST's are between
 NEAR = 0.3  # pixels of the box between points of a stroke that are drawn
+LARGE = 250  # pixels; the blocks of larger digits are averaged first: faster
 GRID = 3  # pixels per pixel of the box of the grid on which strokes grow and shrink
 
 
@@ -58,6 +59,9 @@ def normalize(values: NDArray[np.float32]) -> NDArray[np.float32]:
     image, tight = np.zeros((SIDE, SIDE), np.float32), tighten(values)
     if tight.size == 0:
         return image
+    if (blocks := max(tight.shape) // LARGE) > 1:
+        tight = np.array(Image.fromarray(tight).reduce(blocks))
+        tight /= tight.max()  # thin ink is left
     box = _average(tight)
     width = stroke_width(box)
     if not THINNEST <= width <= THICKEST:
@@ -89,8 +93,6 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     float32 array (h, w)
         About `GRID` pixels a pixel of the box; empty if all ink is far smaller.
     """
-    from scipy import ndimage  # slow to load; writing digits does without
-
     tight = tighten(values)
     scale = GRID * BOX / max(tight.shape)
     size = [max(round(length * scale), 1) for length in tight.shape[::-1]]
@@ -99,8 +101,12 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     sign = np.float32(np.sign(steps))  # erosion is the dilation of the paper
     ink = sign * np.pad(ink, math.ceil(max(steps, 0)) + 1)
     for step in range(math.ceil(abs(steps))):
-        pixels = ndimage.generate_binary_structure(2, 2 - step % 2)
-        grown = ndimage.grey_dilation(ink, footprint=pixels)
+        grown = ink.copy()
+        np.maximum(grown[:, 1:], ink[:, :-1], out=grown[:, 1:])
+        np.maximum(grown[:, :-1], ink[:, 1:], out=grown[:, :-1])
+        rows = ink if step % 2 else grown.copy()  # of a cross, or of a square
+        np.maximum(grown[1:], rows[:-1], out=grown[1:])
+        np.maximum(grown[:-1], rows[1:], out=grown[:-1])
         ink += np.float32(min(abs(steps) - step, 1)) * (grown - ink)
     return tighten(sign * ink)
 

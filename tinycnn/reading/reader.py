@@ -181,7 +181,8 @@ class Reader:
         page, lines = self._find(ink)
         sure = _confidences(lines)
         few = len({piece.component for piece in page.pieces.values()}) <= MOST_TURNED
-        if ink.strokes is None and few and len(sure) > 1 and np.mean(sure) < POOR:
+        few &= 2 * page.left > segment.MOST_PIXELS
+        if few and len(sure) > 1 and np.mean(sure) < POOR:
             inks = [ink.turned(turns) for turns in (1, 2, 3)]  # first uncut: faster
             uncut = [_confidences(self._find(one, cuts=False)[1]) for one in inks]
             best = max(range(3), key=lambda n: sum(uncut[n]))
@@ -257,7 +258,9 @@ class Reader:
             logits, temperature = _logits(*self._namer, every)
             names = softmax(logits / np.float32(temperature))
             shares[:, :NONE] = names * shares[:, :NONE].sum(axis=1, keepdims=True)
-        return shares.reshape(-1, *shares[: len(images)].shape).mean(axis=0)
+        shares = shares.reshape(-1, *shares[: len(images)].shape).mean(axis=0)
+        shares[~images.any(axis=(1, 2))] = np.eye(12)[NONE]  # it has learned from ink
+        return shares
 
     def _scored(
         self, page: segment.Page, scores: Scores
@@ -278,8 +281,8 @@ class Reader:
     ) -> None:
         """Add the probabilities of candidates, given by their pieces, to the scores."""
         if new:  # more threads of BLAS round otherwise, and wait for each other long
-            images = np.stack([page.image(pieces) for pieces in new])
             with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
+                images = np.stack([page.image(pieces) for pieces in new])
                 shares = self._shares(images, views)
             scores.update(zip(new, shares, strict=True))
 

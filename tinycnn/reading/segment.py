@@ -20,7 +20,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from tinycnn.ink.normalize import ink_window, normalize, normalize_strokes
+from tinycnn.ink.normalize import SIDE, ink_window, normalize, normalize_strokes
 from tinycnn.ink.strokes import Strokes, draw_finely
 
 INK = 0.4  # threshold of ink for connectivity
@@ -30,8 +30,10 @@ MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are f
 MOST_CUTS = 120  # of a component; one with more cuts is no number
 EDGE = 2  # pixels of soft edge around thresholded ink
 EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
-MOST_COMPONENTS = 2_000  # of a picture, the longest; a page has fewer
+MOST_COMPONENTS = 1_000  # of a picture, the longest; a page has fewer
 MOST_PIECES = 12  # of one digit
+MOST_PIXELS = 100_000_000  # of all images of a page together; bounds the time
+CUTTING, POINT = 4, 300  # how many pixels take as long as cutting one, and as a point
 WIDEST = 1.4  # heights; the width of a digit of several components
 TALL = 0.45  # of the typical height; bars and dots are lower, digits are not
 SMALL_LINE = 3  # low components at least form a line of their own
@@ -132,10 +134,18 @@ class Candidate:
 
 
 class _Page:
-    """What the pages of pictures and of strokes have in common."""
+    """What the pages of pictures and of strokes have in common.
 
-    tilt, turns = 0.0, 0
+    `left` of `MOST_PIXELS` are still affordable; images beyond are blank.
+    """
+
+    tilt, turns, left = 0.0, 0, MOST_PIXELS
     pieces: dict[int, Piece]
+
+    def _spend(self, effort: int) -> bool:
+        """Return whether something can still be done that takes as long as pixels."""
+        self.left -= effort
+        return self.left >= 0
 
     def _bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that i and j, to its right, are parts of one digit.
@@ -210,10 +220,11 @@ class PicturePage(_Page):
         """Return the image (28, 28) of some pieces together."""
         box = _widened(around([self.pieces[n].box for n in pieces]))
         x0, y0, x1, y1 = map(int, box)
+        if not self._spend((y1 - y0) * (x1 - x0)):
+            return np.zeros((SIDE, SIDE), np.float32)
         window = np.s_[y0:y1, x0:x1]
-        keep = np.zeros(self._next, np.float32)
-        keep[list(pieces)] = 1
-        return normalize(self.level(self.values[window] * keep[self.owner[window]]))
+        own = np.isin(self.owner[window], pieces)
+        return normalize(self.level(self.values[window] * own))
 
     def cut(self, pieces: Iterable[int]) -> bool:
         """Cut pieces where one digit may end and the next begin.
@@ -233,26 +244,28 @@ class PicturePage(_Page):
         for number in pieces:
             piece = self.pieces[number]
             x0, y0, x1, y1 = map(int, _widened(piece.box))
+            if not self._spend(CUTTING * (y1 - y0) * (x1 - x0)):
+                break
             owner, values = self.owner[y0:y1, x0:x1], self.values[y0:y1, x0:x1]
             mine = owner == number
             values = np.where(mine, values, np.float32(0))
-            cuts = _cuts(values, min(typical, piece.height))
-            if not cuts:
+            paths, crossed = _cuts(values, min(typical, piece.height))
+            if not crossed or len(self.pieces) + len(crossed) > MOST_COMPONENTS:
                 continue
             del self.pieces[number]
-            side = np.zeros(values.shape, np.int64)
-            for path, _ in cuts:
-                side += np.arange(values.shape[1]) >= path[:, np.newaxis]
+            starts = np.zeros((len(values), values.shape[1] + 1), int)
+            np.add.at(starts, (np.arange(len(values)), paths), 1)
+            side = starts[:, :-1].cumsum(axis=1)
             # Join parts that are soft edge only to their neighbour.
             filled = np.unique(side[values >= INK])
             side = np.searchsorted(filled[1:], side, side="right")
             ink = np.where(values >= INK, 1 + side, 0)
             areas = np.bincount(ink.ravel())[1:].tolist()
+            owner[mine] = self._next + side[mine]
             for part, (left, top, right, bottom) in enumerate(_boxes(ink).values()):
                 box, n = (x0 + left, y0 + top, x0 + right, y0 + bottom), self._next
-                owner[mine & (side == part)] = n
                 self.pieces[n] = Piece(box, areas[part], piece.component, part)
-                self._crossed[n] = cuts[filled[part] - 1][1] if part else 0.0
+                self._crossed[n] = crossed[filled[part] - 1] if part else 0.0
                 self._next += 1
         return self._next > before
 
@@ -279,7 +292,9 @@ class PicturePage(_Page):
         a, b = self.pieces[i].box, self.pieces[j].box
         top, bottom = int(max(a[1], b[1])), int(min(a[3], b[3]))
         left, right = int(min(a[0], b[0])), int(max(a[2], b[2]))
-        window = np.s_[top : max(bottom, top), left:right]
+        if bottom <= top or not self._spend((bottom - top) * (right - left)):
+            return distance(a, b)
+        window = np.s_[top:bottom, left:right]
         owner = self.owner[window] * (self.values[window] >= INK)
         in_a, in_b = owner == i, owner == j
         both = in_a.any(axis=1) & in_b.any(axis=1)
@@ -314,7 +329,9 @@ class StrokePage(_Page):
 
     def image(self, pieces: Sequence[int]) -> Floats:
         """Return the image (28, 28) of some strokes together."""
-        return normalize_strokes([self.points[n] for n in pieces])
+        points = [self.points[n] for n in pieces]
+        affordable = self._spend(POINT * sum(map(len, points)))
+        return normalize_strokes(points if affordable else [])
 
     def cut(self, pieces: Iterable[int]) -> bool:  # noqa: ARG002
         """Cut nothing: two digits are seldom written without lifting the pen."""
@@ -405,7 +422,7 @@ def _typical_height(pieces: Sequence[Piece]) -> float:
     return order[int(np.searchsorted(half, half[-1] / 2))].height
 
 
-def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]]:
+def _cuts(values: Floats, height: float) -> tuple[NDArray[np.int64], list[float]]:
     """Return paths from top to bottom that cross little ink, left to right.
 
     A path moves by at most one column per row; ink and sidesteps have a cost.
@@ -414,12 +431,12 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
     through each column; digits may touch at its minima.
 
     Values (H, W) are the ink of one component alone, the height is that of a digit. A
-    path (H,) is the first column right of the cut in each row; it comes with the ink
-    crossed, in widths of a stroke.
+    path, of (K, H), is the first column right of the cut in each row; they come with
+    the ink each crosses, in widths of a stroke.
     """
-    if len(values) < 8 or 0.3 * height > values.shape[1]:
-        return []
     H, W = values.shape
+    if H < 8 or 0.3 * height > W:
+        return np.empty((0, H), int), []
     price = values + np.float32(0.01)  # the shorter of two free paths is cheaper
     down, up = price.copy(), price.copy()
     for total, rows in ((down, range(1, H)), (up, range(H - 2, -1, -1))):
@@ -452,25 +469,22 @@ def _cuts(values: Floats, height: float) -> list[tuple[NDArray[np.int64], float]
         inner = through[left + reach : right - reach]
         if len(inner) and inner.min() <= dearest:
             chosen.append(left + reach + int(inner.argmin()))
-    if len(chosen) > MOST_CUTS:
-        return []
-    chosen.sort()
-    return [(_path(down, up, x), float(through[x] / stroke)) for x in chosen]
+    chosen = sorted(chosen) if len(chosen) <= MOST_CUTS else []
+    return _paths(down, up, chosen), (through[chosen] / stroke).tolist()
 
 
-def _path(down: Floats, up: Floats, x: int) -> NDArray[np.int64]:
-    """Follow the cheapest path from column x of the middle row to top and bottom."""
+def _paths(down: Floats, up: Floats, columns: list[int]) -> NDArray[np.int64]:
+    """Follow the cheapest paths (K, H) from columns of the middle row to both ends."""
     H = len(down)
-    path = np.full(H, x)
+    paths = np.tile(np.array(columns, int)[:, np.newaxis], H)
+    price = SIDEWAYS * np.array([1, 0, 1], np.float32)
     for total, rows in ((down, range(H // 2 - 1, -1, -1)), (up, range(H // 2 + 1, H))):
-        at = x
+        wide = np.pad(total, ((0, 0), (1, 1)), constant_values=np.inf)
+        at = paths[:, H // 2]
         for y in rows:
-            first = max(at - 1, 0)
-            near = total[y, first : at + 2].copy()
-            near += SIDEWAYS
-            near[at - first] -= SIDEWAYS
-            path[y] = at = first + int(near.argmin())
-    return path
+            near = wide[y, at[:, np.newaxis] + [0, 1, 2]] + price
+            paths[:, y] = at = at + near.argmin(axis=1) - 1
+    return paths
 
 
 def lines(page: Page) -> list[Line]:
@@ -597,9 +611,10 @@ def _dropped(page: Page, line: Line, k: int) -> float:
     own = [p.box for p in pieces if p.component == pieces[k].component]
     _, y0, _, y1 = around(own)
     beside = []
-    for others in (pieces[:k][::-1], pieces[k + 1 :]):
-        beside += [p.box for p in others if p.height >= 0.5 * line.height][:1]
-    if beside and y1 - y0 < 0.5 * line.height:
+    if y1 - y0 < 0.5 * line.height:
+        for others in (pieces[:k][::-1], pieces[k + 1 :]):
+            beside += [p.box for p in others if p.height >= 0.5 * line.height][:1]
+    if beside:
         _, top, _, foot = np.mean(beside, axis=0)
         hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top))
         if hangs and y0 > (top + foot) / 2:
