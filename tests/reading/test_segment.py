@@ -177,8 +177,7 @@ def test_a_thin_bridge_between_two_blobs_is_cut(monkeypatch):
     edges = [box[2] for box in pieces_of(page)[:-1]]
     assert any(35 <= edge <= 45 for edge in edges)
     assert number not in page.pieces
-    parts = sorted(page.pieces.values(), key=lambda piece: piece.part)
-    assert [part.part for part in parts] == list(range(len(parts)))
+    parts = [page.pieces[n] for n in sorted(page.pieces)]
     assert [part.box for part in parts] == pieces_of(page)
     assert {part.component for part in parts} == {number}
 
@@ -197,7 +196,7 @@ def test_the_bond_across_a_bridge_is_that_of_the_ink_it_crosses():
         bridge = (35, top, 45, top + thickness)
         page = PicturePage(bars((10, 10, 35, 50), bridge, (45, 10, 70, 50)))
         page.cut(list(page.pieces))
-        parts = sorted(page.pieces, key=lambda n: page.pieces[n].part)
+        parts = sorted(page.pieces)
         left = max(k for k, n in enumerate(parts) if page.pieces[n].box[2] <= 45)
         return page._bond(parts[left], parts[left + 1], 40)
 
@@ -209,7 +208,7 @@ def test_parts_one_above_the_other_are_of_one_digit():
 
     def bond(top):
         page, parts = PicturePage(paper()), ((10, top, 30, top + 20), (30, 28, 50, 48))
-        page.pieces = {n: segment.Piece(box, 400, 1, n) for n, box in enumerate(parts)}
+        page.pieces = {n: segment.Piece(box, 400, 1) for n, box in enumerate(parts)}
         page._crossed = dict.fromkeys(page.pieces, 1.0)
         return page._bond(0, 1, 40)
 

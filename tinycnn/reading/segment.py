@@ -70,15 +70,13 @@ class Piece:
     area : float
         Pixels of ink.
     component : int
-        Number of the component or stroke that it is, or is a part of.
-    part : int
-        Index of the part, from the left.
+        Number of the component or stroke that it is, or is a part of. The numbers of
+        the parts of one follow each other, from left to right.
     """
 
     box: Box
     area: float
     component: int
-    part: int = 0
 
     @property
     def height(self) -> float:
@@ -264,7 +262,7 @@ class PicturePage(_Page):
             owner[mine] = self._next + side[mine]
             for part, (left, top, right, bottom) in enumerate(_boxes(ink).values()):
                 box, n = (x0 + left, y0 + top, x0 + right, y0 + bottom), self._next
-                self.pieces[n] = Piece(box, areas[part], piece.component, part)
+                self.pieces[n] = Piece(box, areas[part], piece.component)
                 self._crossed[n] = crossed[filled[part] - 1] if part else 0.0
                 self._next += 1
         return self._next > before
@@ -280,7 +278,7 @@ class PicturePage(_Page):
         """Return the log odds; of parts of one component they tell how it was cut."""
         a, b = self.pieces[i], self.pieces[j]
         if a.component == b.component:
-            if abs(a.part - b.part) > 1:
+            if abs(i - j) > 1:
                 return APART
             shared = min(a.box[3], b.box[3]) - max(a.box[1], b.box[1])
             stacked = shared < STACKED * min(a.height, b.height)
