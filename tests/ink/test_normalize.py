@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import ndimage
 
 import tinycnn.data
 from tinycnn.data import load_mnist
 from tinycnn.ink.normalize import (
     BOX,
     CENTRE,
-    GRID,
     PEN,
     SIDE,
     THICKEST,
@@ -22,8 +20,6 @@ from tinycnn.ink.normalize import (
     normalize,
     normalize_strokes,
     stroke_width,
-    tighten,
-    with_pen,
 )
 from tinycnn.ink.strokes import draw
 
@@ -84,7 +80,7 @@ def test_an_mnist_image_comes_out_as_it_went_in_unless_its_pen_changes(digits):
 
 
 def test_an_enlarged_digit_gives_the_same_image(digits):
-    for times in (2, 3, 4, 7, 10):
+    for times in (2, 3, 4, 7, 10, 30):
         for digit in filter(usual, digits[::5]):
             enlarged = np.kron(digit, np.ones((times, times), np.float32))
             assert normalize(enlarged) == pytest.approx(normalize(digit), abs=2e-6)
@@ -151,24 +147,6 @@ def test_whatever_the_pen_the_width_comes_within_bounds(pen, name, height):
     other = normalize(draw(points, [0.1 * height] * len(points), ink.shape[::-1]))
     near = [np.roll(image, (h, w), (0, 1)) for h in (-1, 0, 1) for w in (-1, 0, 1)]
     assert max(np.corrcoef(one.ravel(), other.ravel())[0, 1] for one in near) > 0.65
-
-
-def test_a_digit_so_large_that_its_pixels_are_averaged_first_is_the_same(digits):
-    for digit in digits[:50]:
-        large = normalize(np.kron(digit, np.ones((30, 30), np.float32)))
-        assert np.abs(large - normalize(digit)).mean() < 0.01
-
-
-@pytest.mark.parametrize("steps", [-2, -1, 1, 2, 3])
-def test_strokes_grow_and_shrink_as_by_scipy(digits, steps):
-    ink = np.kron(tighten(digits[0]), np.ones((GRID, GRID), np.float32))
-    other = np.sign(steps) * np.pad(ink, max(steps, 0) + 1)
-    for step in range(abs(steps)):
-        pixels = ndimage.generate_binary_structure(2, 2 - step % 2)
-        other = ndimage.grey_dilation(other, footprint=pixels)
-    grown = with_pen(ink, (stroke_width(ink) + 2 * steps) / GRID)
-    wanted = tighten((np.sign(steps) * other).astype(np.float32))
-    np.testing.assert_allclose(grown, wanted, atol=1e-4)
 
 
 def test_nothing_is_stretched():

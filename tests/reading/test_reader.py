@@ -7,6 +7,7 @@ that is hard to read. How often hard ones are read right is for benchmarks/readi
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -166,23 +167,22 @@ def test_four_threads_read_what_one_reads(reader, page):
         assert [reading.text for reading in found] == ["7", "4", "5", "4"] * 10
 
 
-def test_blas_has_one_thread_while_a_page_is_read(page):
+def test_blas_has_one_thread_while_a_page_is_read(page, monkeypatch):
     """Its threads waited for each other: 12 s instead of 1, on a busy machine."""
 
-    def threads(*_):
+    def noting(function, *given):
         found = threadpoolctl.threadpool_info()
-        counts.append(
-            {one["num_threads"] for one in found if one["user_api"] == "blas"}
-        )
-        return shares(*_)
+        counts.update(p["num_threads"] for p in found if p["user_api"] == "blas")
+        return function(*given)
 
-    reader, counts = Reader(), []
-    shares, reader._shares = reader._shares, threads
-    with threadpoolctl.threadpool_limits(2, "blas"):
+    reader, counts = Reader(), set()
+    with monkeypatch.context() as patched, threadpoolctl.threadpool_limits(2, "blas"):
+        for part, name in ((reader, "_shares"), (segment, "normalize")):
+            patched.setattr(part, name, partial(noting, getattr(part, name)))
         reader.read(as_picture(page("815")))
-        threads(np.zeros((1, 28, 28)), False)
-    assert counts[0] == {1}
-    assert counts[-1] == {2}
+        assert counts == {1}
+        noting(len, ())
+    assert counts == {1, 2}
 
 
 def test_what_was_found_is_seen_leaning_broader_and_narrower(reader, glyphs):
@@ -248,10 +248,6 @@ def test_files_images_and_arrays_are_read_alike_and_light_on_dark(
     assert edges[-1] > 2500
 
 
-def test_an_image_without_ink_is_no_digit(reader):
-    assert not reader.probabilities(np.zeros((1, 28, 28), np.float32), views=True).any()
-
-
 def test_blank_paper_no_ink_and_no_strokes_have_no_lines(reader):
     white, half = np.full((80, 120), 255, np.uint8), np.full((80, 120), 0.5)
     black = np.zeros((80, 120, 3), np.uint8)
@@ -261,6 +257,7 @@ def test_blank_paper_no_ink_and_no_strokes_have_no_lines(reader):
         assert reader.read(as_ink(np.zeros(shape, np.float32))) == NOTHING
     assert reader.read(drawn()) == NOTHING
     assert reader.read(strokes_ink(drawn())) == NOTHING
+    assert not reader.probabilities(np.zeros((1, 28, 28), np.float32)).any()
 
 
 # --- what is dropped, what is refused ----------------------------------------------
@@ -636,7 +633,7 @@ def of_a_component(*digits):
     page.pieces, line = {}, []
     for k, (label, confidence) in enumerate(digits):
         box = (10 * k, 0, 10 * k + 10, 20)
-        page.pieces[k] = segment.Piece(box, 100.0, 1, k)
+        page.pieces[k] = segment.Piece(box, 100.0, 1)
         candidate = Candidate(k, k + 1, (k,), box)
         likeliest = 8 if label is None else label
         digit = Digit(label, confidence, box, ((likeliest, confidence),))
@@ -672,7 +669,7 @@ def test_what_was_cut_is_settled_by_what_it_was_cut_from(digits, settled):
 @pytest.mark.parametrize(("area", "digit"), [(20.0, 7), (30.0, None)])
 def test_a_digit_is_none_where_a_tenth_of_its_component_was_left_out(area, digit):
     page, line = of_a_component((7, 0.9), (7, 0.9))
-    page.pieces[2] = segment.Piece((20, 15, 30, 20), area, 1, 2)
+    page.pieces[2] = segment.Piece((20, 15, 30, 20), area, 1)
     assert tidied(page, line) == [digit, digit]
 
 

@@ -422,7 +422,7 @@ def test_of_too_many_components_the_longest_stay(monkeypatch):
     assert pieces_of(page) == [(50, 5, 53, 55), (70, 10, 72, 50)]
 
 
-def test_once_a_page_took_its_time_images_are_blank_and_nothing_is_cut():
+def test_once_a_page_took_its_time_images_are_blank_and_nothing_is_cut(monkeypatch):
     dumbbell = bars((10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50))
     for page in (PicturePage(dumbbell), stroke_page([(10, 10), (40, 90)])):
         (number,) = page.pieces
@@ -430,12 +430,8 @@ def test_once_a_page_took_its_time_images_are_blank_and_nothing_is_cut():
         page.left = 0
         assert not page.image([number]).any()
         assert not page.cut([number])
-
-
-def test_nothing_is_cut_into_more_than_a_page_has(monkeypatch):
-    page = PicturePage(bars((10, 10, 35, 50), (35, 29, 45, 31), (45, 10, 70, 50)))
-    monkeypatch.setattr(segment, "MOST_COMPONENTS", 1)
-    assert not page.cut(page.pieces)
+    monkeypatch.setattr(segment, "MOST_COMPONENTS", 1)  # nor cut into more parts
+    assert not PicturePage(dumbbell).cut([1])
 
 
 def test_a_frame_around_digits_is_left_out_and_a_0_around_a_speck_is_not():

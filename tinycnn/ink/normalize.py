@@ -93,6 +93,8 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     float32 array (h, w)
         About `GRID` pixels a pixel of the box; empty if all ink is far smaller.
     """
+    from scipy import ndimage  # slow to load; writing digits does without
+
     tight = tighten(values)
     scale = GRID * BOX / max(tight.shape)
     size = [max(round(length * scale), 1) for length in tight.shape[::-1]]
@@ -101,12 +103,8 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     sign = np.float32(np.sign(steps))  # erosion is the dilation of the paper
     ink = sign * np.pad(ink, math.ceil(max(steps, 0)) + 1)
     for step in range(math.ceil(abs(steps))):
-        grown = ink.copy()
-        np.maximum(grown[:, 1:], ink[:, :-1], out=grown[:, 1:])
-        np.maximum(grown[:, :-1], ink[:, 1:], out=grown[:, :-1])
-        rows = ink if step % 2 else grown.copy()  # of a cross, or of a square
-        np.maximum(grown[1:], rows[:-1], out=grown[1:])
-        np.maximum(grown[:-1], rows[1:], out=grown[:-1])
+        pixels = ndimage.generate_binary_structure(2, 2 - step % 2)
+        grown = ndimage.grey_dilation(ink, footprint=pixels)
         ink += np.float32(min(abs(steps) - step, 1)) * (grown - ink)
     return tighten(sign * ink)
 

@@ -225,17 +225,9 @@ class PicturePage(_Page):
         return normalize(self.level(self.values[window] * own))
 
     def cut(self, pieces: Iterable[int]) -> bool:
-        """Cut pieces where one digit may end and the next begin.
+        """Cut pieces where one digit may end and the next begin, and return if any was.
 
-        Parameters
-        ----------
-        pieces : iterable of int
-            Numbers of pieces. Parts get new numbers in their place.
-
-        Returns
-        -------
-        bool
-            Whether anything was cut.
+        They are given by number. Parts get new numbers in their place.
         """
         before = self._next
         typical = _typical_height(list(self.pieces.values()))
@@ -372,16 +364,7 @@ class StrokePage(_Page):
     def meet(self, i: int, j: int, height: float) -> bool:
         """Return whether two strokes cross or touch, but do not run side by side.
 
-        Parameters
-        ----------
-        i, j : int
-            Numbers of two strokes.
-        height : float
-            Of the line, in pixels.
-
-        Returns
-        -------
-        bool
+        They are given by number; the height is that of their line, in pixels.
         """
         near_j = self._gaps(i, j, height) < MEETING * height
         if not near_j.any():
