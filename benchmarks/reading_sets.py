@@ -60,6 +60,7 @@ APART, TOUCHING = (0.0, 0.3), (-0.15, 0.0)  # gaps in widths of a digit
 PAPERS = 200  # pictures of each kind of nothing
 PAGES = 200
 TIMED = 50  # pictures
+LONG = 5  # of each kind of what takes long
 
 
 class MissingError(Exception):
@@ -606,6 +607,67 @@ PAPER: dict[str, Callable[[tuple[int, int], Random], NDArray[np.float64]]] = {
     "shaded": _shaded,
     "specks": _specks,
     "scribbles": _scribbles,
+}
+
+
+# --- what takes longest ----------------------------------------------------------
+
+
+def longest(folder: Path, seed: int, limit: int | None) -> Iterator[Item]:  # noqa: ARG001
+    """Yield what takes long to read: too many pieces, cuts, pixels or points.
+
+    `limit` counts those of one kind.
+    """
+    for i, (kind, make) in enumerate(LONGEST.items()):
+        for _, rng in _chosen(LONG, seed + i, limit):
+            yield Item(make(rng), "", (), np.zeros((0, SIDE, SIDE), np.float32), kind)
+
+
+def _squares(rng: Random) -> NDArray[np.uint8]:
+    """Return 2,000 black squares of 2 to 20 pixels."""
+    picture = np.full((1000, 2000), 255, np.uint8)
+    for x, y, side in rng.integers((0, 0, 2), (1980, 980, 21), (2000, 3)):
+        picture[y : y + side, x : x + side] = 0
+    return picture
+
+
+def _bars(rng: Random) -> NDArray[np.uint8]:
+    """Return 1,000 bars in one to four lines."""
+    lines = int(rng.integers(1, 5))
+    line = np.pad(np.zeros((200, 1), np.uint8), ((50, 50), (1, 2)), constant_values=255)
+    return np.tile(line, (lines, 1000 // lines))
+
+
+def _angles(rng: Random) -> NDArray[np.uint8]:
+    """Return some hundred right angles, one in the other: each box is most of it."""
+    picture, step = np.full((2000, 2000), 255, np.uint8), int(rng.integers(4, 20))
+    for x in range(0, 1900, step):
+        picture[: 2000 - x, x : x + 2] = picture[1998 - x : 2000 - x, x:] = 0
+    return picture
+
+
+def _tangles(rng: Random) -> NDArray[np.uint8]:
+    """Return a hundred walks of 3 pixels' pen on 4 million pixels."""
+    strokes = _walks(100, 30, 30.0, (2000, 2000), rng)
+    return np.rint(_drawn(strokes.points, [3.0] * 100, (2000, 2000))).astype(np.uint8)
+
+
+def _walks(
+    count: int, points: int, step: float, size: tuple[int, int], rng: Random
+) -> Strokes:
+    """Return strokes that are random walks."""
+    starts = rng.uniform(0, 1, (count, 1, 2)) * size
+    walks = np.cumsum(rng.normal(0, step, (count, points, 2)), axis=1) + starts
+    return Strokes(tuple(np.clip(walks, 0, size)), (4.0,) * count, size)
+
+
+LONGEST: dict[str, Callable[[Random], NDArray[np.uint8] | Strokes]] = {
+    "squares": _squares,
+    "bars": _bars,
+    "angles": _angles,
+    "tangles": _tangles,
+    "500 strokes of 40 points": lambda rng: _walks(500, 40, 6.0, (900, 300), rng),
+    "200 strokes of 100 points": lambda rng: _walks(200, 100, 5.0, (900, 300), rng),
 }
 
 
