@@ -210,6 +210,7 @@ WRONG = {
     "split the drawing": [
         {"strokes": [[[1, 1]]] * (module.MOST_STROKES + 1)},
         {"strokes": [[[1, 1]] * (module.MOST_POINTS // 3 + 1)] * 3},
+        {"strokes": [[[1, 1], [8001, 1]] * 600] * 2, "size": [8002, 2]},
     ],
 }
 

@@ -77,7 +77,6 @@ FIVE = [
 def test_a_reading_is_lines_of_digits_each_the_best_of_three_opinions(reader, page):
     reading = reader.read(as_ink(page("01234", "56789")))
     assert reading.text == "01234\n56789"
-    assert [len(line) for line in reading.lines] == [5, 5]
     for number, digit in enumerate(reading.digits):
         labels, shares = zip(*digit.top, strict=True)
         assert len(set(labels)) == 3
@@ -123,8 +122,8 @@ def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, pa
     assert (upright.turns, len(upright.ignored)) == (0, 1)
     for turns in (1, 2, 3):
         ink = as_ink(np.rot90(values, turns), 2.0)
-        assert reader.read(ink).text == upright.text
-        assert reader.read(ink).upright(ink.size) == upright
+        assert (reading := reader.read(ink)).text == upright.text
+        assert reading.upright(ink.size) == upright
     for label in range(10):
         one = np.rot90(page(str(label)), label % 3 + 1)
         assert reader.read(as_ink(one)).turns == 0
@@ -215,6 +214,16 @@ def test_what_is_chosen_was_seen_in_all_views(reader, monkeypatch, most):
     assert not [*shares]
 
 
+def test_what_is_too_much_to_look_at_keeps_its_shares_or_is_no_digit(reader):
+    page, scores = segment.PicturePage(np.ones((40, 10), np.float32)), {}
+    reader._score(page, [(1,)], scores, views=False)
+    seen, page.left = scores[1,], 0
+    reader._score(page, [(1,)], scores, views=True)
+    assert scores[1,] is seen
+    reader._score(page, [(1,)], scores := {}, views=False)
+    assert not scores[1,][:NONE].any()
+
+
 def test_reading_changes_neither_what_is_given_nor_what_is_read_next(reader, page):
     values, strokes = page("815", "260"), drawn(*FOUR)
     picture, images = as_picture(values), np.random.default_rng(0).random((3, 28, 28))
@@ -253,11 +262,9 @@ def test_blank_paper_no_ink_and_no_strokes_have_no_lines(reader):
     black = np.zeros((80, 120, 3), np.uint8)
     for picture in (white, black, half, np.ones((1, 1), bool)):
         assert reader.read(picture) == NOTHING, picture.shape
-    for shape in ((60, 90), (1, 1)):
-        assert reader.read(as_ink(np.zeros(shape, np.float32))) == NOTHING
-    assert reader.read(drawn()) == NOTHING
-    assert reader.read(strokes_ink(drawn())) == NOTHING
-    assert not reader.probabilities(np.zeros((1, 28, 28), np.float32)).any()
+    for values in (np.zeros((60, 90)), np.zeros((1, 1)), np.full((20, 20), 0.39)):
+        assert reader.read(as_ink(values.astype(np.float32))) == NOTHING
+    assert reader.read(drawn()) == reader.read(strokes_ink(drawn())) == NOTHING
 
 
 # --- what is dropped, what is refused ----------------------------------------------

@@ -242,14 +242,6 @@ def line_boxes(page):
     return [[page.pieces[n].box for n in line.pieces] for line in segment.lines(page)]
 
 
-def test_a_page_that_is_empty_or_has_faint_ink_has_no_lines():
-    for ink in (paper(), paper(1, 1), np.full((20, 20), 0.39, np.float32)):
-        page = PicturePage(ink)
-        assert segment.lines(page) == []
-        assert not page.cut([])
-    assert segment.lines(stroke_page()) == []
-
-
 def test_strokes_are_read_by_place_and_not_by_the_order_they_were_drawn():
     page = stroke_page(
         [(250, 20), (250, 80)], [(50, 120), (50, 180)], [(150, 20), (150, 80)]
@@ -397,8 +389,7 @@ def test_a_dot_is_a_piece_with_bonds():
         assert page.pieces[0].box == (25, 35, 35, 45)
         assert page.image([0]).max() == 1
         (line,) = segment.lines(page)
-        (alone,) = segment.candidates(page, line)
-        assert alone.pieces == (0,)
+        assert [c.pieces for c in segment.candidates(page, line)] == [(0,)]
     page = stroke_page([(30, 40)], [(30, 40), (30, 100)], [(200, 40)])
     assert page._bond(0, 1, 60) > 1
     assert page._bond(0, 2, 60) == segment.APART
@@ -409,10 +400,11 @@ def test_few_points_are_as_near_as_many():
     """A stroke is its line, however many of its points were noted."""
     few = [[(60, 20), (60, 90)], [(64, 55), (110, 55)]]
     many = [np.linspace(*stroke, 50) for stroke in few]
-    ours, theirs = (
-        stroke_page(*strokes, pen=6)._bond(0, 1, 76) for strokes in (few, many)
-    )
+    pages = [stroke_page(*strokes, pen=6) for strokes in (few, many)]
+    ours, theirs = (page._bond(0, 1, 76) for page in pages)
     assert ours == pytest.approx(theirs, abs=1)
+    long = stroke_page([(0, 0), (8000, 0)], [(5, 2), (6, 2)])
+    assert len(long._gaps(1, 0, 1.0)) == segment.MOST_SAMPLES
 
 
 def test_of_too_many_components_the_longest_stay(monkeypatch):

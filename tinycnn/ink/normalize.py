@@ -39,7 +39,7 @@ FAINT = 0.05  # fainter ink is ignored: it would widen the tight box
 THINNEST, THICKEST = 1.5, 4.2  # pixels of the box; 19 of 20 of MNIST's are between
 THIN, THICK = 2.0, 3.2  # others are brought to these; half of MNIST's are between
 NEAR = 0.3  # pixels of the box between points of a stroke that are drawn
-LARGE = 250  # pixels; the blocks of larger digits are averaged first: faster
+LARGE = 250  # pixels; of digits twice as large, blocks are averaged first: faster
 GRID = 3  # pixels per pixel of the box of the grid on which strokes grow and shrink
 
 
@@ -61,7 +61,7 @@ def normalize(values: NDArray[np.float32]) -> NDArray[np.float32]:
         return image
     if (blocks := max(tight.shape) // LARGE) > 1:
         tight = np.array(Image.fromarray(tight).reduce(blocks))
-        tight /= tight.max()  # thin ink is left
+        tight /= tight.max()  # thin ink would be `FAINT`
     box = _average(tight)
     width = stroke_width(box)
     if not THINNEST <= width <= THICKEST:

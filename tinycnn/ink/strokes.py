@@ -28,9 +28,10 @@ THINNEST = 2  # pixels of that enlarged drawing; Pillow leaves thinner discs out
 WORKING_PIXELS = 4_000_000  # of ink; a larger canvas or picture is scaled down
 LARGEST_FILE = 2 * 2**20  # bytes; loads in at most 3 s and 150 MB
 LARGEST_SIDE = 8192  # pixels of a canvas
-WIDEST_PEN = 256  # pixels; this and the next two bound the time to draw and to read
+WIDEST_PEN = 256  # pixels; this and the next three bound the time to draw and to read
 MOST_STROKES = 1_000
 MOST_POINTS = 30_000
+LONGEST = 10_000_000  # pixels; the length of all strokes together
 
 
 class StrokesError(ValueError):
@@ -80,6 +81,11 @@ class Strokes:
                     f"stroke {n} has shape {shape}, not (P, 2) with P >= 1, or a point "
                     f"beyond {LARGEST_SIDE}; scale the drawing"
                 )
+        lengths = [np.hypot(*np.diff(points, axis=0).T).sum() for points in self.points]
+        if sum(lengths) > LONGEST:
+            raise StrokesError(
+                f"has strokes of more than {LONGEST:,} pixels in all; split the drawing"
+            )
         for width in self.pen_widths:
             if not 0 < _number(width) <= WIDEST_PEN:
                 raise StrokesError(

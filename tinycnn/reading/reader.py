@@ -38,7 +38,7 @@ LOW = 0.55  # of the line's height; hardly any digit is lower
 WALLS = 0.1  # of the digits' height: how far a form's walls reach beyond them
 LEFT_OUT = 9  # weight of ink left out: a tenth of a component outweighs the rest
 AMONG = 0.2  # of the threshold, for ink among digits; with less, letters are named
-MOST_CANDIDATES = 1_500  # of a page; with more, fewer pieces make one
+MOST_CANDIDATES = 1_000  # of a page; with more, fewer pieces make one
 # Chosen on numbers, cheques and letters of the development sets, turned and upright.
 POOR = 0.9  # mean confidence; a picture with a lower one may have to be turned
 TURNED, MORE = 0.85, 0.1  # mean confidence of the turned one, and its gain, at least
@@ -46,6 +46,7 @@ MOST_TURNED = 60  # components of a page that is turned; bounds the time
 CERTAIN, MOST_VIEWED = 0.99, 300  # surer and further digits of a page: one view
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant, breadth; chosen on CROHME
 PARTS = 0.8, 1.2  # weights of parts of pictures, of strokes; chosen on CROHME
+UNSEEN = np.eye(12, dtype=np.float32)[SEVERAL]  # shares of what is too much to look at
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
@@ -165,7 +166,7 @@ class Reader:
         A picture of several digits that is read poorly is read turned by a quarter, a
         half and three quarters, too. The likeliest is taken instead if it is far more
         confident and half of its digits are no ones: bars are, whichever way they lie.
-        A picture of two is not turned if one of them is sure.
+        A picture of two is not turned if one of them is sure, nor one that takes long.
 
         Parameters
         ----------
@@ -181,8 +182,8 @@ class Reader:
         page, lines = self._find(ink)
         sure = _confidences(lines)
         few = len({piece.component for piece in page.pieces.values()}) <= MOST_TURNED
-        few &= 2 * page.left > segment.MOST_PIXELS
-        if few and len(sure) > 1 and np.mean(sure) < POOR:
+        quick = 2 * page.left > segment.MOST_PIXELS and ink.strokes is None
+        if few and quick and len(sure) > 1 and np.mean(sure) < POOR:
             inks = [ink.turned(turns) for turns in (1, 2, 3)]  # first uncut: faster
             uncut = [_confidences(self._find(one, cuts=False)[1]) for one in inks]
             best = max(range(3), key=lambda n: sum(uncut[n]))
@@ -258,9 +259,7 @@ class Reader:
             logits, temperature = _logits(*self._namer, every)
             names = softmax(logits / np.float32(temperature))
             shares[:, :NONE] = names * shares[:, :NONE].sum(axis=1, keepdims=True)
-        shares = shares.reshape(-1, *shares[: len(images)].shape).mean(axis=0)
-        shares[~images.any(axis=(1, 2))] = np.eye(12)[NONE]  # it has learned from ink
-        return shares
+        return shares.reshape(-1, *shares[: len(images)].shape).mean(axis=0)
 
     def _scored(
         self, page: segment.Page, scores: Scores
@@ -284,7 +283,8 @@ class Reader:
             with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
                 images = np.stack([page.image(pieces) for pieces in new])
                 shares = self._shares(images, views)
-            scores.update(zip(new, shares, strict=True))
+            for pieces, image, share in zip(new, images, shares, strict=True):
+                scores[pieces] = share if image.any() else scores.get(pieces, UNSEEN)
 
     def _together(
         self,

@@ -26,14 +26,16 @@ from tinycnn.ink.strokes import Strokes, draw_finely
 INK = 0.4  # threshold of ink for connectivity
 SMALLEST = 8  # pixels; shorter ink is no digit
 INSIDE = 0.4  # of a frame's height: the least length of its contents together
-MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 MOST_CUTS = 120  # of a component; one with more cuts is no number
+MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 EDGE = 2  # pixels of soft edge around thresholded ink
 EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
-MOST_COMPONENTS = 1_000  # of a picture, the longest; a page has fewer
+MOST_COMPONENTS = 1_000  # of a picture, the longest, and parts; a page has fewer
 MOST_PIECES = 12  # of one digit
-MOST_PIXELS = 100_000_000  # of all images of a page together; bounds the time
-CUTTING, POINT = 4, 300  # how many pixels take as long as cutting one, and as a point
+MOST_PIXELS = 150_000_000  # of all images, cuts and gaps of a page; bounds the time
+CUTTING, TURNING, POINT = 4, 6, 500  # the cost of a pixel cut or turned, of a point
+MOST_SAMPLES = 500  # of a stroke, to measure gaps
+MOST_INSIDE = 100  # of what a frame may hold is looked at
 WIDEST = 1.4  # heights; the width of a digit of several components
 TALL = 0.45  # of the typical height; bars and dots are lower, digits are not
 SMALL_LINE = 3  # low components at least form a line of their own
@@ -134,16 +136,18 @@ class Candidate:
 class _Page:
     """What the pages of pictures and of strokes have in common.
 
-    `left` of `MOST_PIXELS` are still affordable; images beyond are blank.
+    `left` is what may still be spent of `MOST_PIXELS`. What costs more is not done: its
+    image is blank, it is not cut, and its gap to others is that of their boxes.
     """
 
     tilt, turns, left = 0.0, 0, MOST_PIXELS
     pieces: dict[int, Piece]
 
     def _spend(self, effort: int) -> bool:
-        """Return whether something can still be done that takes as long as pixels."""
-        self.left -= effort
-        return self.left >= 0
+        """Return whether something that takes as long as some pixels is done."""
+        affordable = effort <= self.left
+        self.left -= effort * affordable
+        return affordable
 
     def _bond(self, i: int, j: int, height: float) -> float:
         """Return the log odds that i and j, to its right, are parts of one digit.
@@ -218,7 +222,7 @@ class PicturePage(_Page):
         """Return the image (28, 28) of some pieces together."""
         box = _widened(around([self.pieces[n].box for n in pieces]))
         x0, y0, x1, y1 = map(int, box)
-        if not self._spend((y1 - y0) * (x1 - x0)):
+        if not self._spend((TURNING if self.tilt else 1) * (y1 - y0) * (x1 - x0)):
             return np.zeros((SIDE, SIDE), np.float32)
         window = np.s_[y0:y1, x0:x1]
         own = np.isin(self.owner[window], pieces)
@@ -235,7 +239,7 @@ class PicturePage(_Page):
             piece = self.pieces[number]
             x0, y0, x1, y1 = map(int, _widened(piece.box))
             if not self._spend(CUTTING * (y1 - y0) * (x1 - x0)):
-                break
+                continue
             owner, values = self.owner[y0:y1, x0:x1], self.values[y0:y1, x0:x1]
             mine = owner == number
             values = np.where(mine, values, np.float32(0))
@@ -243,9 +247,9 @@ class PicturePage(_Page):
             if not crossed or len(self.pieces) + len(crossed) > MOST_COMPONENTS:
                 continue
             del self.pieces[number]
-            starts = np.zeros((len(values), values.shape[1] + 1), int)
+            starts = np.zeros(values.shape, int)
             np.add.at(starts, (np.arange(len(values)), paths), 1)
-            side = starts[:, :-1].cumsum(axis=1)
+            side = starts.cumsum(axis=1)
             # Join parts that are soft edge only to their neighbour.
             filled = np.unique(side[values >= INK])
             side = np.searchsorted(filled[1:], side, side="right")
@@ -313,8 +317,7 @@ class StrokePage(_Page):
             x0, y0 = (points.min(axis=0) - pen / 2).tolist()
             x1, y1 = (points.max(axis=0) + pen / 2).tolist()
             length = float(np.hypot(*np.diff(points, axis=0).T).sum())
-            box = x0, y0, x1, y1
-            self.pieces[n] = Piece(box, pen * (length + pen), n)
+            self.pieces[n] = Piece((x0, y0, x1, y1), pen * (length + pen), n)
         self._dense: dict[tuple[int, float], cKDTree] = {}  # points, by the step
 
     def image(self, pieces: Sequence[int]) -> Floats:
@@ -379,12 +382,11 @@ class StrokePage(_Page):
             if (n, step) not in self._dense:
                 lengths = np.hypot(*np.diff(self.points[n], axis=0).T)
                 along = np.concatenate([[0], lengths.cumsum()])
-                samples = np.linspace(0, along[-1], int(along[-1] / step) + 2)
+                count = min(int(along[-1] / step) + 2, MOST_SAMPLES)
+                samples = np.linspace(0, along[-1], count)
                 axes = [np.interp(samples, along, axis) for axis in self.points[n].T]
                 self._dense[n, step] = cKDTree(np.transpose(axes))
-        gaps: NDArray[np.float64]
-        gaps, _ = self._dense[i, step].query(self._dense[j, step].data)
-        return gaps
+        return np.asarray(self._dense[i, step].query(self._dense[j, step].data)[0])
 
 
 Page = PicturePage | StrokePage
@@ -469,18 +471,10 @@ def _paths(down: Floats, up: Floats, columns: list[int]) -> NDArray[np.int64]:
 
 
 def lines(page: Page) -> list[Line]:
-    """Return the lines of writing, top to bottom.
+    """Return the lines of writing on a page, top to bottom.
 
     Tall components form the lines, from left to right: each joins the line whose last
     ones are beside it. Low components join the nearest line.
-
-    Parameters
-    ----------
-    page : PicturePage or StrokePage
-
-    Returns
-    -------
-    list of Line
     """
     parts: dict[int, list[int]] = {}
     for number, piece in page.pieces.items():
@@ -628,7 +622,7 @@ def _is_frame(
     longest = np.maximum(x1 - x0, y1 - y0)
     inside = (left < x0) & (top < y0) & (x1 < right) & (y1 < bottom)
     room = INSIDE * (bottom - top)
-    for k in np.flatnonzero(inside & (longest > SMALLEST)):
+    for k in np.flatnonzero(inside & (longest > SMALLEST))[:MOST_INSIDE]:
         row, column = owner[(y0[k] + y1[k]) // 2], owner[:, (x0[k] + x1[k]) // 2]
         sides = row[: x0[k]], row[x1[k] :], column[: y0[k]], column[y1[k] :]
         room -= longest[k] if all(number in side for side in sides) else 0
