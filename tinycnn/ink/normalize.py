@@ -125,7 +125,8 @@ def stroke_width(values: NDArray[np.float32]) -> float:
     float
         In pixels; 0 where there is no ink.
     """
-    wide = np.pad(values, 1)
+    wide = np.zeros((len(values) + 2, values.shape[1] + 2), values.dtype)
+    wide[1:-1, 1:-1] = values
     here, below, beside = wide[:-1, :-1], wide[1:, :-1], wide[:-1, 1:]
     slopes = np.hypot(below - here, beside - here).sum()
     return 2 * float(values.sum() / slopes) if slopes else 0.0
