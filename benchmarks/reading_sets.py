@@ -666,6 +666,7 @@ LONGEST: dict[str, Callable[[Random], NDArray[np.uint8] | Strokes]] = {
     "bars": _bars,
     "angles": _angles,
     "tangles": _tangles,
+    "noise": lambda rng: np.where(rng.random((60, 65_535)) < 0.3, 0, 255).astype("u1"),
     "500 strokes of 40 points": lambda rng: _walks(500, 40, 6.0, (900, 300), rng),
     "200 strokes of 100 points": lambda rng: _walks(200, 100, 5.0, (900, 300), rng),
 }
