@@ -12,7 +12,7 @@ are drawn on a grid 16 times finer and moved on it until the centre of mass is t
 middle of that pixel, so that the image changes little where the strokes move little.
 
 Pictures get one pen, too: where a stroke is thinner or thicker than most of MNIST's, it
-is grown or shrunk before anything is averaged. Nothing changes within these bounds.
+is grown or shrunk before it is averaged down. Nothing changes within these bounds.
 
 The pen is MNIST's: its training images have 102.5 pixels of ink in the mean, and the
 digits of UCI pendigits have 102.8 with this pen, 99.5 with 2.4 and 106.1 with 2.6

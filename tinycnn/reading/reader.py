@@ -46,7 +46,7 @@ MOST_TURNED = 60  # components of a page that is turned; bounds the time
 CERTAIN, MOST_VIEWED = 0.99, 300  # surer and further digits of a page: one view
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant, breadth; chosen on CROHME
 PARTS = 0.8, 1.2  # weights of parts of pictures, of strokes; chosen on CROHME
-UNSEEN = np.eye(12, dtype=np.float32)[SEVERAL]  # shares of what is too much to look at
+UNSEEN = np.eye(12, dtype=np.float32)[SEVERAL]  # of a blank image; its parts stay apart
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
@@ -278,7 +278,7 @@ class Reader:
     def _score(
         self, page: segment.Page, new: list[Pieces], scores: Scores, views: bool
     ) -> None:
-        """Add the probabilities of candidates, given by their pieces, to the scores."""
+        """Add the probabilities of candidates to the scores; blank ones keep theirs."""
         if new:  # more threads of BLAS round otherwise, and wait for each other long
             with _LOCK, _BLAS.limit(limits=1, user_api="blas"):
                 images = np.stack([page.image(pieces) for pieces in new])

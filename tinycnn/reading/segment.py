@@ -33,9 +33,9 @@ EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
 MOST_COMPONENTS = 1_000  # of a picture, the longest, and parts; a page has fewer
 MOST_PIECES = 12  # of one digit
 MOST_PIXELS = 150_000_000  # of all images, cuts and gaps of a page; bounds the time
-CUTTING, TURNING, POINT = 4, 6, 500  # the cost of a pixel cut or turned, of a point
+CUTTING, TILTED, POINT = 4, 6, 500  # pixels that take as long as one so, or a point
 MOST_SAMPLES = 500  # of a stroke, to measure gaps
-MOST_INSIDE = 100  # of what a frame may hold is looked at
+MOST_INSIDE = 100  # contents of a frame that are looked at
 WIDEST = 1.4  # heights; the width of a digit of several components
 TALL = 0.45  # of the typical height; bars and dots are lower, digits are not
 SMALL_LINE = 3  # low components at least form a line of their own
@@ -144,7 +144,7 @@ class _Page:
     pieces: dict[int, Piece]
 
     def _spend(self, effort: int) -> bool:
-        """Return whether something that takes as long as some pixels is done."""
+        """Return whether this many pixels are left, and take them if so."""
         affordable = effort <= self.left
         self.left -= effort * affordable
         return affordable
@@ -222,16 +222,16 @@ class PicturePage(_Page):
         """Return the image (28, 28) of some pieces together."""
         box = _widened(around([self.pieces[n].box for n in pieces]))
         x0, y0, x1, y1 = map(int, box)
-        if not self._spend((TURNING if self.tilt else 1) * (y1 - y0) * (x1 - x0)):
+        if not self._spend((TILTED if self.tilt else 1) * (y1 - y0) * (x1 - x0)):
             return np.zeros((SIDE, SIDE), np.float32)
         window = np.s_[y0:y1, x0:x1]
         own = np.logical_or.reduce([self.owner[window] == n for n in pieces])
         return normalize(self.level(self.values[window] * own))
 
     def cut(self, pieces: Iterable[int]) -> bool:
-        """Cut pieces where one digit may end and the next begin, and return if any was.
+        """Cut pieces where one digit may end and the next begin.
 
-        They are given by number. Parts get new numbers in their place.
+        They are given by number, and parts get new ones. Return whether any was cut.
         """
         before = self._next
         typical = _typical_height(list(self.pieces.values()))
