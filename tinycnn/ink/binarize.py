@@ -16,7 +16,6 @@ Rule = tuple[float, float, int]  # row at column 0, rows a column, thickness
 MIN_CONTRAST = 0.06  # of the range from black to white; anything fainter is no ink
 WORKING_SIDE = 480  # pixels of the reduced picture on which strokes are found
 LEVELS = np.arange(256)
-EIGHT = np.ones((3, 3), bool)
 DARKEST = 0.4  # depth is not divided by less, so that noise of dark paper stays noise
 COVERED = 0.75  # share of the strips that a ruled line fills
 STEEPEST = 0.045  # slope of a ruled line: 2.6 degrees
@@ -160,7 +159,7 @@ def _strokes(depth: Grey) -> tuple[Mask, float, float] | None:
     noise = 1.48 * float(np.median(np.abs(clear - paper)))
     if inked.mean() > 0.42 or full - paper <= max(3 * noise, MIN_CONTRAST):
         return None
-    labels, count = ndimage.label(inked, EIGHT)
+    labels, count = ndimage.label(inked, np.ones((3, 3)))
     area = np.bincount(labels.ravel(), minlength=count + 1)
     peak = np.bincount(labels[smooth > (split + full) / 2], minlength=count + 1)
     keep = (area >= 6) & (peak > 0) & _sharp(depth, labels, count)
@@ -213,10 +212,9 @@ def _without_rules(ink: Grey) -> Grey:
     if len(rows) + len(columns) > MAX_RULES:
         return ink
     ink = ink.copy()
-    for rule in rows:
-        _erase(ink, rule)
-    for rule in columns:
-        _erase(ink.T, rule)
+    for page, rules in ((ink, rows), (ink.T, columns)):
+        for rule in rules:
+            _erase(page, rule)
     return ink
 
 

@@ -77,8 +77,7 @@ def corrected(
         pieces = [n for one in mine for n in one.candidate.pieces]
         strokes = None
         if isinstance(page, segment.PicturePage):
-            values = page.values * np.isin(page.owner, pieces)
-            values = np.rot90(values, -page.turns)
+            values = np.rot90(page.values * np.isin(page.owner, pieces), -page.turns)
         else:
             strokes = page.strokes.only(pieces)
             values = strokes.draw()

@@ -31,6 +31,7 @@ MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are f
 EDGE = 2  # pixels of soft edge around thresholded ink
 EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
 MOST_COMPONENTS = 1_000  # of a picture, the longest, and parts; a page has fewer
+MOST_MEASURED = 10_000  # components of a picture, those of most ink; bounds the time
 MOST_PIECES = 12  # of one digit
 MOST_PIXELS = 150_000_000  # of all images, cuts and gaps of a page; bounds the time
 CUTTING, TILTED, POINT = 4, 6, 500  # pixels that take as long as one so, or a point
@@ -205,10 +206,16 @@ class PicturePage(_Page):
         window = np.s_[top : rows.stop + EDGE, left : columns.stop + EDGE]
         owner = self.owner[window]
         self._next: int = 1 + ndimage.label(ink[window], EIGHT, owner)
-        areas = np.bincount(owner.ravel()).tolist()
+        areas = np.bincount(owner.ravel())
+        if len(areas) > MOST_MEASURED + 1:
+            # Number them by their ink, and all beyond the largest alike.
+            areas[0] = owner.size + 1  # paper stays 0
+            order = np.argsort(-areas, kind="stable")
+            numbers = np.minimum(np.argsort(order), MOST_MEASURED + 1)
+            owner[:], areas = numbers[owner], areas[order]
         pieces = [
-            Piece((left + x0, top + y0, left + x1, top + y1), areas[n], n)
-            for n, (x0, y0, x1, y1) in _boxes(owner).items()
+            Piece((left + x0, top + y0, left + x1, top + y1), float(areas[n]), n)
+            for n, (x0, y0, x1, y1) in [*_boxes(owner).items()][:MOST_MEASURED]
         ]
         if len(pieces) > MOST_COMPONENTS:
             pieces.sort(key=lambda piece: -piece.longest)
@@ -506,12 +513,9 @@ def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
     """
     ordered = sorted(components, key=lambda piece: piece.box[0])
     least = TALL * _typical_height(ordered)
+    low = [component for component in ordered if component.height < least]
     tall: list[list[Piece]] = []
-    low: list[Piece] = []
-    for component in ordered:
-        if component.height < least:
-            low.append(component)
-            continue
+    for component in (p for p in ordered if p.height >= least):
         beside = [
             max(_beside(page, component, w, ordered) for w in line[-2:])
             for line in tall
@@ -527,9 +531,8 @@ def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
         and all(distance(p.box, w.box) > p.height for line in tall for w in line)
     ]
     small = _rows(page, far) if len(far) >= SMALL_LINE else []
-    for line in list(small):
-        if sum(p.height >= TALL * _typical_height(far) for p in line) < SMALL_LINE:
-            small.remove(line)
+    high = TALL * _typical_height(far)
+    small = [w for w in small if sum(p.height >= high for p in w) >= SMALL_LINE]
     of_small = {piece.component for line in small for piece in line}
     heads = tall + small
     heads.sort(key=lambda line: np.mean([w.box[1] + w.box[3] for w in line]))
