@@ -231,8 +231,7 @@ def _room(reading: "Reading") -> float:
     sides = [max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in boxes]
     middles = [[sum(digit.box[::2]) / 2 for digit in line] for line in reading.lines]
     gaps = [abs(b - a) for line in middles for a, b in pairwise(line)]
-    room = min(0.25 * median(sides), 0.4 * median(gaps or [math.inf]))
-    return float(max(room, 0.1))
+    return float(max(min(0.25 * median(sides), 0.4 * median(gaps or [math.inf])), 0.1))
 
 
 def _real(path: str | Path) -> str:

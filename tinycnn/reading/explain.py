@@ -17,6 +17,7 @@ from tinycnn.models import predict
 from tinycnn.reading import segment
 from tinycnn.reading.reader import Found, Reader
 from tinycnn.reading.result import (
+    Box,
     Damage,
     Explanation,
     FeatureMaps,
@@ -25,8 +26,6 @@ from tinycnn.reading.result import (
     Trial,
     turned,
 )
-
-Box = tuple[int, int, int, int]
 
 
 def explain(reader: Reader, ink: Ink, box: Box) -> Explanation | None:

@@ -29,7 +29,6 @@ INSIDE = 0.4  # of a frame's height: the least length of its contents together
 MOST_CUTS = 120  # of a component; one with more cuts is no number
 MOST_DRAWN = 600  # pixels, the longer side of the picture in which frames are found
 EDGE = 2  # pixels of soft edge around thresholded ink
-EIGHT = np.ones((3, 3), bool)  # connectivity that includes corners
 MOST_COMPONENTS = 1_000  # of a picture, the longest, and parts; a page has fewer
 MOST_MEASURED = 10_000  # components of a picture, those of most ink; bounds the time
 MOST_PIECES = 12  # of one digit
@@ -176,7 +175,7 @@ class _Page:
 
 
 class PicturePage(_Page):
-    """The pieces of a picture's ink: first its connected components.
+    """The pieces of a picture's ink: first its components; corners connect.
 
     Parameters
     ----------
@@ -205,7 +204,7 @@ class PicturePage(_Page):
         top, left = max(rows.start - EDGE, 0), max(columns.start - EDGE, 0)
         window = np.s_[top : rows.stop + EDGE, left : columns.stop + EDGE]
         owner = self.owner[window]
-        self._next: int = 1 + ndimage.label(ink[window], EIGHT, owner)
+        self._next: int = 1 + ndimage.label(ink[window], np.ones((3, 3)), owner)
         areas = np.bincount(owner.ravel())
         if len(areas) > MOST_MEASURED + 1:
             # Number them by their ink, and all beyond the largest alike.
@@ -222,7 +221,10 @@ class PicturePage(_Page):
         self.pieces = {piece.component: piece for piece in pieces[:MOST_COMPONENTS]}
         # Assign the soft edge to the ink beside it.
         for _ in range(EDGE):
-            owner[:] = np.where(owner, owner, ndimage.maximum_filter(owner, 3))
+            wide = np.pad(owner, 1)  # a maximum filter of 3×3, in a tenth of its time
+            tall = np.maximum(np.maximum(wide[:-2], wide[1:-1]), wide[2:])
+            near = np.maximum(np.maximum(tall[:, :-2], tall[:, 1:-1]), tall[:, 2:])
+            np.copyto(owner, near, where=owner == 0)
         self._crossed: dict[int, float] = {}
 
     def image(self, pieces: Sequence[int]) -> Floats:
