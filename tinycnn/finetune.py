@@ -216,9 +216,6 @@ def _interpolate(
     return round(temperature * (trainer.temperature() / before), 4)
 
 
-# --- the weights in use ------------------------------------------------------------
-
-
 def learned() -> Path:
     """Return the file of the weights that the window reads with, if it exists."""
     from platformdirs import user_data_path
@@ -241,9 +238,6 @@ def undo() -> bool:
     else:
         path.unlink()
     return True
-
-
-# --- the command -------------------------------------------------------------------
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -40,9 +40,7 @@ def find_ink(grey: Grey) -> Grey:
     if grey.size == 0 or float(np.ptp(grey)) < MIN_CONTRAST:
         return np.zeros(grey.shape, np.float32)
     ink = _ink_on_flat_paper(grey)
-    if ink is None:
-        ink = _ink_on_uneven_paper(grey)
-    return _without_rules(ink)
+    return _without_rules(_ink_on_uneven_paper(grey) if ink is None else ink)
 
 
 def _ink_on_flat_paper(grey: Grey) -> Grey | None:

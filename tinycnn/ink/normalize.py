@@ -22,6 +22,7 @@ digits of UCI pendigits have 102.8 with this pen, 99.5 with 2.4 and 106.1 with 2
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +94,6 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     float32 array (h, w)
         About `GRID` pixels a pixel of the box; empty if all ink is far smaller.
     """
-    from scipy import ndimage  # slow to load; writing digits does without
-
     tight = tighten(values)
     scale = GRID * BOX / max(tight.shape)
     size = [max(round(length * scale), 1) for length in tight.shape[::-1]]
@@ -103,10 +102,23 @@ def with_pen(values: NDArray[np.float32], pen: float) -> NDArray[np.float32]:
     sign = np.float32(np.sign(steps))  # erosion is the dilation of the paper
     ink = sign * np.pad(ink, math.ceil(max(steps, 0)) + 1)
     for step in range(math.ceil(abs(steps))):
-        pixels = ndimage.generate_binary_structure(2, 2 - step % 2)
-        grown = ndimage.grey_dilation(ink, footprint=pixels)
-        ink += np.float32(min(abs(steps) - step, 1)) * (grown - ink)
+        larger = grown(ink, corners=step % 2 == 0)
+        ink += np.float32(min(abs(steps) - step, 1)) * (larger - ink)
     return tighten(sign * ink)
+
+
+def grown(values: NDArray[Any], *, corners: bool) -> NDArray[Any]:
+    """Return an array (H, W), each value the largest of it and its 4 or 8 neighbours.
+
+    As `scipy.ndimage.grey_dilation` does, in a tenth of its time.
+    """
+    tall = values.copy()
+    np.maximum(tall[1:], values[:-1], out=tall[1:])
+    np.maximum(tall[:-1], values[1:], out=tall[:-1])
+    beside, result = tall if corners else values, tall.copy()
+    np.maximum(result[:, 1:], beside[:, :-1], out=result[:, 1:])
+    np.maximum(result[:, :-1], beside[:, 1:], out=result[:, :-1])
+    return result
 
 
 def stroke_width(values: NDArray[np.float32]) -> float:

@@ -199,9 +199,6 @@ def _grey(image: Image.Image) -> NDArray[np.float32]:
     return grey.astype(np.float32) / np.float32(255)
 
 
-# --- files -------------------------------------------------------------------------
-
-
 class _LimitedFile(io.BytesIO):
     """A file in memory that limits the metadata that Pillow reads.
 

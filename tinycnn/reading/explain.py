@@ -113,14 +113,13 @@ def gradients(model: nn.Sequential, image: Floats, label: int) -> Gradients:
     size, step, start = np.array([(1, 1), (1, 1), (0, 0)])
     for layer in model.layers:
         y = layer.forward(x)
-        (kernel, stride), margins = np.ones((2, 2), int), (0, 0, 0, 0)
+        kernel, margins = np.ones(2, int), (0, 0, 0, 0)
+        stride = np.broadcast_to(getattr(layer, "stride", 1), 2)
         if isinstance(layer, nn.Conv2D):
             kernel = np.array(layer.weight.value.shape[:2])
             margins = layer.margins(*x.shape[1:3])
         elif isinstance(layer, nn.MaxPool2D):
             kernel = np.broadcast_to(layer.kernel_size, 2)
-        if isinstance(layer, nn.Conv2D | nn.MaxPool2D):
-            stride = np.broadcast_to(layer.stride, 2)
         size, start = size + step * (kernel - 1), start - step * margins[::2]
         step = step * stride
         steps.append((layer, x[0], y[0], margins, np.stack([size, step, start])))

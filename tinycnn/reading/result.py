@@ -133,9 +133,6 @@ def _text(line: Sequence[Digit]) -> str:
     return text
 
 
-# --- explanations: see `tinycnn.reading.explain` -----------------------------------
-
-
 @dataclass(frozen=True)
 class FeatureMaps:
     """The arrays of one convolution layer, for one image; pairs are (rows, columns).
