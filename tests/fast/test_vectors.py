@@ -172,6 +172,7 @@ def example():
     return results, [np.cos(np.arange(one.size)) @ one.ravel() for one in results]
 
 
+@pytest.mark.long
 def test_a_processor_with_neither_avx_nor_fma_computes_the_same(tmp_path):
     """The vectors are LLVM's, which cuts them to the processor's: no second code."""
     code = "import test_vectors as t; print(*t.example()[1])"

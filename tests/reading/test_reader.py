@@ -115,7 +115,7 @@ def test_no_box_reaches_beyond_the_picture(reader, page):
     assert reader.read(ink).digits[0].box[2] == 2 * width - 1
 
 
-def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, page):
+def test_a_page_reads_turned_as_upright_and_a_digit_never(reader, page, monkeypatch):
     values = page("407325", "986521")[:-1]  # an odd height
     values[-14:-4, 200:216] = 1
     upright = reader.read(as_ink(values, 2.0))
@@ -124,25 +124,23 @@ def test_a_turned_page_reads_as_upright_and_one_digit_is_never_turned(reader, pa
         ink = as_ink(np.rot90(values, turns), 2.0)
         assert (reading := reader.read(ink)).text == upright.text
         assert reading.upright(ink.size) == upright
-    for label in range(10):
-        one = np.rot90(page(str(label)), label % 3 + 1)
-        assert reader.read(as_ink(one)).turns == 0
     two = load_mnist(SAMPLE_FOLDER).test_images[[609, 898]].repeat(2, 1).repeat(2, 2)
-    ink = as_ink(np.pad(np.hstack(two), 20) / np.float32(255))  # 46, 94 upside down
+    ones = [np.rot90(page(str(label)), label % 3 + 1) for label in range(10)]
+    ones.append(np.pad(np.hstack(two), 20) / np.float32(255))  # 46, 94 upside down
+    assert not any(reader.read(as_ink(one)).turns for one in ones)
+    monkeypatch.setattr(segment, "MOST_PIXELS", 10**9)  # most of them are spent
     assert reader.read(ink).turns == 0
     assert Reader.read_picture is Reader.read_strokes is Reader.read
 
 
 def test_dashes_are_not_read_as_ones_of_a_turned_page(reader):
-    dashes = np.zeros((400, 500), np.float32)
+    rng = np.random.default_rng(0)
+    lines = [rng.uniform(0, 1, (12, 2)) * (180, 70) + (x, 10) for x in (20, 260)]
+    ink = Strokes(tuple(lines), (5.0, 5.0), (500, 400)).draw()
     for x in range(20, 480, 90):
         for y in range(100, 390, 24):
-            dashes[y : y + 6, x : x + 60] = 1
-    rng = np.random.default_rng(0)
-    for x in (20, 260):
-        scribble = [rng.uniform(0, 1, (12, 2)) * (180, 70) + (x, 10)]
-        dashes = np.maximum(dashes, Strokes(tuple(scribble), (5.0,), (500, 400)).draw())
-    assert reader.read(as_ink(dashes)).turns == 0
+            ink[y : y + 6, x : x + 60] = 1
+    assert reader.read(as_ink(ink)).turns == 0
 
 
 def test_no_ink_is_of_two_digits(reader):
