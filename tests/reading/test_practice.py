@@ -76,7 +76,7 @@ def test_what_is_called_a_digit_looks_like_it():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         three = rng.permutation(10)[:3]
-        chosen = [rng.choice(np.flatnonzero(LABELS == name)) for name in three]
+        chosen = [rng.choice(np.flatnonzero(name == LABELS)) for name in three]
         originals = {int(LABELS[k]): normalize(IMAGES[k]) for k in chosen}
         for image, label in _from_images(IMAGES[chosen], LABELS[chosen], rng):
             if label < NONE:
