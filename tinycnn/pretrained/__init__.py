@@ -12,7 +12,7 @@ from tinycnn import nn
 from tinycnn.nn.layers import Array
 
 SHIPPED = Path(__file__).with_name("reader.safetensors")
-NONE, SEVERAL = 10, 11  # the reader's classes of what is no digit and of several
+NONE, SEVERAL, CLASSES = 10, 11, 12  # no digit; several; the reader's classes in all
 PRIOR = 5.5  # of their logits; see `class_shares`
 SHARPNESS = 1.25  # of the logits; the file's temperature was fitted without `PRIOR`
 THRESHOLD = 0.55  # of the confidence; a digit below it is refused
@@ -37,7 +37,7 @@ def reader(rng: np.random.Generator) -> list[nn.Layer]:
         nn.Dense(4 * 4 * 192, 128, rng=rng),
         nn.ReLU(),
         nn.Dropout(0.2),
-        nn.Dense(128, 12, rng=rng),
+        nn.Dense(128, CLASSES, rng=rng),
     ]
 
 

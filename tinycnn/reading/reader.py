@@ -24,7 +24,7 @@ from tinycnn.ink.picture import picture_ink
 from tinycnn.ink.strokes import Ink, Strokes
 from tinycnn.nn import softmax
 from tinycnn.nn.weights import WeightsError
-from tinycnn.pretrained import NONE, SEVERAL, THRESHOLD, class_shares
+from tinycnn.pretrained import CLASSES, NONE, SEVERAL, THRESHOLD, class_shares
 from tinycnn.reading import segment
 from tinycnn.reading.result import Digit, Reading, turned_box
 
@@ -46,7 +46,7 @@ MOST_TURNED = 60  # components of a page that is turned; bounds the time
 CERTAIN, MOST_VIEWED = 0.99, 300  # surer and further digits of a page: one view
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant, breadth; chosen on CROHME
 PARTS = 0.8, 1.2  # weights of parts of pictures, of strokes; chosen on CROHME
-UNSEEN = np.eye(12, dtype=np.float32)[SEVERAL]  # of a blank image; its parts stay apart
+UNSEEN = np.eye(CLASSES, dtype="f4")[SEVERAL]  # of a blank image; parts stay apart
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
@@ -111,7 +111,7 @@ class Reader:
         path = models.SHIPPED if weights is None else Path(weights)
         self.model, facts = models.load(path, network)
         self.finds = facts["network"] == "reader"
-        count = 12 if self.finds else 10
+        count = CLASSES if self.finds else 10
         fits = (facts["image_size"], facts["first_label"]) == ([28, 28], 0)
         if not fits or models.classes(self.model, (28, 28)) != count:
             raise WeightsError(
