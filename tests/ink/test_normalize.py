@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 import tinycnn.data
 from tinycnn.data import load_mnist
@@ -17,6 +18,7 @@ from tinycnn.ink.normalize import (
     SIDE,
     THICKEST,
     THINNEST,
+    grown,
     normalize,
     normalize_strokes,
     stroke_width,
@@ -54,16 +56,12 @@ def centre_of_mass(image):
 
 def tight_box(image):
     """Return height and width of the ink."""
-    ink = image > 0
-    return [np.ptp(np.flatnonzero(ink.any(axis=axis))) + 1 for axis in (1, 0)]
+    return [np.ptp(np.flatnonzero(image.any(axis=axis))) + 1 for axis in (1, 0)]
 
 
 def usual(ink):
     """Return whether the width of the strokes is within bounds, surely."""
     return THINNEST + 0.1 < stroke_width(ink) < THICKEST - 0.1
-
-
-# --- pictures ---------------------------------------------------------------------
 
 
 def test_an_mnist_image_comes_out_as_it_went_in_unless_its_pen_changes(digits):
@@ -149,6 +147,14 @@ def test_whatever_the_pen_the_width_comes_within_bounds(pen, name, height):
     assert max(np.corrcoef(one.ravel(), other.ravel())[0, 1] for one in near) > 0.65
 
 
+@given(inks, st.booleans())
+def test_ink_grows_as_in_scipy(ink, corners):
+    values = np.random.default_rng(ink[2]).random(ink[:2], np.float32)
+    near = ndimage.generate_binary_structure(2, 1 + corners)
+    expected = ndimage.grey_dilation(values, footprint=near)
+    assert np.array_equal(grown(values, corners=corners), expected)
+
+
 def test_nothing_is_stretched():
     for height, width in [(60, 30), (30, 60), (100, 14), (40, 40)]:
         ink = np.zeros((height, width), np.float32)
@@ -171,12 +177,9 @@ def test_no_ink_stays_none():
     for shape in [(28, 28), (1, 1), (0, 0), (0, 7), (300, 2)]:
         for level in (0, 0.04):
             image = normalize(np.full(shape, level, np.float32))
-            assert image.shape == (SIDE, SIDE)
-            assert image.dtype == np.float32
+            assert (image.shape, image.dtype) == ((SIDE, SIDE), np.float32)
             assert not image.any(), (shape, level)
-    image = normalize_strokes([])
-    assert image.shape == (SIDE, SIDE)
-    assert not image.any()
+    assert np.array_equal(normalize_strokes([]), np.zeros((SIDE, SIDE)))
 
 
 def test_specks_far_apart_are_ink():
@@ -185,9 +188,6 @@ def test_specks_far_apart_are_ink():
         specks = np.zeros((height, height // 4), np.float32)
         specks[0, 0] = specks[-1, -1] = 0.6
         assert normalize(specks).max() == 1, height
-
-
-# --- strokes ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", STROKES)
@@ -228,8 +228,7 @@ def test_strokes_fill_the_box_and_lie_in_its_middle(name):
     assert image.shape == (SIDE, SIDE)
     assert image.max() == 1
     assert max(tight_box(image)) in (BOX, BOX + 1)  # it lies between pixels
-    centre = centre_of_mass(image)
-    assert centre == pytest.approx((CENTRE, CENTRE), abs=0.05)
+    assert centre_of_mass(image) == pytest.approx((CENTRE, CENTRE), abs=0.05)
 
 
 @pytest.mark.parametrize("name", STROKES)
@@ -237,8 +236,7 @@ def test_ink_that_moves_a_little_changes_the_image_a_little(name):
     """On the way to its mirror image, a digit's weight moves over several pixels."""
     before = normalize_strokes(strokes(name))
     for step in np.linspace(1, -1, 400)[1:]:
-        points = [stroke * (step, 1) for stroke in strokes(name)]
-        image = normalize_strokes(points)
+        image = normalize_strokes([stroke * (step, 1) for stroke in strokes(name)])
         assert np.abs(image - before).max() < 0.35
         before = image
 

@@ -138,7 +138,7 @@ def test_dashes_are_not_read_as_ones_of_a_turned_page(reader):
     lines = [rng.uniform(0, 1, (12, 2)) * (180, 70) + (x, 10) for x in (20, 260)]
     ink = Strokes(tuple(lines), (5.0, 5.0), (500, 400)).draw()
     for x in range(20, 480, 90):
-        for y in range(100, 390, 24):
+        for y in range(100, 390, 36):
             ink[y : y + 6, x : x + 60] = 1
     assert reader.read(as_ink(ink)).turns == 0
 

@@ -21,7 +21,7 @@ COVERED = 0.75  # share of the strips that a ruled line fills
 STEEPEST = 0.045  # slope of a ruled line: 2.6 degrees
 BEYOND_RULE = 3  # pixels that a stroke across a rule is longer; of 3 and 4, reads more
 SOFT_EDGE = 2  # pixels beside a rule; with 1, its edges remain
-MAX_RULES = 500  # a page has fewer; erasing more would take seconds
+MAX_RULES = 250  # a page has fewer; erasing more would take seconds
 
 
 def find_ink(grey: Grey) -> Grey:
@@ -225,7 +225,7 @@ def _rules(mask: NDArray[np.uint8]) -> list[Rule]:
     H, W = mask.shape
     n = min(16, W // 6)  # strips
     if n < 8 or H < 24 or mask.any(axis=0).mean() < 0.8 * COVERED:
-        return []  # the last is cheap, and follows from what is asked of `filled`
+        return []  # `filled` strips have ink in 0.62 of all columns at least
     starts = np.linspace(0, W, n, endpoint=False).astype(int)
     widths = np.diff(starts, append=W)
     slack = max(3, 1 + int(STEEPEST * widths.max()))  # the drop of a rule in a strip

@@ -208,7 +208,8 @@ class PicturePage(_Page):
         self._next: int = 1 + ndimage.label(ink[window], np.ones((3, 3)), owner)
         areas = np.bincount(owner.ravel())
         if len(areas) > MOST_MEASURED + 1:
-            owner[areas[owner] <= np.sort(areas[1:])[-MOST_MEASURED - 1]] = 0
+            measured = 1 + np.argsort(-areas[1:], kind="stable")[:MOST_MEASURED]
+            owner *= np.isin(np.arange(len(areas)), measured)[owner]
         pieces = [
             Piece((left + x0, top + y0, left + x1, top + y1), float(areas[n]), n)
             for n, (x0, y0, x1, y1) in _boxes(owner).items()
@@ -520,12 +521,12 @@ def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
             tall[beside.index(max(beside))].append(component)
         else:
             tall.append([component])
-    boxes = np.array([w.box for line in tall for w in line])
+    tall_boxes = np.array([w.box for line in tall for w in line])
     far = [
         p
         for p in low
         if SMALLEST <= p.height > SMALL_PART * (p.box[2] - p.box[0])
-        and (_distances(p.box, boxes) > p.height).all()
+        and (_squared_distances(p.box, tall_boxes) > p.height**2).all()
     ]
     small = _rows(page, far) if len(far) >= SMALL_LINE else []
     high = TALL * _typical_height(far)
@@ -534,10 +535,9 @@ def _rows(page: Page, components: list[Piece]) -> list[list[Piece]]:
     heads = tall + small
     heads.sort(key=lambda line: np.mean([w.box[1] + w.box[3] for w in line]))
     boxes = np.array([w.box for line in heads for w in line])
-    line_of = [line for line in heads for _ in line]
-    for component in low:
-        if component.component not in of_small:
-            line_of[_distances(component.box, boxes).argmin()].append(component)
+    line_of = [line for line in heads for _ in line]  # before low ones are added
+    for p in (p for p in low if p.component not in of_small):
+        line_of[_squared_distances(p.box, boxes).argmin()].append(p)
     return heads
 
 
@@ -590,7 +590,7 @@ def _dropped(page: Page, line: Line) -> Iterator[float]:
         _, y0, _, y1 = around(own)
         height, hangs = piece.height / line.height, False
         if y1 - y0 < 0.5 * line.height and tall:
-            right = bisect(tall, k)
+            right = bisect(tall, k)  # k is low, so not among them
             beside = [pieces[n].box for n in tall[max(right - 1, 0) : right + 1]]
             _, top, _, foot = np.mean(beside, axis=0)
             hangs = y0 + y1 > 2 * (foot - 0.15 * (foot - top)) and y0 > (top + foot) / 2
@@ -669,10 +669,10 @@ def _beside(page: Page, a: Piece, b: Piece, components: Sequence[Piece]) -> floa
     return shared / least
 
 
-def _distances(box: Box, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the distances of a box from others, (N, 4)."""
+def _squared_distances(box: Box, boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the squared `distance` from boxes (N, 4), which is exact in pictures."""
     before, behind = boxes[:, :2] - box[2:], box[:2] - boxes[:, 2:]
-    return np.hypot(*np.maximum(np.maximum(before, behind), 0).T)
+    return (np.maximum(np.maximum(before, behind), 0) ** 2).sum(axis=1)
 
 
 def distance(a: Box, b: Box) -> float:
