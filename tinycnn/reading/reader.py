@@ -46,7 +46,7 @@ MOST_TURNED = 60  # components of a page that is turned; bounds the time
 CERTAIN, MOST_VIEWED = 0.99, 300  # surer and further digits of a page: one view
 VIEWS = (0.2, 1), (-0.2, 1), (0, 1.15), (0, 0.87)  # slant, breadth; chosen on CROHME
 PARTS = 0.8, 1.2  # weights of parts of pictures, of strokes; chosen on CROHME
-UNSEEN = np.eye(CLASSES, dtype="f4")[SEVERAL]  # of a blank image; parts stay apart
+UNSEEN = np.eye(CLASSES, dtype=np.float32)[SEVERAL]  # of blank images; parts stay apart
 LEAST = 1e-9  # lower bound of probabilities: keeps their logarithm finite
 LARGEST_LOGIT = 1e30  # stays finite in float32 when divided by a temperature
 _BLAS = threadpoolctl.ThreadpoolController()
