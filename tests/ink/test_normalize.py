@@ -78,8 +78,8 @@ def test_an_mnist_image_comes_out_as_it_went_in_unless_its_pen_changes(digits):
 
 
 def test_an_enlarged_digit_gives_the_same_image(digits):
-    for times, step in ((2, 5), (3, 5), (4, 5), (7, 5), (10, 5), (30, 50)):
-        for digit in filter(usual, digits[::step]):
+    for times in (2, 3, 4, 7, 10, 30):
+        for digit in filter(usual, digits[::5]):
             enlarged = np.kron(digit, np.ones((times, times), np.float32))
             assert normalize(enlarged) == pytest.approx(normalize(digit), abs=2e-6)
 

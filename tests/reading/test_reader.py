@@ -77,6 +77,7 @@ FIVE = [
 def test_a_reading_is_lines_of_digits_each_the_best_of_three_opinions(reader, page):
     reading = reader.read(as_ink(page("01234", "56789")))
     assert reading.text == "01234\n56789"
+    assert [len(line) for line in reading.lines] == [5, 5]
     for number, digit in enumerate(reading.digits):
         labels, shares = zip(*digit.top, strict=True)
         assert len(set(labels)) == 3
@@ -115,7 +116,7 @@ def test_no_box_reaches_beyond_the_picture(reader, page):
     assert reader.read(ink).digits[0].box[2] == 2 * width - 1
 
 
-def test_a_page_reads_turned_as_upright_and_a_digit_never(reader, page, monkeypatch):
+def test_a_turned_page_reads_as_upright_a_digit_as_it_is(reader, page, monkeypatch):
     values = page("407325", "986521")[:-1]  # an odd height
     values[-14:-4, 200:216] = 1
     upright = reader.read(as_ink(values, 2.0))
