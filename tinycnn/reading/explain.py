@@ -114,7 +114,7 @@ def gradients(model: nn.Sequential, image: Floats, label: int) -> Gradients:
     for layer in model.layers:
         y = layer.forward(x)
         kernel, margins = np.ones(2, int), (0, 0, 0, 0)
-        stride = np.broadcast_to(getattr(layer, "stride", 1), 2)
+        stride = layer.stride if isinstance(layer, nn.Conv2D | nn.MaxPool2D) else 1
         if isinstance(layer, nn.Conv2D):
             kernel = np.array(layer.weight.value.shape[:2])
             margins = layer.margins(*x.shape[1:3])
