@@ -225,7 +225,7 @@ def _rules(mask: NDArray[np.uint8]) -> list[Rule]:
     H, W = mask.shape
     n = min(16, W // 6)  # strips
     if n < 8 or H < 24 or mask.any(axis=0).mean() < 0.8 * COVERED:
-        return []  # `filled` strips have ink in 0.62 of all columns at least
+        return []  # with a rule, 0.62 of all columns have ink at least
     starts = np.linspace(0, W, n, endpoint=False).astype(int)
     widths = np.diff(starts, append=W)
     slack = max(3, 1 + int(STEEPEST * widths.max()))  # the drop of a rule in a strip

@@ -176,7 +176,7 @@ class _Page:
 
 
 class PicturePage(_Page):
-    """The pieces of a picture's ink: first its components; corners connect.
+    """The pieces of a picture's ink: first its 8-connected components.
 
     Parameters
     ----------
